@@ -1,0 +1,1 @@
+"""The workflow language, its runtime, the operators, the executor and the sandboxes."""

@@ -1,0 +1,1 @@
+"""The executor: the frozen LLM that answers inside the operators."""

@@ -1,0 +1,93 @@
+"""What an executor is to the rest of the code: messages in, one reply out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypedDict
+
+
+class Message(TypedDict):
+    """One chat message."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One executor reply.
+
+    Args:
+        text (`str`): what the executor wrote (may be empty).
+        prompt_tokens (`int`): tokens of the messages.
+        completion_tokens (`int`): tokens of the reply.
+        cost_usd (`float`): price paid for this reply: 0 when cached, or when the model's price is unknown.
+        seconds (`float`): wall time, retries and waiting included.
+        cached (`bool`): whether it came from the response cache.
+    """
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    seconds: float
+    cached: bool
+
+
+@dataclass(frozen=True)
+class ExecutorUsage:
+    """Totals of one executor over its life, cached replies included in `calls` and `cache_hits` only."""
+
+    calls: int = 0
+    cache_hits: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and completion tokens that were really processed."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Executor(Protocol):
+    """An LLM behind a chat-completions endpoint."""
+
+    @property
+    def prompt_set(self) -> str:
+        """Name of the operator prompts that suit this executor: `"standard"` or `"small"`."""
+        ...
+
+    @property
+    def temperature(self) -> float:
+        """Sampling temperature of operator calls that do not ask for another one."""
+        ...
+
+    @property
+    def usage(self) -> ExecutorUsage:
+        """Totals so far."""
+        ...
+
+    async def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float,
+        max_tokens: int,
+        stop: Sequence[str] = (),
+        sample: int = 0,
+    ) -> Reply:
+        """Return one reply.
+
+        Args:
+            messages (`Sequence[Message]`): the chat so far.
+            temperature (`float`): sampling temperature, at least 0.
+            max_tokens (`int`): most tokens in the reply.
+            stop (`Sequence[str]`): at most four strings that end the reply.
+            sample (`int`): tells apart equal requests that must be different samples; part of the cache key unless
+                the temperature is 0.
+
+        Raises:
+            ExecutorError: no usable reply after all retries.
+            BudgetExceededError: the call would pass the USD budget.
+        """
+        ...

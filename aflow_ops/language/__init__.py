@@ -1,0 +1,1 @@
+"""The workflow language: find a workflow in a completion, check it, repair what is unambiguous."""

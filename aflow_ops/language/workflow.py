@@ -1,0 +1,30 @@
+"""A parsed workflow: what the language hands to the runtime."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Form = Literal["native", "short", "dsl"]
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A checked workflow.
+
+    Args:
+        form (`str`): `"native"` (AFlow's `class Workflow`), `"short"` (`async def workflow(problem, ...)`) or `"dsl"`.
+        text (`str`): the workflow as its author wrote it, after repair: Python, or a line of DSL.
+        source (`str`): the same as Python in native or short form, ready for `ast.parse`; equal to `text` unless the
+            form is `"dsl"`.
+        operators (`tuple[str, ...]`): class names of the operators that its code calls, in order of appearance, with
+            repetitions; empty for a workflow that calls none.
+        repairs (`tuple[str, ...]`): what was repaired, one short sentence each.
+        prompts (`Mapping[str, str]`): texts of `prompt_custom.NAME` (native form), by name.
+    """
+
+    form: Form
+    text: str
+    source: str
+    operators: tuple[str, ...]
+    repairs: tuple[str, ...] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Problems: the row type, embedded and user sources, and domain mixing."""

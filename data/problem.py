@@ -1,0 +1,157 @@
+"""The row type that everything shares.
+
+Example row (the format users bring):
+
+    {"question": "What is 12 + 30 * 2?", "answer": "72", "source": "gsm8k"}
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast
+
+Domain = Literal["math", "code", "qa"]
+DOMAINS: tuple[Domain, ...] = ("math", "code", "qa")
+
+# Domain of a row that does not name its own. Keys are compared in lower case.
+SOURCE_DOMAINS: dict[str, Domain] = {
+    "aime": "math",
+    "aime24": "math",
+    "arithmetic": "math",
+    "gsm8k": "math",
+    "gsm_symbolic": "math",
+    "math": "math",
+    "humaneval": "code",
+    "mbpp": "code",
+    "small_functions": "code",
+    "drop": "qa",
+    "hotpotqa": "qa",
+    "invented_facts": "qa",
+    "squad": "qa",
+}
+
+
+@dataclass(frozen=True)
+class ProblemView:
+    """The part of a problem that the policy, the workflow and the executor may see.
+
+    It has no `answer` and no hidden `tests`, so nothing that takes a `ProblemView` can leak them.
+    """
+
+    question: str
+    domain: Domain
+    context: str | None = None
+    entry_point: str | None = None
+    public_tests: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The problem as a workflow receives it: the context, if any, then the question."""
+        if self.context:
+            return f"Context:\n{self.context}\n\nQuestion: {self.question}"
+        return self.question
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem with its gold answer.
+
+    Args:
+        question (`str`): the task. For code: what to write, with the signature when there is one.
+        answer (`str`): gold answer (math, qa) or reference solution (code, may be empty). Only graders see it.
+        source (`str`): where the row is from, e.g. `"gsm8k"`.
+        domain (`str`): `"math"`, `"code"` or `"qa"`.
+        id (`str`): stable identifier, unique within a source.
+        context (`str`, *optional*): passage that the question is about.
+        entry_point (`str`, *optional*): name of the function to write.
+        public_tests (`tuple[str, ...]`): Python snippets (usually one `assert`) that the Test operator may run.
+        tests (`tuple[str, ...]`): hidden Python snippets in the same form. Only graders see them. A test is run after
+            the solution, in its namespace, with `candidate` bound to the entry point; it fails when it raises.
+    """
+
+    question: str
+    answer: str
+    source: str
+    domain: Domain
+    id: str
+    context: str | None = None
+    entry_point: str | None = None
+    public_tests: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+
+    @property
+    def view(self) -> ProblemView:
+        """The part without answer and hidden tests."""
+        return ProblemView(self.question, self.domain, self.context, self.entry_point, self.public_tests)
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the JSON form; `Problem.from_row` reads it back."""
+        row = asdict(self)
+        row["public_tests"], row["tests"] = list(self.public_tests), list(self.tests)
+        return row
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Problem":
+        """Check and complete one row.
+
+        Args:
+            row (`Mapping[str, Any]`): at least `question`, `answer` and `source`; other fields as in this class.
+
+        Raises:
+            ValueError: a field is missing, empty or of the wrong type, or the domain cannot be told from the source.
+        """
+        question, source = _text(row, "question"), _text(row, "source")
+        answer = row.get("answer")
+        if isinstance(answer, bool) or not isinstance(answer, (str, int, float)):
+            raise ValueError(f"answer must be text or a number, not {answer!r}")
+        return cls(
+            question=question,
+            answer=str(answer),
+            source=source,
+            domain=_domain(row.get("domain"), source),
+            id=str(row.get("id") or _digest(question, str(row.get("context") or ""))),
+            context=_optional_text(row, "context"),
+            entry_point=_optional_text(row, "entry_point"),
+            public_tests=_texts(row, "public_tests"),
+            tests=_texts(row, "tests"),
+        )
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{key} must be non-empty text, not {value!r}")
+    return value
+
+
+def _optional_text(row: Mapping[str, Any], key: str) -> str | None:
+    value = row.get(key)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"{key} must be text, not {value!r}")
+    return value
+
+
+def _texts(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = row.get(key)
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"{key} must be a list of Python snippets, not {value!r}")
+    return tuple(value)
+
+
+def _domain(value: Any, source: str) -> Domain:
+    if value is None or value == "":
+        value = SOURCE_DOMAINS.get(source.lower())
+        if value is None:
+            known = ", ".join(sorted(SOURCE_DOMAINS))
+            raise ValueError(f'source {source!r} has no known domain: add "domain", or use one of {known}')
+    if value not in DOMAINS:
+        raise ValueError(f"domain must be one of {', '.join(DOMAINS)}, not {value!r}")
+    return cast(Domain, value)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Recipes: one runnable file per domain, all on one trainer class."""

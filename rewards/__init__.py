@@ -1,0 +1,1 @@
+"""Completion to reward: graders per domain, the five tiers, and WA-GRPO."""
