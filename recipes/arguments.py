@@ -1,0 +1,234 @@
+"""Flags and YAML keys of the recipes: TRL's own, the executor's, and the few below."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from trl import GRPOConfig, ModelConfig, TrlParser
+
+from aflow_ops.errors import UsageError
+from aflow_ops.executor.config import ExecutorConfig
+from data.problem import DOMAINS, Domain
+from rewards.wa_grpo import WAGRPOConfig
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+@dataclass
+class WorkflowGRPOConfig(GRPOConfig):
+    """`trl.GRPOConfig` with a linear temperature schedule.
+
+    Args:
+        temperature_final (`float`, *optional*):
+            Sampling temperature after `temperature_steps`; it falls linearly from `temperature`. Constant when unset.
+        temperature_steps (`int`, defaults to 150):
+            Optimizer steps over which the temperature moves.
+    """
+
+    temperature_final: float | None = field(
+        default=None, metadata={"help": "Temperature after temperature_steps; constant when unset."}
+    )
+    temperature_steps: int = field(default=150, metadata={"help": "Steps over which the temperature moves linearly."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.temperature_final is not None and self.temperature_final <= 0:
+            raise ValueError(f"temperature_final={self.temperature_final} must be above 0")
+        if self.temperature_steps < 1:
+            raise ValueError(f"temperature_steps={self.temperature_steps} must be at least 1")
+
+
+@dataclass
+class RecipeArguments:
+    """What a recipe needs beside TRL's and the executor's flags: problems, policy and evaluation.
+
+    Args:
+        sources (`list[str]`): problem sources by name (see `data/registry.py`), or paths of JSONL files.
+        domain_mix (`str`): share of each domain in an epoch, e.g. `"math=0.4,qa=0.3,code=0.3"`.
+        num_train_problems (`int`): problems in one epoch.
+        num_heldout_problems (`int`): held-out problems, the same mix, for the evaluation before and after.
+    """
+
+    sources: list[str] = field(
+        default_factory=lambda: ["gsm_symbolic", "invented_facts", "humaneval", "small_functions"],
+        metadata={"help": "Problem sources: names of data/registry.py, or JSONL files of question/answer/source rows."},
+    )
+    domain_mix: str = field(
+        default="math=0.4,qa=0.3,code=0.3", metadata={"help": "Share of each domain in an epoch, exact."}
+    )
+    num_train_problems: int = field(default=400, metadata={"help": "Training problems in one epoch."})
+    num_heldout_problems: int = field(default=60, metadata={"help": "Held-out problems evaluated before and after."})
+    eval_samples: int = field(default=1, metadata={"help": "Workflows sampled per held-out problem."})
+    eval_temperature: float = field(default=0.15, metadata={"help": "Temperature of the held-out evaluation."})
+    baselines: bool = field(
+        default=True, metadata={"help": "Also run every fixed baseline workflow on the held-out problems."}
+    )
+    prompt_style: str = field(
+        default="full",
+        metadata={
+            "help": "Policy prompt: 'full' describes the operators and shows an example, 'brief' only names them "
+            "(for a policy that a warm start taught the language).",
+            "choices": ["full", "brief"],
+        },
+    )
+    warm_start_config: str | None = field(
+        default=None,
+        metadata={
+            "help": "YAML of recipes/sft_warmstart.py, run first when model_name_or_path is a local folder that does "
+            "not exist yet."
+        },
+    )
+    workflow_timeout: float = field(default=180.0, metadata={"help": "Wall-clock limit of one workflow, seconds."})
+    unsafe_subprocess: bool = field(
+        default=False, metadata={"help": "Run solution code with rlimits only, where the kernel has no Landlock."}
+    )
+    gpu: str | None = field(
+        default=None, metadata={"help": "GPU class of recipes/configs/gpus.yaml; its values sit below the YAML's."}
+    )
+    wa_grpo: bool = field(default=True, metadata={"help": "Break ties inside a group with WA-GRPO."})
+    wa_alpha: float = field(default=0.12, metadata={"help": "Size of the tie-break, below the smallest tier gap 0.2."})
+    wa_diversity: float = field(default=0.35, metadata={"help": "Weight of the distance to the group's others."})
+    wa_revise_gain: float = field(default=0.25, metadata={"help": "Weight of what Revise/Test improved."})
+    wa_exec_success: float = field(default=0.20, metadata={"help": "Weight of how the run ended."})
+    wa_efficiency: float = field(default=0.10, metadata={"help": "Weight of few executor tokens."})
+    wa_op_variety: float = field(default=0.10, metadata={"help": "Weight of distinct operators used."})
+
+    def __post_init__(self) -> None:
+        parse_mix(self.domain_mix)
+        for name in ("num_train_problems", "num_heldout_problems", "eval_samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
+    @property
+    def mix(self) -> dict[Domain, float]:
+        """`domain_mix` as ratios by domain."""
+        return parse_mix(self.domain_mix)
+
+    @property
+    def wa_config(self) -> WAGRPOConfig:
+        """The WA-GRPO settings."""
+        return WAGRPOConfig(
+            enabled=self.wa_grpo,
+            alpha=self.wa_alpha,
+            diversity=self.wa_diversity,
+            revise_gain=self.wa_revise_gain,
+            exec_success=self.wa_exec_success,
+            efficiency=self.wa_efficiency,
+            op_variety=self.wa_op_variety,
+        )
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Everything a recipe was told."""
+
+    recipe: RecipeArguments
+    training: WorkflowGRPOConfig
+    model: ModelConfig
+    executor: ExecutorConfig
+
+
+def parse_mix(text: str) -> dict[Domain, float]:
+    """Read a domain mix such as `"math=0.4,qa=0.3,code=0.3"`.
+
+    Raises:
+        ValueError: an unknown domain or a ratio that is no number.
+    """
+    ratios: dict[Domain, float] = {}
+    for part in text.split(","):
+        name, _, ratio = (piece.strip() for piece in part.partition("="))
+        if name not in DOMAINS:
+            raise ValueError(f"domain_mix={text!r}: {name!r} is not one of {', '.join(DOMAINS)}")
+        try:
+            ratios[cast(Domain, name)] = float(ratio)
+        except ValueError:
+            raise ValueError(f"domain_mix={text!r}: {ratio!r} is not a number") from None
+    return ratios
+
+
+def parse_arguments(default_config: str, description: str, argv: Sequence[str] | None = None) -> Arguments:
+    """Read a GRPO recipe's flags over its YAML over the GPU class over the defaults.
+
+    Args:
+        default_config (`str`): file in `recipes/configs/` used when `--config` is not given.
+        description (`str`): first lines of `--help`.
+        argv (`Sequence[str]`, *optional*): arguments; `sys.argv[1:]` by default.
+
+    Raises:
+        UsageError: a bad flag or YAML key, with the reason.
+    """
+    classes = (RecipeArguments, WorkflowGRPOConfig, ModelConfig, ExecutorConfig)
+    return Arguments(*parse_with_config(classes, default_config, description, argv))
+
+
+def parse_with_config(
+    classes: Sequence[type], default_config: str, description: str | None, argv: Sequence[str] | None = None
+) -> tuple[Any, ...]:
+    """Read flags over the YAML (over the GPU class, where one is named) into dataclasses.
+
+    Raises:
+        UsageError: a bad flag or YAML key, with the reason.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    config = _read_config(argv, default_config)
+    parser = TrlParser(
+        classes, description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    gpu = _flag_value(argv, "--gpu") or config.get("gpu")
+    try:
+        if gpu:
+            parser.set_defaults_with_config(**gpu_class(gpu))
+        unknown = parser.set_defaults_with_config(**config)
+        if unknown:
+            raise UsageError(f"unknown keys in the config: {', '.join(unknown[::2])}; --help lists the known ones")
+        return parser.parse_args_into_dataclasses(args=argv)
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
+
+
+def gpu_class(name: str) -> dict[str, Any]:
+    """Return the values of one class of `gpus.yaml`.
+
+    Raises:
+        UsageError: there is no such class.
+    """
+    classes: dict[str, dict[str, Any]] = yaml.safe_load((CONFIGS / "gpus.yaml").read_text())
+    if name not in classes:
+        raise UsageError(f"--gpu {name}: unknown GPU class; known: {', '.join(classes)}")
+    return classes[name]
+
+
+def _read_config(argv: list[str], default_config: str) -> dict[str, Any]:
+    """Take `--config PATH` out of `argv` and read it, or the default one."""
+    path = CONFIGS / default_config
+    for position, argument in enumerate(argv):
+        if argument == "--config" and position + 1 < len(argv):
+            path = Path(argv[position + 1])
+            del argv[position : position + 2]
+            break
+        if argument.startswith("--config="):
+            path = Path(argument.removeprefix("--config="))
+            del argv[position]
+            break
+    try:
+        config = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UsageError(f"--config {path}: no such file; recipes/configs/ has the ones that come with it") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"--config {path}: not valid YAML: {error}") from None
+    if not isinstance(config, dict):
+        raise UsageError(f"--config {path}: must be a mapping of flags to values")
+    return config
+
+
+def _flag_value(argv: Sequence[str], flag: str) -> str | None:
+    for position, argument in enumerate(argv):
+        if argument == flag and position + 1 < len(argv):
+            return argv[position + 1]
+        if argument.startswith(flag + "="):
+            return argument.removeprefix(flag + "=")
+    return None

@@ -1,0 +1,264 @@
+"""One experiment: policy, baselines, training, evaluation before and after, and the files that it leaves.
+
+A recipe names its trainer class and its YAML; everything here is shared by all of them, in the order in which it runs.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from transformers import AutoTokenizer
+from transformers.integrations import is_deepspeed_zero3_enabled
+from trl import get_kbit_device_map, get_peft_config, get_quantization_config
+from trl.models import unwrap_model_for_generation
+
+from aflow_ops.errors import UsageError
+from aflow_ops.executor import check_executor
+from aflow_ops.policy_prompt import policy_messages
+from data.corpus import CORPUS_FILE
+from data.problem import Problem
+from recipes.arguments import Arguments, parse_arguments
+from recipes.generation import generate_completions
+from recipes.problems import mixed_problems
+from recipes.progress import Bar, MetricsFile, progress_of, quiet_libraries
+from recipes.results import HeldOut, print_results, write_results
+from recipes.trainer import WorkflowGRPOTrainer
+from rewards.evaluation import FIXED_BASELINES, evaluate_completions
+
+SHOWN_METRICS = {
+    "reward": "reward {:.2f}",
+    "workflow/valid": "valid {:.0%}",
+    "executor/cost_usd": "${:.4f}/rollout",
+}
+
+
+class Clock:
+    """Wall seconds of each phase, in order."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time the block."""
+        start = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - start, 1)
+
+
+def run_recipe(trainer_class: type[WorkflowGRPOTrainer], default_config: str, description: str | None) -> None:
+    """Run a GRPO recipe from flags to result files.
+
+    Args:
+        trainer_class (`type[WorkflowGRPOTrainer]`): the recipe's trainer.
+        default_config (`str`): its YAML in `recipes/configs/`.
+        description (`str`): head of its `--help`.
+
+    Raises:
+        UsageError: bad flags, no key, a missing file.
+        InfraError: the executor turned out to be unusable.
+    """
+    quiet_libraries()
+    args = parse_arguments(default_config, description or "")
+    check_executor(args.executor)
+    main_process = PartialState().is_main_process
+    clock = Clock()
+    train, heldout = training_and_heldout_problems(args)
+    with clock.phase("warm_start"):
+        ensure_policy(args)
+    with clock.phase("startup"):
+        trainer = build_trainer(trainer_class, args, train)
+    try:
+        with clock.phase("evaluation_before"):
+            before = evaluate_policy(trainer, heldout, args, "held-out before")
+        with clock.phase("baselines"):
+            baselines = evaluate_baselines(trainer, heldout) if args.recipe.baselines else {}
+        with clock.phase("training"), progress_of(trainer, "GRPO", SHOWN_METRICS):
+            trainer.train(resume_from_checkpoint=args.training.resume_from_checkpoint)
+        with clock.phase("evaluation_after"):
+            after = evaluate_policy(trainer, heldout, args, "held-out after")
+        trainer.save_model()
+        if main_process:
+            usage = trainer.executor.usage
+            result = HeldOut(before, after, baselines)
+            write_results(trainer.run_dir, result, clock.seconds, usage, trainer.state.log_history)
+            print_results(trainer.run_dir, result)
+        if args.training.push_to_hub:
+            trainer.push_to_hub()
+    finally:
+        trainer.close()
+
+
+def training_and_heldout_problems(args: Arguments) -> tuple[list[Problem], list[Problem]]:
+    """Load one epoch of training problems and the held-out ones, with the same domain mix."""
+    recipe, seed = args.recipe, args.training.seed
+    train = mixed_problems(recipe.sources, recipe.mix, recipe.num_train_problems, "train", seed)
+    heldout = mixed_problems(recipe.sources, recipe.mix, recipe.num_heldout_problems, "heldout", seed)
+    return train, heldout
+
+
+def ensure_policy(args: Arguments) -> None:
+    """Warm-start the policy with `warm_start_config`, unless the same warm start is already in its folder."""
+    config = args.recipe.warm_start_config
+    if config is None:
+        return
+    folder = Path(args.model.model_name_or_path)
+    state = PartialState()
+    if state.is_main_process:
+        warm_start(Path(config), folder)
+    state.wait_for_everyone()
+
+
+def warm_start(config: Path, folder: Path) -> None:
+    """Run `recipes/sft_warmstart.py` in a process of its own and stamp its result.
+
+    Raises:
+        UsageError: the config does not exist, or the warm start failed.
+    """
+    if not config.is_file():
+        raise UsageError(f"warm_start_config: {config} does not exist")
+    inputs = config.read_bytes() + CORPUS_FILE.read_bytes()
+    stamp, fingerprint = folder / "warm_start.sha256", hashlib.sha256(inputs).hexdigest()
+    if stamp.is_file() and stamp.read_text() == fingerprint:
+        print(f"policy: {folder} (cached)", file=sys.stderr)
+        return
+    print(f"policy: building and warm-starting {folder}", file=sys.stderr)
+    command = [sys.executable, str(Path(__file__).parent / "sft_warmstart.py")]
+    command += ["--config", str(config), "--output_dir", str(folder)]
+    launcher = (
+        "RANK",
+        "LOCAL_RANK",
+        "WORLD_SIZE",
+        "LOCAL_WORLD_SIZE",
+        "MASTER_",
+        "ACCELERATE_",
+        "OPENAI_",
+        "TORCHELASTIC_",
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(launcher)}
+    if subprocess.run(command, env=environment, check=False).returncode != 0:
+        raise UsageError(f"the warm start with {config} failed; its message is above")
+    stamp.write_text(fingerprint)
+
+
+def build_trainer(
+    trainer_class: type[WorkflowGRPOTrainer], args: Arguments, problems: Sequence[Problem]
+) -> WorkflowGRPOTrainer:
+    """Load the policy and its tokenizer into the recipe's trainer."""
+    training, model = args.training, args.model
+    if training.num_generations < 4:
+        print(
+            f"warning: num_generations={training.num_generations}: groups this small often carry no signal or collapse "
+            "the policy (two rewards scale to advantages of exactly +-1); use at least 4 where memory allows",
+            file=sys.stderr,
+        )
+    quantization = get_quantization_config(model)
+    training.model_init_kwargs = {
+        "revision": model.model_revision,
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+        **({"device_map": get_kbit_device_map(), "quantization_config": quantization} if quantization else {}),
+        **(training.model_init_kwargs or {}),
+    }
+    rollouts = Path(training.output_dir) / "rollouts.jsonl"
+    if PartialState().is_main_process and not training.resume_from_checkpoint:
+        rollouts.unlink(missing_ok=True)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model.model_name_or_path, padding_side="left")
+        return trainer_class(
+            model=model.model_name_or_path,
+            args=training,
+            recipe=args.recipe,
+            executor=args.executor,
+            problems=problems,
+            processing_class=tokenizer,
+            peft_config=get_peft_config(model),
+            callbacks=[MetricsFile(Path(training.output_dir) / "metrics.csv")],
+        )
+    except OSError as error:
+        raise UsageError(f"--model_name_or_path {model.model_name_or_path}: {error}") from error
+
+
+@contextmanager
+def policy_for_generation(trainer: WorkflowGRPOTrainer) -> Iterator[Any]:
+    """Yield the policy with whole parameters, in evaluation mode, before as well as after `trainer.train()`."""
+    was_training = trainer.model.training
+    prepared = trainer.model_wrapped is not trainer.model
+    if prepared:
+        context = unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator)
+    elif is_deepspeed_zero3_enabled():
+        import deepspeed  # slow to import, and only needed here
+
+        parameters = deepspeed.zero.GatheredParameters(list(trainer.model.parameters()))
+        context = _entered(parameters, trainer.model)
+    else:
+        context = nullcontext(trainer.model)
+    with torch.no_grad(), context as model:
+        model.eval()
+        yield model
+    trainer.model.train(was_training)
+
+
+@contextmanager
+def _entered(context: Any, value: Any) -> Iterator[Any]:
+    with context:
+        yield value
+
+
+def evaluate_policy(
+    trainer: WorkflowGRPOTrainer, problems: Sequence[Problem], args: Arguments, label: str
+) -> list[dict[str, Any]]:
+    """Let the policy write `eval_samples` workflows for every problem, run and grade them.
+
+    Each process takes its share of the problems.
+
+    Returns:
+        `list[dict]`: rows of all processes, as `Rollout.to_row()` gives them.
+    """
+    samples = [problem for problem in problems for _ in range(args.recipe.eval_samples)]
+    mine = samples[trainer.accelerator.process_index :: trainer.accelerator.num_processes]
+    with policy_for_generation(trainer) as model:
+        completions = generate_completions(
+            model,
+            trainer.processing_class,
+            [policy_messages(problem.view, style=args.recipe.prompt_style) for problem in mine],
+            max_new_tokens=args.training.max_completion_length,
+            temperature=args.recipe.eval_temperature,
+            top_p=args.training.top_p,
+            top_k=args.training.top_k,
+            batch_size=max(32, args.training.per_device_train_batch_size),
+            seed=args.training.seed + trainer.accelerator.process_index,
+        )
+    return _score(trainer, list(zip(mine, completions, strict=True)), label)
+
+
+def evaluate_baselines(trainer: WorkflowGRPOTrainer, problems: Sequence[Problem]) -> dict[str, list[dict[str, Any]]]:
+    """Run every fixed workflow on the same problems; rows by baseline name."""
+    mine = problems[trainer.accelerator.process_index :: trainer.accelerator.num_processes]
+    names = [name for name in FIXED_BASELINES for _ in mine]
+    pairs = [(problem, FIXED_BASELINES[name]) for name in FIXED_BASELINES for problem in mine]
+    rows = _score(trainer, pairs, "fixed baselines", names)
+    return {name: [row for row in rows if row["baseline"] == name] for name in FIXED_BASELINES}
+
+
+def _score(
+    trainer: WorkflowGRPOTrainer, pairs: list[tuple[Problem, str]], label: str, names: list[str] | None = None
+) -> list[dict[str, Any]]:
+    with Bar(label, len(pairs), visible=trainer.accelerator.is_main_process) as bar:
+        rollouts = trainer.run_async(
+            evaluate_completions(trainer.scorer, pairs, on_result=lambda rollout: bar.update())
+        )
+    rows = [rollout.to_row() for rollout in rollouts]
+    if names is not None:
+        rows = [{"baseline": name, **row} for name, row in zip(names, rows, strict=True)]
+    return list(gather_object(rows))

@@ -1,0 +1,125 @@
+"""Supervised warm start: teach a base model the workflow language before GRPO teaches it which workflows pay.
+
+    accelerate launch recipes/sft_warmstart.py --model_name_or_path Qwen/Qwen2.5-1.5B --output_dir outputs/warm
+
+The examples are problems paired with workflows of `data/workflow_corpus.yaml` that fit their domain, drawn evenly: the
+model learns to write every design and to prefer none. With `--from_scratch` it first builds the tiny policy of
+`recipes/tiny_policy.py`.
+"""
+
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config
+
+from aflow_ops.policy_prompt import policy_messages
+from data.corpus import corpus_pairs
+from data.problem import Problem
+from recipes.arguments import parse_mix, parse_with_config
+from recipes.problems import mixed_problems
+from recipes.progress import progress_of, quiet_libraries
+from recipes.tiny_policy import build_tiny_policy, train_tokenizer
+from scripts.cli import run_command
+
+
+@dataclass
+class WarmStartArguments:
+    """What the warm start needs beside TRL's flags.
+
+    Args:
+        sources (`list[str]`): problem sources by name, or JSONL files.
+        domain_mix (`str`): share of each domain.
+        num_examples (`int`): problem-workflow pairs.
+        forms (`list[str]`): forms of the corpus to teach, among `short`, `dsl` and `native`.
+    """
+
+    sources: list[str] = field(
+        default_factory=lambda: ["gsm_symbolic", "invented_facts", "small_functions"],
+        metadata={"help": "Problem sources: names of data/registry.py, or JSONL files."},
+    )
+    domain_mix: str = field(default="math=0.34,qa=0.33,code=0.33", metadata={"help": "Share of each domain."})
+    num_examples: int = field(default=1000, metadata={"help": "Problem-workflow pairs to train on."})
+    forms: list[str] = field(
+        default_factory=lambda: ["short", "dsl", "native"], metadata={"help": "Forms of the corpus to teach."}
+    )
+    prompt_style: str = field(
+        default="full", metadata={"help": "Policy prompt, as in the GRPO recipes.", "choices": ["full", "brief"]}
+    )
+    from_scratch: bool = field(default=False, metadata={"help": "Build the tiny policy instead of loading a model."})
+    vocab_size: int = field(default=1024, metadata={"help": "Vocabulary of the tiny policy."})
+    hidden_size: int = field(default=192, metadata={"help": "Width of the tiny policy."})
+    num_layers: int = field(default=4, metadata={"help": "Layers of the tiny policy."})
+
+    def __post_init__(self) -> None:
+        parse_mix(self.domain_mix)
+
+
+def warm_start_pairs(args: WarmStartArguments, seed: int) -> list[tuple[Problem, str]]:
+    """Return problems with the completion that the policy should write for them."""
+    problems = mixed_problems(args.sources, parse_mix(args.domain_mix), args.num_examples, "train", seed)
+    pairs = corpus_pairs(problems, seed=seed, forms=args.forms)
+    return [(problem, f"```python\n{workflow.text.strip()}\n```") for problem, workflow in pairs]
+
+
+def warm_start_dataset(pairs: list[tuple[Problem, str]], prompt_style: str) -> Dataset:
+    """Return the pairs as TRL's conversational prompt-completion rows."""
+    return Dataset.from_dict(
+        {
+            "prompt": [policy_messages(problem.view, style=prompt_style) for problem, _ in pairs],
+            "completion": [[{"role": "assistant", "content": completion}] for _, completion in pairs],
+        }
+    )
+
+
+def base_policy(
+    args: WarmStartArguments, model_args: ModelConfig, dataset: Dataset, training: SFTConfig
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the model to teach, or build the tiny one from the training texts."""
+    if not args.from_scratch:
+        tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path)
+        return AutoModelForCausalLM.from_pretrained(model_args.model_name_or_path, dtype=model_args.dtype), tokenizer
+    texts = [message["content"] for row in dataset for message in row["prompt"] + row["completion"]]
+    tokenizer = train_tokenizer(texts, args.vocab_size)
+    model = build_tiny_policy(
+        tokenizer,
+        hidden_size=args.hidden_size,
+        num_layers=args.num_layers,
+        max_length=max(2048, training.max_length or 0),
+        seed=training.seed,
+    )
+    return model, tokenizer
+
+
+def main() -> None:
+    """Train and save; the output folder appears only when it is complete."""
+    quiet_libraries()
+    args, training, model_args = parse_with_config(
+        (WarmStartArguments, SFTConfig, ModelConfig), "sft_warmstart.yaml", __doc__
+    )
+    output = Path(training.output_dir)
+    training.output_dir = str(output.with_name(output.name + ".partial"))
+    dataset = warm_start_dataset(warm_start_pairs(args, training.seed), args.prompt_style)
+    model, tokenizer = base_policy(args, model_args, dataset, training)
+    trainer = SFTTrainer(
+        model=model,
+        args=training,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+    )
+    with progress_of(trainer, "warm start", {"loss": "loss {:.3f}"}):
+        trainer.train()
+    trainer.save_model()
+    if trainer.accelerator.is_main_process:
+        if output.exists():
+            shutil.rmtree(output)
+        Path(training.output_dir).rename(output)
+        print(f"warm-started policy in {output}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

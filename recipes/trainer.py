@@ -1,0 +1,205 @@
+"""`WorkflowGRPOTrainer`: TRL's `GRPOTrainer`, rewarded by running the workflows that the policy writes.
+
+What it adds to the base class: the executor, the runtime and the sandbox live on TRL's reward event loop for the whole
+run; rewards are tie-broken by WA-GRPO on whole groups, across processes; the temperature follows its schedule; every
+rollout is written to `rollouts.jsonl` with the advantage it got.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate.utils import broadcast_object_list, gather_object
+from datasets import Dataset
+from peft import PeftModel
+from transformers import PreTrainedModel
+from trl import GRPOTrainer
+
+from aflow_ops.executor import Executor, ExecutorConfig, open_executor
+from aflow_ops.policy_prompt import policy_messages
+from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
+from aflow_ops.sandbox import open_sandbox
+from data.problem import Problem
+from recipes.arguments import RecipeArguments, WorkflowGRPOConfig
+from rewards.rollout import Rollout, RolloutScorer
+from rewards.wa_grpo import adjust_groups, features_of, zero_signal_groups
+from rewards.workflow_reward import WorkflowReward
+
+T = TypeVar("T")
+
+
+def training_dataset(problems: Sequence[Problem], prompt_style: str) -> Dataset:
+    """Return the dataset TRL trains on.
+
+    Each row has `prompt` (chat messages made from the problem's public part) and `problem` (the whole row as JSON, for
+    the reward only).
+    """
+    return Dataset.from_dict(
+        {
+            "prompt": [policy_messages(problem.view, style=prompt_style) for problem in problems],
+            "problem": [json.dumps(problem.to_row()) for problem in problems],
+        }
+    )
+
+
+class WorkflowGRPOTrainer(GRPOTrainer):
+    """GRPO on workflows. Recipes subclass it and may override any stage.
+
+    Args:
+        model (`PreTrainedModel` or `str`): the policy.
+        args (`WorkflowGRPOConfig`): training values.
+        recipe (`RecipeArguments`): WA-GRPO weights, prompt style, limits.
+        executor (`ExecutorConfig`): the executor that answers inside the operators.
+        problems (`Sequence[Problem]`): one epoch of training problems, in order.
+        kwargs: everything else `GRPOTrainer` takes (`processing_class`, `peft_config`, `callbacks`).
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel | str,
+        args: WorkflowGRPOConfig,
+        recipe: RecipeArguments,
+        executor: ExecutorConfig,
+        problems: Sequence[Problem],
+        **kwargs: Any,
+    ) -> None:
+        self.reward = WorkflowReward()
+        super().__init__(
+            model=model,
+            reward_funcs=[self.reward],
+            args=args,
+            train_dataset=training_dataset(problems, recipe.prompt_style),
+            **kwargs,
+        )
+        logging.getLogger("trl.trainer.grpo_trainer").addFilter(_not_an_unscored_row)
+        self.recipe = recipe
+        self.wa_config = recipe.wa_config
+        self.run_dir = Path(args.output_dir)
+        self._gathered: list[dict[str, Any]] = []
+        self._resources = AsyncExitStack()
+        self.executor = self.run_async(self._open(executor))
+
+    async def _open(self, config: ExecutorConfig) -> Executor:
+        executor = await self._resources.enter_async_context(open_executor(config, run_dir=self.run_dir))
+        sandbox = open_sandbox(unsafe_subprocess=self.recipe.unsafe_subprocess)
+        runtime = await self._resources.enter_async_context(
+            WorkflowRuntime(executor, sandbox, RuntimeLimits(timeout=self.recipe.workflow_timeout))
+        )
+        self.scorer = RolloutScorer(runtime, sandbox)
+        self.reward.scorer = self.scorer
+        return executor
+
+    def close(self) -> None:
+        """Stop the runtime and the executor. The trainer cannot score anything afterwards."""
+        self.run_async(self._resources.aclose())
+
+    def run_async(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the reward event loop and wait for it; Ctrl-C cancels it."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.async_loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    # Sampling
+
+    def current_temperature(self) -> float:
+        """Temperature of this step: linear from `temperature` to `temperature_final`, then constant."""
+        first, last = self.args.temperature, self.args.temperature_final
+        if last is None:
+            return first
+        return first + (last - first) * min(1.0, self.state.global_step / self.args.temperature_steps)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._set_temperature(self.current_temperature())
+        output = super()._generate_and_score_completions(inputs)
+        self._write_rollouts(gather_object(output["advantages"].tolist()))
+        return output
+
+    def _set_temperature(self, temperature: float) -> None:
+        """Sample and score at `temperature` from here on."""
+        self.temperature = temperature
+        if self.use_vllm:
+            self.vllm_generation.temperature = temperature
+        else:
+            self.generation_config.temperature = temperature
+        _set_scoring_temperature(self.accelerator.unwrap_model(self.model), temperature)
+        if self.ref_model is not None:
+            _set_scoring_temperature(self.accelerator.unwrap_model(self.ref_model), temperature)
+
+    # Rewards
+
+    def _calculate_rewards(
+        self, inputs: list[dict[str, Any]], prompts: list[Any], completions: list[Any], completion_ids_list: list[Any]
+    ) -> torch.Tensor:
+        """Score the local completions, then break ties on whole groups.
+
+        Returns:
+            `torch.Tensor` of shape (world_size * B, 1): adjusted rewards, K consecutive rows a group, NaN for none.
+        """
+        gathered = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        rewards = [None if value != value else value for value in gathered[:, 0].tolist()]
+        rollouts = self.reward.last
+        tied = zero_signal_groups(rewards, self.num_generations)
+        first = self.accelerator.process_index * len(rollouts)
+        rollouts = self.run_async(
+            self._with_revise_gain(rollouts, [tied[(first + i) // self.num_generations] for i in range(len(rollouts))])
+        )
+        features = gather_object([features_of(rollout) for rollout in rollouts])
+        adjusted = adjust_groups(rewards, features, self.num_generations, self.wa_config)
+        for name, value in adjusted.metrics.items():
+            self._log_metric(f"wa_grpo/{name}", value)
+        rows = [{"prompt": prompt, **rollout.to_row()} for prompt, rollout in zip(prompts, rollouts, strict=True)]
+        self._gathered = [
+            {**row, "adjusted_reward": reward}
+            for row, reward in zip(gather_object(rows), adjusted.rewards, strict=True)
+        ]
+        values = [float("nan") if reward is None else reward for reward in adjusted.rewards]
+        return torch.tensor(values, dtype=gathered.dtype, device=gathered.device).unsqueeze(1)
+
+    async def _with_revise_gain(self, rollouts: Sequence[Rollout], tied: Sequence[bool]) -> list[Rollout]:
+        """Grade drafts before and after Revise/Test, only where a tie-break will look at them."""
+        return await asyncio.gather(
+            *(
+                self.scorer.with_revise_gain(rollout) if is_tied and self.wa_config.enabled else _unchanged(rollout)
+                for rollout, is_tied in zip(rollouts, tied, strict=True)
+            )
+        )
+
+    def _write_rollouts(self, advantages: list[float]) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        with (self.run_dir / "rollouts.jsonl").open("a", encoding="utf-8") as file:
+            for row, advantage in zip(self._gathered, advantages, strict=True):
+                row = {"step": self.state.global_step, **row, "advantage": advantage}
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+async def _unchanged(rollout: Rollout) -> Rollout:
+    return rollout
+
+
+def _not_an_unscored_row(record: logging.LogRecord) -> bool:
+    """Keep TRL from printing whole rows, gold answers included, for rollouts without a reward: we log their share."""
+    return not record.getMessage().startswith("All reward functions returned None")
+
+
+def _set_scoring_temperature(model: torch.nn.Module, temperature: float) -> None:
+    """Change the temperature of TRL's fused LM head, which keeps it in a closure (`trl.trainer.utils`)."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    head: Any = base.forward
+    while head is not None:
+        function = getattr(head, "__func__", head)
+        if "temperature" in function.__code__.co_freevars and function.__name__ == "forward":
+            cell = function.__closure__[function.__code__.co_freevars.index("temperature")]
+            cell.cell_contents = temperature
+            return
+        head = getattr(function, "__wrapped__", None)
+    raise RuntimeError("TRL's fused LM head was not found on the policy; this trl version is not supported")
