@@ -4,7 +4,6 @@ A recipe names its trainer class and its YAML; everything here is shared by all 
 """
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
