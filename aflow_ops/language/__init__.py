@@ -1,1 +1,7 @@
-"""The workflow language: find a workflow in a completion, check it, repair what is unambiguous."""
+"""The workflow language: find a workflow in a completion, repair what is unambiguous, check it."""
+
+from aflow_ops.language.find import prompt_constants
+from aflow_ops.language.parse import parse_workflow
+from aflow_ops.language.workflow import Form, Workflow
+
+__all__ = ["Form", "Workflow", "parse_workflow", "prompt_constants"]

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from aflow_ops.executor.types import Message
+from aflow_ops.operators.prompt import load_prompts
 from aflow_ops.sandbox import Sandbox
 from data.problem import DOMAINS, Domain, ProblemView
+
+# AFlow's workflows pass these to operators of their own versions; here they mean nothing.
+IGNORED_ARGUMENTS = frozenset({"question_id", "_mode"})
 
 
 class Ask(Protocol):
@@ -72,6 +76,21 @@ class Operator(ABC):
     @abstractmethod
     async def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run the operator. Subclasses name their arguments."""
+
+    async def ask(self, prompt: str, **fields: str) -> str:
+        """Return the executor's reply to one of the operator prompts.
+
+        Args:
+            prompt (`str`): name of the prompt in the context's prompt set.
+            fields (`str`): text for the prompt's places.
+        """
+        chosen = load_prompts(self.context.prompt_set)[prompt]
+        return await self.context.ask(
+            chosen.messages(fields),
+            max_tokens=chosen.max_tokens,
+            temperature=chosen.temperature,
+            stop=chosen.stop,
+        )
 
     @classmethod
     def signature(cls) -> inspect.Signature:

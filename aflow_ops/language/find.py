@@ -1,0 +1,169 @@
+"""Find the workflow in a completion: the code between fences or tags, or the bare text.
+
+Where it looks, in this order: `<workflow>` or `<graph>` tags, Markdown fences, the bare text. Of several fences the
+first that holds a workflow counts. An unterminated fence or tag runs to the end of the text: whether the code in it is
+whole is for the parser to say.
+"""
+
+import ast
+import re
+from dataclasses import dataclass
+
+from aflow_ops.errors import WorkflowError
+from aflow_ops.language.scope import spelled
+
+# Published workflows are a few kilobytes; this bounds what the parser and the interpreter are given.
+MAX_SOURCE_CHARS = 16_000
+MAX_NESTING = 60
+
+_TAG = re.compile(r"<(workflow|graph)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_PROMPT = re.compile(r"<prompt>(.*?)(?:</prompt>|\Z)", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"```[^\S\n]*([\w+-]*)[^\n]*\n(.*?)(?:\n[^\S\n]*```|\Z)", re.DOTALL)
+_PYTHON = re.compile(r"^[^\S\n]*(?:class\s+Workflow\b|(?:async\s+)?def\s+workflow\b)", re.MULTILINE)
+_MODULE_LINE = re.compile(r"^(?:import\s|from\s|class\s|def\s|async\s|[A-Za-z_]\w*\s*=)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class FoundCode:
+    """Text that should be a workflow.
+
+    Args:
+        text (`str`): the code or DSL, without fences and tags.
+        prompts (`dict[str, str]`): constants of the `<prompt>` block, or of a file beside the workflow.
+        is_python (`bool`): whether it is Python rather than DSL.
+    """
+
+    text: str
+    prompts: dict[str, str]
+    is_python: bool
+
+
+def find_workflow(completion: str) -> FoundCode:
+    """Find the workflow's text in a completion.
+
+    Raises:
+        WorkflowError: stage `"find"`: there is none, or it is too long or nested too deeply to be looked at.
+    """
+    if "\x00" in completion:
+        raise WorkflowError("find", "the completion contains NUL bytes")
+    # Beyond this nothing is searched: a workflow starts early, and patterns on megabytes of text cost seconds.
+    completion = completion[: 8 * MAX_SOURCE_CHARS]
+    prompts = _prompt_constants(completion)
+    text = next(iter(_candidates(_PROMPT.sub("", completion))), None)
+    if text is None:
+        raise WorkflowError("find", "no workflow in the completion: expected `async def workflow(problem): ...`")
+    if len(text) > MAX_SOURCE_CHARS:
+        raise WorkflowError("find", f"the workflow has {len(text)} characters; at most {MAX_SOURCE_CHARS} are read")
+    if _nesting(text) > MAX_NESTING:
+        raise WorkflowError("find", f"brackets are nested more than {MAX_NESTING} deep")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise WorkflowError("find", "the workflow contains characters that are not valid Unicode") from None
+    return FoundCode(text, prompts, is_python=_PYTHON.search(text) is not None)
+
+
+def looks_like_dsl(text: str) -> bool:
+    """Whether text without Python in it can be a DSL workflow: a pipeline or a lone operator name."""
+    body = text.strip().rstrip(";")
+    return bool(re.fullmatch(r"[A-Za-z]\w*", body)) or (
+        ("->" in body or "→" in body or "[" in body or "?" in body or "*" in body)
+        and bool(re.fullmatch(r"[\w\s\-\[\](),>*?:→;]+", body))
+    )
+
+
+def _candidates(completion: str) -> list[str]:
+    """Texts that may be the workflow, the likeliest first."""
+    tagged = [match.group(2) for match in _TAG.finditer(completion)]
+    inside = [inner for text in tagged for inner in _fenced(text)] + tagged
+    found = [text for text in inside + _fenced(completion) if _PYTHON.search(text) or looks_like_dsl(text)]
+    if not found and _PYTHON.search(completion):
+        found = [_bare_python(completion)]
+    if not found:
+        whole = [completion] if spelled(completion.strip()) else []
+        found = whole or [line for line in [completion, *completion.splitlines()] if _is_bare_dsl(line)][:1]
+    if not found:
+        found = [text for text in inside + _fenced(completion) if text.strip()]
+    return [_trimmed(text) for text in found]
+
+
+def _bare_python(completion: str) -> str:
+    """Python without fences: the whole text if it parses, else from its first line that can start a module."""
+    start = _PYTHON.search(completion)
+    head = _MODULE_LINE.search(completion)
+    assert start is not None
+    for text in (completion, completion[head.start() :] if head else ""):
+        if len(text) <= MAX_SOURCE_CHARS and _nesting(text) <= MAX_NESTING and _PYTHON.search(text) and _parses(text):
+            return text
+    return completion[start.start() :]
+
+
+def _parses(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _is_bare_dsl(line: str) -> bool:
+    """Whether a line outside fences is a pipeline of two steps or more: a lone word there is prose."""
+    return ("->" in line or "→" in line) and looks_like_dsl(line)
+
+
+def _fenced(text: str) -> list[str]:
+    return [match.group(2) for match in _FENCE.finditer(text)]
+
+
+def _trimmed(text: str) -> str:
+    """Drop empty lines around the text, and the fence lines that a sloppy completion left inside."""
+    lines = text.expandtabs(4).split("\n")
+    while lines and (not lines[0].strip() or lines[0].strip().startswith("```")):
+        lines.pop(0)
+    for position, line in enumerate(lines):
+        if line.strip().startswith("```"):
+            lines = lines[:position]
+            break
+    return "\n".join(line.rstrip() for line in lines).rstrip("\n")
+
+
+def _prompt_constants(completion: str) -> dict[str, str]:
+    match = _PROMPT.search(completion)
+    return prompt_constants(_trimmed(match.group(1))) if match else {}
+
+
+def prompt_constants(source: str) -> dict[str, str]:
+    """Read `NAME = "text"` assignments without running them; anything else is left out.
+
+    Args:
+        source (`str`): Python, as in AFlow's `prompt.py` or a `<prompt>` block.
+    """
+    if len(source) > MAX_SOURCE_CHARS or _nesting(source) > MAX_NESTING:
+        return {}
+    try:
+        statements = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    return {
+        target.id: statement.value.value
+        for statement in statements
+        if isinstance(statement, ast.Assign)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def _nesting(text: str) -> int:
+    """Upper bound of what a recursive parser must descend: open brackets, unary chains and indentation."""
+    depth = deepest = 0
+    for character in text:
+        if character in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in ")]}":
+            depth -= 1
+    chain = max((len(run) for run in re.findall(r"(?:[-+~]\s*|not\s+){20,}", text)), default=0)
+    indent = max((len(line) - len(line.lstrip()) for line in text.splitlines()), default=0) // 4
+    return max(deepest, chain, indent)

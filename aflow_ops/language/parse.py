@@ -1,0 +1,85 @@
+"""From a completion to a checked workflow."""
+
+import ast
+from collections.abc import Mapping
+
+from aflow_ops.errors import WorkflowError
+from aflow_ops.language.check import check_workflow
+from aflow_ops.language.dsl import compile_dsl, parse_dsl, print_dsl
+from aflow_ops.language.find import FoundCode, find_workflow, looks_like_dsl
+from aflow_ops.language.repair import parse_python, repair_tree
+from aflow_ops.language.scope import OPERATOR_BY_SPELLING, Scope, scope_of
+from aflow_ops.language.workflow import Form, Workflow
+from data.problem import Domain
+
+
+def parse_workflow(
+    completion: str, *, domain: Domain, has_entry_point: bool, prompts: Mapping[str, str] | None = None
+) -> Workflow:
+    """Find, repair and check the workflow in a completion.
+
+    Args:
+        completion (`str`): any text.
+        domain (`str`): domain of the problem; some operators are for some domains only.
+        has_entry_point (`bool`): whether the problem names a function to write.
+        prompts (`Mapping[str, str]`, *optional*): further `prompt_custom` constants, from a file beside the workflow.
+
+    Returns:
+        `Workflow`: ready to run.
+
+    Raises:
+        WorkflowError: there is no usable workflow; nothing else is raised, whatever the text.
+    """
+    found = find_workflow(completion)
+    if found.is_python:
+        return _python_workflow(found, domain, has_entry_point, prompts or {})
+    if looks_like_dsl(found.text):
+        return _dsl_workflow(found, domain, has_entry_point)
+    _, _, _ = parse_python(found.text)  # says what is wrong with it, if it is not even Python
+    raise WorkflowError("find", "the code defines neither `async def workflow(problem)` nor `class Workflow`")
+
+
+def _python_workflow(found: FoundCode, domain: Domain, has_entry_point: bool, prompts: Mapping[str, str]) -> Workflow:
+    try:
+        tree, text, repairs = parse_python(found.text)
+        scope = scope_of(tree)
+        tree_repairs = repair_tree(scope)
+        check_workflow(scope, domain=domain, has_entry_point=has_entry_point)
+        if tree_repairs:
+            text = ast.unparse(tree)
+        operators = tuple(call.operator.__name__ for call in scope.operator_calls())
+    except RecursionError:
+        raise WorkflowError("syntax", "the code is nested too deeply") from None
+    return Workflow(
+        form=_form(scope),
+        text=text,
+        source=text,
+        operators=operators,
+        repairs=(*repairs, *tree_repairs),
+        prompts={**prompts, **found.prompts},
+    )
+
+
+def _form(scope: Scope) -> Form:
+    return "short" if scope.workflow_class is None else "native"
+
+
+def _dsl_workflow(found: FoundCode, domain: Domain, has_entry_point: bool) -> Workflow:
+    node = parse_dsl(found.text, OPERATOR_BY_SPELLING)
+    source = compile_dsl(node, has_entry_point=has_entry_point)
+    scope = scope_of(ast.parse(source))
+    check_workflow(scope, domain=domain, has_entry_point=has_entry_point)
+    text = found.text.strip()
+    respelled = "".join(print_dsl(node).split()) != "".join(text.replace("→", "->").rstrip(";").split())
+    needs_respelling = respelled and "".join(print_dsl(node).split()).lower() == _bare(text)
+    return Workflow(
+        form="dsl",
+        text=print_dsl(node) if needs_respelling else text,
+        source=source,
+        operators=tuple(call.operator.__name__ for call in scope.operator_calls()),
+        repairs=("spelled the operators by their class names",) if needs_respelling else (),
+    )
+
+
+def _bare(text: str) -> str:
+    return "".join(text.replace("→", "->").replace("_", "").rstrip(";").split()).lower()

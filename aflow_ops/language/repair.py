@@ -1,0 +1,239 @@
+"""Repairs of what can only have been meant one way, each recorded.
+
+Source text: uniform extra indentation, a stray line after the code. Tree: another spelling of an operator, a missing
+`await`, a plain `def workflow`, a missing `return` of the last result. A repaired tree is printed back with
+`ast.unparse`; a workflow that needs no repair keeps its text byte for byte.
+"""
+
+import ast
+import re
+import textwrap
+import warnings
+
+from aflow_ops.errors import WorkflowError
+from aflow_ops.language.check import returns_value
+from aflow_ops.language.scope import Scope, is_known_function, is_self_attribute, spelled
+from aflow_ops.operators import OPERATORS, Operator
+
+# A coroutine passed to one of these is awaited later.
+COLLECTORS = frozenset(
+    {"gather", "create_task", "ensure_future", "wait", "wait_for", "shield", "as_completed", "append", "extend"}
+)
+_PLAIN_DEF = re.compile(r"^([^\S\n]*)(def\s+(?:workflow|__call__)\s*\()", re.MULTILINE)
+
+
+def parse_python(text: str) -> tuple[ast.Module, str, list[str]]:
+    """Parse a source, mending its indentation if that is all it needs.
+
+    Returns:
+        `tuple`: the tree, the text that was parsed, and the repairs.
+
+    Raises:
+        WorkflowError: stage `"syntax"`.
+    """
+    first_error: SyntaxError | None = None
+    made_async = _PLAIN_DEF.sub(r"\1async \2", text)
+    asynced = [] if made_async == text else ["made the workflow function async"]
+    for candidate, repairs in _indentations(made_async):
+        try:
+            return _parse(candidate), candidate, asynced + repairs
+        except SyntaxError as error:
+            first_error = first_error or error
+    assert first_error is not None
+    line = f" at line {first_error.lineno}" if first_error.lineno else ""
+    raise WorkflowError("syntax", f"{first_error.msg}{line}")
+
+
+def _parse(text: str) -> ast.Module:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes in a completion are none of the user's business
+            tree = ast.parse(text)
+            compile(tree, "<workflow>", "exec", dont_inherit=True)  # `return` outside a function and the like
+            return tree
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise SyntaxError(str(error) or type(error).__name__) from error
+
+
+def _indentations(text: str) -> list[tuple[str, list[str]]]:
+    """The text as it is, then with each safe change of its layout."""
+    dedented = textwrap.dedent(text)
+    candidates: list[tuple[str, list[str]]] = (
+        [(text, [])] if dedented == text else [(dedented, ["removed the common indentation"])]
+    )
+    shifted = _shifted_body(dedented)
+    if shifted != dedented:
+        candidates.append((shifted, ["indented the body of the function"]))
+    trimmed = _without_trailing_prose(dedented)
+    if trimmed != dedented:
+        candidates.append((trimmed, ["removed the text after the code"]))
+    return candidates
+
+
+def _shifted_body(text: str) -> str:
+    """Indent everything below a `def workflow` that stands at the same column as its body."""
+    lines = text.split("\n")
+    for position, line in enumerate(lines):
+        if line.startswith(("async def workflow", "def workflow")) and line.rstrip().endswith(":"):
+            body = lines[position + 1 :]
+            if body and body[0].strip() and not body[0].startswith((" ", "\t")):
+                return "\n".join(lines[: position + 1] + ["    " + item if item.strip() else item for item in body])
+    return text
+
+
+def _without_trailing_prose(text: str) -> str:
+    """Drop unindented lines after the last indented one, such as an explanation below the code."""
+    lines = text.split("\n")
+    while lines and not lines[-1].startswith((" ", "\t")):
+        lines.pop()
+    return "\n".join(lines) if lines else text
+
+
+def repair_tree(scope: Scope) -> list[str]:
+    """Mend the tree in place.
+
+    Returns:
+        `list[str]`: what was repaired; empty when the tree is untouched.
+
+    Raises:
+        WorkflowError: stage `"check"`: an operator is called where nothing can be awaited.
+    """
+    repairs = _respell(scope)
+    parents = {child: node for node in ast.walk(scope.tree) for child in ast.iter_child_nodes(node)}
+    repairs += _add_awaits(scope, parents)
+    repairs += _add_return(scope)
+    if repairs:
+        ast.fix_missing_locations(scope.tree)
+    return repairs
+
+
+def _respell(scope: Scope) -> list[str]:
+    """Give operators their one spelling."""
+    repairs = []
+    for node in ast.walk(scope.tree):
+        if not isinstance(node, ast.Call):
+            continue
+        function = node.func
+        if (
+            isinstance(function, ast.Name)
+            and scope.workflow_class is None
+            and not is_known_function(function.id, scope)
+        ):
+            name = spelled(function.id)
+            right = OPERATORS[name].snake_name() if name else function.id
+            if right != function.id:
+                repairs.append(f"spelled {function.id} as {right}")
+                function.id = right
+        elif isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+            right = function.attr
+            if function.value.id == "operator":
+                right = spelled(function.attr) or function.attr
+            elif is_self_attribute(function) and function.attr not in scope.attributes:
+                matches = [name for name in scope.attributes if name.lower() == function.attr.lower()]
+                right = matches[0] if len(matches) == 1 else function.attr
+            if right != function.attr:
+                repairs.append(f"spelled {function.attr} as {right}")
+                function.attr = right
+    return repairs
+
+
+def _add_awaits(scope: Scope, parents: dict[ast.AST, ast.AST]) -> list[str]:
+    repairs = []
+    for call in list(scope.operator_calls()):
+        parent = parents.get(call.node)
+        if parent is None or isinstance(parent, ast.Await) or _is_collected(call.node, parents, scope):
+            continue
+        function = _enclosing_function(call.node, parents)
+        if not isinstance(function, ast.AsyncFunctionDef):
+            raise WorkflowError("check", f"{call.operator.__name__} is called in a function that is not async")
+        _replace(parent, call.node, ast.Await(value=call.node))
+        repairs.append(f"awaited {call.operator.__name__}")
+    return repairs
+
+
+def _is_collected(call: ast.Call, parents: dict[ast.AST, ast.AST], scope: Scope) -> bool:
+    """Whether the coroutine is kept on purpose, to be awaited elsewhere."""
+    parent = parents[call]
+    if isinstance(parent, (ast.List, ast.Tuple, ast.Set)):
+        return not _is_operator_argument(parent, parents, scope)
+    if isinstance(parent, (ast.ListComp, ast.GeneratorExp, ast.SetComp, ast.Lambda)):
+        return True
+    if isinstance(parent, ast.keyword):
+        parent = parents[parent]
+    if isinstance(parent, ast.Call) and parent is not call:
+        name = parent.func.attr if isinstance(parent.func, ast.Attribute) else getattr(parent.func, "id", "")
+        return name in COLLECTORS
+    if isinstance(parent, ast.Assign) and all(isinstance(target, ast.Name) for target in parent.targets):
+        names = {target.id for target in parent.targets if isinstance(target, ast.Name)}
+        return any(_is_awaited_later(node, parents, scope) for node in ast.walk(scope.tree) if _reads(node, names))
+    return False
+
+
+def _is_operator_argument(node: ast.AST, parents: dict[ast.AST, ast.AST], scope: Scope) -> bool:
+    """Whether a value goes straight into an operator, which takes results and not coroutines."""
+    parent = parents.get(node)
+    if isinstance(parent, ast.keyword):
+        parent = parents.get(parent)
+    return isinstance(parent, ast.Call) and scope.operator_of(parent) is not None
+
+
+def _reads(node: ast.AST, names: set[str]) -> bool:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names
+
+
+def _is_awaited_later(name: ast.AST, parents: dict[ast.AST, ast.AST], scope: Scope) -> bool:
+    parent = parents.get(name)
+    if isinstance(parent, (ast.List, ast.Tuple)):
+        return not _is_operator_argument(parent, parents, scope)
+    if isinstance(parent, ast.Starred):
+        return True
+    if isinstance(parent, ast.Call):
+        called = parent.func.attr if isinstance(parent.func, ast.Attribute) else getattr(parent.func, "id", "")
+        return called in COLLECTORS
+    return isinstance(parent, ast.Await)
+
+
+def _enclosing_function(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> ast.AST | None:
+    while node in parents:
+        node = parents[node]
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            return node
+    return None
+
+
+def _replace(parent: ast.AST, old: ast.AST, new: ast.AST) -> None:
+    for field, value in ast.iter_fields(parent):
+        if value is old:
+            setattr(parent, field, new)
+        elif isinstance(value, list):
+            value[:] = [new if item is old else item for item in value]
+
+
+def _add_return(scope: Scope) -> list[str]:
+    """Return the last result when the last statement of the workflow is an operator call and nothing is returned."""
+    main = scope.main
+    if returns_value(main) or not main.body:
+        return []
+    last = main.body[-1]
+    if not isinstance(last, (ast.Assign, ast.Expr)):
+        return []
+    operator = _result_of(last.value, scope)
+    if operator is None:
+        return []
+    if isinstance(last, ast.Expr):
+        main.body[-1] = ast.Return(value=_main_output(last.value, operator))
+    elif isinstance(last.targets[0], ast.Name):
+        main.body.append(ast.Return(value=_main_output(ast.Name(id=last.targets[0].id, ctx=ast.Load()), operator)))
+    else:
+        return []
+    return ["returned the last result"]
+
+
+def _result_of(value: ast.expr, scope: Scope) -> type[Operator] | None:
+    if isinstance(value, ast.Await) and isinstance(value.value, ast.Call):
+        return scope.operator_of(value.value)
+    return None
+
+
+def _main_output(value: ast.expr, operator: type[Operator]) -> ast.expr:
+    return ast.Subscript(value=value, slice=ast.Constant(value=operator.main), ctx=ast.Load())
