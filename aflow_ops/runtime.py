@@ -1,0 +1,376 @@
+"""Runs workflows: the first ring. Workflow code lives in the Monty interpreter; its only way out is an operator call.
+
+Limits: the interpreter bounds time, memory, recursion and calls of the sandboxed code; the deadline over the whole
+workflow, waiting for the executor included, is kept here.
+"""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from pydantic_monty import AsyncMonty, MontyCrashedError, MontyError, ResourceLimits
+
+from aflow_ops.errors import InfraError
+from aflow_ops.executor.types import Executor, Message
+from aflow_ops.language.workflow import Workflow
+from aflow_ops.lowering import OPERATOR_DOOR, lower_workflow
+from aflow_ops.operators import OPERATORS, Operator, OperatorContext
+from aflow_ops.operators.base import IGNORED_ARGUMENTS
+from aflow_ops.sandbox import Sandbox
+from aflow_ops.trace import OperatorCall, Outcome, Trace, TraceError
+from data.problem import ProblemView
+
+# What a trace keeps of one text.
+MAX_TRACE_CHARS = 4_000
+# Closing a Monty pool and exiting right after a feed was cut off aborts the interpreter (pydantic-monty 1.4.0).
+SETTLE_SECONDS = 0.6
+
+HostFunction = Callable[..., Coroutine[Any, Any, Any]]
+
+
+@dataclass(frozen=True)
+class RuntimeLimits:
+    """Limits of one workflow run.
+
+    Args:
+        timeout (`float`): wall seconds for the whole run, operator calls included.
+        compute_seconds (`float`): seconds that the workflow's own code may compute.
+        memory_bytes (`int`): heap of the workflow's own code.
+        recursion_depth (`int`): call depth of the workflow's own code.
+        operator_calls (`int`): most operator calls.
+        argument_chars (`int`): most characters of one text handed to an operator.
+        processes (`int`): interpreters at most; each holds some 6 MB, and a workflow keeps one while it runs.
+    """
+
+    timeout: float = 180.0
+    compute_seconds: float = 5.0
+    memory_bytes: int = 64 * 2**20
+    recursion_depth: int = 200
+    operator_calls: int = 64
+    argument_chars: int = 40_000
+    processes: int = 256
+
+
+class WorkflowRuntime:
+    """Runs workflows against one executor and one sandbox. An async context manager, used on one event loop.
+
+    Args:
+        executor (`Executor`): answers inside the operators.
+        sandbox (`Sandbox`): runs code that the executor writes.
+        limits (`RuntimeLimits`): limits of each run.
+    """
+
+    def __init__(self, executor: Executor, sandbox: Sandbox, limits: RuntimeLimits | None = None) -> None:
+        self.executor, self.sandbox = executor, sandbox
+        self.limits = limits or RuntimeLimits()
+        self._pool: AsyncMonty | None = None
+        self._cut_off_at = float("-inf")
+
+    async def __aenter__(self) -> "WorkflowRuntime":
+        self._pool = AsyncMonty(max_processes=self.limits.processes)
+        await self._pool.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            await asyncio.sleep(max(0.0, self._cut_off_at + SETTLE_SECONDS - time.monotonic()))
+            await pool.__aexit__(kind, error, traceback)
+            if self._cut_off_at > 0:
+                await asyncio.sleep(SETTLE_SECONDS)
+
+    async def run(self, workflow: Workflow, problem: ProblemView) -> Trace:
+        """Run a workflow on a problem.
+
+        Args:
+            workflow (`Workflow`): from `aflow_ops.language.parse_workflow`.
+            problem (`ProblemView`): the problem's public part.
+
+        Returns:
+            `Trace`: whatever happened; errors of the workflow, of the executor and of the sandbox are in its outcome.
+        """
+        program = lower_workflow(workflow, problem)
+        for attempt in (1, 2):
+            run = _Run(problem, self.executor, self.sandbox, self.limits)
+            try:
+                return await self._run_once(run, program)
+            except MontyCrashedError as error:
+                # The worker died under this run: somebody killed it, or the code broke the interpreter. Not a verdict
+                # on the workflow either way.
+                self._cut_off_at = time.monotonic()
+                if attempt == 2:
+                    return run.trace("infra_error", error=TraceError("InterpreterLost", str(error)))
+        raise AssertionError("unreachable")
+
+    async def _run_once(self, run: "_Run", program: str) -> Trace:
+        assert self._pool is not None, "WorkflowRuntime is used outside of `async with`"
+        async with self._pool.checkout(limits=self._interpreter_limits()) as session:
+            run.started = time.monotonic()
+            feed = session.feed_run(
+                program,
+                inputs={"_problem": run.problem.text, "_entry_point": run.problem.entry_point or ""},
+                external_lookup=run.host_functions(),
+                print_callback=lambda stream, text: None,
+            )
+            try:
+                value = await asyncio.wait_for(feed, self.limits.timeout)
+            except asyncio.TimeoutError:
+                self._cut_off_at = time.monotonic()
+                return run.trace("timeout", error=TraceError("TimeoutError", f"over {self.limits.timeout:g} s"))
+            except MontyCrashedError:
+                raise
+            except MontyError as error:
+                if isinstance(error.exception(), (TimeoutError, MemoryError)):
+                    self._cut_off_at = time.monotonic()
+                return run.trace("policy_error", error=_trace_error(error))
+            finally:
+                await run.cancel_calls()
+        answer = answer_text(value)
+        if answer is None:
+            return run.trace("policy_error", error=TraceError("ValueError", "the workflow returned nothing usable"))
+        return run.trace("ok", answer=answer)
+
+    def _interpreter_limits(self) -> ResourceLimits:
+        return ResourceLimits(
+            max_feed_duration_secs=self.limits.compute_seconds,
+            max_memory=self.limits.memory_bytes,
+            max_recursion_depth=self.limits.recursion_depth,
+            # A call takes up to three: the name, the call, the result.
+            max_suspensions=20 + 4 * self.limits.operator_calls,
+        )
+
+
+@dataclass
+class _Usage:
+    """What one operator call spent."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0
+    replies: int = 0
+    cached_replies: int = 0
+
+
+@dataclass
+class _Run:
+    """The state of one run: its calls so far, and the failure of ours that ends it."""
+
+    problem: ProblemView
+    executor: Executor
+    sandbox: Sandbox
+    limits: RuntimeLimits
+    started: float = 0.0
+    calls: list[OperatorCall | None] = field(default_factory=list)
+    samples: Counter[str] = field(default_factory=Counter)
+    tasks: set["asyncio.Task[Any]"] = field(default_factory=set)
+    infra_error: InfraError | None = None
+    total_cost: float = 0.0
+
+    def host_functions(self) -> dict[str, Any]:
+        """The operators by short name, and the door for native workflows."""
+        functions: dict[str, Any] = {cls.snake_name(): self._by_name(name) for name, cls in OPERATORS.items()}
+        functions[OPERATOR_DOOR] = self._native_call
+        return functions
+
+    def _by_name(self, name: str) -> HostFunction:
+        async def call(*args: Any, **kwargs: Any) -> dict[str, Any]:
+            return await self._tracked(name, {}, args, kwargs)
+
+        return call
+
+    async def _native_call(
+        self, name: Any, options: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        if name not in OPERATORS or not isinstance(options, dict):
+            raise TypeError(f"unknown operator {name!r}")
+        result = await self._tracked(name, options, args, kwargs)
+        return {"result": result, "total_cost": self.total_cost}
+
+    async def _tracked(
+        self, name: str, options: dict[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Run the call as a task of its own: the interpreter does not cancel host functions when it is cut off."""
+        task = asyncio.ensure_future(self._call(name, options, args, kwargs))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return await task
+
+    async def cancel_calls(self) -> None:
+        """Cancel the operator calls that are still in flight."""
+        tasks = list(self.tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _call(
+        self, name: str, options: dict[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        if self.infra_error is not None:
+            raise self.infra_error
+        if len(self.calls) >= self.limits.operator_calls:
+            raise RuntimeError(f"more than {self.limits.operator_calls} operator calls")
+        slot = len(self.calls)
+        self.calls.append(None)
+        usage, start = _Usage(), time.monotonic()
+        arguments: dict[str, Any] = {}
+        output: dict[str, Any] | None = None
+        failure: str | None = None
+        try:
+            arguments = bind_arguments(OPERATORS[name], args, kwargs, self.limits.argument_chars)
+            context = OperatorContext(
+                self.problem, self._metered(usage), self.sandbox, self.executor.prompt_set, options
+            )
+            output = await OPERATORS[name](context)(**arguments)
+            return output
+        except (TypeError, ValueError) as error:
+            failure = f"{type(error).__name__}: {error}"
+            if not arguments:
+                raise  # the workflow passed something that does not fit
+            self.infra_error = InfraError(f"{name} failed: {failure}")
+            raise self.infra_error from error
+        except InfraError as error:
+            failure = str(error)
+            self.infra_error = error
+            raise
+        except asyncio.CancelledError:
+            failure = "cancelled"
+            raise
+        except Exception as error:  # a bug of ours is not the policy's fault
+            failure = f"{type(error).__name__}: {error}"
+            self.infra_error = InfraError(f"{name} failed: {failure}")
+            raise self.infra_error from error
+        finally:
+            self.calls[slot] = OperatorCall(
+                operator=name,
+                args=_for_trace(arguments),
+                output=_for_trace(output),
+                prompt_tokens=usage.prompt_tokens,
+                completion_tokens=usage.completion_tokens,
+                cost_usd=usage.cost_usd,
+                seconds=round(time.monotonic() - start, 4),
+                cached=0 < usage.replies == usage.cached_replies,
+                error=failure,
+            )
+
+    def _metered(self, usage: _Usage) -> Any:
+        async def ask(
+            messages: Sequence[Message],
+            *,
+            max_tokens: int,
+            temperature: float | None = None,
+            stop: Sequence[str] = (),
+        ) -> str:
+            temperature = self.executor.temperature if temperature is None else temperature
+            key = json.dumps([list(messages), max_tokens, temperature, list(stop)])
+            sample = self.samples[key]
+            self.samples[key] += 1
+            reply = await self.executor.complete(
+                messages, temperature=temperature, max_tokens=max_tokens, stop=stop, sample=sample
+            )
+            usage.replies += 1
+            usage.cached_replies += reply.cached
+            usage.prompt_tokens += reply.prompt_tokens
+            usage.completion_tokens += reply.completion_tokens
+            usage.cost_usd += reply.cost_usd
+            self.total_cost += reply.cost_usd
+            return reply.text
+
+        return ask
+
+    def trace(self, outcome: Outcome, *, answer: str | None = None, error: TraceError | None = None) -> Trace:
+        """Close the record. A failure of ours overrides whatever the workflow made of it."""
+        if self.infra_error is not None:
+            outcome, answer = "infra_error", None
+            error = TraceError(type(self.infra_error).__name__, str(self.infra_error))
+        calls = tuple(call for call in self.calls if call is not None)
+        seconds = round(time.monotonic() - self.started, 4) if self.started else 0.0
+        return Trace(answer=answer, outcome=outcome, error=error, calls=calls, seconds=seconds)
+
+
+def bind_arguments(
+    operator: type[Operator], args: Sequence[Any], kwargs: Mapping[str, Any], max_chars: int
+) -> dict[str, Any]:
+    """Match a call's arguments to the operator's signature and bring them to its types.
+
+    An operator's result passed whole stands for its main text, as does any number; a list of solutions likewise item
+    by item.
+
+    Raises:
+        TypeError: missing, unknown or unusable arguments.
+    """
+    known = {name: value for name, value in kwargs.items() if name not in IGNORED_ARGUMENTS}
+    signature = operator.signature()
+    try:
+        bound = signature.bind(*args, **known).arguments
+    except TypeError as error:
+        raise TypeError(f"{operator.__name__}: {error}") from None
+    return {
+        name: _coerced(name, value, signature.parameters[name].annotation, max_chars) for name, value in bound.items()
+    }
+
+
+def _coerced(name: str, value: Any, annotation: Any, max_chars: int) -> Any:
+    if annotation is int:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+        return max(0, min(int(value), 10))
+    if annotation == list[str]:
+        if not isinstance(value, (list, tuple)) or not value:
+            raise TypeError(f"{name} must be a list with at least one solution, not {type(value).__name__}")
+        return [result_text(item)[:max_chars] for item in value[:32]]
+    if annotation is not str and value is None:
+        return None
+    return result_text(value)[:max_chars]
+
+
+def result_text(value: Any) -> str:
+    """Return the text that a value stands for where an operator expects text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        for operator in OPERATORS.values():
+            if set(value) == set(operator.returns):
+                return result_text(value[operator.main])
+        return json.dumps(value, default=str)
+    if isinstance(value, (list, tuple)):
+        return "\n".join(result_text(item) for item in value)
+    if value is None or isinstance(value, (bool, int, float)):
+        return str(value)
+    raise TypeError(f"expected text, not {type(value).__name__}")
+
+
+def answer_text(value: Any) -> str | None:
+    """Return the answer in what a workflow returned: text, a number, a result dict, or `(answer, cost)`."""
+    if isinstance(value, tuple) and value:
+        value = value[0]
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, dict)):
+        return str(value) if isinstance(value, bool) else None
+    try:
+        return result_text(value)
+    except TypeError:
+        return None
+
+
+def _for_trace(value: Any) -> Any:
+    """A JSON-safe copy with long texts cut."""
+    if isinstance(value, str):
+        text = value if len(value) <= MAX_TRACE_CHARS else value[:MAX_TRACE_CHARS] + f"... [{len(value)} characters]"
+        return text.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {str(key): _for_trace(item) for key, item in list(value.items())[:32]}
+    if isinstance(value, (list, tuple)):
+        return [_for_trace(item) for item in value[:32]]
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)[:MAX_TRACE_CHARS]
+
+
+def _trace_error(error: MontyError) -> TraceError:
+    inner = error.exception()
+    return TraceError(type(inner).__name__, str(inner)[:MAX_TRACE_CHARS])
