@@ -255,10 +255,10 @@ class OpenAIExecutor:
             return f"{where} refuses the key in {KEY_VARIABLE}: {text}"
         if isinstance(error, openai.NotFoundError):
             return f"{where}: model or path not found; check --executor_model and --executor_base_url: {text}"
-        if isinstance(error, openai.APITimeoutError):
-            return f"{where}: no reply in {self.config.executor_timeout:g} s"
         if isinstance(error, openai.APIConnectionError):
-            return f"{where} cannot be reached; check --executor_base_url and the network: {text}"
+            # The SDK says "timed out" also when the connection was refused; its cause knows.
+            cause = scrubbed(str(error.__cause__ or error))[:200]
+            return f"{where} cannot be reached; check --executor_base_url and the network: {cause}"
         return f"{where}: {text}"
 
     async def preflight(self) -> None:
