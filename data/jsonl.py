@@ -1,0 +1,48 @@
+"""Problems that users bring, one JSON object a line.
+
+Example row:
+
+    {"question": "What is 12 + 30 * 2?", "answer": "72", "source": "gsm8k"}
+
+Optional keys: `id`, `domain` (`math`, `code` or `qa`; told from the source if absent), `context`, `entry_point`,
+`public_tests` and `tests` (lists of Python snippets).
+"""
+
+import json
+from pathlib import Path
+
+from data.problem import DataError, Problem
+
+
+def read_problems(path: Path) -> list[Problem]:
+    """Read every row of a file.
+
+    Args:
+        path (`Path`): a UTF-8 JSONL file; empty lines are skipped.
+
+    Raises:
+        DataError: the file is missing or empty, or a row is malformed; names the file, the line and the reason.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
+    problems = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: not valid JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, line {number}: must be an object, not {type(row).__name__}")
+        try:
+            problems.append(Problem.from_row(row))
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: {error}") from None
+    if not problems:
+        raise DataError(f"{path}: no rows")
+    return problems

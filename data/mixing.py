@@ -1,0 +1,69 @@
+"""Domain mixing: exact shares over an epoch, spread evenly within it."""
+
+import random
+from collections.abc import Mapping, Sequence
+
+from data.problem import DataError, Domain, Problem
+
+
+def mix(
+    problems: Mapping[Domain, Sequence[Problem]], ratios: Mapping[Domain, float], total: int, seed: int
+) -> list[Problem]:
+    """Return one epoch of `total` problems with every domain's share exact.
+
+    Shares are apportioned by largest remainder and interleaved, so that any stretch of the epoch is close to the
+    ratios. A domain with too few problems is repeated in a fresh order each time.
+
+    Args:
+        problems (`Mapping[str, Sequence[Problem]]`): problems by domain.
+        ratios (`Mapping[str, float]`): weight of each domain, at least 0; need not sum to 1.
+        total (`int`): problems in the epoch.
+        seed (`int`): order within a domain.
+
+    Raises:
+        DataError: a negative weight, no positive one, or a positive one without problems.
+    """
+    counts = apportion(ratios, total)
+    queues: dict[Domain, list[Problem]] = {}
+    for domain, count in counts.items():
+        if count and not problems.get(domain):
+            raise DataError(f"the domain mix asks for {domain} problems, but no source has any")
+        queues[domain] = _cycled(problems.get(domain, ()), count, seed)
+    order = [((index + 0.5) / counts[domain], domain) for domain in counts for index in range(counts[domain])]
+    positions = dict.fromkeys(queues, 0)
+    mixed = []
+    for _, domain in sorted(order):
+        mixed.append(queues[domain][positions[domain]])
+        positions[domain] += 1
+    return mixed
+
+
+def apportion(ratios: Mapping[Domain, float], total: int) -> dict[Domain, int]:
+    """Split `total` by weight, by largest remainder; the parts sum to `total` and each is within 1 of its exact share.
+
+    Raises:
+        DataError: a negative weight, or no positive one.
+    """
+    for domain, ratio in ratios.items():
+        if not ratio >= 0:
+            raise DataError(f"domain mix: {domain}={ratio} must not be negative")
+    weight = sum(ratios.values())
+    if not weight > 0:
+        raise DataError("domain mix: at least one share must be above 0")
+    exact = {domain: ratio / weight * total for domain, ratio in ratios.items()}
+    counts = {domain: int(share) for domain, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda domain: counts[domain] - exact[domain])
+    for domain in by_remainder[: total - sum(counts.values())]:
+        counts[domain] += 1
+    return counts
+
+
+def _cycled(problems: Sequence[Problem], count: int, seed: int) -> list[Problem]:
+    """Return `count` problems: every one once before any comes twice."""
+    rng = random.Random(seed)
+    cycled: list[Problem] = []
+    while len(cycled) < count:
+        epoch = list(problems)
+        rng.shuffle(epoch)
+        cycled += epoch
+    return cycled[:count]

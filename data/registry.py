@@ -1,0 +1,79 @@
+"""Problem sources by name, each cut into a training and a held-out part that share no problem.
+
+A problem belongs to the held-out part when the hash of its text says so, whatever the seed: one in five does. So no
+seed of one part can ever produce a problem of the other.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from data.arithmetic import arithmetic, gsm_symbolic
+from data.humaneval import humaneval
+from data.invented_facts import invented_facts
+from data.jsonl import read_problems
+from data.problem import DataError, Problem
+from data.small_functions import small_functions
+
+Split = Literal["train", "heldout"]
+
+# Name -> problems in the order of a seed; endless but for humaneval.
+SOURCES: dict[str, Callable[[int], Iterator[Problem]]] = {
+    "arithmetic": arithmetic,
+    "gsm_symbolic": gsm_symbolic,
+    "invented_facts": invented_facts,
+    "small_functions": small_functions,
+    "humaneval": humaneval,
+}
+HELDOUT_ONE_IN = 5
+# A generator that repeats itself this often in a row has nothing else to give.
+_MAX_REPEATS = 2_000
+
+
+def load_problems(source: str, split: Split, count: int, seed: int) -> list[Problem]:
+    """Return up to `count` different problems of one part of a source.
+
+    Args:
+        source (`str`): a name in `SOURCES`, or the path of a JSONL file.
+        split (`str`): `"train"` or `"heldout"`.
+        count (`int`): how many; a finite source may have fewer.
+        seed (`int`): order and choice of the problems.
+
+    Raises:
+        DataError: an unknown source, a bad file, or a part without problems.
+    """
+    problems = list(islice(iter_problems(source, split, seed), count))
+    if not problems:
+        raise DataError(f"source {source!r} has no problems in its {split} part; it needs at least a dozen rows")
+    return problems
+
+
+def iter_problems(source: str, split: Split, seed: int) -> Iterator[Problem]:
+    """Yield the different problems of one part of a source."""
+    seen: set[str] = set()
+    repeats = 0
+    for problem in _all_problems(source, seed):
+        key = _digest(problem)
+        if key in seen:
+            repeats += 1
+            if repeats > _MAX_REPEATS:
+                return
+            continue
+        seen.add(key)
+        repeats = 0
+        if (int(key, 16) % HELDOUT_ONE_IN == 0) == (split == "heldout"):
+            yield problem
+
+
+def _all_problems(source: str, seed: int) -> Iterator[Problem]:
+    if source in SOURCES:
+        return SOURCES[source](seed)
+    if source.endswith((".jsonl", ".json")) or Path(source).exists():
+        return iter(read_problems(Path(source)))
+    raise DataError(f"unknown source {source!r}: use one of {', '.join(SOURCES)}, or the path of a JSONL file")
+
+
+def _digest(problem: Problem) -> str:
+    return hashlib.sha256(f"{problem.context}\x1f{problem.question}".encode()).hexdigest()
