@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic_monty import AsyncMonty, MontyCrashedError, MontyError, ResourceLimits
 
-from aflow_ops.errors import InfraError
+from aflow_ops.errors import FatalExecutorError, InfraError
 from aflow_ops.executor.types import Executor, Message
 from aflow_ops.language.workflow import Workflow
 from aflow_ops.lowering import OPERATOR_DOOR, lower_workflow
@@ -95,12 +95,18 @@ class WorkflowRuntime:
 
         Returns:
             `Trace`: whatever happened; errors of the workflow, of the executor and of the sandbox are in its outcome.
+
+        Raises:
+            FatalExecutorError: the executor refuses every call, or the budget is spent; no other run would fare better.
         """
         program = lower_workflow(workflow, problem)
         for attempt in (1, 2):
             run = _Run(problem, self.executor, self.sandbox, self.limits)
             try:
-                return await self._run_once(run, program)
+                trace = await self._run_once(run, program)
+                if isinstance(run.infra_error, FatalExecutorError):
+                    raise run.infra_error
+                return trace
             except MontyCrashedError as error:
                 # The worker died under this run: somebody killed it, or the code broke the interpreter. Not a verdict
                 # on the workflow either way.

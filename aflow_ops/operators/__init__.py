@@ -5,6 +5,7 @@ from aflow_ops.operators.code import CustomCodeGenerate, Programmer, Test
 from aflow_ops.operators.ensemble import MdEnsemble, ScEnsemble
 from aflow_ops.operators.generate import AnswerGenerate, Custom
 from aflow_ops.operators.refine import Format, Review, Revise
+from data.problem import Domain
 
 OPERATORS: dict[str, type[Operator]] = {
     operator.__name__: operator
@@ -22,4 +23,14 @@ OPERATORS: dict[str, type[Operator]] = {
     )
 }
 
-__all__ = ["OPERATORS", "Operator", "OperatorContext"]
+
+def fitting_operators(domain: Domain, has_entry_point: bool) -> list[type[Operator]]:
+    """Return the operators that a workflow for such a problem may call, in the order of `OPERATORS`."""
+    return [
+        operator
+        for operator in OPERATORS.values()
+        if domain in operator.domains and (has_entry_point or not operator.needs_entry_point)
+    ]
+
+
+__all__ = ["OPERATORS", "Operator", "OperatorContext", "fitting_operators"]

@@ -1,0 +1,133 @@
+"""The policy's prompt: what a workflow is, the operators that fit the problem, one worked example, the problem.
+
+The operator list is made from the operators' own signatures and summaries, so the prompt cannot drift from the code.
+Only a `ProblemView` goes in: a prompt cannot hold the gold answer or a hidden test.
+"""
+
+import inspect
+from typing import Literal
+
+from aflow_ops.executor.types import Message
+from aflow_ops.operators import Operator, fitting_operators
+from data.problem import Domain, ProblemView
+
+PromptStyle = Literal["full", "brief"]
+PROMPT_STYLES: tuple[PromptStyle, ...] = ("full", "brief")
+
+_TASK = """\
+You design agent workflows. You do not solve the problem yourself: you write a short Python program that calls
+operators, and a language model answers inside them. Your program is run on the problem and judged by its answer.
+
+Operators (all are coroutines; each returns a dict with the keys shown):
+{operators}
+
+Rules:
+- Define `async def workflow({parameters})` and nothing else at the top level. `problem` is the problem's text{about}.
+- Call at least one operator, with `await` and keyword arguments, and return the final answer as text.
+- Plain Python around the calls is fine: if, for, try, lists, f-strings, `asyncio.gather`, re, json, math. There are no
+  files, no network and no other modules.
+- A call costs money and time: use several only where they make the answer better.
+
+Example, for {example_problem}:
+```python
+{example}
+```
+
+Reply with one ```python block that holds the workflow for the problem below, and nothing else."""
+
+_WHAT_TO_RETURN: dict[Domain, str] = {
+    "math": "",
+    "qa": " and ends with the question",
+    "code": ", `entry_point` the name of the function to write; return the function's code",
+}
+
+_EXAMPLES: dict[Domain, tuple[str, str]] = {
+    "math": (
+        '"A tank holds 240 litres and loses 3.5 litres an hour. How much is left after 16 hours?"',
+        """\
+async def workflow(problem):
+    computed = await programmer(problem=problem)
+    reasoned = await custom(input=problem, instruction="Solve step by step, then state the final number.")
+    best = await sc_ensemble(solutions=[computed["output"], reasoned["response"]], problem=problem)
+    return best["response"]""",
+    ),
+    "qa": (
+        'a passage about two lighthouses and "Which of them was built first?"',
+        """\
+async def workflow(problem):
+    draft = await answer_generate(input=problem)
+    check = await review(problem=problem, solution=draft["answer"])
+    if check["review_result"]:
+        return draft["answer"]
+    better = await revise(problem=problem, solution=draft["answer"], feedback=check["feedback"])
+    return better["solution"]""",
+    ),
+    "code": (
+        "a function `longest_run(items)` that returns the length of the longest run of equal items",
+        """\
+async def workflow(problem, entry_point):
+    code = await custom_code_generate(problem=problem, entry_point=entry_point, instruction="Mind empty input.")
+    tested = await test(problem=problem, solution=code["response"], entry_point=entry_point)
+    return tested["solution"]""",
+    ),
+}
+_WITHOUT_ENTRY_POINT = (
+    'the task "Write a program that prints the first ten squares."',
+    """\
+async def workflow(problem):
+    draft = await custom(input=problem, instruction="Write the program. Give only code.")
+    check = await review(problem=problem, solution=draft["response"])
+    better = await revise(problem=problem, solution=draft["response"], feedback=check["feedback"])
+    return better["solution"]""",
+)
+
+
+def policy_messages(view: ProblemView, style: PromptStyle = "full") -> list[Message]:
+    """Return the chat that asks the policy for a workflow.
+
+    Args:
+        view (`ProblemView`): the problem's public part.
+        style (`str`): `"full"` explains the operators and shows an example; `"brief"` only names the domain and its
+            operators, for a policy that a warm start has taught the language.
+
+    Raises:
+        ValueError: an unknown style.
+    """
+    if style not in PROMPT_STYLES:
+        raise ValueError(f"prompt_style must be one of {', '.join(PROMPT_STYLES)}, not {style!r}")
+    system = _brief_system(view) if style == "brief" else _full_system(view)
+    return [{"role": "system", "content": system}, {"role": "user", "content": view.text}]
+
+
+def describe_operator(operator: type[Operator]) -> str:
+    """Return one line of the prompt: call, returned keys, what it is for."""
+    arguments = []
+    for name, parameter in operator.signature().parameters.items():
+        if name == "mode":
+            continue  # AFlow's, without a meaning here
+        optional = parameter.default is not inspect.Parameter.empty
+        arguments.append(f"{name}={parameter.default!r}" if optional else name)
+    keys = ", ".join(f'"{key}"' for key in operator.returns)
+    return f"- {operator.snake_name()}({', '.join(arguments)}) -> {{{keys}}}: {operator.summary}"
+
+
+def _fitting(view: ProblemView) -> list[type[Operator]]:
+    return fitting_operators(view.domain, view.entry_point is not None)
+
+
+def _brief_system(view: ProblemView) -> str:
+    return f"{view.domain}: {', '.join(operator.snake_name() for operator in _fitting(view))}"
+
+
+def _full_system(view: ProblemView) -> str:
+    has_entry_point = view.entry_point is not None
+    problem, example = _EXAMPLES[view.domain]
+    if view.domain == "code" and not has_entry_point:
+        problem, example = _WITHOUT_ENTRY_POINT
+    return _TASK.format(
+        operators="\n".join(describe_operator(operator) for operator in _fitting(view)),
+        parameters="problem, entry_point" if has_entry_point else "problem",
+        about=_WHAT_TO_RETURN[view.domain] if view.domain != "code" or has_entry_point else "",
+        example_problem=problem,
+        example=example,
+    )

@@ -1,0 +1,49 @@
+"""The two statistics that an evaluation reports: pass@k and the paired bootstrap interval of a gain."""
+
+import random
+from collections.abc import Sequence
+from math import comb
+from statistics import fmean
+
+
+def paired_bootstrap(
+    before: Sequence[float], after: Sequence[float], *, seed: int, resamples: int = 10_000
+) -> tuple[float, float, float]:
+    """Mean gain with its 95 % percentile bootstrap interval, resampling problems (Efron & Tibshirani, 1993, ch. 13).
+
+    Args:
+        before (`Sequence[float]`): one value a problem.
+        after (`Sequence[float]`): the same problems in the same order.
+        seed (`int`): seed of the resampling.
+        resamples (`int`): number of resamples.
+
+    Returns:
+        `tuple` of gain, low and high; all NaN without problems.
+
+    Raises:
+        ValueError: the lengths differ.
+    """
+    if len(before) != len(after):
+        raise ValueError(f"{len(before)} values before but {len(after)} after")
+    gains = [b - a for a, b in zip(before, after, strict=True)]
+    if not gains:
+        return (float("nan"),) * 3
+    rng = random.Random(seed)
+    means = sorted(fmean(rng.choices(gains, k=len(gains))) for _ in range(resamples))
+    return fmean(gains), means[int(0.025 * resamples)], means[int(0.975 * resamples) - 1]
+
+
+def pass_at_k(samples: int, correct: int, k: int) -> float:
+    """Unbiased estimate of the chance that one of `k` samples is right (Chen et al., 2021, arXiv:2107.03374, eq. 1).
+
+    Args:
+        samples (`int`): samples drawn for the problem, at least `k`.
+        correct (`int`): how many were right.
+        k (`int`): samples allowed.
+
+    Raises:
+        ValueError: not `0 <= correct <= samples` or not `1 <= k <= samples`.
+    """
+    if not (0 <= correct <= samples and 1 <= k <= samples):
+        raise ValueError(f"pass@{k} of {correct} right among {samples} samples is not defined")
+    return 1.0 - comb(samples - correct, k) / comb(samples, k)

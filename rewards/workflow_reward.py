@@ -1,0 +1,126 @@
+"""The reward function that TRL calls: async, one call for all completions of a step.
+
+Dataset rows bring the whole problem, gold answer included, as JSON in the column `problem`; the policy's prompt is made
+elsewhere and never sees it.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import Any
+
+from data.problem import Problem
+from rewards.rollout import Rollout, RolloutScorer
+from rewards.tiers import TIER_REWARDS
+
+LogMetric = Callable[[str, float], None]
+
+
+class WorkflowReward:
+    """Scores completions and keeps their rollouts for whoever needs more than a number.
+
+    Args:
+        scorer (`RolloutScorer`, *optional*): may be set later, before the first call.
+
+    Attributes:
+        last (`list[Rollout]`): rollouts of the latest call, in the order of its completions.
+    """
+
+    def __init__(self, scorer: RolloutScorer | None = None) -> None:
+        self.__name__ = "workflow"  # TRL names the reward's metrics after it
+        self.scorer = scorer
+        self.last: list[Rollout] = []
+
+    async def __call__(
+        self,
+        completions: Sequence[Any],
+        problem: Sequence[str],
+        log_metric: LogMetric | None = None,
+        **_: Any,
+    ) -> list[float | None]:
+        """Score completions, all at once.
+
+        Args:
+            completions (`Sequence`): texts, or conversations of which the last message counts.
+            problem (`Sequence[str]`): `Problem.to_row()` as JSON, one for each completion.
+            log_metric (`Callable`, *optional*): TRL's `log_metric(name, value)`.
+
+        Returns:
+            `list[float | None]`: tier rewards in [0, 1]; `None` where the failure was ours, which TRL leaves out of
+            the group.
+
+        Raises:
+            FatalExecutorError: the executor refuses every call, or the budget is spent: the run must stop.
+        """
+        if self.scorer is None:
+            raise RuntimeError("WorkflowReward.scorer must be set before the first call")
+        problems = [Problem.from_row(json.loads(row)) for row in problem]
+        texts = [completion_text(completion) for completion in completions]
+        self.last = await score_all(self.scorer, list(zip(problems, texts, strict=True)))
+        if log_metric is not None:
+            for name, value in stage_metrics(self.last).items():
+                log_metric(name, value)
+        return [rollout.reward for rollout in self.last]
+
+
+async def score_all(
+    scorer: RolloutScorer,
+    pairs: Sequence[tuple[Problem, str]],
+    on_result: Callable[[Rollout], None] | None = None,
+) -> list[Rollout]:
+    """Score many completions at once; the first error that is not a verdict cancels the rest and is raised.
+
+    Args:
+        scorer (`RolloutScorer`): where they are run.
+        pairs (`Sequence[tuple[Problem, str]]`): problems with completions.
+        on_result (`Callable`, *optional*): called with each rollout as it finishes.
+    """
+
+    async def one(problem: Problem, completion: str) -> Rollout:
+        rollout = await scorer.score(completion, problem)
+        if on_result is not None:
+            on_result(rollout)
+        return rollout
+
+    tasks = [asyncio.create_task(one(problem, completion)) for problem, completion in pairs]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def completion_text(completion: Any) -> str:
+    """Return the text of a completion in TRL's standard or conversational form."""
+    if isinstance(completion, str):
+        return completion
+    content = completion[-1].get("content") if completion else ""
+    return content if isinstance(content, str) else ""
+
+
+def stage_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Return where completions got to: shares in [0, 1] over all rollouts, and means a rollout.
+
+    `workflow/valid` parsed and passed the checks; `workflow/executed` also ran to its end; `reward/tier_1` to
+    `reward/tier_5` share the graded ones; `workflow/operators` calls, `executor/tokens` and `executor/cost_usd` a
+    rollout; `executor/cache_hit` the share of operator calls answered from the cache; `workflow/infra_error` ours.
+    """
+    if not rollouts:
+        return {}
+    tiers = Counter(rollout.grade.tier for rollout in rollouts if rollout.grade is not None)
+    traces = [rollout.trace for rollout in rollouts if rollout.trace is not None]
+    calls = [call for trace in traces for call in trace.calls if call.prompt_tokens]
+    count = len(rollouts)
+    return {
+        "workflow/valid": fmean(rollout.workflow is not None for rollout in rollouts),
+        "workflow/executed": fmean(rollout.ending == "ok" for rollout in rollouts),
+        "workflow/infra_error": fmean(rollout.ending == "infra_error" for rollout in rollouts),
+        "workflow/operators": sum(len(trace.calls) for trace in traces) / count,
+        "executor/tokens": sum(trace.tokens for trace in traces) / count,
+        "executor/cost_usd": sum(trace.cost_usd for trace in traces) / count,
+        "executor/cache_hit": fmean(call.cached for call in calls) if calls else 0.0,
+        **{f"reward/tier_{tier}": tiers[tier] / max(1, sum(tiers.values())) for tier in sorted(TIER_REWARDS)},
+    }
