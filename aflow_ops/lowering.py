@@ -19,6 +19,13 @@ OPERATOR_DOOR = "_call_operator"
 
 _MODULES = "import asyncio, collections, json, math, random, re\nfrom collections import Counter\n"
 
+# `format` is also a builtin, which the interpreter finds before it asks for host functions.
+_FORMAT = f"""
+async def format(*args, **kwargs):
+    reply = await {OPERATOR_DOOR}("Format", {{}}, list(args), kwargs)
+    return reply["result"]
+"""
+
 _AFLOW_PRELUDE = """
 class _Ledger:
     def __init__(self):
@@ -70,7 +77,7 @@ def lower_workflow(workflow: Workflow, problem: ProblemView) -> str:
     scope = scope_of(tree)
     call = f"({_call_arguments(scope)})"
     if scope.workflow_class is None:
-        return f"{_MODULES}{workflow.source}\nawait workflow{call}"
+        return f"{_MODULES}{_FORMAT}{workflow.source}\nawait workflow{call}"
     tree.body = [node for node in tree.body if not _is_aflow_only(node)]
     prelude = [_MODULES, _AFLOW_PRELUDE]
     prelude += [f"operator.{name} = _constructor({name!r})\n" for name in OPERATORS]

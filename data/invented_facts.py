@@ -5,8 +5,8 @@ Example row (two hops: the person's town, then the town's country):
     {"context": "Mila Torvan lives in Quorby. Quorby lies in Estria. Jonas Hale lives in Tamsel. ...",
      "question": "In which country does Mila Torvan live?", "answer": "Estria", "source": "invented_facts"}
 
-Nothing in a passage is true, so nothing can be known without reading it. Every passage says the same kind of thing
-about other people and towns too.
+Nothing in a passage is true, so nothing can be known without reading it. Passages also tell of other people and towns,
+often the same kind of thing.
 """
 
 import random
@@ -65,7 +65,8 @@ _TWO_HOPS: tuple[Callable[[_Person, _Town], tuple[str, str, int]], ...] = (
     lambda p, t: (f"What is the home town of {p.name} known for?", t.goods, 1),
     lambda p, t: (f"Who is the mayor of the town where {p.name} lives?", t.mayor, 2),
 )
-TWO_HOP_SHARE = 0.3
+TWO_HOP_SHARE = 0.2
+SAME_FACT_SHARE = 0.3
 
 
 def invented_facts(seed: int) -> Iterator[Problem]:
@@ -82,9 +83,11 @@ def invented_facts(seed: int) -> Iterator[Problem]:
         else:
             question, answer, fact = rng.choice(_ONE_HOP)(person)
             facts = [_PERSON_FACTS[fact](person)]
-            distractors = [_PERSON_FACTS[fact](other) for other in people[1:]]
-            distractors += [rng.choice(_PERSON_FACTS)(person), rng.choice(_TOWN_FACTS)(town)]
-            distractors = [options for options in distractors if options not in facts]
+            other_facts = [other for other in _PERSON_FACTS if other is not _PERSON_FACTS[fact]]
+            distractors = [rng.choice(other_facts)(person), rng.choice(_TOWN_FACTS)(towns[1])]
+            # The same kind of fact about somebody else is the hard distractor.
+            kinds = _PERSON_FACTS[fact : fact + 1] if rng.random() < SAME_FACT_SHARE else other_facts
+            distractors.append(rng.choice(kinds)(people[1]))
         sentences = [rng.choice(options) for options in facts + distractors]
         rng.shuffle(sentences)
         row = {"question": question, "answer": answer, "context": " ".join(sentences), "source": "invented_facts"}

@@ -178,7 +178,7 @@ def _clean(text: str) -> str:
 
 def _code_blocks(text: str) -> list[str]:
     fenced = [block for language, block in _fenced(text) if language in ("", "python", "py", "python3")]
-    if fenced:
+    if any(block.strip() for block in fenced):
         return fenced
     for name in ("code", "python", "solution", "answer"):
         tagged = extract_tag(text, name)
