@@ -29,7 +29,7 @@ $(READY): pyproject.toml
 	@touch $(READY)
 
 train: setup
-	@$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml \
+	@$(BIN)/accelerate launch --quiet --config_file accelerate_configs/cpu.yaml --num_cpu_threads_per_process $$(nproc) \
 		recipes/grpo_mixed.py --config recipes/configs/quickstart.yaml
 
 test: setup

@@ -3,6 +3,7 @@
 A recipe names its trainer class and its YAML; everything here is shared by all of them, in the order in which it runs.
 """
 
+import asyncio
 import hashlib
 import os
 import subprocess
@@ -18,7 +19,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers import AutoTokenizer
 from transformers.integrations import is_deepspeed_zero3_enabled
-from trl import get_kbit_device_map, get_peft_config, get_quantization_config
+from trl import get_peft_config, get_quantization_config
 from trl.models import unwrap_model_for_generation
 
 from aflow_ops.errors import UsageError
@@ -32,7 +33,8 @@ from recipes.problems import mixed_problems
 from recipes.progress import Bar, MetricsFile, progress_of, quiet_libraries
 from recipes.results import HeldOut, print_results, write_results
 from recipes.trainer import WorkflowGRPOTrainer
-from rewards.evaluation import FIXED_BASELINES, evaluate_completions
+from rewards.evaluation import FIXED_BASELINES
+from rewards.workflow_reward import score_all
 
 SHOWN_METRICS = {
     "reward": "reward {:.2f}",
@@ -69,10 +71,10 @@ def run_recipe(trainer_class: type[WorkflowGRPOTrainer], default_config: str, de
     """
     quiet_libraries()
     args = parse_arguments(default_config, description or "")
-    check_executor(args.executor)
+    train, heldout = training_and_heldout_problems(args)
+    asyncio.run(check_executor(args.executor))
     main_process = PartialState().is_main_process
     clock = Clock()
-    train, heldout = training_and_heldout_problems(args)
     with clock.phase("warm_start"):
         ensure_policy(args)
     with clock.phase("startup"):
@@ -161,12 +163,10 @@ def build_trainer(
             "the policy (two rewards scale to advantages of exactly +-1); use at least 4 where memory allows",
             file=sys.stderr,
         )
-    quantization = get_quantization_config(model)
     training.model_init_kwargs = {
         "revision": model.model_revision,
         "attn_implementation": model.attn_implementation,
         "dtype": model.dtype,
-        **({"device_map": get_kbit_device_map(), "quantization_config": quantization} if quantization else {}),
         **(training.model_init_kwargs or {}),
     }
     rollouts = Path(training.output_dir) / "rollouts.jsonl"
@@ -181,6 +181,7 @@ def build_trainer(
             executor=args.executor,
             problems=problems,
             processing_class=tokenizer,
+            quantization_config=get_quantization_config(model),
             peft_config=get_peft_config(model),
             callbacks=[MetricsFile(Path(training.output_dir) / "metrics.csv")],
         )
@@ -254,9 +255,7 @@ def _score(
     trainer: WorkflowGRPOTrainer, pairs: list[tuple[Problem, str]], label: str, names: list[str] | None = None
 ) -> list[dict[str, Any]]:
     with Bar(label, len(pairs), visible=trainer.accelerator.is_main_process) as bar:
-        rollouts = trainer.run_async(
-            evaluate_completions(trainer.scorer, pairs, on_result=lambda rollout: bar.update())
-        )
+        rollouts = trainer.run_async(score_all(trainer.scorer, pairs, on_result=lambda rollout: bar.update()))
     rows = [rollout.to_row() for rollout in rollouts]
     if names is not None:
         rows = [{"baseline": name, **row} for name, row in zip(names, rows, strict=True)]

@@ -27,7 +27,7 @@ from aflow_ops.sandbox import open_sandbox
 from data.problem import Problem
 from recipes.arguments import RecipeArguments, WorkflowGRPOConfig
 from rewards.rollout import Rollout, RolloutScorer
-from rewards.wa_grpo import adjust_groups, features_of, zero_signal_groups
+from rewards.wa_grpo import adjust_groups, zero_signal_groups
 from rewards.workflow_reward import WorkflowReward
 
 T = TypeVar("T")
@@ -151,7 +151,7 @@ class WorkflowGRPOTrainer(GRPOTrainer):
         rollouts = self.run_async(
             self._with_revise_gain(rollouts, [tied[(first + i) // self.num_generations] for i in range(len(rollouts))])
         )
-        features = gather_object([features_of(rollout) for rollout in rollouts])
+        features = gather_object([rollout.features() for rollout in rollouts])
         adjusted = adjust_groups(rewards, features, self.num_generations, self.wa_config)
         for name, value in adjusted.metrics.items():
             self._log_metric(f"wa_grpo/{name}", value)

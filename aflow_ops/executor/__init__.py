@@ -32,6 +32,19 @@ async def open_executor(config: ExecutorConfig, *, run_dir: Path | None = None) 
             yield executor
 
 
+async def check_executor(config: ExecutorConfig) -> None:
+    """Make one tiny call to a remote endpoint, so that a wrong key, model or address stops a run before it starts.
+
+    Raises:
+        UsageError: no key.
+        ExecutorError: the endpoint refuses or cannot be reached; says what to check.
+    """
+    check_key(config)
+    if config.executor == "openai":
+        async with OpenAIExecutor(config) as executor:
+            await executor.preflight()
+
+
 __all__ = [
     "Executor",
     "ExecutorConfig",
@@ -39,6 +52,7 @@ __all__ = [
     "Message",
     "OpenAIExecutor",
     "Reply",
+    "check_executor",
     "check_key",
     "executor_argument_group",
     "executor_config_from",
