@@ -1,0 +1,55 @@
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from aflow_ops.executor import ExecutorConfig, open_executor
+from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
+from aflow_ops.sandbox import Sandbox, open_sandbox
+from rewards.rollout import RolloutScorer
+from tests.stub_endpoint import StubEndpoint
+
+KEY = "sk-test-0123456789abcdefghij"
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test may reach a real account."""
+    for name in list(os.environ):
+        if name.startswith("OPENAI_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubEndpoint]:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with StubEndpoint() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def sandbox() -> Sandbox:
+    return open_sandbox()
+
+
+@pytest.fixture
+def config(stub: StubEndpoint, tmp_path: Path) -> ExecutorConfig:
+    return ExecutorConfig(
+        executor_base_url=stub.url,
+        executor_cache_dir=str(tmp_path / "cache"),
+        executor_max_retries=1,
+        executor_timeout=10,
+    )
+
+
+@pytest.fixture
+async def runtime(config: ExecutorConfig, sandbox: Sandbox) -> AsyncIterator[WorkflowRuntime]:
+    limits = RuntimeLimits(timeout=10, processes=16)
+    async with open_executor(config) as executor, WorkflowRuntime(executor, sandbox, limits) as opened:
+        yield opened
+
+
+@pytest.fixture
+def scorer(runtime: WorkflowRuntime, sandbox: Sandbox) -> RolloutScorer:
+    return RolloutScorer(runtime, sandbox)

@@ -1,0 +1,91 @@
+"""None escapes, none hangs past its limit, none raises out of the reward; each gets its tier."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aflow_ops.executor import ExecutorConfig, open_executor
+from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
+from aflow_ops.sandbox import open_sandbox
+from data.problem import Problem
+from rewards.rollout import Rollout, RolloutScorer
+from rewards.workflow_reward import score_all
+from tests.conftest import KEY
+from tests.rewards.hostile_completions import CANARY, HOSTILE, Hostile
+from tests.stub_endpoint import StubEndpoint
+
+PROBLEM = Problem.from_row({"question": "What is 12 + 30 * 2?", "answer": "72", "source": "arithmetic"})
+TIMEOUT = 8.0
+
+
+@pytest.fixture(scope="module")
+def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Rollout], StubEndpoint, Path]]:
+    canary = tmp_path_factory.mktemp("canary") / "escaped"
+    patch = pytest.MonkeyPatch()
+    patch.setenv("OPENAI_API_KEY", KEY)
+    with StubEndpoint() as stub:
+        config = ExecutorConfig(executor_base_url=stub.url, executor_cache_dir="none", executor_temperature=0)
+
+        async def score() -> list[Rollout]:
+            sandbox = open_sandbox()
+            async with (
+                open_executor(config) as executor,
+                WorkflowRuntime(executor, sandbox, RuntimeLimits(timeout=TIMEOUT, processes=24)) as runtime,
+            ):
+                pairs = [(PROBLEM, item.completion.replace(CANARY, str(canary))) for item in HOSTILE]
+                return await score_all(RolloutScorer(runtime, sandbox), pairs)
+
+        rollouts = asyncio.run(score())
+        yield {item.name: rollout for item, rollout in zip(HOSTILE, rollouts, strict=True)}, stub, canary
+    patch.undo()
+
+
+def test_the_corpus_is_large_and_its_names_are_distinct() -> None:
+    assert len(HOSTILE) >= 60
+    assert len({item.name for item in HOSTILE}) == len(HOSTILE)
+
+
+@pytest.mark.parametrize("item", HOSTILE, ids=lambda item: item.name)
+def test_each_completion_gets_its_tier(
+    hostile_run: tuple[dict[str, Rollout], StubEndpoint, Path], item: Hostile
+) -> None:
+    rollout = hostile_run[0][item.name]
+    assert rollout.infra_error is None
+    assert rollout.grade is not None
+    assert rollout.grade.tier == item.tier, (rollout.invalid, rollout.trace, rollout.grade)
+
+
+@pytest.mark.parametrize("item", HOSTILE, ids=lambda item: item.name)
+def test_each_record_can_be_written(hostile_run: tuple[dict[str, Rollout], StubEndpoint, Path], item: Hostile) -> None:
+    json.dumps(hostile_run[0][item.name].to_row(), ensure_ascii=False).encode("utf-8")
+
+
+def test_nothing_hangs_past_its_limit(hostile_run: tuple[dict[str, Rollout], StubEndpoint, Path]) -> None:
+    seconds = {name: rollout.trace.seconds for name, rollout in hostile_run[0].items() if rollout.trace}
+    assert max(seconds.values()) < TIMEOUT + 4, seconds
+
+
+def test_nothing_escapes(hostile_run: tuple[dict[str, Rollout], StubEndpoint, Path]) -> None:
+    rollouts, stub, canary = hostile_run
+    assert not canary.exists()
+    records = json.dumps([rollout.to_row() for rollout in rollouts.values()])
+    assert KEY not in records
+    assert "root:x:" not in records
+    assert KEY not in json.dumps(stub.requests)
+
+
+def test_the_limit_on_operator_calls_holds(hostile_run: tuple[dict[str, Rollout], StubEndpoint, Path]) -> None:
+    for name in ("endless operator calls", "ten thousand calls at once"):
+        trace = hostile_run[0][name].trace
+        assert trace is not None
+        assert len(trace.calls) <= RuntimeLimits().operator_calls
+
+
+async def test_an_honest_workflow_is_graded_by_its_answer(scorer: RolloutScorer) -> None:
+    rollout = await scorer.score(
+        "async def workflow(problem):\n    return (await custom(input=problem))['response']", PROBLEM
+    )
+    assert rollout.reward == 0.4  # 42 is within 50 % of 72

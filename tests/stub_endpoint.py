@@ -1,0 +1,99 @@
+"""A stand-in for the paid endpoint: a real HTTP server that speaks `/v1/chat/completions`.
+
+What it answers is set by the test; what it was asked is kept.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+Messages = list[dict[str, str]]
+Answer = Callable[[Messages], "str | Failure"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error response."""
+
+    status: int
+    message: str = "no"
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class StubEndpoint:
+    """Serves on loopback from a thread of its own while used as a context manager.
+
+    Args:
+        answer: from the messages of a request to the reply's text, or a `Failure`.
+        latency: seconds before each reply.
+    """
+
+    def __init__(self, answer: Answer | None = None, latency: float = 0.0) -> None:
+        self.answer: Answer = answer or (lambda messages: "42")
+        self.latency = latency
+        self.requests: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.in_flight = self.most_in_flight = 0
+        self._ready = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def __enter__(self) -> "StubEndpoint":
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self._complete)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        self._ready.set()
+        await self._stop.wait()
+        await runner.cleanup()
+
+    async def _complete(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.requests.append(body)
+        self.keys.append(request.headers.get("Authorization"))
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await asyncio.sleep(self.latency)
+            answer = self.answer(body["messages"])
+        finally:
+            self.in_flight -= 1
+        if isinstance(answer, Failure):
+            error = {"error": {"message": answer.message, "type": "error", "code": str(answer.status)}}
+            return web.json_response(error, status=answer.status, headers=answer.headers)
+        prompt_tokens = sum(len(message["content"].split()) for message in body["messages"])
+        return web.json_response(
+            {
+                "id": "chatcmpl-stub",
+                "object": "chat.completion",
+                "created": int(time.time()),
+                "model": body["model"],
+                "choices": [{"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}],
+                "usage": {
+                    "prompt_tokens": prompt_tokens,
+                    "completion_tokens": len(answer.split()),
+                    "total_tokens": prompt_tokens + len(answer.split()),
+                },
+            }
+        )
