@@ -1,4 +1,7 @@
-"""One door to the graders: by the problem's domain."""
+"""One door to the graders: by the problem's domain; and a grader that remembers."""
+
+import asyncio
+from collections import OrderedDict
 
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
@@ -26,3 +29,39 @@ async def grade_answer(answer: str | None, problem: Problem, sandbox: Sandbox) -
     if problem.domain == "qa":
         return grade_qa(answer, problem)
     return await grade_math(answer, problem, sandbox)
+
+
+class CachedGrader:
+    """Grades by `grade_answer` and remembers: the completions of a group often end in the same answer.
+
+    Args:
+        sandbox (`Sandbox`): where code and symbolic comparison run.
+        size (`int`): answers to remember.
+    """
+
+    def __init__(self, sandbox: Sandbox, size: int = 4096) -> None:
+        self.sandbox, self.size = sandbox, size
+        self._grades: OrderedDict[tuple[Problem, str], Grade] = OrderedDict()
+        self._in_flight: dict[tuple[Problem, str], asyncio.Event] = {}
+
+    async def grade(self, answer: str | None, problem: Problem) -> Grade:
+        """Grade an answer, or return the grade that the same answer got before.
+
+        Raises:
+            SandboxError: the sandbox failed; the answer has no grade, and the next attempt starts anew.
+        """
+        key = (problem, answer or "")
+        while (pending := self._in_flight.get(key)) is not None:
+            await pending.wait()
+        if key in self._grades:
+            self._grades.move_to_end(key)
+            return self._grades[key]
+        done = self._in_flight[key] = asyncio.Event()
+        try:
+            grade = self._grades[key] = await grade_answer(answer, problem, self.sandbox)
+        finally:
+            del self._in_flight[key]
+            done.set()
+        if len(self._grades) > self.size:
+            self._grades.popitem(last=False)
+        return grade

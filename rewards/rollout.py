@@ -14,7 +14,7 @@ from aflow_ops.runtime import WorkflowRuntime
 from aflow_ops.sandbox import Sandbox
 from aflow_ops.trace import OperatorCall, Trace
 from data.problem import Problem
-from rewards.grading import grade_answer
+from rewards.grading import CachedGrader
 from rewards.tiers import Grade
 from rewards.wa_grpo import NO_LOOP_GAIN, Ending, WorkflowFeatures, node_counts, revise_gain
 
@@ -110,7 +110,8 @@ class RolloutScorer:
     """
 
     def __init__(self, runtime: WorkflowRuntime, sandbox: Sandbox) -> None:
-        self.runtime, self.sandbox = runtime, sandbox
+        self.runtime = runtime
+        self.grader = CachedGrader(sandbox)
 
     async def score(self, completion: str, problem: Problem) -> Rollout:
         """Parse, run and grade one completion. No completion can make it raise.
@@ -148,7 +149,7 @@ class RolloutScorer:
         if trace.outcome != "ok":
             return dataclasses.replace(rollout, grade=Grade(1, False, None, f"the workflow ended in {trace.outcome}"))
         try:
-            grade = await grade_answer(trace.answer, problem, self.sandbox)
+            grade = await self.grader.grade(trace.answer, problem)
         except SandboxError as error:
             return dataclasses.replace(rollout, infra_error=str(error))
         return dataclasses.replace(rollout, grade=_capped(grade, rollout))
@@ -163,7 +164,7 @@ class RolloutScorer:
             return rollout
         before, after = str(drafts[0].args.get("solution", "")), str(drafts[-1].output["solution"])
         try:
-            grades = [await grade_answer(text, rollout.problem, self.sandbox) for text in (before, after)]
+            grades = [await self.grader.grade(text, rollout.problem) for text in (before, after)]
         except SandboxError:
             return rollout  # unknown, so neither rewarded nor punished
         return dataclasses.replace(rollout, revise_gain=revise_gain(grades[0].reward, grades[1].reward))
