@@ -5,7 +5,7 @@ Example row:
     {"question": "What is 12 + 30 * 2?", "answer": "72", "source": "gsm8k"}
 
 Optional keys: `id`, `domain` (`math`, `code` or `qa`; told from the source if absent), `context`, `entry_point`,
-`public_tests` and `tests` (lists of Python snippets).
+`public_tests` and `tests` (lists of Python snippets). A code row needs `entry_point` and `tests`.
 """
 
 import json
@@ -40,9 +40,15 @@ def read_problems(path: Path) -> list[Problem]:
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number}: must be an object, not {type(row).__name__}")
         try:
-            problems.append(Problem.from_row(row))
+            problems.append(_gradable(Problem.from_row(row)))
         except ValueError as error:
             raise DataError(f"{path}, line {number}: {error}") from None
     if not problems:
         raise DataError(f"{path}: no rows")
     return problems
+
+
+def _gradable(problem: Problem) -> Problem:
+    if problem.domain == "code" and not (problem.entry_point and problem.tests):
+        raise ValueError("a code row needs entry_point and tests: without them no solution can be graded")
+    return problem

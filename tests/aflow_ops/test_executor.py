@@ -1,0 +1,187 @@
+import asyncio
+import dataclasses
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from aflow_ops.errors import BudgetExceededError, ExecutorError, FatalExecutorError, UsageError
+from aflow_ops.executor import ExecutorConfig, Message, Reply, check_executor, check_key, open_executor
+from aflow_ops.executor.limits import RateLimiter
+from tests.conftest import KEY
+from tests.stub_endpoint import Failure, Messages, StubEndpoint
+
+HELLO: list[Message] = [{"role": "user", "content": "hello"}]
+
+
+async def ask(config: ExecutorConfig, *contents: str, temperature: float = 0.0, sample: int = 0) -> list[Reply]:
+    async with open_executor(config) as executor:
+        return list(
+            await asyncio.gather(
+                *(
+                    executor.complete(
+                        [{"role": "user", "content": content}], temperature=temperature, max_tokens=8, sample=sample
+                    )
+                    for content in contents
+                )
+            )
+        )
+
+
+async def test_a_reply_has_text_tokens_and_price(config: ExecutorConfig, stub: StubEndpoint) -> None:
+    (reply,) = await ask(config, "hello there")
+    assert (reply.text, reply.prompt_tokens, reply.completion_tokens, reply.cached) == ("42", 2, 1, False)
+    assert reply.cost_usd == pytest.approx(2 * 0.15e-6 + 1 * 0.60e-6)  # gpt-4o-mini
+    assert stub.keys == [f"Bearer {KEY}"]
+    assert stub.requests[0]["model"] == "gpt-4o-mini"
+    assert stub.requests[0]["max_tokens"] == 8
+
+
+async def test_the_second_run_pays_nothing(config: ExecutorConfig, stub: StubEndpoint) -> None:
+    await ask(config, "a", "b")
+    replies = await ask(config, "a", "b")
+    assert len(stub.requests) == 2
+    assert all(reply.cached and reply.cost_usd == 0 and reply.prompt_tokens == 1 for reply in replies)
+
+
+async def test_equal_calls_in_flight_are_made_once(config: ExecutorConfig, stub: StubEndpoint) -> None:
+    stub.latency = 0.2
+    await ask(config, *["same"] * 5)
+    assert len(stub.requests) == 1
+
+
+async def test_samples_are_kept_apart_above_temperature_zero_only(config: ExecutorConfig, stub: StubEndpoint) -> None:
+    for sample in range(3):
+        await ask(config, "a", temperature=0.7, sample=sample)
+    assert len(stub.requests) == 3
+    for sample in range(3):
+        await ask(config, "a", temperature=0.0, sample=sample)
+    assert len(stub.requests) == 4
+
+
+async def test_the_cache_can_be_turned_off(config: ExecutorConfig, stub: StubEndpoint) -> None:
+    off = dataclasses.replace(config, executor_cache_dir="none")
+    await ask(off, "a")
+    await ask(off, "a")
+    assert len(stub.requests) == 2
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_passing_failures_are_retried(config: ExecutorConfig, stub: StubEndpoint, status: int) -> None:
+    def answer(messages: Messages) -> str | Failure:
+        return Failure(status, headers={"Retry-After": "0"}) if len(stub.requests) == 1 else "42"
+
+    stub.answer = answer
+    (reply,) = await ask(config, "a")
+    assert reply.text == "42"
+    assert len(stub.requests) == 2
+
+
+async def test_retries_end(config: ExecutorConfig, stub: StubEndpoint) -> None:
+    stub.answer = lambda messages: Failure(500, headers={"Retry-After": "0"})
+    with pytest.raises(ExecutorError, match="after 2 attempts"):
+        await ask(config, "a")
+    assert len(stub.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("failure", "hint"),
+    [(Failure(401), "OPENAI_API_KEY"), (Failure(404), "--executor_model"), (Failure(403), "OPENAI_API_KEY")],
+)
+async def test_what_no_retry_can_mend_is_fatal_at_once(
+    config: ExecutorConfig, stub: StubEndpoint, failure: Failure, hint: str
+) -> None:
+    stub.answer = lambda messages: failure
+    with pytest.raises(FatalExecutorError, match=hint):
+        await ask(config, "a")
+    assert len(stub.requests) == 1
+
+
+async def test_an_unreachable_endpoint_says_what_to_check(config: ExecutorConfig) -> None:
+    nowhere = dataclasses.replace(config, executor_base_url="http://127.0.0.1:9/v1", executor_max_retries=0)
+    with pytest.raises(ExecutorError, match="cannot be reached; check --executor_base_url"):
+        await check_executor(nowhere)
+
+
+async def test_the_budget_stops_before_it_is_passed(config: ExecutorConfig, stub: StubEndpoint) -> None:
+    tight = dataclasses.replace(config, executor_budget_usd=2e-5)
+    async with open_executor(tight) as executor:
+        with pytest.raises(BudgetExceededError, match="executor_budget_usd"):
+            for index in range(100):
+                await executor.complete([{"role": "user", "content": str(index)}], temperature=0, max_tokens=8)
+        assert 0 < executor.usage.cost_usd <= 2e-5
+
+
+async def test_the_concurrency_cap_holds(config: ExecutorConfig, stub: StubEndpoint) -> None:
+    stub.latency = 0.05
+    await ask(dataclasses.replace(config, executor_max_concurrency=3), *map(str, range(12)))
+    assert stub.most_in_flight <= 3
+
+
+async def test_a_slow_reply_counts_as_none(config: ExecutorConfig, stub: StubEndpoint) -> None:
+    stub.latency = 5
+    with pytest.raises(ExecutorError):
+        await ask(dataclasses.replace(config, executor_timeout=0.3, executor_max_retries=0), "a")
+
+
+async def test_the_key_reaches_neither_log_nor_cache_nor_error(
+    config: ExecutorConfig, stub: StubEndpoint, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    stub.answer = lambda messages: Failure(401, f"Incorrect API key provided: {KEY}")
+    with pytest.raises(FatalExecutorError) as caught:
+        await ask(config, "a")
+    stub.answer = lambda messages: "42"
+    await ask(config, "a")
+    assert KEY not in str(caught.value)
+    assert KEY not in caplog.text
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert files and not any(KEY.encode() in content for content in files)
+
+
+def test_no_key_names_both_ways_forward() -> None:
+    with pytest.raises(UsageError, match=r"(?s)OPENAI_API_KEY.*--executor local"):
+        check_key(ExecutorConfig())
+
+
+def test_another_endpoint_needs_no_key() -> None:
+    check_key(ExecutorConfig(executor_base_url="http://localhost:8000/v1"))
+
+
+@pytest.mark.parametrize(
+    "values", [{"executor": "magic"}, {"executor_timeout": 0}, {"executor_rpm": -1}, {"executor_max_concurrency": 0}]
+)
+def test_values_out_of_range_are_named(values: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(values))):
+        ExecutorConfig(**values)  # type: ignore[arg-type]
+
+
+async def test_the_rate_limiter_keeps_to_requests_a_minute() -> None:
+    now, slept = 0.0, []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        slept.append(seconds)
+        now += seconds
+
+    limiter = RateLimiter(60, 0, clock=lambda: now, sleep=sleep)
+    for _ in range(180):
+        await limiter.wait(10)
+    assert now >= 119  # the first minute's worth may go at once
+
+
+@pytest.mark.slow
+async def test_the_embedded_executor_answers_and_ends_with_the_run(tmp_path: Path) -> None:
+    config = ExecutorConfig(executor="local", executor_cache_dir=str(tmp_path / "cache"))
+    run_dir = tmp_path / "run"
+    async with open_executor(config, run_dir=run_dir) as executor:
+        reply = await executor.complete(HELLO, temperature=0, max_tokens=8)
+        assert reply.text
+        assert reply.completion_tokens <= 8
+        address = (run_dir / "executor.url").read_text()
+        async with open_executor(config, run_dir=run_dir) as second:  # another process of the run joins the server
+            assert second.base_url == executor.base_url == f"{address}/v1"
+    assert (run_dir / "executor.log").stat().st_size > 0
+    assert not (run_dir / "executor.url").exists()
+    assert json.dumps(reply.text)

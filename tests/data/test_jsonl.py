@@ -1,0 +1,79 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.files import write_atomically
+from data.jsonl import read_problems
+from data.problem import DataError, Problem
+
+NAME = st.just("x")
+GOOD = {"question": "What is 2 + 2?", "answer": "4", "source": "gsm8k"}
+
+
+def write(path: Path, *lines: object) -> Path:
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines), encoding="utf-8")
+    return path
+
+
+def test_three_keys_are_enough(tmp_path: Path) -> None:
+    (problem,) = read_problems(write(tmp_path / "rows.jsonl", GOOD, ""))
+    assert (problem.question, problem.answer, problem.domain) == ("What is 2 + 2?", "4", "math")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("{not json", "not valid JSON"),
+        ("[1, 2]", "must be an object"),
+        ({"answer": "4", "source": "gsm8k"}, "question"),
+        ({**GOOD, "question": "  "}, "question"),
+        ({**GOOD, "answer": None}, "answer"),
+        ({**GOOD, "answer": ["4"]}, "answer"),
+        ({**GOOD, "source": "a_new_benchmark"}, "domain"),
+        ({**GOOD, "domain": "poetry"}, "poetry"),
+        ({**GOOD, "tests": "assert True"}, "tests"),
+        ({**GOOD, "source": "mbpp"}, "entry_point and tests"),
+    ],
+)
+def test_a_malformed_row_is_named_by_its_line(tmp_path: Path, row: object, reason: str) -> None:
+    path = write(tmp_path / "rows.jsonl", GOOD, "", row)
+    with pytest.raises(DataError, match=f"rows.jsonl, line 3: .*{reason}"):
+        read_problems(path)
+
+
+def test_missing_empty_and_binary_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        read_problems(tmp_path / "absent.jsonl")
+    with pytest.raises(DataError, match="no rows"):
+        read_problems(write(tmp_path / "empty.jsonl", ""))
+    (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_problems(tmp_path / "binary.jsonl")
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "question": st.text(min_size=1).filter(str.strip),
+            "answer": st.text() | st.integers(),
+            "source": st.just("x"),
+        },
+        optional={"context": st.text(), "id": st.text(), "domain": st.sampled_from(["math", "code", "qa"])},
+    ).map(lambda row: {"domain": "qa", **row})
+)
+def test_rows_go_through_json_unchanged(row: dict[str, object]) -> None:
+    problem = Problem.from_row(row)
+    assert Problem.from_row(json.loads(json.dumps(problem.to_row()))) == problem
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), write_atomically(path) as file:
+        file.write("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["summary.json"]

@@ -1,0 +1,52 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.mixing import apportion, mix
+from data.problem import DOMAINS, DataError, Domain, Problem
+
+RATIOS = st.dictionaries(st.sampled_from(DOMAINS), st.floats(0, 10, allow_nan=False), min_size=1).filter(
+    lambda ratios: sum(ratios.values()) > 1e-6
+)
+
+
+def problems(domain: Domain, count: int) -> list[Problem]:
+    row = {"answer": "1", "source": "made", "domain": domain}
+    return [Problem.from_row({**row, "question": f"{domain} {i}"}) for i in range(count)]
+
+
+@given(RATIOS, st.integers(0, 500))
+def test_shares_are_exact_to_one_problem_and_sum_to_the_total(ratios: dict[Domain, float], total: int) -> None:
+    counts = apportion(ratios, total)
+    assert sum(counts.values()) == total
+    weight = sum(ratios.values())
+    for domain, ratio in ratios.items():
+        assert abs(counts[domain] - total * ratio / weight) <= 1
+
+
+@given(RATIOS, st.integers(1, 120), st.integers(0, 5))
+def test_an_epoch_has_exactly_the_apportioned_problems(ratios: dict[Domain, float], total: int, seed: int) -> None:
+    mixed = mix({domain: problems(domain, 7) for domain in DOMAINS}, ratios, total, seed)
+    counts = apportion(ratios, total)
+    assert {d: sum(p.domain == d for p in mixed) for d in counts} == counts
+
+
+def test_any_stretch_of_the_epoch_is_close_to_the_ratios() -> None:
+    ratios: dict[Domain, float] = {"math": 0.4, "qa": 0.3, "code": 0.3}
+    mixed = mix({domain: problems(domain, 100) for domain in DOMAINS}, ratios, 200, 0)
+    for start in range(0, 200, 20):
+        stretch = mixed[start : start + 20]
+        for domain, ratio in ratios.items():
+            assert abs(sum(p.domain == domain for p in stretch) - 20 * ratio) <= 2
+
+
+def test_a_small_domain_is_repeated_only_when_it_is_used_up() -> None:
+    mixed = mix({"math": problems("math", 5)}, {"math": 1.0}, 10, 0)
+    assert len({p.question for p in mixed[:5]}) == 5
+    assert len({p.question for p in mixed[5:]}) == 5
+
+
+@pytest.mark.parametrize("ratios", [{"math": -1.0, "qa": 2.0}, {"math": 0.0}, {"code": 1.0}])
+def test_impossible_mixes_are_refused(ratios: dict[Domain, float]) -> None:
+    with pytest.raises(DataError):
+        mix({"math": problems("math", 5), "qa": problems("qa", 5)}, ratios, 10, 0)

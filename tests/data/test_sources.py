@@ -1,0 +1,83 @@
+from itertools import islice
+
+import pytest
+
+from aflow_ops.sandbox import Sandbox
+from data.problem import DOMAINS, DataError, Problem
+from data.registry import SOURCES, iter_problems, load_problems
+from rewards.code_grader import grade_code
+from rewards.grading import grade_answer
+
+GENERATED = [name for name in SOURCES if name != "humaneval"]
+
+
+def texts(problems: list[Problem]) -> set[tuple[str | None, str]]:
+    return {(problem.context, problem.question) for problem in problems}
+
+
+@pytest.mark.parametrize("source", GENERATED)
+def test_train_and_heldout_share_no_problem_whatever_the_seeds(source: str) -> None:
+    train = [p for seed in (0, 1) for p in load_problems(source, "train", 60, seed)]
+    heldout = [p for seed in (0, 1) for p in load_problems(source, "heldout", 30, seed)]
+    assert not texts(train) & texts(heldout)
+
+
+@pytest.mark.parametrize("source", GENERATED)
+def test_a_seed_decides_the_problems(source: str) -> None:
+    assert load_problems(source, "train", 20, 3) == load_problems(source, "train", 20, 3)
+    assert load_problems(source, "train", 20, 3) != load_problems(source, "train", 20, 4)
+
+
+@pytest.mark.parametrize("source", GENERATED)
+def test_generated_sources_do_not_run_dry_and_do_not_repeat(source: str) -> None:
+    problems = list(islice(iter_problems(source, "train", 0), 200))
+    assert len(texts(problems)) == 200
+
+
+@pytest.mark.parametrize("source", list(SOURCES))
+def test_rows_survive_json(source: str) -> None:
+    for problem in load_problems(source, "train", 10, 0):
+        assert Problem.from_row(problem.to_row()) == problem
+        assert problem.domain in DOMAINS
+
+
+@pytest.mark.parametrize("source", ["arithmetic", "gsm_symbolic", "invented_facts", "small_functions"])
+async def test_gold_answers_earn_the_full_reward(source: str, sandbox: Sandbox) -> None:
+    for problem in load_problems(source, "heldout", 12, 5):
+        grade = await grade_answer(problem.answer, problem, sandbox)
+        assert grade.correct, (problem, grade)
+
+
+@pytest.mark.parametrize("source", ["small_functions", "humaneval"])
+def test_public_and_hidden_tests_are_different(source: str) -> None:
+    for problem in load_problems(source, "train", 40, 0):
+        assert problem.tests and problem.entry_point
+        assert not set(problem.public_tests) & {
+            test.replace("candidate", problem.entry_point) for test in problem.tests
+        }
+
+
+def test_the_view_has_neither_answer_nor_hidden_tests() -> None:
+    for source in SOURCES:
+        problem = load_problems(source, "train", 1, 0)[0]
+        assert not hasattr(problem.view, "answer")
+        assert not hasattr(problem.view, "tests")
+
+
+def test_invented_facts_answers_stand_in_their_context() -> None:
+    for problem in load_problems("invented_facts", "train", 100, 1):
+        assert problem.context is not None
+        assert problem.answer in problem.context
+
+
+async def test_every_canonical_solution_of_humaneval_passes(sandbox: Sandbox) -> None:
+    problems = load_problems("humaneval", "train", 200, 0) + load_problems("humaneval", "heldout", 200, 0)
+    assert len(problems) == 164
+    sample = problems[::8]  # all 164 take half a minute on two cores
+    for problem in sample:
+        assert (await grade_code(problem.answer, problem, sandbox)).correct, problem.id
+
+
+def test_an_unknown_source_names_the_known_ones() -> None:
+    with pytest.raises(DataError, match=r"no_such_source.*arithmetic"):
+        load_problems("no_such_source", "train", 1, 0)

@@ -1,0 +1,194 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aflow_ops.sandbox import Sandbox
+from data.problem import Problem
+from data.registry import load_problems
+from rewards.code_grader import code_tier, grade_code
+from rewards.grading import CachedGrader, grade_answer
+from rewards.math_grader import extract_answer, grade_math, numeric_tier, to_number
+from rewards.qa_grader import grade_qa, normalized, token_f1
+from rewards.tiers import TIER_REWARDS
+
+NUMBERS = st.floats(-1e9, 1e9, allow_nan=False).filter(lambda x: abs(x) > 1e-3)
+
+
+def problem(answer: str, domain: str = "math", **fields: object) -> Problem:
+    return Problem.from_row({"question": "?", "answer": answer, "source": "made", "domain": domain, **fields})
+
+
+def test_the_tiers_are_the_specification() -> None:
+    assert TIER_REWARDS == {5: 1.0, 4: 0.7, 3: 0.4, 2: 0.2, 1: 0.0}
+
+
+# Math
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "reward"),
+    [
+        ("18", "18", 1.0),
+        ("$1,234.50", "1234.5", 1.0),
+        ("#### 18", "18", 1.0),
+        (r"thus \boxed{\frac{1}{2}}", "0.5", 1.0),
+        ("<answer>18</answer>", "18", 1.0),
+        ("First 5, then 7. The answer is 18.", "18", 1.0),
+        ("We get 9 * 2 = 18", "18", 1.0),
+        ("50%", "50", 1.0),
+        ("1 1/2", "1.5", 1.0),
+        ("18 eggs", "18", 1.0),
+        (r"\boxed{x^2 + 2x + 1}", "(x+1)^2", 1.0),
+        ("18.5", "18", 0.7),
+        ("-18", "18", 0.2),
+        ("25", "18", 0.4),
+        ("100", "18", 0.2),
+        ("I do not know", "18", 0.0),
+        ("", "18", 0.0),
+    ],
+)
+async def test_math_tiers(answer: str, gold: str, reward: float, sandbox: Sandbox) -> None:
+    assert (await grade_answer(answer, problem(gold), sandbox)).reward == reward
+
+
+@given(NUMBERS)
+def test_a_number_equals_itself_however_it_is_written(value: float) -> None:
+    text = f"{value:,.3f}"
+    for written in (text, f"${text}", f"<answer>{text}</answer>", f"\\boxed{{{text}}}", f"The answer is {text}."):
+        extracted = extract_answer(written)
+        assert extracted is not None
+        number = to_number(extracted)
+        assert number is not None
+        assert numeric_tier(number, float(f"{value:.3f}")) == 5
+
+
+@given(NUMBERS, st.floats(0, 2))
+def test_a_larger_error_never_earns_more(gold: float, error: float) -> None:
+    assert numeric_tier(gold * (1 + error), gold) >= numeric_tier(gold * (1 + error * 1.5), gold)
+
+
+@given(st.text(max_size=200))
+@settings(max_examples=300)
+def test_extraction_survives_any_text(text: str) -> None:
+    extracted = extract_answer(text)
+    if extracted is not None:
+        to_number(extracted)
+
+
+async def test_a_hostile_expression_cannot_hang_the_grader(sandbox: Sandbox) -> None:
+    grade = await grade_math(r"\boxed{9^{9^{9^{9}}}}", problem("x + 1"), sandbox)
+    assert grade.tier <= 2
+
+
+# Question answering
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "reward"),
+    [
+        ("Ada Lovelace", "Ada Lovelace", 1.0),
+        ("the ada lovelace!", "Ada Lovelace", 1.0),
+        ("The answer is: Ada Lovelace", "Ada Lovelace", 1.0),
+        ("It was Ada Lovelace.", "Ada Lovelace", 0.7),
+        ("Lovelace", "Ada Lovelace", 0.7),
+        ("It was written by a certain Lovelace", "Ada Lovelace", 0.2),
+        ("Charles Babbage", "Ada Lovelace", 0.0),
+        ("yes", "yes", 1.0),
+        ("no", "yes", 0.0),
+        ("yes or no", "yes", 0.0),
+        ("the", "The Hague", 0.0),
+        ("", "Ada Lovelace", 0.0),
+        ("Oslo or Lima or Rome", "Rome", 0.2),
+    ],
+)
+def test_qa_tiers(answer: str, gold: str, reward: float) -> None:
+    assert grade_qa(answer, problem(gold, "qa")).reward == reward
+
+
+def test_the_whole_context_pasted_back_earns_little() -> None:
+    for item in load_problems("invented_facts", "train", 30, 0):
+        assert item.context is not None
+        assert grade_qa(item.context, item).reward <= 0.2
+        assert grade_qa(item.view.text, item).reward <= 0.2
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_f1_is_symmetric_and_bounded(left: str, right: str) -> None:
+    a, b = normalized(left).split(), normalized(right).split()
+    assert token_f1(a, b) == token_f1(b, a)
+    assert 0 <= token_f1(a, b) <= 1
+
+
+@given(st.text(max_size=80), st.text(min_size=1, max_size=40).filter(str.strip))
+def test_any_answer_has_a_qa_grade(answer: str, gold: str) -> None:
+    assert grade_qa(answer, problem(gold, "qa")).reward in TIER_REWARDS.values()
+
+
+# Code
+
+
+CODE = problem(
+    "def f(x):\n    return x + 1",
+    "code",
+    entry_point="f",
+    tests=[f"assert candidate({i}) == {i + 1}" for i in range(5)],
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reward"),
+    [
+        ("def f(x):\n    return x + 1", 1.0),
+        ("```python\ndef f(x):\n    return x + 1\n```", 1.0),
+        ("Here it is:\n```python\ndef f(x):\n    return x + 1\n```\nEnjoy!", 1.0),
+        ("f = lambda x: x + 1", 1.0),
+        ("def f(x):\n    return x + 1 if x else 0", 0.7),
+        ("def f(x):\n    return x + 1 if x > 1 else 0", 0.4),
+        ("def f(x):\n    return x", 0.2),
+        ("def f(x):\n    while True: pass", 0.2),
+        ("def f(x):\n    import os; os._exit(0)", 0.2),
+        ("def g(x):\n    return x + 1", 0.0),
+        ("def f(x) return x", 0.0),
+        ("I cannot write that.", 0.0),
+        ("", 0.0),
+    ],
+)
+async def test_code_tiers(answer: str, reward: float, sandbox: Sandbox) -> None:
+    assert (await grade_answer(answer, CODE, sandbox)).reward == reward
+
+
+GAMES = {
+    "always equal": "class E:\n    def __eq__(self, other): return True\ndef f(x): return E()",
+    "exit early": "import sys\ndef f(x): sys.exit(0)",
+    "patched assert": "import builtins\nbuiltins.AssertionError = Exception\ndef f(x): return 0",
+    "fake report": 'import os\nos.write(1, b\'{"passed": [true], "defines": true}\')\ndef f(x): return 0',
+    "read the tests": "import inspect, sys\ndef f(x): return sys._getframe(1).f_locals.get('expected', 0)",
+}
+
+
+@pytest.mark.parametrize("name", GAMES)
+async def test_a_solution_cannot_talk_to_the_grader(name: str, sandbox: Sandbox) -> None:
+    grade = await grade_code(GAMES[name], CODE, sandbox)
+    assert not grade.correct
+    assert grade.reward <= 0.2
+
+
+@pytest.mark.parametrize(("passed", "tier"), [(10, 5), (9, 4), (8, 4), (7, 3), (5, 3), (4, 2), (1, 2), (0, 2)])
+def test_the_share_of_tests_decides(passed: int, tier: int) -> None:
+    assert code_tier(passed, 10) == tier
+
+
+async def test_equal_answers_are_graded_once(sandbox: Sandbox) -> None:
+    runs = 0
+    original = sandbox.run
+
+    async def counted(*args: object, **kwargs: object) -> object:
+        nonlocal runs
+        runs += 1
+        return await original(*args, **kwargs)  # type: ignore[arg-type]
+
+    sandbox.run = counted  # type: ignore[method-assign, assignment]
+    grader = CachedGrader(sandbox, size=2)
+    for _ in range(3):
+        assert (await grader.grade("def f(x):\n    return x + 1", CODE)).correct
+    assert runs == 1
