@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 import yaml
 from trl import GRPOConfig, ModelConfig, TrlParser
 
 from aflow_ops.errors import UsageError
-from aflow_ops.executor.config import ExecutorConfig
+from aflow_ops.executor import ExecutorConfig, check_key
 from data.problem import DOMAINS, Domain
 from rewards.wa_grpo import WAGRPOConfig
 
@@ -98,7 +99,7 @@ class RecipeArguments:
     wa_op_variety: float = field(default=0.10, metadata={"help": "Weight of distinct operators used."})
 
     def __post_init__(self) -> None:
-        parse_mix(self.domain_mix)
+        _ = self.mix, self.wa_config  # both say what is wrong with their values
         for name in ("num_train_problems", "num_heldout_problems", "eval_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
@@ -159,10 +160,26 @@ def parse_arguments(default_config: str, description: str, argv: Sequence[str] |
         argv (`Sequence[str]`, *optional*): arguments; `sys.argv[1:]` by default.
 
     Raises:
-        UsageError: a bad flag or YAML key, with the reason.
+        UsageError: no key for the executor, or a bad flag or YAML key, with the reason.
     """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not {"-h", "--help"} & set(argv):
+        check_key(_executor_config(argv, default_config))
     classes = (RecipeArguments, WorkflowGRPOConfig, ModelConfig, ExecutorConfig)
     return Arguments(*parse_with_config(classes, default_config, description, argv))
+
+
+def _executor_config(argv: Sequence[str], default_config: str) -> ExecutorConfig:
+    """Read the executor's flags alone: a missing key is said before anything about GPUs and models."""
+    argv = list(argv)
+    config = _read_config(argv, default_config)
+    parser = TrlParser((ExecutorConfig,), add_help=False, allow_abbrev=False)
+    parser.set_defaults_with_config(**config)
+    try:
+        executor, _ = parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return cast(ExecutorConfig, executor)
 
 
 def parse_with_config(
@@ -176,7 +193,11 @@ def parse_with_config(
     argv = list(sys.argv[1:] if argv is None else argv)
     config = _read_config(argv, default_config)
     parser = TrlParser(
-        classes, description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        classes,
+        usage="%(prog)s [--config YAML] [--flag value ...]",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     gpu = _flag_value(argv, "--gpu") or config.get("gpu")
     try:
@@ -185,8 +206,16 @@ def parse_with_config(
         unknown = parser.set_defaults_with_config(**config)
         if unknown:
             raise UsageError(f"unknown keys in the config: {', '.join(unknown[::2])}; --help lists the known ones")
-        return parser.parse_args_into_dataclasses(args=argv)
+        *parsed, unused = parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True)
+        if unused:
+            raise UsageError(f"unknown flags: {' '.join(unused)}; --help lists the known ones")
+        return tuple(parsed)
     except (ValueError, TypeError) as error:
+        if "use_cpu" in str(error) and not torch.cuda.is_available():
+            raise UsageError(
+                "this config trains in bf16 or fp16 on a GPU, and none was found; what runs without one: "
+                "--config recipes/configs/quickstart.yaml"
+            ) from error
         raise UsageError(str(error)) from error
 
 
@@ -204,16 +233,10 @@ def gpu_class(name: str) -> dict[str, Any]:
 
 def _read_config(argv: list[str], default_config: str) -> dict[str, Any]:
     """Take `--config PATH` out of `argv` and read it, or the default one."""
-    path = CONFIGS / default_config
-    for position, argument in enumerate(argv):
-        if argument == "--config" and position + 1 < len(argv):
-            path = Path(argv[position + 1])
-            del argv[position : position + 2]
-            break
-        if argument.startswith("--config="):
-            path = Path(argument.removeprefix("--config="))
-            del argv[position]
-            break
+    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    reader.add_argument("--config", type=Path, default=CONFIGS / default_config)
+    known, argv[:] = reader.parse_known_args(argv)
+    path: Path = known.config
     try:
         config = yaml.safe_load(path.read_text())
     except FileNotFoundError:

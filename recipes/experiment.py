@@ -22,7 +22,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import get_peft_config, get_quantization_config
 from trl.models import unwrap_model_for_generation
 
-from aflow_ops.errors import UsageError
+from aflow_ops.errors import FatalExecutorError, UsageError
 from aflow_ops.executor import check_executor
 from aflow_ops.policy_prompt import policy_messages
 from data.corpus import CORPUS_FILE
@@ -85,14 +85,15 @@ def run_recipe(trainer_class: type[WorkflowGRPOTrainer], default_config: str, de
         with clock.phase("baselines"):
             baselines = evaluate_baselines(trainer, heldout) if args.recipe.baselines else {}
         with clock.phase("training"), progress_of(trainer, "GRPO", SHOWN_METRICS):
-            trainer.train(resume_from_checkpoint=args.training.resume_from_checkpoint)
+            train_policy(trainer, args)
         with clock.phase("evaluation_after"):
             after = evaluate_policy(trainer, heldout, args, "held-out after")
         trainer.save_model()
         if main_process:
             usage = trainer.executor.usage
             result = HeldOut(before, after, baselines)
-            write_results(trainer.run_dir, result, clock.seconds, usage, trainer.state.log_history)
+            history, style = trainer.state.log_history, args.recipe.prompt_style
+            write_results(trainer.run_dir, result, clock.seconds, usage, history, style)
             print_results(trainer.run_dir, result)
         if args.training.push_to_hub:
             trainer.push_to_hub()
@@ -187,6 +188,22 @@ def build_trainer(
         )
     except OSError as error:
         raise UsageError(f"--model_name_or_path {model.model_name_or_path}: {error}") from error
+
+
+def train_policy(trainer: WorkflowGRPOTrainer, args: Arguments) -> None:
+    """Train; when the executor refuses further calls (a spent budget, a revoked key), keep what was learned.
+
+    Raises:
+        FatalExecutorError: with where the checkpoint is.
+    """
+    try:
+        trainer.train(resume_from_checkpoint=args.training.resume_from_checkpoint)
+    except FatalExecutorError as error:
+        if trainer.state.global_step == 0 or trainer.accelerator.num_processes > 1:
+            raise  # nothing learned, or processes that no longer meet: the last regular checkpoint stands
+        checkpoint = trainer.save_checkpoint()
+        where = f"go on from step {trainer.state.global_step} with --resume_from_checkpoint {checkpoint}"
+        raise type(error)(f"{error}; {where}") from error
 
 
 @contextmanager

@@ -97,6 +97,7 @@ def write_results(
     seconds: Mapping[str, float],
     usage: ExecutorUsage,
     log_history: Sequence[Mapping[str, Any]],
+    prompt_style: str,
 ) -> None:
     """Write `summary.json`, `heldout.jsonl` and `reward_curve.png` into the run's folder.
 
@@ -106,6 +107,7 @@ def write_results(
         seconds (`Mapping[str, float]`): wall seconds by phase.
         usage (`ExecutorUsage`): totals of the executor.
         log_history (`Sequence[Mapping]`): the trainer's logs.
+        prompt_style (`str`): the style that the policy was trained with; evaluating it needs the same.
     """
     by_domain = {domain: result.in_domain(domain).summary() for domain in result.domains}
     summary = {
@@ -113,6 +115,7 @@ def write_results(
         "seconds": dict(seconds),
         "heldout": {**result.summary(), "by_domain": by_domain},
         "executor": {**asdict(usage), "tokens": usage.tokens},
+        "prompt_style": prompt_style,
     }
     with write_atomically(run_dir / "summary.json") as file:
         json.dump(summary, file, indent=2)

@@ -98,6 +98,11 @@ class WorkflowGRPOTrainer(GRPOTrainer):
         """Stop the runtime and the executor. The trainer cannot score anything afterwards."""
         self.run_async(self._resources.aclose())
 
+    def save_checkpoint(self) -> Path:
+        """Save adapter, optimizer and scheduler of this step; returns the folder, for `--resume_from_checkpoint`."""
+        self._save_checkpoint(self.model, trial=None)
+        return self.run_dir / f"checkpoint-{self.state.global_step}"
+
     def run_async(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the reward event loop and wait for it; Ctrl-C cancels it."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self.async_loop)

@@ -45,6 +45,8 @@ def grade_qa(answer: str, problem: Problem) -> Grade:
     score = token_f1(tokens, gold)
     if _lists_options(extracted) and not _lists_options(problem.answer):
         return Grade(2 if score >= 0.1 else 1, False, extracted, "names several options")
+    if problem.context and _pastes(tokens, normalized(problem.context).split()) and len(tokens) > len(gold) + 3:
+        return Grade(2 if score >= 0.1 else 1, False, extracted, "repeats the context")
     tier = f1_tier(score)
     if tier < 4 and contains(tokens, gold):
         tier = 4
@@ -86,6 +88,11 @@ def contains(tokens: list[str], gold: list[str]) -> bool:
     if not gold or len(tokens) > len(gold) + MAX_CONTAINING_EXTRA or all(token in _STOP_WORDS for token in gold):
         return False
     return any(tokens[start : start + len(gold)] == gold for start in range(len(tokens) - len(gold) + 1))
+
+
+def _pastes(tokens: list[str], context: list[str]) -> bool:
+    """Whether an answer repeats more than half of the context."""
+    return sum((Counter(tokens) & Counter(context)).values()) > len(context) / 2
 
 
 def _is_yes_no(gold: list[str]) -> bool:

@@ -158,20 +158,34 @@ def test_any_text_gives_a_workflow_or_a_workflow_error(text: str) -> None:
         assert error.reason
 
 
-TOKENS = st.sampled_from(
-    [*OPERATORS, "->", "[", "]", "(", ")", ",", "?", ":", "*", "2", "done", "99", "await ", "return ", "result", " = "]
-    + [
-        "async def workflow(problem):\n    ",
-        "custom(input=problem)",
-        '["response"]',
-        "```python\n",
-        "```",
-        "for ",
-        "if ",
-    ]
-    + ["lambda x: ", "yield ", "class Workflow:\n", "    def __init__(self):\n", "self.", "import re\n", "\t", "{", "}"]
-    + ["\n    "]
-)
+SIGNS = [
+    "->",
+    "[",
+    "]",
+    "(",
+    ")",
+    ",",
+    "?",
+    ":",
+    "*",
+    " = ",
+    "{",
+    "}",
+    '["response"]',
+    "```",
+    "\n    ",
+    "\t",
+    "2",
+    "99",
+]
+WORDS = ["await ", "return ", "yield ", "lambda x: ", "for x in ", "if ", "result", "self.", "done", "import re\n"]
+LINES = [
+    "async def workflow(problem):\n    ",
+    "custom(input=problem)",
+    "class Workflow:\n",
+    "    def __init__(self):\n",
+]
+TOKENS = st.sampled_from([*OPERATORS, *SIGNS, *WORDS, *LINES])
 
 
 @given(st.lists(TOKENS, max_size=25).map("".join))

@@ -112,7 +112,7 @@ def test_what_never_ran_gets_no_bonus(data: tuple[list[float | None], list[Workf
 @given(st.lists(features(), min_size=2, max_size=6))
 def test_distances_are_symmetric_and_between_0_and_1(members: list[WorkflowFeatures]) -> None:
     for left in members:
-        assert workflow_distance(left, left) == pytest.approx(0 if left.text else 0.6)
+        assert workflow_distance(left, left) == pytest.approx(0)
         for right in members:
             assert workflow_distance(left, right) == workflow_distance(right, left)
             assert 0 <= workflow_distance(left, right) <= 1

@@ -1,0 +1,163 @@
+"""The real TRL trainer on a real (random, tiny) Qwen2, against the stub endpoint."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from aflow_ops.executor import ExecutorConfig
+from data.registry import load_problems
+from recipes.arguments import RecipeArguments
+from recipes.trainer import WorkflowGRPOTrainer, training_dataset
+from tests.recipes.tiny_run import ASK, COMPLETIONS, K, given_completions, make_trainer
+from tests.stub_endpoint import Failure, Messages, StubEndpoint
+
+ROOT = Path(__file__).parents[2]
+TIED = ["nonsense", "nonsense too", "async def workflow(problem):\n    return 1 / 0", "Custom -> Format"]
+
+
+@pytest.fixture
+def trainer(config: ExecutorConfig, tmp_path: Path) -> Iterator[WorkflowGRPOTrainer]:
+    opened = make_trainer(config, tmp_path / "run")
+    yield opened
+    opened.close()
+
+
+def write_completions(trainer: WorkflowGRPOTrainer, texts: list[str]) -> None:
+    trainer._generate_single_turn = given_completions(trainer, texts)  # type: ignore[method-assign]
+
+
+def rollouts(trainer: WorkflowGRPOTrainer) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (trainer.run_dir / "rollouts.jsonl").read_text().splitlines()]
+
+
+def test_training_moves_the_adapter_and_logs_every_stage(trainer: WorkflowGRPOTrainer, stub: StubEndpoint) -> None:
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters() if p.requires_grad}
+    trainer.train()
+    moved = [
+        name for name, p in trainer.model.named_parameters() if name in before and not torch.equal(p, before[name])
+    ]
+    assert all("lora" in name for name in before)
+    logged = set().union(*trainer.state.log_history)
+    for name in ("valid", "executed", "operators", "infra_error"):
+        assert f"workflow/{name}" in logged
+    for name in ("reward/tier_1", "reward/tier_5", "executor/tokens", "executor/cost_usd"):
+        assert name in logged
+    assert {"wa_grpo/zero_signal_before", "wa_grpo/zero_signal_after"} <= logged
+    assert len(rollouts(trainer)) == 2 * 2 * K
+    assert moved or all(row["advantage"] == 0 for row in rollouts(trainer))
+
+
+def test_the_workflow_that_is_credited_is_the_one_that_was_written(trainer: WorkflowGRPOTrainer) -> None:
+    """The completion in the record is what the reward parsed, under the prompt that the policy saw."""
+    write_completions(trainer, [ASK, "nonsense", "Custom -> Format", "more nonsense"])
+    trainer.train()
+    for row in rollouts(trainer):
+        assert row["prompt"][-1]["content"] == row["question"]
+        assert (row["workflow"] or "") in row["completion"]
+        assert row["reward"] == (row["grade"] or {}).get("reward")
+    groups = [rollouts(trainer)[i : i + K] for i in range(0, 4 * K, K)]
+    assert all(len({row["question"] for row in group}) == 1 for group in groups)
+
+
+def test_a_group_with_equal_rewards_still_has_a_signal(trainer: WorkflowGRPOTrainer, stub: StubEndpoint) -> None:
+    stub.answer = lambda messages: "no number"
+    write_completions(trainer, TIED)
+    trainer.train()
+    rows = rollouts(trainer)
+    assert {row["reward"] for row in rows} == {0.0}
+    by_text = {row["completion"]: row["advantage"] for row in rows}
+    assert by_text["Custom -> Format"] > 0 > by_text["nonsense"]
+    log = trainer.state.log_history[0]
+    assert log["wa_grpo/zero_signal_before"] == 1.0
+    assert log["wa_grpo/zero_signal_after"] == 0.0
+
+
+def test_without_wa_grpo_such_a_group_has_none(config: ExecutorConfig, tmp_path: Path) -> None:
+    recipe = RecipeArguments(prompt_style="brief", wa_grpo=False)
+    trainer = make_trainer(config, tmp_path / "run", recipe, max_steps=1)
+    write_completions(trainer, TIED[:2])
+    trainer.train()
+    trainer.close()
+    assert {row["advantage"] for row in rollouts(trainer)} == {0.0}
+
+
+def test_groups_of_two_do_not_get_advantages_of_exactly_one(
+    config: ExecutorConfig, tmp_path: Path, stub: StubEndpoint
+) -> None:
+    trainer = make_trainer(config, tmp_path / "run", num_generations=2, max_steps=1)
+    hard_coded = 'async def workflow(problem):\n    return "5"'
+    stub.answer = answer_right
+    write_completions(trainer, [ASK, "nonsense", "nonsense", hard_coded])
+    trainer.train()
+    trainer.close()
+    advantages = [row["advantage"] for row in rollouts(trainer)]
+    assert any(advantages)
+    assert not all(math.isclose(abs(a), 1.0, rel_tol=1e-2) for a in advantages)
+
+
+def answer_right(messages: Messages) -> str:
+    question = messages[-1]["content"].strip()
+    return next(item.answer for item in load_problems("arithmetic", "train", 4, 0) if item.question == question)
+
+
+def test_an_outage_teaches_nothing(trainer: WorkflowGRPOTrainer, stub: StubEndpoint) -> None:
+    stub.answer = lambda messages: Failure(500, headers={"Retry-After": "0"})
+    write_completions(trainer, [ASK, "nonsense", ASK, "nonsense"])
+    trainer.train()
+    rows = rollouts(trainer)
+    assert {row["advantage"] for row in rows if row["completion"] == ASK} == {0.0}
+    assert all(row["reward"] is None for row in rows if row["completion"] == ASK)
+
+
+def test_the_temperature_falls_linearly_and_is_sampled_with(config: ExecutorConfig, tmp_path: Path) -> None:
+    trainer = make_trainer(config, tmp_path / "run", temperature=0.5, temperature_final=0.15, temperature_steps=150)
+    for step, temperature in {0: 0.5, 75: 0.325, 150: 0.15, 400: 0.15}.items():
+        trainer.state.global_step = step
+        assert trainer.current_temperature() == pytest.approx(temperature)
+    trainer.train()
+    assert trainer.generation_config.temperature == pytest.approx(0.5 - 0.35 / 150)
+    trainer.close()
+
+
+def test_the_policys_prompt_holds_no_gold_answer_and_no_hidden_test() -> None:
+    for source in ("arithmetic", "invented_facts", "small_functions", "humaneval"):
+        items = load_problems(source, "train", 5, 0)
+        for row, item in zip(training_dataset(items, "full"), items, strict=True):
+            text = json.dumps(row["prompt"])
+            assert not any(test in text for test in item.tests)
+            if item.domain == "code":
+                assert item.answer not in text
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_processes_give_the_rewards_and_advantages_of_one(tmp_path: Path) -> None:
+    """DeepSpeed ZeRO-2 on two processes against one process, on the same completions."""
+    script = str(Path(__file__).with_name("tiny_run.py"))
+    environment = {**os.environ, "OPENAI_API_KEY": "sk-test", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    rows: dict[str, list[dict[str, Any]]] = {}
+    with StubEndpoint(answer_right) as stub:
+        for config, batch in (("cpu", 2 * K), ("cpu_zero2", K)):
+            launcher = [sys.executable, "-m", "accelerate.commands.launch"]
+            launcher += ["--config_file", str(ROOT / "accelerate_configs" / f"{config}.yaml")]
+            command = [*launcher, script, stub.url, str(tmp_path / config), str(batch)]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+            assert done.returncode == 0, done.stderr[-3000:]
+            assert (tmp_path / config / "adapter_model.safetensors").is_file()
+            lines = (tmp_path / config / "rollouts.jsonl").read_text().splitlines()
+            rows[config] = [json.loads(line) for line in lines]
+    assert len(rows["cpu"]) == 2 * 2 * K
+    for one, two in zip(rows["cpu"], rows["cpu_zero2"], strict=True):
+        for key in ("step", "question", "completion", "reward", "adjusted_reward"):
+            assert one[key] == two[key]
+        assert one["advantage"] == pytest.approx(two["advantage"], abs=1e-5)
+    assert any(row["advantage"] for row in rows["cpu"])
+    assert len({row["completion"] for row in rows["cpu"]}) == len(set(COMPLETIONS))

@@ -1,0 +1,101 @@
+"""A trainer small enough for tests; as a script, a short run whose completions are given instead of sampled.
+
+accelerate launch --config_file accelerate_configs/cpu_zero2.yaml tests/recipes/tiny_run.py URL RUN_DIR BATCH
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig
+from transformers import PreTrainedTokenizerFast
+
+from aflow_ops.executor import ExecutorConfig
+from data.problem import Problem
+from data.registry import load_problems
+from recipes.arguments import RecipeArguments, WorkflowGRPOConfig
+from recipes.tiny_policy import build_tiny_policy, train_tokenizer
+from recipes.trainer import WorkflowGRPOTrainer
+
+K = 4
+ASK = "async def workflow(problem):\n    return (await custom(input=problem))['response']"
+# Two groups: one with different rewards, one whose tie WA-GRPO must break over workflows of both processes.
+COMPLETIONS = [
+    ASK,
+    "nonsense",
+    'async def workflow(problem):\n    return "5"',
+    "Custom -> Format",
+    "nonsense",
+    "async def workflow(problem):\n    return 1 / 0",
+    "async def workflow(problem):\n    await custom(input=problem)\n    return None",
+    "[Custom] -> Oracle",
+]
+
+
+def problems(count: int) -> list[Problem]:
+    return load_problems("arithmetic", "train", count, 0)
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    return train_tokenizer([problem.view.text for problem in problems(20)] + COMPLETIONS, 320)
+
+
+def make_trainer(
+    config: ExecutorConfig, run_dir: Path, recipe: RecipeArguments | None = None, **changes: Any
+) -> WorkflowGRPOTrainer:
+    tokenizer = tiny_tokenizer()
+    args = WorkflowGRPOConfig(
+        **{
+            "output_dir": str(run_dir),
+            "num_generations": K,
+            "per_device_train_batch_size": 2 * K,
+            "max_completion_length": 12,
+            "max_steps": 2,
+            "learning_rate": 1e-2,
+            "scale_rewards": "batch",
+            "temperature": 1.0,
+            "report_to": "none",
+            "logging_steps": 1,
+            "use_cpu": True,
+            "bf16": False,
+            "save_strategy": "no",
+            "activation_checkpointing": False,
+            **changes,
+        }
+    )
+    return WorkflowGRPOTrainer(
+        model=build_tiny_policy(tokenizer, hidden_size=64, num_layers=1, max_length=512, seed=0),
+        args=args,
+        recipe=recipe or RecipeArguments(prompt_style="brief", workflow_timeout=20),
+        executor=config,
+        problems=problems(4),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(r=4, target_modules=["q_proj", "v_proj"]),
+    )
+
+
+def given_completions(trainer: WorkflowGRPOTrainer, texts: Sequence[str]) -> Callable[..., Any]:
+    """Stands in for sampling: the policy writes these texts in turn, over all processes."""
+
+    def generate(prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> tuple[list[list[int]], None]:
+        tokenizer = trainer.processing_class
+        first = trainer.accelerator.process_index * len(prompt_ids)
+        chosen = [texts[(first + i) % len(texts)] for i in range(len(prompt_ids))]
+        return [[*tokenizer.encode(text), tokenizer.eos_token_id] for text in chosen], None
+
+    return generate
+
+
+def main() -> None:
+    url, run_dir, batch = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    config = ExecutorConfig(executor_base_url=url, executor_cache_dir="none", executor_temperature=0)
+    trainer = make_trainer(config, run_dir, per_device_train_batch_size=batch)
+    trainer._generate_single_turn = given_completions(trainer, COMPLETIONS)
+    trainer.train()
+    trainer.save_model()
+    trainer.close()
+
+
+if __name__ == "__main__":
+    main()
