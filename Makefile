@@ -10,7 +10,7 @@ help:
 	@echo "make train   warm-start and train the quickstart policy (no GPU, no key; about ten minutes on two cores)"
 	@echo "make test    run the test suite"
 	@echo "make lint    ruff and mypy"
-	@echo "make bench   measure the reward pipeline"
+	@echo "make bench   measure the reward pipeline, stage by stage"
 	@echo "make setup   only install into $(VENV)"
 
 setup: $(READY)
@@ -41,4 +41,4 @@ lint: setup
 	@$(BIN)/mypy
 
 bench: setup
-	@$(BIN)/python scripts/bench.py
+	@PYTHONPATH=. $(BIN)/python scripts/bench.py

@@ -71,6 +71,7 @@ def run_recipe(trainer_class: type[WorkflowGRPOTrainer], default_config: str, de
     """
     quiet_libraries()
     args = parse_arguments(default_config, description or "")
+    check_domains(trainer_class, args)
     train, heldout = training_and_heldout_problems(args)
     asyncio.run(check_executor(args.executor))
     main_process = PartialState().is_main_process
@@ -99,6 +100,20 @@ def run_recipe(trainer_class: type[WorkflowGRPOTrainer], default_config: str, de
             trainer.push_to_hub()
     finally:
         trainer.close()
+
+
+def check_domains(trainer_class: type[WorkflowGRPOTrainer], args: Arguments) -> None:
+    """Refuse a domain mix that the recipe is not for.
+
+    Raises:
+        UsageError: names the domain and the recipe that takes it.
+    """
+    for domain, share in args.recipe.mix.items():
+        if share > 0 and domain not in trainer_class.domains:
+            raise UsageError(
+                f"domain_mix={args.recipe.domain_mix!r}: this recipe is for {', '.join(trainer_class.domains)} only; "
+                f"use recipes/grpo_{domain}.py, or recipes/grpo_mixed.py for several"
+            )
 
 
 def training_and_heldout_problems(args: Arguments) -> tuple[list[Problem], list[Problem]]:

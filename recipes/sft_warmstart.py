@@ -20,6 +20,7 @@ from aflow_ops.policy_prompt import policy_messages
 from data.corpus import corpus_pairs
 from data.problem import Problem
 from recipes.arguments import parse_mix, parse_with_config
+from recipes.embedded_policy import load_embedded_policy
 from recipes.problems import mixed_problems
 from recipes.progress import progress_of, quiet_libraries
 from recipes.tiny_policy import build_tiny_policy, train_tokenizer
@@ -50,12 +51,17 @@ class WarmStartArguments:
         default="full", metadata={"help": "Policy prompt, as in the GRPO recipes.", "choices": ["full", "brief"]}
     )
     from_scratch: bool = field(default=False, metadata={"help": "Build the tiny policy instead of loading a model."})
+    from_embedded: bool = field(
+        default=False, metadata={"help": "Start from the embedded executor's SmolLM2-135M-Instruct (extra: smollm2)."}
+    )
     vocab_size: int = field(default=1024, metadata={"help": "Vocabulary of the tiny policy."})
     hidden_size: int = field(default=192, metadata={"help": "Width of the tiny policy."})
     num_layers: int = field(default=4, metadata={"help": "Layers of the tiny policy."})
 
     def __post_init__(self) -> None:
         parse_mix(self.domain_mix)
+        if self.from_scratch and self.from_embedded:
+            raise ValueError("from_scratch and from_embedded exclude each other")
 
 
 def warm_start_pairs(args: WarmStartArguments, seed: int) -> list[tuple[Problem, str]]:
@@ -79,6 +85,8 @@ def base_policy(
     args: WarmStartArguments, model_args: ModelConfig, dataset: Dataset, training: SFTConfig
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the model to teach, or build the tiny one from the training texts."""
+    if args.from_embedded:
+        return load_embedded_policy()
     if not args.from_scratch:
         tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path)
         return AutoModelForCausalLM.from_pretrained(model_args.model_name_or_path, dtype=model_args.dtype), tokenizer

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from accelerate.utils import gather_object
@@ -24,7 +24,7 @@ from aflow_ops.executor import Executor, ExecutorConfig, open_executor
 from aflow_ops.policy_prompt import policy_messages
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import open_sandbox
-from data.problem import Problem
+from data.problem import DOMAINS, Domain, Problem
 from recipes.arguments import RecipeArguments, WorkflowGRPOConfig
 from rewards.rollout import Rollout, RolloutScorer
 from rewards.wa_grpo import adjust_groups, zero_signal_groups
@@ -57,7 +57,12 @@ class WorkflowGRPOTrainer(GRPOTrainer):
         executor (`ExecutorConfig`): the executor that answers inside the operators.
         problems (`Sequence[Problem]`): one epoch of training problems, in order.
         kwargs: everything else `GRPOTrainer` takes (`processing_class`, `peft_config`, `callbacks`).
+
+    Class attributes:
+        domains: what the recipe is for; a domain mix with another one is refused.
     """
+
+    domains: ClassVar[tuple[Domain, ...]] = DOMAINS
 
     def __init__(
         self,

@@ -1,0 +1,65 @@
+"""The quickstart, cut short: warm start, embedded executor, GRPO, evaluation, files. Every part is the real one."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "recipes" / "configs"
+
+
+def launch(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    warm_start = yaml.safe_load((CONFIGS / "quickstart_warmstart.yaml").read_text())
+    warm_start |= {"num_examples": 48, "num_train_epochs": 1}
+    (tmp_path / "warm.yaml").write_text(yaml.safe_dump(warm_start))
+    command = [
+        sys.executable, str(ROOT / "recipes" / "grpo_mixed.py"), "--config", str(CONFIGS / "quickstart.yaml"),
+        "--warm_start_config", str(tmp_path / "warm.yaml"), "--model_name_or_path", str(tmp_path / "policy"),
+        "--output_dir", str(tmp_path / "run"), "--executor_cache_dir", str(tmp_path / "cache"),
+        "--num_train_problems", "6", "--num_heldout_problems", "3", "--num_generations", "4",
+        "--per_device_train_batch_size", "8", *flags,
+    ]  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_short_run_leaves_everything_a_reader_relies_on(tmp_path: Path) -> None:
+    done = launch(tmp_path, "--max_steps", "2", "--save_strategy", "steps", "--save_steps", "1")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Warning" not in done.stderr, done.stderr
+    assert "held-out mean reward" in done.stdout
+    run = tmp_path / "run"
+    summary = json.loads((run / "summary.json").read_text())
+    assert {"run", "seconds", "heldout", "executor"} <= set(summary)
+    assert {
+        "n", "before", "after", "gain", "gain_ci95", "gain_valid_only", "valid_before", "valid_after", "by_domain",
+        "baselines",
+    } <= set(summary["heldout"])  # fmt: skip
+    assert set(summary["heldout"]["by_domain"]) == {"math", "qa", "code"}
+    assert len(summary["heldout"]["baselines"]) == 12
+    assert {"calls", "cache_hits", "tokens", "cost_usd"} <= set(summary["executor"])
+    rows = [json.loads(line) for line in (run / "rollouts.jsonl").read_text().splitlines()]
+    assert len(rows) == 16
+    for key in ("prompt", "completion", "workflow", "trace", "grade", "reward", "advantage"):
+        assert key in rows[0]
+    with (run / "metrics.csv").open() as file:
+        logs = list(csv.DictReader(file))
+    assert float(logs[0]["workflow/valid"]) >= 0
+    assert (run / "reward_curve.png").stat().st_size > 5_000
+    assert (run / "adapter_model.safetensors").is_file()
+    assert not (run / "executor.url").exists()
+    resumed = launch(
+        tmp_path, "--max_steps", "3", "--no_baselines", "--resume_from_checkpoint", str(run / "checkpoint-2")
+    )
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert "(cached)" in resumed.stderr
+    steps = [json.loads(line)["step"] for line in (run / "rollouts.jsonl").read_text().splitlines()]
+    assert sorted(set(steps)) == [0, 1, 2]
