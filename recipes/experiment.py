@@ -100,6 +100,7 @@ def run_recipe(trainer_class: type[WorkflowGRPOTrainer], default_config: str, de
             trainer.push_to_hub()
     finally:
         trainer.close()
+    trainer.end()
 
 
 def check_domains(trainer_class: type[WorkflowGRPOTrainer], args: Arguments) -> None:

@@ -158,7 +158,7 @@ async def graded_rows(
     async with AsyncExitStack() as stack:
         executor = await stack.enter_async_context(open_executor(config, run_dir=arguments.output))
         sandbox = open_sandbox(unsafe_subprocess=arguments.unsafe_subprocess)
-        limits = RuntimeLimits(timeout=arguments.workflow_timeout)
+        limits = RuntimeLimits(timeout=arguments.workflow_timeout, processes=config.workflows_at_once)
         runtime = await stack.enter_async_context(WorkflowRuntime(executor, sandbox, limits))
         scorer = RolloutScorer(runtime, sandbox)
         progress = stack.enter_context(Progress(console=console))

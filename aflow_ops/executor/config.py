@@ -68,6 +68,15 @@ class ExecutorConfig:
         return 0.0 if self.executor == "local" else 0.7
 
     @property
+    def workflows_at_once(self) -> int:
+        """Workflows worth running at the same time: enough to keep the executor busy, no more.
+
+        A workflow's deadline runs while its calls wait for their turn, so starting everything at once would let the
+        queue time out workflows that did nothing wrong.
+        """
+        return 16 if self.executor == "local" else 4 * self.executor_max_concurrency
+
+    @property
     def prompt_set(self) -> str:
         """The effective set of operator prompts."""
         return self.executor_prompts or ("small" if self.executor == "local" else "standard")

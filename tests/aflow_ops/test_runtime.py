@@ -151,3 +151,16 @@ async def test_prompt_custom_reaches_the_executor(runtime: WorkflowRuntime, stub
     folder = PUBLISHED / "three_customs"
     await run(runtime, (folder / "graph.py").read_text(), prompt_constants((folder / "prompt.py").read_text()))
     assert "Think of $5 {braces}" in stub.requests[0]["messages"][-1]["content"]
+
+
+async def test_waiting_for_a_turn_is_not_held_against_a_workflow(
+    config: ExecutorConfig, stub: StubEndpoint, sandbox: Sandbox
+) -> None:
+    stub.latency = 0.3
+    async with (
+        open_executor(config) as executor,
+        WorkflowRuntime(executor, sandbox, RuntimeLimits(timeout=1, processes=2)) as runtime,
+    ):
+        text = "async def workflow(problem):\n    return (await custom(input=problem + '{}'))['response']"
+        traces = await asyncio.gather(*[run(runtime, text.format(i)) for i in range(12)])
+    assert [trace.outcome for trace in traces] == ["ok"] * 12
