@@ -10,7 +10,7 @@ import json
 
 from aflow_ops.language.check import AFLOW_MODULES
 from aflow_ops.language.scope import Scope, scope_of
-from aflow_ops.language.workflow import Workflow
+from aflow_ops.language.workflow import SOURCE_NAME, Workflow
 from aflow_ops.operators import OPERATORS
 from data.problem import ProblemView
 
@@ -73,7 +73,7 @@ def lower_workflow(workflow: Workflow, problem: ProblemView) -> str:
         problem (`ProblemView`): what it is run on. Its text reaches the program as the input `_problem`, the entry
             point as `_entry_point`: neither is written into the code.
     """
-    tree = ast.parse(workflow.source)
+    tree = ast.parse(workflow.source, SOURCE_NAME)
     scope = scope_of(tree)
     call = f"({_call_arguments(scope)})"
     if scope.workflow_class is None:

@@ -192,8 +192,9 @@ def print_results(run_dir: Path, result: HeldOut) -> None:
     console = Console()
     summary, best = result.summary(), result.best_baseline()
     table = Table(title=f"held-out mean reward, {summary['n']} problems", title_justify="left")
-    for column in ("", "before", "after", "gain", "valid before", "valid after", "best fixed workflow"):
-        table.add_column(column, justify="left" if column in ("", "best fixed workflow") else "right")
+    for column in ("", "before", "after", "gain", "valid"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    table.add_column("best fixed workflow", overflow="fold")
     parts = {domain: result.in_domain(domain) for domain in result.domains}
     for name, part in {**parts, "all": result}.items():
         numbers, fixed = part.summary(), part.best_baseline()
@@ -202,8 +203,7 @@ def print_results(run_dir: Path, result: HeldOut) -> None:
             f"{numbers['before']:.3f}",
             f"{numbers['after']:.3f}",
             f"{numbers['gain']:+.3f}",
-            f"{numbers['valid_before']:.0%}",
-            f"{numbers['valid_after']:.0%}",
+            f"{numbers['valid_before']:.0%} > {numbers['valid_after']:.0%}",
             f"{fixed[1]:.3f} {fixed[0]}" if fixed else "not run",
             end_section=name == list(parts)[-1],
         )

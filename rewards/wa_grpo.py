@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
+from aflow_ops.language.workflow import SOURCE_NAME
 from rewards.tiers import TIER_REWARDS
 
 # Rewards closer together than this are equal.
@@ -100,7 +101,7 @@ class AdjustedRewards:
 def node_counts(source: str) -> dict[str, int]:
     """Count the AST node types of Python code; empty when it does not parse."""
     try:
-        return dict(Counter(type(node).__name__ for node in ast.walk(ast.parse(source))))
+        return dict(Counter(type(node).__name__ for node in ast.walk(ast.parse(source, SOURCE_NAME))))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
 

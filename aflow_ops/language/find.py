@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from aflow_ops.errors import WorkflowError
 from aflow_ops.language.scope import spelled
+from aflow_ops.language.workflow import SOURCE_NAME
 
 # Published workflows are a few kilobytes; this bounds what the parser and the interpreter are given.
 MAX_SOURCE_CHARS = 16_000
@@ -100,7 +101,7 @@ def _bare_python(completion: str) -> str:
 
 def _parses(text: str) -> bool:
     try:
-        ast.parse(text)
+        ast.parse(text, SOURCE_NAME)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
@@ -141,7 +142,7 @@ def prompt_constants(source: str) -> dict[str, str]:
     if len(source) > MAX_SOURCE_CHARS or _nesting(source) > MAX_NESTING:
         return {}
     try:
-        statements = ast.parse(source).body
+        statements = ast.parse(source, SOURCE_NAME).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     return {

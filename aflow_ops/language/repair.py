@@ -8,11 +8,11 @@ Source text: uniform extra indentation, a stray line after the code. Tree: anoth
 import ast
 import re
 import textwrap
-import warnings
 
 from aflow_ops.errors import WorkflowError
 from aflow_ops.language.check import returns_value
 from aflow_ops.language.scope import Scope, is_known_function, is_self_attribute, spelled
+from aflow_ops.language.workflow import SOURCE_NAME
 from aflow_ops.operators import OPERATORS, Operator
 
 # A coroutine passed to one of these is awaited later.
@@ -46,11 +46,9 @@ def parse_python(text: str) -> tuple[ast.Module, str, list[str]]:
 
 def _parse(text: str) -> ast.Module:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in a completion are none of the user's business
-            tree = ast.parse(text)
-            compile(tree, "<workflow>", "exec", dont_inherit=True)  # `return` outside a function and the like
-            return tree
+        tree = ast.parse(text, SOURCE_NAME)
+        compile(tree, SOURCE_NAME, "exec", dont_inherit=True)  # `return` outside a function and the like
+        return tree
     except (ValueError, RecursionError, MemoryError) as error:
         raise SyntaxError(str(error) or type(error).__name__) from error
 

@@ -1,8 +1,15 @@
 """A parsed workflow: what the language hands to the runtime."""
 
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+# Given to `ast.parse` as the file's name. What the parser warns about in a workflow (`1if x`, odd escapes) is the
+# policy's style, and of no use on this process's standard error.
+SOURCE_NAME = "<workflow>"
+warnings.filterwarnings("ignore", module=re.escape(SOURCE_NAME))
 
 Form = Literal["native", "short", "dsl"]
 
