@@ -23,7 +23,7 @@ from trl import get_peft_config, get_quantization_config
 from trl.models import unwrap_model_for_generation
 
 from aflow_ops.errors import FatalExecutorError, UsageError
-from aflow_ops.executor import check_executor
+from aflow_ops.executor import ExecutorUsage, check_executor
 from aflow_ops.policy_prompt import policy_messages
 from data.corpus import CORPUS_FILE
 from data.problem import Problem
@@ -90,8 +90,8 @@ def run_recipe(trainer_class: type[WorkflowGRPOTrainer], default_config: str, de
         with clock.phase("evaluation_after"):
             after = evaluate_policy(trainer, heldout, args, "held-out after")
         trainer.save_model()
+        usage = sum(gather_object([trainer.executor.usage]), ExecutorUsage())
         if main_process:
-            usage = trainer.executor.usage
             result = HeldOut(before, after, baselines)
             history, style = trainer.state.log_history, args.recipe.prompt_style
             write_results(trainer.run_dir, result, clock.seconds, usage, history, style)

@@ -87,7 +87,7 @@ class WorkflowGRPOTrainer(GRPOTrainer):
         self.run_dir = Path(args.output_dir)
         self._gathered: list[dict[str, Any]] = []
         self._resources = AsyncExitStack()
-        self.executor = self.run_async(self._open(executor))
+        self.executor = self.run_async(self._open(executor.shared_by(self.accelerator.num_processes)))
 
     async def _open(self, config: ExecutorConfig) -> Executor:
         executor = await self._resources.enter_async_context(open_executor(config, run_dir=self.run_dir))

@@ -67,6 +67,15 @@ class ExecutorConfig:
             return self.executor_temperature
         return 0.0 if self.executor == "local" else 0.7
 
+    def shared_by(self, processes: int) -> "ExecutorConfig":
+        """The part of one of several processes: each gets an equal share of the budget and of the rate limits."""
+        return dataclasses.replace(
+            self,
+            executor_budget_usd=self.executor_budget_usd / processes,
+            executor_rpm=self.executor_rpm and max(1, self.executor_rpm // processes),
+            executor_tpm=self.executor_tpm and max(1, self.executor_tpm // processes),
+        )
+
     @property
     def workflows_at_once(self) -> int:
         """Workflows worth running at the same time: enough to keep the executor busy, no more.

@@ -48,6 +48,15 @@ class ExecutorUsage:
         """Prompt and completion tokens that were really processed."""
         return self.prompt_tokens + self.completion_tokens
 
+    def __add__(self, other: "ExecutorUsage") -> "ExecutorUsage":
+        return ExecutorUsage(
+            self.calls + other.calls,
+            self.cache_hits + other.cache_hits,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cost_usd + other.cost_usd,
+        )
+
 
 class Executor(Protocol):
     """An LLM behind a chat-completions endpoint."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aflow_ops.errors import BudgetExceededError, ExecutorError, FatalExecutorError, UsageError
-from aflow_ops.executor import ExecutorConfig, Message, Reply, check_executor, check_key, open_executor
+from aflow_ops.executor import ExecutorConfig, ExecutorUsage, Message, Reply, check_executor, check_key, open_executor
 from aflow_ops.executor.limits import RateLimiter
 from tests.conftest import KEY
 from tests.stub_endpoint import Failure, Messages, StubEndpoint
@@ -138,6 +138,14 @@ async def test_the_key_reaches_neither_log_nor_cache_nor_error(
     assert KEY not in caplog.text
     files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert files and not any(KEY.encode() in content for content in files)
+
+
+def test_processes_share_the_budget_and_the_rate_limits() -> None:
+    config = ExecutorConfig(executor_budget_usd=10, executor_rpm=100, executor_tpm=0)
+    part = config.shared_by(4)
+    assert (part.executor_budget_usd, part.executor_rpm, part.executor_tpm) == (2.5, 25, 0)
+    assert config.shared_by(1) == config
+    assert ExecutorUsage(1, 2, 3, 4, 0.5) + ExecutorUsage(1, 0, 0, 1, 0.5) == ExecutorUsage(2, 2, 3, 5, 1.0)
 
 
 def test_no_key_names_both_ways_forward() -> None:
