@@ -1,5 +1,6 @@
 """The real TRL trainer on a real (random, tiny) Qwen2, against the stub endpoint."""
 
+import dataclasses
 import json
 import math
 import os
@@ -7,14 +8,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from aflow_ops.errors import BudgetExceededError
 from aflow_ops.executor import ExecutorConfig
 from data.registry import load_problems
 from recipes.arguments import RecipeArguments
+from recipes.experiment import train_policy
 from recipes.trainer import WorkflowGRPOTrainer, training_dataset
 from tests.recipes.tiny_run import ASK, COMPLETIONS, K, given_completions, make_trainer
 from tests.stub_endpoint import Failure, Messages, StubEndpoint
@@ -161,3 +165,21 @@ def test_two_processes_give_the_rewards_and_advantages_of_one(tmp_path: Path) ->
         assert one["advantage"] == pytest.approx(two["advantage"], abs=1e-5)
     assert any(row["advantage"] for row in rows["cpu"])
     assert len({row["completion"] for row in rows["cpu"]}) == len(set(COMPLETIONS))
+
+
+def test_a_spent_budget_stops_the_run_with_a_checkpoint(
+    config: ExecutorConfig, tmp_path: Path, stub: StubEndpoint
+) -> None:
+    stub.answer = lambda messages: "word " * 500  # $0.0003 a reply
+    config = dataclasses.replace(config, executor_budget_usd=0.002)
+    trainer = make_trainer(config, tmp_path / "run", per_device_train_batch_size=K, max_steps=10)
+    write_completions(trainer, [ASK, "nonsense", "nonsense too", "Custom"])
+    arguments = SimpleNamespace(training=trainer.args)
+    with pytest.raises(BudgetExceededError, match=r"executor_budget_usd.*--resume_from_checkpoint") as caught:
+        train_policy(trainer, arguments)  # type: ignore[arg-type]
+    trainer.close()
+    checkpoint = Path(str(caught.value).rsplit(" ", 1)[1])
+    assert 0 < trainer.state.global_step < 10
+    assert (checkpoint / "adapter_model.safetensors").is_file()
+    assert (checkpoint / "optimizer.pt").is_file()
+    assert trainer.executor.usage.cost_usd <= 0.002
