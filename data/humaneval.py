@@ -28,6 +28,9 @@ _ARROW = re.compile(
     r"^\s*(?:>>>\s*)?(?P<call>\w+\(.*\))\s*(?:==|=>|➞|->|returns?)\s*(?P<value>[^\s].*?)\s*$", re.MULTILINE
 )
 
+# Docstrings whose examples contradict the benchmark's own solution and tests.
+WRONG_EXAMPLES = frozenset({"HumanEval/116"})
+
 
 def humaneval(seed: int) -> Iterator[Problem]:
     """Yield the 164 problems once, in the order of the seed.
@@ -45,7 +48,9 @@ def humaneval(seed: int) -> Iterator[Problem]:
                 "answer": row["prompt"] + row["canonical_solution"],
                 "source": "humaneval",
                 "entry_point": row["entry_point"],
-                "public_tests": public_tests(row["prompt"], row["entry_point"]),
+                "public_tests": []
+                if row["task_id"] in WRONG_EXAMPLES
+                else public_tests(row["prompt"], row["entry_point"]),
                 "tests": hidden_tests(row["test"]),
             }
         )
@@ -80,7 +85,10 @@ def _is_call_of(text: str, entry_point: str) -> bool:
         node = ast.parse(text, mode="eval").body
     except SyntaxError:
         return False
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == entry_point
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == entry_point):
+        return False
+    # `is_happy(abcd)` in a docstring means the text "abcd": not something to run.
+    return not any(isinstance(part, ast.Name) for argument in node.args for part in ast.walk(argument))
 
 
 def _is_literal(text: str) -> bool:
