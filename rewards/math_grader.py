@@ -3,8 +3,9 @@ r"""Math: is the number or expression in the answer the gold one, or close to it
 Example: gold `18`, answer `She makes 9 * 2 = <answer>$18</answer> every day.`
 
 Where the answer is looked for, in this order: the last `<answer>` tag, the last `\boxed{}`, the last `#### n` (GSM8K's
-own mark), the last "the answer is ...", a last line `A: n`, the last number. Equality is decided by numbers first
-(thousands separators, currency, percent signs, units, fractions, mixed numbers), then by text, then by `math-verify`
+own mark), the last "the answer is ...", a last line `A: n`, a number after the last `=`, the last number.
+Equality is decided by numbers first (thousands separators, currency, percent signs, units, fractions, mixed numbers),
+then by text, then by `math-verify`
 (https://github.com/huggingface/Math-Verify) in the sandbox, for short expressions only.
 """
 
@@ -22,7 +23,7 @@ RELATIVE_TOLERANCE = 1e-6
 # An answer is read from its end: this many characters are plenty.
 MAX_TEXT_CHARS = 20_000
 MAX_EXPRESSION_CHARS = 300
-VERIFY_SECONDS = 10.0
+VERIFY_SECONDS = 15.0
 
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _MARK = re.compile(r"####[^\S\n]*(\S[^\n]*)")
@@ -71,7 +72,7 @@ async def grade_math(answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
         and await _verified(gold, extracted, sandbox)
     ):
         return Grade(5, True, extracted, f"{extracted} equals {gold}")
-    usable = value is not None or any(mark in answer for mark in ("\\boxed", "<answer>", "####"))
+    usable = bool(_numbers(extracted)) or any(mark in answer for mark in ("\\boxed", "<answer>", "####"))
     return Grade(2 if usable else 1, False, extracted, f"{extracted[:80]} is not {gold[:80]}")
 
 
@@ -102,6 +103,9 @@ def extract_answer(text: str) -> str | None:
     stripped = text.strip()
     if to_number(stripped) is not None:
         return stripped
+    result = stripped.rpartition("=")[2].strip()
+    if result != stripped and to_number(result) is not None:
+        return result
     if 0 < len(stripped) <= 60 and "\n" not in stripped and _looks_symbolic(stripped):
         return stripped
     numbers = _numbers(text)
