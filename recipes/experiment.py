@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,8 @@ def build_trainer(
 ) -> WorkflowGRPOTrainer:
     """Load the policy and its tokenizer into the recipe's trainer."""
     training, model = args.training, args.model
+    if (model.load_in_4bit or model.load_in_8bit) and find_spec("bitsandbytes") is None:
+        raise UsageError('--load_in_4bit needs the package bitsandbytes: pip install --editable ".[quantized]"')
     if training.num_generations < 4:
         print(
             f"warning: num_generations={training.num_generations}: groups this small often carry no signal or collapse "
