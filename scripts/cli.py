@@ -22,11 +22,12 @@ def run_command(main: Callable[[], None]) -> int:
         sys.stdout.flush()
     except (UsageError, DataError) as error:
         return _failed(error, USAGE_ERROR)
-    except (InfraError, PermissionError) as error:
+    except InfraError as error:
         return _failed(error, RUN_ERROR)
-    except BrokenPipeError:
+    except OSError as error:  # a full disk, no permission, a closed pipe
+        # What standard output still holds cannot be written either, and must not be tried again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return RUN_ERROR
+        return RUN_ERROR if isinstance(error, BrokenPipeError) else _failed(error, RUN_ERROR)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -202,6 +202,17 @@ def test_a_recipe_says_what_is_wrong(stub: StubEndpoint, tmp_path: Path) -> None
     assert not out.exists()
 
 
+def test_a_full_disk_is_one_line(stub: StubEndpoint, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts/run_workflow.py"), "-", "--question", "?", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*command, *map(str, executor_flags(stub, tmp_path))],
+            input="Custom", stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "error: [Errno 28] No space left on device\n"
+
+
 @pytest.mark.parametrize("script", ["scripts/run_workflow.py", "scripts/evaluate.py"])
 def test_help_teaches(script: str) -> None:
     done = run(script, "--help")
