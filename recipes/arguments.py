@@ -213,8 +213,8 @@ def parse_with_config(
     except (ValueError, TypeError) as error:
         if "use_cpu" in str(error) and not torch.cuda.is_available():
             raise UsageError(
-                "this config trains in bf16 or fp16 on a GPU, and none was found; what runs without one: "
-                "--config recipes/configs/quickstart.yaml"
+                "this config trains in bf16 or fp16 on a GPU, and none was found; the configs that run without one are "
+                "recipes/configs/quickstart.yaml and, for a warm start, recipes/configs/quickstart_warmstart.yaml"
             ) from error
         raise UsageError(str(error)) from error
 

@@ -16,6 +16,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config
 
+from aflow_ops.errors import UsageError
 from aflow_ops.policy_prompt import policy_messages
 from data.corpus import corpus_pairs
 from data.problem import Problem
@@ -102,6 +103,20 @@ def base_policy(
     return model, tokenizer
 
 
+def check_replaceable(output: Path) -> None:
+    """Refuse an output folder that holds anything but an earlier model: the finished one takes its place.
+
+    Raises:
+        UsageError: names the folder.
+    """
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not any((output / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise UsageError(
+            f"--output_dir {output} exists and holds no model; it would be replaced: choose another folder"
+        )
+
+
 def main() -> None:
     """Train and save; the output folder appears only when it is complete."""
     quiet_libraries()
@@ -109,6 +124,7 @@ def main() -> None:
         (WarmStartArguments, SFTConfig, ModelConfig), "sft_warmstart.yaml", __doc__
     )
     output = Path(training.output_dir)
+    check_replaceable(output)
     training.output_dir = str(output.with_name(output.name + ".partial"))
     dataset = warm_start_dataset(warm_start_pairs(args, training.seed), args.prompt_style)
     model, tokenizer = base_policy(args, model_args, dataset, training)
