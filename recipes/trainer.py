@@ -138,9 +138,9 @@ class WorkflowGRPOTrainer(GRPOTrainer):
             self.vllm_generation.temperature = temperature
         else:
             self.generation_config.temperature = temperature
-        _set_scoring_temperature(self.accelerator.unwrap_model(self.model), temperature)
-        if self.ref_model is not None:
-            _set_scoring_temperature(self.accelerator.unwrap_model(self.ref_model), temperature)
+        for model in (self.model, self.ref_model):
+            if model is not None:
+                scoring_temperature(self.accelerator.unwrap_model(model)).cell_contents = temperature
 
     # Rewards
 
@@ -200,15 +200,17 @@ def _not_an_unscored_row(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("All reward functions returned None")
 
 
-def _set_scoring_temperature(model: torch.nn.Module, temperature: float) -> None:
-    """Change the temperature of TRL's fused LM head, which keeps it in a closure (`trl.trainer.utils`)."""
+def scoring_temperature(model: torch.nn.Module) -> Any:
+    """Return the cell with the temperature of TRL's fused LM head, which keeps it in a closure (`trl.trainer.utils`).
+
+    Raises:
+        RuntimeError: the model has no such head: another version of trl.
+    """
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     head: Any = base.forward
     while head is not None:
         function = getattr(head, "__func__", head)
         if "temperature" in function.__code__.co_freevars and function.__name__ == "forward":
-            cell = function.__closure__[function.__code__.co_freevars.index("temperature")]
-            cell.cell_contents = temperature
-            return
+            return function.__closure__[function.__code__.co_freevars.index("temperature")]
         head = getattr(function, "__wrapped__", None)
     raise RuntimeError("TRL's fused LM head was not found on the policy; this trl version is not supported")

@@ -38,13 +38,14 @@ async def test_the_trace_lists_every_call_with_tokens_and_cost(runtime: Workflow
 
 
 async def test_calls_that_a_workflow_gathers_run_at_once(runtime: WorkflowRuntime, stub: StubEndpoint) -> None:
+    stub.latency = 0.5
     await run(
         runtime,
         "async def workflow(problem):\n"
         "    drafts = await asyncio.gather(*[custom(input=problem + str(i)) for i in range(8)])\n"
         "    return drafts[0]['response']",
     )
-    assert len(stub.requests) == 8
+    assert stub.most_in_flight == len(stub.requests) == 8
 
 
 async def test_equal_calls_are_different_samples_unless_the_temperature_is_zero(
