@@ -91,7 +91,9 @@ class WorkflowGRPOTrainer(GRPOTrainer):
 
     async def _open(self, config: ExecutorConfig) -> Executor:
         executor = await self._resources.enter_async_context(open_executor(config, run_dir=self.run_dir))
-        sandbox = open_sandbox(unsafe_subprocess=self.recipe.unsafe_subprocess)
+        sandbox = await self._resources.enter_async_context(
+            open_sandbox(unsafe_subprocess=self.recipe.unsafe_subprocess)
+        )
         limits = RuntimeLimits(timeout=self.recipe.workflow_timeout, processes=config.workflows_at_once)
         runtime = await self._resources.enter_async_context(WorkflowRuntime(executor, sandbox, limits))
         self.scorer = RolloutScorer(runtime, sandbox)

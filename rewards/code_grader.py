@@ -9,20 +9,25 @@ The rule is that of HumanEval (https://arxiv.org/abs/2107.03374): right means th
 the sandbox, apart from the solution (`rewards/code_harness.py`).
 """
 
+import ast
 import json
 import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 from aflow_ops.errors import SandboxError
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
 from rewards.tiers import Grade, Tier
 
+# HumanEval's own limit, for each test instead of for all of them.
 TEST_SECONDS = 3.0
 TOTAL_SECONDS = 30.0
-# Workers forked ahead: how often a solution may hang or crash before its remaining tests count as failed.
-SPARE_WORKERS = 4
 MAX_ANSWER_CHARS = 50_000
 
 _FENCE = re.compile(r"```[^\S\n]*[\w+-]*[^\S\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
@@ -40,21 +45,20 @@ async def grade_code(answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
         SandboxError: the sandbox failed; says nothing about the answer.
         ValueError: the problem has no entry point or no hidden tests.
     """
-    if not problem.entry_point or not problem.tests:
-        raise ValueError(f"problem {problem.id}: code problems need entry_point and tests")
+    if not problem.tests:
+        raise ValueError(f"problem {problem.id}: code problems need tests")
     if len(answer) > MAX_ANSWER_CHARS or "\x00" in answer:
         return Grade(1, False, None, "too long, or not text")
     solution = extract_solution(answer, problem.entry_point, problem.question)
     if solution is None:
         return Grade(1, False, None, "no code")
-    report = await _run_tests(solution, problem.entry_point, problem.tests, sandbox)
-    if not report["defines"]:
-        reason = f"does not define {problem.entry_point}" if report["parses"] else "does not parse"
+    report = await run_tests(solution, problem.entry_point, problem.tests, sandbox)
+    if not report.defines:
+        reason = f"does not define {problem.entry_point}" if report.parses else "does not parse"
         return Grade(1, False, solution, reason)
-    passed, total = sum(report["passed"]), len(problem.tests)
-    failed = next((error for error in report["errors"] if error), None)
-    detail = f"{passed} of {total} hidden tests" + (f"; first failure: {failed}" if failed else "")
-    return Grade(code_tier(passed, total), passed == total, solution, detail)
+    passed, total = sum(report.passed), len(problem.tests)
+    notes = [f"{passed} of {total} hidden tests", report.note, report.error and f"first failure: {report.error}"]
+    return Grade(code_tier(passed, total), passed == total, solution, "; ".join(note for note in notes if note))
 
 
 def code_tier(passed: int, total: int) -> Tier:
@@ -70,39 +74,107 @@ def code_tier(passed: int, total: int) -> Tier:
     return 4 if share >= 0.8 else 3 if share >= 0.5 else 2
 
 
-def extract_solution(answer: str, entry_point: str, question: str) -> str | None:
-    """Find the code in an answer.
+def extract_solution(answer: str, entry_point: str | None, question: str) -> str | None:
+    """Find the code in an answer and complete it with the question's.
 
-    The fence that defines the entry point counts, else the first fence, else the whole text. A body without `def`
-    completes the question's own signature, and the question's imports stand above a function that lacks them.
+    The fence that defines the entry point counts, else the last fence, else the whole text. A body without `def`
+    completes the question's own signature. Above a whole function stands what the question has above it: imports, and
+    functions that it gives away.
+
+    Args:
+        answer (`str`): the workflow's answer.
+        entry_point (`str`, *optional*): name of the function to write; `None` for a program.
+        question (`str`): the task.
 
     Returns:
         `str` or `None` when there is nothing but space.
     """
-    blocks = [block for block in _FENCE.findall(answer) if block.strip()]
-    defining = [block for block in blocks if f"def {entry_point}" in block]
-    code = (defining or blocks or [answer])[0].strip("\n")
+    blocks: list[str] = [block for block in _FENCE.findall(answer) if block.strip()]
+    if entry_point is None:
+        return (blocks or [answer])[-1].strip("\n") or None
+    head = re.compile(rf"^[^\S\n]*(?:async\s+)?(?:def|class)\s+{re.escape(entry_point)}\b", re.MULTILINE)
+    defining = [block for block in blocks if head.search(block)]
+    code = (defining[:1] or blocks[-1:] or [answer])[0].strip("\n")
     if not code.strip():
         return None
-    if f"def {entry_point}" not in code and f"def {entry_point}" in question and code.startswith((" ", "\t")):
+    signature = head.search(question)
+    if head.search(code) is None and signature is not None and code.startswith((" ", "\t")):
         return f"{question.rstrip()}\n{code}\n"
-    imports = [line for line in question.splitlines() if re.match(r"(?:from|import)\s+\w", line)]
-    return "\n".join([*imports, code])
+    return _preamble(question, signature.start() if signature else 0) + code
 
 
-async def _run_tests(
-    solution: str, entry_point: str, tests: tuple[str, ...], sandbox: Sandbox
-) -> dict[str, list[bool]]:
-    job = {"solution": solution, "entry_point": entry_point, "spares": SPARE_WORKERS, "timeout": TEST_SECONDS}
-    result = await sandbox.run(_harness(), timeout=TOTAL_SECONDS, stdin=_block(job) + _block(tests))
+def _preamble(question: str, end: int) -> str:
+    """The code above the signature; of a question in prose, its import lines."""
+    above = question[:end].rstrip()
+    if above and _parses(above):
+        return above + "\n\n"
+    lines = [line for line in question.splitlines() if re.match(r"(?:from|import)\s+\w", line) and _parses(line)]
+    return "".join(line + "\n" for line in lines)
+
+
+def _parses(text: str) -> bool:
     try:
-        report: dict[str, list[bool]] = json.loads(result.stdout)
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class SolutionReport:
+    """How a solution did.
+
+    Args:
+        parses (`bool`): it is Python.
+        defines (`bool`): it has the entry point, or something that must be meant by it.
+        passed (`list[bool]`): one for each test that was run.
+        error (`str`, *optional*): why the first failing test failed.
+        note (`str`, *optional*): what was taken for the entry point.
+    """
+
+    parses: bool = True
+    defines: bool = True
+    passed: tuple[bool, ...] = ()
+    error: str | None = None
+    note: str | None = None
+
+
+async def run_tests(
+    solution: str, entry_point: str | None, tests: Sequence[str], sandbox: Sandbox, seconds: float = TEST_SECONDS
+) -> SolutionReport:
+    """Run tests against a solution, each for `seconds` at most and all of them for `TOTAL_SECONDS`.
+
+    A test that makes the solution hang or crash costs itself only: the rest goes to a fresh worker.
+
+    Args:
+        solution (`str`): Python.
+        entry_point (`str`, *optional*): the function that tests call; `None` for a program that reads and prints.
+        tests (`Sequence[str]`): Python snippets, see `data.problem.Problem`.
+        sandbox (`Sandbox`): where both run, apart from each other.
+
+    Raises:
+        SandboxError: the sandbox failed; says nothing about the solution.
+    """
+    job = _block({"solution": solution, "entry_point": entry_point, "timeout": seconds})
+    deadline = time.monotonic() + TOTAL_SECONDS
+    report = SolutionReport()
+    while len(report.passed) < len(tests) and (left := deadline - time.monotonic()) > 0:
+        part = await _run_some(job, tests[len(report.passed) :], sandbox, left)
+        report = replace(part, passed=(*report.passed, *part.passed), error=report.error or part.error, note=part.note)
+        if not part.passed:
+            break
+    return report
+
+
+async def _run_some(job: str, tests: Sequence[str], sandbox: Sandbox, seconds: float) -> SolutionReport:
+    result = await sandbox.run(_harness(), timeout=seconds, stdin=job + _block(list(tests)))
+    try:
+        fields: dict[str, Any] = json.loads(result.stdout)
     except ValueError:
         if result.error in ("timeout", "killed", "memory"):
-            # The tests' side was taken down with the solution: out of memory or time as a whole.
-            return {"parses": [True], "defines": [True], "passed": [], "errors": []}
+            return SolutionReport(error=f"all tests together: {result.error}")
         raise SandboxError(f"the test harness failed: {result.error}") from None
-    return report
+    return SolutionReport(**{**fields, "passed": tuple(fields["passed"])})
 
 
 def _block(value: object) -> str:
@@ -111,5 +183,5 @@ def _block(value: object) -> str:
 
 
 @cache
-def _harness() -> str:
-    return Path(__file__).with_name("code_harness.py").read_text(encoding="utf-8")
+def _harness() -> CodeType:
+    return compile(Path(__file__).with_name("code_harness.py").read_text(encoding="utf-8"), "<harness>", "exec")

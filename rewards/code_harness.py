@@ -1,26 +1,31 @@
 """Runs hidden tests against a solution that must not be able to touch them. Executed inside the sandbox, not imported.
 
-The solution never shares an interpreter with the tests. Worker processes are forked before the tests are read; a worker
-loads the solution and answers calls over a pipe, in values of Python's built-in types only (`marshal`). A test runs
-here, with `candidate` and the solution's other functions as stand-ins that make such calls. So a solution cannot read
-the tests, override `__eq__`, patch builtins, catch the assertion or exit with success; all it decides is what its
-functions return. A worker that hangs or dies is replaced by a spare one.
+The solution never shares an interpreter with the tests. A worker is forked before the tests are read and confined
+apart; it loads the solution and answers calls over a pipe, in values of Python's built-in types only (`marshal`). A
+test runs here, with `candidate` and the solution's other functions as stand-ins that make such calls. So a solution
+cannot read the tests, override `__eq__`, patch builtins, catch the assertion or exit with success; all it decides is
+what its functions return. When a worker hangs or dies, the tests that are left are for another run of this program.
 
-Input: two blocks of JSON, each with its length in 8 digits before it: `{"solution", "entry_point", "spares",
-"timeout"}`, then `["test", ...]`. Output:
-JSON `{"parses", "defines", "passed": [bool, ...], "errors": [str or null, ...]}`.
+Input: two blocks of JSON, each with its length in 8 digits before it: `{"solution", "entry_point", "timeout"}`, then
+`["test", ...]`. A test is Python; `check_output(stdin, expected)` in it runs the solution as a program.
+Output: JSON `{"parses", "defines", "note", "passed": [bool, ...], "error": first failure or null}`; `passed` is shorter
+than the tests when the worker was lost.
 """
 
 import ast
 import builtins
 import json
 import marshal
+import math
 import os
 import select
 import signal
+import socket
+import sys
 import time
+import types
 
-_read = globals()["_read"]
+_read, _confine = globals()["_read"], globals()["_confine"]
 MAX_REPLY = 4 << 20
 
 
@@ -36,7 +41,7 @@ def send(fd, value):
 
 
 def receive(fd, deadline):
-    data = b""
+    data = bytearray()
     size = None
     while size is None or len(data) < size + 8:
         if not select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
@@ -48,7 +53,7 @@ def receive(fd, deadline):
         if size is None and len(data) >= 8:
             size = int.from_bytes(data[:8], "big")
             if size > MAX_REPLY:
-                raise ValueError("the solution returned too much")
+                raise EOFError("the solution returned too much")
     return marshal.loads(data[8:])
 
 
@@ -76,13 +81,21 @@ def plain(value, depth=0):
     raise TypeError(f"a value of type {kind.__name__} cannot leave the solution")
 
 
-def serve(fd, solution):
+def new_module(name):
+    """Return the namespace of a fresh module that dataclasses and pickles can look up by name."""
+    module = types.ModuleType(name)
+    sys.modules[name] = sys.modules["__main__"] = module
+    return module.__dict__
+
+
+def serve_functions(fd, source, bind):
     """Load the solution and answer calls until the pipe ends. The body of a worker."""
     far = time.monotonic() + 1e6
-    namespace = {"__name__": "__solution__"}
+    namespace = new_module("__solution__")
     try:
-        exec(compile(solution, "<solution>", "exec", dont_inherit=True), namespace)
-        send(fd, ["loaded", [name for name, value in namespace.items() if callable(value)]])
+        exec(compile(source + bind, "<solution>", "exec", dont_inherit=True), namespace)
+        names = [name for name, value in namespace.items() if callable(value) and not name.startswith("__")]
+        send(fd, ["loaded", names])
     except BaseException as error:
         send(fd, ["failed", f"{type(error).__name__}: {error}"[:500]])
         return
@@ -96,24 +109,97 @@ def serve(fd, solution):
         send(fd, reply)
 
 
-def fork_worker(solution):
-    """Fork a worker that knows the solution and nothing else; returns its process id and our end of the pipe."""
-    import socket
+def serve_programs(fd, source):
+    """Run the solution as a program for each input that comes; it never runs in this process."""
+    send(fd, ["loaded", []])
+    while True:
+        stdin, seconds = receive(fd, time.monotonic() + 1e6)
+        try:
+            send(fd, ["value", run_program(source, stdin, seconds)])
+        except OSError as error:
+            send(fd, ["error", type(error).__name__, str(error)])
 
+
+def run_program(source, stdin, seconds):
+    """Fork a process that runs the solution on an input; returns its output, or raises why there is none."""
+    given, taken = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        be_the_program(source, given[0], taken[1])
+    for fd in (given[0], taken[1]):
+        os.close(fd)
+    output, left = bytearray(), stdin.encode("utf-8", "surrogatepass")
+    os.set_blocking(given[1], False)
+    deadline = time.monotonic() + seconds
+    writing, failure = [given[1]], None
+    while failure is None:
+        readable, writable, _ = select.select([taken[0]], writing, [], max(0.0, deadline - time.monotonic()))
+        if not readable and not writable:
+            failure = TimeoutError("timed out")
+        if writable:
+            try:
+                left = left[os.write(given[1], left[: 1 << 16]) :] if left else left
+            except BrokenPipeError:
+                left = b""
+            if not left:
+                os.close(given[1])
+                writing = []
+        if readable:
+            part = os.read(taken[0], 1 << 16)
+            output += part
+            if not part:
+                break
+            if len(output) > MAX_REPLY // 2:
+                failure = OSError("printed too much")
+    if writing:
+        os.close(given[1])
+    os.close(taken[0])
+    if failure is not None:
+        os.kill(pid, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if failure is not None:
+        raise failure
+    if status != 0:
+        raise OSError(f"the program ended with status {status}")
+    return output.decode("utf-8", "replace")
+
+
+def be_the_program(source, stdin, stdout):
+    status = 1
+    try:
+        _confine()
+        os.dup2(stdin, 0)
+        os.dup2(stdout, 1)
+        os.closerange(3, 256)
+        sys.stdin, sys.stdout = open(0, encoding="utf-8"), open(1, "w", encoding="utf-8")  # noqa: SIM115
+        sys.__stdin__, sys.__stdout__ = sys.stdin, sys.stdout
+        namespace = new_module("__main__")
+        try:
+            exec(compile(source, "<solution>", "exec", dont_inherit=True), namespace)
+            status = 0
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        sys.stdout.flush()
+    finally:
+        os._exit(status & 0xFF)
+
+
+def fork_worker(serve, *args):
+    """Fork a process that serves the solution and knows nothing else; returns its id and our end of the pipe."""
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid:
         theirs.close()
         return pid, ours.detach()
-    fd = theirs.detach()
-    os.dup2(fd, 3)
-    null = os.open("/dev/null", os.O_RDWR)
-    for standard in (0, 1, 2):
-        os.dup2(null, standard)
-    os.closerange(4, 1024)
     try:
-        if os.read(3, 1):  # a spare waits here until it is needed
-            serve(3, solution)
+        fd = theirs.detach()
+        os.dup2(fd, 3)
+        null = os.open("/dev/null", os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(null, standard)
+        os.closerange(4, 256)
+        _confine()
+        serve(3, *args)
     finally:
         os._exit(0)
 
@@ -121,46 +207,39 @@ def fork_worker(solution):
 # The tests' side
 
 
+class LostError(Exception):
+    """The worker hung or died."""
+
+
 class Solution:
-    """The stand-in for the solution's module: one worker at a time, replaced when it is lost."""
+    """The stand-in for the solution's module."""
 
-    def __init__(self, source, spares):
-        self.workers = [fork_worker(source) for _ in range(spares)]
-        self.current = None
+    def __init__(self, pid, fd):
+        self.pid, self.fd = pid, fd
         self.deadline = 0.0
-        self.load_error = None
-        self.names = []
+        self.names = None
+        self.lost = False
 
-    def start(self):
-        if not self.workers:
-            raise RuntimeError("the solution hung or crashed too often")
-        self.current = self.workers.pop()
-        os.write(self.current[1], b"!")
-        reply = receive(self.current[1], self.deadline)
-        if reply[0] != "loaded":
-            self.load_error = str(reply[1])
-            raise RuntimeError(self.load_error)
-        self.names = [name for name in reply[1] if isinstance(name, str)]
+    def load(self):
+        """Wait until the worker has loaded the solution."""
+        if self.names is None:
+            reply = self.exchange(None)
+            if reply[0] != "loaded":
+                self.lost = True
+                raise LostError(str(reply[1]))
+            self.names = [name for name in reply[1] if isinstance(name, str)]
 
-    def drop(self):
-        if self.current is not None:
-            pid, fd = self.current
-            self.current = None
-            os.close(fd)
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+    def exchange(self, message):
+        try:
+            if message is not None:
+                send(self.fd, message)
+            return receive(self.fd, self.deadline)
+        except (OSError, EOFError, ValueError, TypeError) as error:
+            self.lost = True
+            raise LostError(str(error) if isinstance(error, (TimeoutError, EOFError)) else "no usable reply") from None
 
     def call(self, name, args, kwargs):
-        if self.current is None:
-            self.start()
-        try:
-            send(self.current[1], [name, [plain(item) for item in args], {k: plain(v) for k, v in kwargs.items()}])
-            reply = receive(self.current[1], self.deadline)
-        except (OSError, EOFError, ValueError, TimeoutError):
-            self.drop()
-            raise
+        reply = self.exchange([name, [plain(item) for item in args], {k: plain(v) for k, v in kwargs.items()}])
         if reply[0] == "error":
             raise builtin_exception(reply[1])(reply[2])
         _, result, changed = reply
@@ -181,6 +260,31 @@ class Solution:
         call.__name__ = name
         return call
 
+    def check_output(self, stdin, expected):
+        """Run the solution as a program; its output must be the expected one but for space at line ends."""
+        seconds = max(0.0, self.deadline - time.monotonic())
+        self.deadline += 1.0  # the worker notices the limit itself and lives on
+        reply = self.exchange([stdin, seconds])
+        if reply[0] == "error":
+            raise AssertionError(reply[2])
+        if not same_output(reply[1], expected):
+            raise AssertionError("another output")
+
+
+def same_output(printed, expected):
+    """Compare by lines without trailing space; where a line differs, by its numbers."""
+    left, right = ([line.rstrip() for line in text.rstrip().split("\n")] for text in (printed, expected))
+    return len(left) == len(right) and all(a == b or same_numbers(a.split(), b.split()) for a, b in zip(left, right))
+
+
+def same_numbers(left, right):
+    try:
+        return len(left) == len(right) and all(
+            a == b or math.isclose(float(a), float(b), rel_tol=1e-9, abs_tol=1e-9) for a, b in zip(left, right)
+        )
+    except ValueError:
+        return False
+
 
 def builtin_exception(name):
     """The class a test may expect; never an exit, whatever the solution raised."""
@@ -195,54 +299,85 @@ def on_alarm(signum, frame):
 def run_test(test, solution, entry_point, timeout):
     """Return None when the test passes, else why not."""
     solution.deadline = time.monotonic() + timeout
-    signal.setitimer(signal.ITIMER_REAL, timeout + 0.2)
+    signal.setitimer(signal.ITIMER_REAL, timeout + 1.2)
     try:
-        if solution.current is None:
-            solution.start()
-        namespace = {"__name__": "__test__"}
+        solution.load()
+        namespace = {"__name__": "__test__", "math": math}
         for name in solution.names:
             if not hasattr(builtins, name):
                 namespace[name] = solution.function(name)
-        namespace[entry_point] = namespace["candidate"] = solution.function(entry_point)
+        namespace["check_output"] = solution.check_output
+        if entry_point:
+            namespace[entry_point] = namespace["candidate"] = solution.function(entry_point)
         exec(compile(test, "<test>", "exec", dont_inherit=True), namespace)
-        return None
+        # A test may have caught the error that says that the worker is gone.
+        return "the solution hung or crashed" if solution.lost else None
+    except LostError as error:
+        return str(error)
     except BaseException as error:
-        if isinstance(error, TimeoutError):
-            solution.drop()
         return f"{type(error).__name__}: {error}"[:300]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def defines(source, entry_point):
-    """Whether the source parses, and binds the entry point at its top level."""
+def bound_names(body):
+    """Names that a module binds at its top level, in order."""
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                yield from (part.id for part in ast.walk(target) if isinstance(part, ast.Name))
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield from ((alias.asname or alias.name).split(".")[0] for alias in node.names)
+        elif isinstance(node, (ast.If, ast.Try, ast.With)):
+            yield from bound_names(node.body)
+
+
+def find_entry_point(source, entry_point):
+    """Tell whether the source parses, whether it has the entry point, and what to add so that it goes by its name.
+
+    A method of that name in `class Solution` will do, and so will the only function there is.
+    """
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False, False
+        return False, False, "", None
+    if not entry_point or entry_point in bound_names(body):
+        return True, True, "", None
     for node in body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.name == entry_point:
-            return True, True
-        if isinstance(node, ast.Assign) and any(getattr(target, "id", "") == entry_point for target in node.targets):
-            return True, True
-    return True, False
+        if isinstance(node, ast.ClassDef) and node.name == "Solution":
+            methods = [part.name for part in node.body if isinstance(part, ast.FunctionDef)]
+            if entry_point in methods:
+                return True, True, f"\n{entry_point} = Solution().{entry_point}\n", f"Solution().{entry_point}"
+    functions = [node.name for node in body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    if len(functions) == 1:
+        return True, True, f"\n{entry_point} = {functions[0]}\n", f"{functions[0]} taken for {entry_point}"
+    return True, False, "", None
 
 
 def main():
     job = read_block()
-    parses, defined = defines(job["solution"], job["entry_point"])
-    report = {"parses": parses, "defines": defined, "passed": [], "errors": []}
+    entry_point = job["entry_point"]
+    parses, defined, bind, note = find_entry_point(job["solution"], entry_point)
+    report = {"parses": parses, "defines": defined, "note": note, "passed": [], "error": None}
     if defined:
-        solution = Solution(job["solution"], job["spares"])
+        if entry_point:
+            pid, fd = fork_worker(serve_functions, job["solution"], bind)
+        else:
+            pid, fd = fork_worker(serve_programs, job["solution"])
+        solution = Solution(pid, fd)
         signal.signal(signal.SIGALRM, on_alarm)
         for test in read_block():
-            error = run_test(test, solution, job["entry_point"], job["timeout"])
+            error = run_test(test, solution, entry_point, job["timeout"])
             report["passed"].append(error is None)
-            report["errors"].append(error)
-            if solution.load_error is not None:
+            report["error"] = report["error"] or error
+            if solution.lost:
                 break
-    os.write(1, json.dumps(report).encode())
-    os._exit(0)
+        os.kill(pid, signal.SIGKILL)
+    data = json.dumps(report).encode()
+    while data:
+        data = data[os.write(1, data) :]
 
 
 main()

@@ -63,7 +63,8 @@ async def running() -> str:
         workflows = [parse_workflow(SEQUENCE.format(i), domain="math", has_entry_point=False) for i in range(WORKFLOWS)]
         async with (
             open_executor(config) as executor,
-            WorkflowRuntime(executor, open_sandbox(), RuntimeLimits(processes=WORKFLOWS)) as runtime,
+            open_sandbox() as sandbox,
+            WorkflowRuntime(executor, sandbox, RuntimeLimits(processes=WORKFLOWS)) as runtime,
         ):
             taken = await seconds_of(lambda: asyncio.gather(*(runtime.run(w, problem.view) for w in workflows)))
     return f"{taken:.2f} s"
@@ -106,7 +107,8 @@ async def embedded_executor() -> str:
         config = ExecutorConfig(executor="local", executor_cache_dir="none", executor_max_concurrency=8)
         async with (
             open_executor(config, run_dir=Path(folder)) as executor,
-            WorkflowRuntime(executor, open_sandbox(), RuntimeLimits()) as runtime,
+            open_sandbox() as sandbox,
+            WorkflowRuntime(executor, sandbox, RuntimeLimits()) as runtime,
         ):
             workflow = parse_workflow("Programmer", domain="math", has_entry_point=False)
             taken = await seconds_of(lambda: asyncio.gather(*(runtime.run(workflow, p.view) for p in problems)))

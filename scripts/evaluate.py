@@ -157,7 +157,7 @@ async def graded_rows(
     start = time.monotonic()
     async with AsyncExitStack() as stack:
         executor = await stack.enter_async_context(open_executor(config, run_dir=arguments.output))
-        sandbox = open_sandbox(unsafe_subprocess=arguments.unsafe_subprocess)
+        sandbox = await stack.enter_async_context(open_sandbox(unsafe_subprocess=arguments.unsafe_subprocess))
         limits = RuntimeLimits(timeout=arguments.workflow_timeout, processes=config.workflows_at_once)
         runtime = await stack.enter_async_context(WorkflowRuntime(executor, sandbox, limits))
         scorer = RolloutScorer(runtime, sandbox)

@@ -86,9 +86,12 @@ async def run(arguments: argparse.Namespace, workflow: Workflow, problem: Proble
     """Run the workflow once."""
     config = executor_config_from(arguments)
     check_key(config)
-    sandbox = open_sandbox(unsafe_subprocess=arguments.unsafe_subprocess)
     limits = RuntimeLimits(timeout=arguments.workflow_timeout, processes=1)
-    async with open_executor(config) as executor, WorkflowRuntime(executor, sandbox, limits) as runtime:
+    async with (
+        open_executor(config) as executor,
+        open_sandbox(unsafe_subprocess=arguments.unsafe_subprocess) as sandbox,
+        WorkflowRuntime(executor, sandbox, limits) as runtime,
+    ):
         return await runtime.run(workflow, problem)
 
 

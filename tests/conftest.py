@@ -28,9 +28,11 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubEndpoint]:
         yield endpoint
 
 
-@pytest.fixture
-def sandbox() -> Sandbox:
-    return open_sandbox()
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    opened = open_sandbox()
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

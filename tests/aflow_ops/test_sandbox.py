@@ -5,9 +5,11 @@ import os
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from aflow_ops.sandbox import RlimitSandbox, Sandbox, open_sandbox
+from aflow_ops.errors import SandboxError
+from aflow_ops.sandbox import Sandbox, open_sandbox
 from tests.conftest import KEY
 
 
@@ -92,9 +94,82 @@ async def test_a_cancelled_run_is_killed(sandbox: Sandbox) -> None:
 
 
 async def test_rlimits_alone_must_be_asked_for_by_name(capsys: pytest.CaptureFixture[str]) -> None:
-    assert not isinstance(open_sandbox(), RlimitSandbox)
-    unsafe = open_sandbox(unsafe_subprocess=True)
-    assert isinstance(unsafe, RlimitSandbox)
-    result = await unsafe.run("import os; print(sorted(os.environ))", timeout=10)
-    assert "OPENAI_API_KEY" not in result.stdout
-    assert (await unsafe.run("while True: pass", timeout=1)).error == "timeout"
+    async with open_sandbox(unsafe_subprocess=True) as unsafe:
+        assert "--unsafe_subprocess" in capsys.readouterr().err
+        result = await unsafe.run("import os; print(sorted(os.environ))", timeout=10)
+        assert result.ok
+        assert "OPENAI_API_KEY" not in result.stdout
+        assert (await unsafe.run("while True: pass", timeout=1)).error == "timeout"
+
+
+DAEMON = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        time.sleep(60)
+    os._exit(0)
+print("left", flush=True)
+"""
+
+
+@pytest.mark.parametrize("unsafe", [False, True], ids=["sandlock", "rlimits"])
+async def test_no_process_is_left_behind(unsafe: bool) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    async with open_sandbox(unsafe_subprocess=unsafe, concurrency=1) as sandbox:
+        for _ in range(2):
+            assert (await sandbox.run(DAEMON, timeout=5)).stdout == "left\n"
+            alive = set(psutil.Process().children(recursive=True)) - before
+            assert len(alive) <= 1  # the worker itself
+            assert (await sandbox.run("print(1)", timeout=5)).ok
+    assert not set(psutil.Process().children(recursive=True)) - before
+
+
+STATE = """
+import builtins, sys
+print(builtins.sum([1, 2]), getattr(sys, "mark", None), len("ab"))
+builtins.sum = lambda values: 99
+builtins.len = None
+sys.mark = "here"
+"""
+
+
+async def test_nothing_of_one_program_reaches_the_next() -> None:
+    async with open_sandbox(concurrency=1) as sandbox:
+        results = [await sandbox.run(STATE, timeout=5) for _ in range(3)]
+    assert [result.stdout for result in results] == ["3 None 2\n"] * 3
+
+
+async def test_equal_programs_draw_equal_random_numbers(sandbox: Sandbox) -> None:
+    for code in ("import random; print(random.random())", "import numpy; print(numpy.random.rand())"):
+        assert (await sandbox.run(code, timeout=30)).stdout == (await sandbox.run(code, timeout=30)).stdout
+
+
+async def test_a_program_cannot_read_the_next_ones_input() -> None:
+    """What a program leaves unread on its standard input is gone, not the next one's."""
+    async with open_sandbox(concurrency=1) as sandbox:
+        await sandbox.run("pass", timeout=5, stdin="secret" * 100_000)
+        assert (await sandbox.run("import sys; print(sys.stdin.read())", timeout=5)).stdout == "\n"
+
+
+async def test_a_worker_that_is_killed_is_replaced() -> None:
+    async with open_sandbox(concurrency=1) as sandbox:
+        await sandbox.run("pass", timeout=5)
+        task = asyncio.create_task(sandbox.run("import time; time.sleep(0.5); print(1)", timeout=5))
+        await asyncio.sleep(0.2)
+        for process in psutil.Process().children():
+            if "nursery" in "".join(process.cmdline()):
+                process.kill()
+        assert (await task).stdout == "1\n"
+
+
+async def test_a_program_cannot_signal_its_worker(sandbox: Sandbox) -> None:
+    result = await sandbox.run("import os, signal; os.kill(os.getppid(), signal.SIGKILL)", timeout=5)
+    assert result.error == "PermissionError: [Errno 1] Operation not permitted"
+
+
+async def test_a_closed_sandbox_says_so() -> None:
+    async with open_sandbox() as sandbox:
+        pass
+    with pytest.raises(SandboxError, match="closed"):
+        await sandbox.run("pass", timeout=5)

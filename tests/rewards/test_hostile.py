@@ -30,8 +30,8 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict
         config = ExecutorConfig(executor_base_url=stub.url, executor_cache_dir="none", executor_temperature=0)
 
         async def score() -> list[Rollout]:
-            sandbox = open_sandbox()
             async with (
+                open_sandbox() as sandbox,
                 open_executor(config) as executor,
                 WorkflowRuntime(executor, sandbox, RuntimeLimits(timeout=TIMEOUT, processes=24)) as runtime,
             ):

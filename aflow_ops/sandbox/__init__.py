@@ -1,0 +1,6 @@
+"""The second ring: solution code in a sandboxed CPython."""
+
+from aflow_ops.sandbox.launch import open_sandbox
+from aflow_ops.sandbox.types import Sandbox, SandboxResult
+
+__all__ = ["Sandbox", "SandboxResult", "open_sandbox"]

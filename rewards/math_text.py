@@ -1,0 +1,178 @@
+r"""Answers in mathematical text: where the answer stands, and which number it is.
+
+Example: `She makes 9 * 2 = $18 a day.\nA: 18` -> `18`; `\boxed{1\frac{1}{2}}` -> `1\frac{1}{2}`, the number 1.5.
+
+The answer is looked for in this order: the last `<answer>` tag, the last `\boxed{}` with its nested braces, the last
+`#### n` (GSM8K's own mark), the last "the answer is ...", the last line `A: n`, and without any mark what the text ends
+in: the right side of a last equation, a short expression, the last number.
+"""
+
+import re
+import unicodedata
+from fractions import Fraction
+
+# An answer is read from its end: this many characters are plenty.
+MAX_TEXT_CHARS = 20_000
+MAX_NUMBER_CHARS = 80
+
+_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_MARK = re.compile(r"####[^\S\n]*(\S[^\n]*)")
+_SENTENCE = re.compile(r"\banswer\s+is\s*:?\s*([^\n]+)", re.IGNORECASE)
+_LABEL = re.compile(r"^[^\S\n]*\**(?:A|(?:final\s+)?answer)\**\s*:\s*(\S[^\n]*)$", re.IGNORECASE | re.MULTILINE)
+_CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's calculator annotations
+
+_PLAIN = r"[-+−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3})?(?<=\d)"
+_NUMBER = re.compile(rf"(?<![\w.]){_PLAIN}")
+_POWER_OF_TEN = re.compile(rf"({_PLAIN})\s*(?:\\times|\\cdot|[×x*])\s*10\s*(?:\^|\*\*)\s*\{{?\s*(-?\d{{1,3}})\s*\}}?")
+_FRACTION = re.compile(r"([-+]?)\s*(?:(\d+)\s+)?(\d+)\s*/\s*(\d+)")
+_UNIT = r"(?:\s*(?:%|°|\^\s*\\?circ|\^\{\s*\\circ\s*\}|\\?degrees?))?(?:\s*[a-zA-Z]+\.?(?:[ ./^*·-]+[a-zA-Z\d]+){0,4}\.?)?"
+_WITH_UNIT = re.compile(rf"({_PLAIN}){_UNIT}")
+# Words that are mathematics, not English.
+_FUNCTIONS = frozenset(
+    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp sqrt abs min max gcd lcm mod pi inf infty "
+    "frac dfrac tfrac cdot times div pm le leq ge geq neq in cup cap emptyset left right infinity binom theta alpha "
+    "beta gamma phi".split()
+)
+
+
+def find_answer(text: str) -> str | None:
+    """Find the final answer in a text, in the order that the module documents.
+
+    Returns:
+        `str` or `None` when the text has neither a mark nor a number. Never raises.
+    """
+    text = text[-MAX_TEXT_CHARS:]
+    if (marked := find_marked(text)) is not None:
+        return marked
+    stripped = _CALCULATION.sub("", text).strip()
+    if to_number(stripped) is not None:
+        return stripped
+    result = stripped.rpartition("=")[2].strip()
+    if result != stripped and to_number(result) is not None:
+        return result
+    if 0 < len(stripped) <= 60 and "\n" not in stripped and is_expression(stripped):
+        return stripped
+    numbers = numbers_in(stripped)
+    return numbers[-1] if numbers else None
+
+
+def find_marked(text: str) -> str | None:
+    """Find an answer that is marked as one; `None` when there is no mark or nothing in it."""
+    if tags := _TAG.findall(text):
+        inner = str(tags[-1]).strip()
+        return _boxed(inner) or _said(inner) or None
+    if (boxed := _boxed(text)) is not None:
+        return boxed or None
+    for pattern in (_MARK, _SENTENCE, _LABEL):
+        if found := pattern.findall(text):
+            return _said(str(found[-1])) or None
+    return None
+
+
+def _said(text: str) -> str:
+    """What a marked phrase says: its number when it has just one, else all of it."""
+    text = _CALCULATION.sub("", text).strip().strip("*").rstrip(".").strip().strip("*").strip()
+    if to_number(text) is not None or is_expression(text):
+        return text
+    result = text.rpartition("=")[2].strip()
+    if result != text and to_number(result) is not None:
+        return result
+    numbers = numbers_in(text)
+    return numbers[0] if len(numbers) == 1 else text
+
+
+def _boxed(text: str) -> str | None:
+    r"""Content of the last `\boxed{...}`, nested braces included; of a cut-off one, what is there."""
+    start = max(text.rfind("\\boxed{"), text.rfind("\\fbox{"))
+    if start < 0:
+        return None
+    begin = text.index("{", start)
+    depth = 0
+    for position in range(begin, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[position], 0)
+        if depth == 0:
+            return text[begin + 1 : position].strip()
+    return None
+
+
+def numbers_in(text: str) -> list[str]:
+    """Return the numbers of a text as they are written, in order."""
+    return [match.group() for match in _NUMBER.finditer(text)]
+
+
+def is_expression(text: str) -> bool:
+    """Whether a text is mathematics and nothing else: no English word, and some sign, digit or single letter."""
+    bare = re.sub(r"\\(?:text|mathrm|mbox|operatorname)\s*\{[^{}]*\}", " ", text)
+    words = re.findall(r"[A-Za-z]{2,}", bare)
+    if any(word.lower() not in _FUNCTIONS for word in words):
+        return False
+    return bool(re.search(r"[\\^=\[\](){}√π∞∪]|\d\s*[/:]\s*\d|\b[a-zA-Z]\b", bare)) and len(bare) <= 400
+
+
+def lists_several(text: str) -> bool:
+    """Whether a text offers several answers instead of one: `12 or 18`, `12; 18`, one on each line."""
+    bare = re.sub(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}", r" \1 ", text)
+    return bool(re.search(r"\b(?:or|and|maybe|either)\b|;|\n\s*\S", bare, re.IGNORECASE)) or bool(
+        re.search(r",(?!\d{3}(?!\d))", re.sub(r"\{,\}|\\,", "", bare))
+    )
+
+
+def to_number(text: str) -> float | None:
+    r"""Return the number that a text is, or `None`.
+
+    Understood: `1,234`, `$5.00`, `50%`, `3/4`, `1 1/2`, `\frac{1}{2}`, `\frac12`, `½`, `3 \times 10^5`, `7 apples`,
+    `12\text{ cm}^2`. A percent sign and a unit after the number are dropped, as GSM8K's and MATH's own checkers do.
+    """
+    if len(text) > MAX_NUMBER_CHARS:
+        return None
+    text = _simplified(text)
+    if match := _FRACTION.fullmatch(re.sub(r"\s*%$", "", text)):
+        return _fraction(*match.groups())
+    if match := _POWER_OF_TEN.fullmatch(text):
+        return _finite(match.group(1), int(match.group(2)))
+    if match := re.match(rf"{_FRACTION.pattern}(?=\s+[a-zA-Z])", text):
+        return _fraction(*match.groups()) if re.fullmatch(_UNIT, text[match.end() :]) else None
+    match = _WITH_UNIT.fullmatch(text)
+    return None if match is None else _finite(match.group(1))
+
+
+def is_percent(text: str) -> bool:
+    """Whether a text is written as a percentage."""
+    return bool(re.search(r"%\s*\.?$", text.strip().strip("$")))
+
+
+def _simplified(text: str) -> str:
+    """Rewrite LaTeX and typography of plain numbers as ASCII."""
+    text = "".join(_vulgar(character) for character in text)
+    text = text.strip().strip("*").replace("−", "-").replace("–", "-").replace("{,}", ",")
+    text = re.sub(r"\\[!,;: ]|\\left|\\right|\\displaystyle", "", text).replace("\\$", "$").replace("\\%", "%")
+    text = text.strip("$").strip()
+    text = re.sub(r"(?<=\d)\s*(?=\\[dt]?frac)", " ", text)
+    text = re.sub(r"\\[dt]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}", r"\1/\2", text)
+    text = re.sub(r"\\[dt]?frac\s*(\d)\s*(\d)", r"\1/\2", text)
+    text = re.sub(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}", r" \1", text)
+    text = re.sub(r"^([-+]?)\s*(?:US)?[$€£¥]\s*", r"\1", text.strip())
+    return text.rstrip(".").strip()
+
+
+def _vulgar(character: str) -> str:
+    plain = unicodedata.normalize("NFKC", character) if character in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞" else character
+    return plain if plain == character else " " + plain.replace("\u2044", "/")
+
+
+def _fraction(sign: str, whole: str | None, top: str, bottom: str) -> float | None:
+    if int(bottom) == 0:
+        return None
+    value = Fraction(int(whole or 0)) + Fraction(int(top), int(bottom))
+    try:
+        return float(-value if sign == "-" else value)
+    except OverflowError:
+        return None
+
+
+def _finite(text: str, power: int = 0) -> float | None:
+    try:
+        value = float(text.replace(",", "").replace("−", "-")) * 10.0**power
+    except (ValueError, OverflowError):
+        return None
+    return value if abs(value) < float("inf") else None
