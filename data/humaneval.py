@@ -15,12 +15,12 @@ import gzip
 import json
 import random
 import re
-import textwrap
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from data.code_tests import split_tests
 from data.problem import DataError, Problem
 
 _DOCTEST = re.compile(r"^\s*>>>\s*(?P<call>.+?)\s*\n\s*(?P<value>[^\s>].*?)\s*$", re.MULTILINE)
@@ -51,7 +51,7 @@ def humaneval(seed: int) -> Iterator[Problem]:
                 "public_tests": []
                 if row["task_id"] in WRONG_EXAMPLES
                 else public_tests(row["prompt"], row["entry_point"]),
-                "tests": hidden_tests(row["test"]),
+                "tests": split_tests(row["test"]),
             }
         )
 
@@ -97,30 +97,3 @@ def _is_literal(text: str) -> bool:
     except (ValueError, SyntaxError):
         return False
     return not isinstance(value, float)  # an example's rounded float is not what the function returns
-
-
-def hidden_tests(source: str) -> list[str]:
-    """Split a `check(candidate)` into tests: each assert with the statements that it needs before it."""
-    tree = ast.parse(source)
-    check = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check")
-    before = [node for node in tree.body if node is not check and not _is_metadata(node)]
-    if not all(isinstance(node, (ast.Assert, ast.Assign, ast.Import, ast.ImportFrom)) for node in check.body):
-        return [textwrap.dedent("\n".join(map(ast.unparse, [*before, check]))) + "\ncheck(candidate)"]
-    setup: list[ast.stmt] = list(before)
-    tests = []
-    for node in check.body:
-        if isinstance(node, ast.Assert):
-            if not _is_trivial(node):
-                tests.append("\n".join(map(ast.unparse, [*setup, node])))
-        else:
-            setup.append(node)
-    return tests
-
-
-def _is_metadata(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Assign) and any(getattr(target, "id", "") == "METADATA" for target in node.targets)
-
-
-def _is_trivial(node: ast.Assert) -> bool:
-    """Whether an assert says nothing of the solution: `assert True`."""
-    return isinstance(node.test, ast.Constant)

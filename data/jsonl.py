@@ -5,7 +5,9 @@ Example row:
     {"question": "What is 12 + 30 * 2?", "answer": "72", "source": "gsm8k"}
 
 Optional keys: `id`, `domain` (`math`, `code` or `qa`; told from the source if absent), `context`, `entry_point`,
-`public_tests` and `tests` (lists of Python snippets). A code row needs `entry_point` and `tests`.
+`public_tests` and `tests` (`data/code_tests.py` has their forms). A code row needs `tests`, and
+`entry_point` unless its tests call one function only or run a program. An `answer` may be a list of answers that are
+all right.
 """
 
 import json
@@ -49,6 +51,10 @@ def read_problems(path: Path) -> list[Problem]:
 
 
 def _gradable(problem: Problem) -> Problem:
-    if problem.domain == "code" and not (problem.entry_point and problem.tests):
-        raise ValueError("a code row needs entry_point and tests: without them no solution can be graded")
+    if problem.domain != "code":
+        return problem
+    if not problem.tests:
+        raise ValueError("a code row needs tests: without them no solution can be graded")
+    if problem.entry_point is None and not all("check_output(" in test for test in problem.tests):
+        raise ValueError("a code row needs entry_point, the name of the function that its tests call")
     return problem

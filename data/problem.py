@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
+from data.code_tests import entry_point_of, tests_of
+
 Domain = Literal["math", "code", "qa"]
 DOMAINS: tuple[Domain, ...] = ("math", "code", "qa")
 
@@ -62,15 +64,17 @@ class Problem:
 
     Args:
         question (`str`): the task. For code: what to write, with the signature when there is one.
-        answer (`str`): gold answer (math, qa) or reference solution (code, may be empty). Only graders see it.
+        answer (`str`): gold answer (math, qa) or reference solution (code, may be empty). Only graders see it. Several
+            spans that must all be given (DROP) are separated by `" | "`.
+        aliases (`tuple[str, ...]`): other gold answers, each as good as the first. Only graders see them.
         source (`str`): where the row is from, e.g. `"gsm8k"`.
         domain (`str`): `"math"`, `"code"` or `"qa"`.
         id (`str`): stable identifier, unique within a source.
         context (`str`, *optional*): passage that the question is about.
         entry_point (`str`, *optional*): name of the function to write.
         public_tests (`tuple[str, ...]`): Python snippets (usually one `assert`) that the Test operator may run.
-        tests (`tuple[str, ...]`): hidden Python snippets in the same form. Only graders see them. A test is run after
-            the solution, in its namespace, with `candidate` bound to the entry point; it fails when it raises.
+        tests (`tuple[str, ...]`): hidden Python snippets in the same form. Only graders see them. A test is run with
+            `candidate` bound to the entry point; it fails when it raises. See `data/code_tests.py`.
     """
 
     question: str
@@ -82,6 +86,12 @@ class Problem:
     entry_point: str | None = None
     public_tests: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def golds(self) -> tuple[str, ...]:
+        """Every gold answer."""
+        return (self.answer, *self.aliases)
 
     @property
     def view(self) -> ProblemView:
@@ -91,7 +101,8 @@ class Problem:
     def to_row(self) -> dict[str, Any]:
         """Return the JSON form; `Problem.from_row` reads it back."""
         row = asdict(self)
-        row["public_tests"], row["tests"] = list(self.public_tests), list(self.tests)
+        for name in ("public_tests", "tests", "aliases"):
+            row[name] = list(row[name])
         return row
 
     @classmethod
@@ -99,25 +110,29 @@ class Problem:
         """Check and complete one row.
 
         Args:
-            row (`Mapping[str, Any]`): at least `question`, `answer` and `source`; other fields as in this class.
+            row (`Mapping[str, Any]`): at least `question`, `answer` and `source`; other fields as in this class. A list
+                of answers means that each is right. Tests may have any form of `data/code_tests.py`.
 
         Raises:
             ValueError: a field is missing, empty or of the wrong type, or the domain cannot be told from the source.
         """
         question, source = _text(row, "question"), _text(row, "source")
-        answer = row.get("answer")
-        if isinstance(answer, bool) or not isinstance(answer, (str, int, float)):
-            raise ValueError(f"answer must be text or a number, not {answer!r}")
+        answer, *aliases = _answers(row)
+        tests = tests_of(row)
+        entry_point = _optional_text(row, "entry_point")
+        if entry_point is None and tests and not any("check_output(" in test for test in tests):
+            entry_point = entry_point_of(tests)
         return cls(
             question=question,
-            answer=str(answer),
+            answer=answer,
             source=source,
             domain=_domain(row.get("domain"), source),
             id=str(row.get("id") or _digest(question, str(row.get("context") or ""))),
             context=_optional_text(row, "context"),
-            entry_point=_optional_text(row, "entry_point"),
+            entry_point=entry_point,
             public_tests=_texts(row, "public_tests"),
-            tests=_texts(row, "tests"),
+            tests=tests,
+            aliases=(*aliases, *_texts(row, "aliases")),
         )
 
 
@@ -137,12 +152,21 @@ def _optional_text(row: Mapping[str, Any], key: str) -> str | None:
     return value
 
 
+def _answers(row: Mapping[str, Any]) -> list[str]:
+    answer = row.get("answer")
+    answers = answer if isinstance(answer, (list, tuple)) and answer else [answer]
+    for item in answers:
+        if isinstance(item, bool) or not isinstance(item, (str, int, float)):
+            raise ValueError(f"answer must be text or a number, or a list of them, not {answer!r}")
+    return list(dict.fromkeys(str(item) for item in answers))
+
+
 def _texts(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = row.get(key)
     if value is None:
         return ()
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-        raise ValueError(f"{key} must be a list of Python snippets, not {value!r}")
+        raise ValueError(f"{key} must be a list of texts, not {value!r}")
     return tuple(value)
 
 

@@ -58,7 +58,8 @@ async def grade_code(answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
         return Grade(1, False, solution, reason)
     passed, total = sum(report.passed), len(problem.tests)
     notes = [f"{passed} of {total} hidden tests", report.note, report.error and f"first failure: {report.error}"]
-    return Grade(code_tier(passed, total), passed == total, solution, "; ".join(note for note in notes if note))
+    detail = "; ".join(note for note in notes if note)
+    return Grade(code_tier(passed, total), passed == total, solution, detail, disputable=passed < total)
 
 
 def code_tier(passed: int, total: int) -> Tier:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
 from rewards.code_grader import grade_code
+from rewards.judge import Judge
 from rewards.math_grader import grade_math
 from rewards.qa_grader import grade_qa
 from rewards.tiers import Grade
@@ -36,11 +37,12 @@ class CachedGrader:
 
     Args:
         sandbox (`Sandbox`): where code and symbolic comparison run.
+        judge (`Judge`, *optional*): asked about answers that the rules call unequal and may be wrong about.
         size (`int`): answers to remember.
     """
 
-    def __init__(self, sandbox: Sandbox, size: int = 4096) -> None:
-        self.sandbox, self.size = sandbox, size
+    def __init__(self, sandbox: Sandbox, judge: Judge | None = None, size: int = 4096) -> None:
+        self.sandbox, self.judge, self.size = sandbox, judge, size
         self._grades: OrderedDict[tuple[Problem, str], Grade] = OrderedDict()
         self._in_flight: dict[tuple[Problem, str], asyncio.Event] = {}
 
@@ -49,6 +51,7 @@ class CachedGrader:
 
         Raises:
             SandboxError: the sandbox failed; the answer has no grade, and the next attempt starts anew.
+            ExecutorError: the judge did not reply; likewise.
         """
         key = (problem, answer or "")
         while (pending := self._in_flight.get(key)) is not None:
@@ -58,7 +61,10 @@ class CachedGrader:
             return self._grades[key]
         done = self._in_flight[key] = asyncio.Event()
         try:
-            grade = self._grades[key] = await grade_answer(answer, problem, self.sandbox)
+            grade = await grade_answer(answer, problem, self.sandbox)
+            if self.judge is not None:
+                grade = await self.judge.review(grade, problem)
+            self._grades[key] = grade
         finally:
             del self._in_flight[key]
             done.set()

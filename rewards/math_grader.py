@@ -52,18 +52,22 @@ async def grade_math(answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
     extracted = find_answer(answer)
     if extracted is None:
         return Grade(1, False, None, "no number and no marked answer")
-    gold = gold_answer(problem.answer)
+    grades = [await _grade(extracted, gold_answer(gold), answer, problem, sandbox) for gold in problem.golds]
+    return max(grades, key=lambda grade: grade.tier)
+
+
+async def _grade(extracted: str, gold: str, answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
     value, gold_value = to_number(extracted), to_number(gold)
     if value is not None and gold_value is not None:
         return _numeric_grade(extracted, value, gold, gold_value, aime=problem.source.lower().startswith("aime"))
-    if plain_text(extracted) == plain_text(gold):
+    if plain_text(extracted) == plain_text(gold) or _unnamed(extracted) == _unnamed(gold):
         return Grade(5, True, extracted, "the same text")
     if lists_several(extracted) and not lists_several(gold):
         return Grade(2, False, extracted, "names several answers")
     if _comparable(extracted, gold) and await _verified(gold, extracted, sandbox):
         return Grade(5, True, extracted, f"{extracted} equals {gold}")
     usable = bool(numbers_in(extracted)) or any(mark in answer for mark in ("\\boxed", "<answer>", "####"))
-    return Grade(2 if usable else 1, False, extracted, f"{extracted[:80]} is not {gold[:80]}")
+    return Grade(2 if usable else 1, False, extracted, f"{extracted[:80]} is not {gold[:80]}", disputable=True)
 
 
 def gold_answer(text: str) -> str:
@@ -95,6 +99,11 @@ def plain_text(text: str) -> str:
     text = re.sub(r"\\(?:text|mathrm|mathbf|textbf|mbox)\s*(?=\{)|\\left|\\right|\\[!,;: ]|\\\$|[\s${}]", "", text)
     text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").strip(".*").lower()
     return text[1:-1] if re.fullmatch(r"\([a-z]\)", text) else text
+
+
+def _unnamed(text: str) -> str:
+    """A text without a leading `y =`, as MATH's own checker compares."""
+    return re.sub(r"^[a-z]\w?=", "", plain_text(text))
 
 
 def _comparable(answer: str, gold: str) -> bool:

@@ -25,13 +25,15 @@ _PLAIN = r"[-+−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3
 _NUMBER = re.compile(rf"(?<![\w.]){_PLAIN}")
 _POWER_OF_TEN = re.compile(rf"({_PLAIN})\s*(?:\\times|\\cdot|[×x*])\s*10\s*(?:\^|\*\*)\s*\{{?\s*(-?\d{{1,3}})\s*\}}?")
 _FRACTION = re.compile(r"([-+]?)\s*(?:(\d+)\s+)?(\d+)\s*/\s*(\d+)")
-_UNIT = r"(?:\s*(?:%|°|\^\s*\\?circ|\^\{\s*\\circ\s*\}|\\?degrees?))?(?:\s*[a-zA-Z]+\.?(?:[ ./^*·-]+[a-zA-Z\d]+){0,4}\.?)?"
+_UNIT = (
+    r"(?:\s*(?:%|°|\^\s*\\?circ|\^\{\s*\\circ\s*\}|\\?degrees?))?(?:\s*[a-zA-Z]+\.?(?:[ ./^*·-]+[a-zA-Z\d]+){0,4}\.?)?"
+)
 _WITH_UNIT = re.compile(rf"({_PLAIN}){_UNIT}")
 # Words that are mathematics, not English.
-_FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp sqrt abs min max gcd lcm mod pi inf infty "
-    "frac dfrac tfrac cdot times div pm le leq ge geq neq in cup cap emptyset left right infinity binom theta alpha "
-    "beta gamma phi".split()
+_FUNCTIONS = re.compile(
+    "(?:arc)?(?:sin|cos|tan)h?|cot|sec|csc|log|ln|exp|sqrt|abs|min|max|gcd|lcm|mod|pi|inf|infty|infinity|[dt]?frac|binom"
+    "|cdot|times|div|pm|leq?|geq?|neq|in|cup|cap|emptyset|left|right|theta|alpha|beta|gamma|phi",
+    re.IGNORECASE,
 )
 
 
@@ -104,7 +106,7 @@ def is_expression(text: str) -> bool:
     """Whether a text is mathematics and nothing else: no English word, and some sign, digit or single letter."""
     bare = re.sub(r"\\(?:text|mathrm|mbox|operatorname)\s*\{[^{}]*\}", " ", text)
     words = re.findall(r"[A-Za-z]{2,}", bare)
-    if any(word.lower() not in _FUNCTIONS for word in words):
+    if not all(map(_FUNCTIONS.fullmatch, words)):
         return False
     return bool(re.search(r"[\\^=\[\](){}√π∞∪]|\d\s*[/:]\s*\d|\b[a-zA-Z]\b", bare)) and len(bare) <= 400
 

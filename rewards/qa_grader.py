@@ -1,93 +1,108 @@
-"""Question answering: does the answer say what the gold answer says?
+"""Question answering: does the answer say what a gold answer says?
 
 Example: gold `Ada Lovelace`, answer `It was Lovelace.` has token F1 0.5 after normalisation.
 
-Normalisation, exact match and token F1 are those of SQuAD 1.1's evaluation script
-(https://rajpurkar.github.io/SQuAD-explorer/): lower case, without punctuation, articles and extra space.
+The metric is that of the row's benchmark (`rewards/qa_metrics.py`): DROP's for `source: drop`, else SQuAD's with
+HotpotQA's rule for yes and no. Several gold answers: the best one counts. An empty gold answer means that the passage
+does not say (SQuAD 2.0), and only an answer that says so is right.
 """
 
 import re
-import string
 from collections import Counter
 
 from data.problem import Problem
+from rewards.qa_metrics import SPAN_SEPARATOR, drop_scores, normalized, squad_scores
 from rewards.tiers import Grade, Tier
 
 MAX_ANSWER_CHARS = 4_000
-# A containing answer may have this many tokens more than the gold one: a sentence, not a passage.
+# A containing answer is a sentence, not a passage, and names little that neither the gold answer nor the question has.
 MAX_CONTAINING_EXTRA = 24
+MAX_CONTAINING_NEWS = 2
 
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
-_PREFIX = re.compile(r"^(?:the\s+)?(?:final\s+)?answer(?:\s+is)?\s*[:\-]?\s+", re.IGNORECASE)
+_SENTENCE = re.compile(r"\b(?:final\s+)?answer(?:\s+is)?\s*[:\-]\s*([^\n]+)|\banswer\s+is\s+([^\n]+)", re.IGNORECASE)
 _STOP_WORDS = frozenset(
     {"a", "an", "the", "of", "in", "on", "at", "to", "is", "was", "it", "he", "she", "they", "and", "or", "for", "by"}
-    | {"as", "be", "this", "that", "with", "from"}
+    | {"as", "be", "this", "that", "with", "from", "his", "her", "its", "their", "are", "were", "has", "had", "did"}
 )
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_UNANSWERABLE = frozenset(
+    {"", "unanswerable", "noanswer", "no answer", "none", "unknown", "not mentioned", "not stated", "not given"}
+    | {"cannot be answered", "cannot be determined", "question is unanswerable", "passage does not say"}
+)
 
 
 def grade_qa(answer: str, problem: Problem) -> Grade:
-    """Grade a short answer against the gold one.
+    """Grade a short answer against the gold ones; the best grade counts.
 
     Args:
         answer (`str`): the workflow's answer.
-        problem (`Problem`): its `answer` is the gold one, its `context` what an answer must not simply repeat.
+        problem (`Problem`): with its gold answers; its `context` is what an answer must not simply repeat.
     """
     extracted = extract_answer(answer)
-    tokens, gold = normalized(extracted).split(), normalized(problem.answer).split()
-    if not [token for token in tokens if token not in _STOP_WORDS] and tokens != gold:
-        return Grade(1, False, extracted or None, "says nothing")
-    if tokens == gold:
+    return max((_grade(extracted, gold, problem) for gold in problem.golds), key=lambda grade: grade.tier)
+
+
+def _grade(extracted: str, gold_text: str, problem: Problem) -> Grade:
+    tokens, gold = normalized(extracted).split(), normalized(gold_text).split()
+    if not gold:
+        right = " ".join(tokens) in _UNANSWERABLE
+        return Grade(5 if right else 1, right, extracted or None, "the passage does not say")
+    exact, score = _scores(extracted, gold_text, problem)
+    if exact:
         return Grade(5, True, extracted, "exact match")
-    if _is_yes_no(gold):
+    if not [token for token in tokens if token not in _STOP_WORDS]:
+        return Grade(1, False, extracted or None, "says nothing")
+    if gold in (["yes"], ["no"]):
         said = tokens[:1] == gold and not {"yes", "no"} <= set(tokens)
         return Grade(5 if said else 1, said, extracted, f"{' '.join(tokens[:3])} against {gold[0]}")
-    score = token_f1(tokens, gold)
-    if _lists_options(extracted) and not _lists_options(problem.answer):
+    if _lists_options(extracted) and not _lists_options(gold_text) and SPAN_SEPARATOR not in gold_text:
         return Grade(2 if score >= 0.1 else 1, False, extracted, "names several options")
     if problem.context and _pastes(tokens, normalized(problem.context).split()) and len(tokens) > len(gold) + 3:
         return Grade(2 if score >= 0.1 else 1, False, extracted, "repeats the context")
     tier = f1_tier(score)
-    if tier < 4 and contains(tokens, gold):
+    if tier < 4 and _contains(tokens, gold, set(normalized(problem.question).split())):
         tier = 4
-    return Grade(tier, False, extracted, f"F1 {score:.2f}")
+    return Grade(tier, False, extracted, f"F1 {score:.2f}", disputable=True)
+
+
+def _scores(extracted: str, gold: str, problem: Problem) -> tuple[bool, float]:
+    """Exact match and F1 by the benchmark's metric."""
+    spans = [span.strip() for span in gold.split(SPAN_SEPARATOR)]
+    if problem.source.lower() == "drop":
+        if len(spans) > 1:
+            return drop_scores(_spans_of(extracted), spans)
+        return drop_scores([extracted], spans)
+    return squad_scores(" ".join(_spans_of(extracted)) if len(spans) > 1 else extracted, " ".join(spans))
+
+
+def _spans_of(text: str) -> list[str]:
+    """The spans of an answer to a question that has several."""
+    parts = re.split(r"\s*(?:\||;|\n|,(?!\d)|\band\b|&)\s*", text)
+    return [part for part in parts if part.strip()] or [text]
 
 
 def extract_answer(text: str) -> str:
-    """Return the text of the last `<answer>` tag, or the whole text without a leading "the answer is"."""
-    text = text[:MAX_ANSWER_CHARS].strip()
+    """Return the last `<answer>` tag's text, else what follows the last "answer is" or "answer:", else the whole."""
+    text = text[-MAX_ANSWER_CHARS:].strip()
     if tags := _TAG.findall(text):
         return str(tags[-1]).strip()
-    return _PREFIX.sub("", text).strip()
-
-
-def normalized(text: str) -> str:
-    """SQuAD's normalisation: lower case, no punctuation, no articles, single spaces."""
-    text = text.lower().translate(_PUNCTUATION)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
-
-
-def token_f1(prediction: list[str], gold: list[str]) -> float:
-    """Harmonic mean of token precision and recall, in [0, 1]; SQuAD's definition."""
-    if not prediction or not gold:
-        return float(prediction == gold)
-    overlap = sum((Counter(prediction) & Counter(gold)).values())
-    if overlap == 0:
-        return 0.0
-    precision, recall = overlap / len(prediction), overlap / len(gold)
-    return 2 * precision * recall / (precision + recall)
+    said = [(first or second).strip() for first, second in _SENTENCE.findall(text)]
+    return said[-1].strip("*").strip() if said and said[-1] else text
 
 
 def f1_tier(score: float) -> Tier:
-    """Return the tier of a token F1 below an exact match."""
+    """Return the tier of an F1 below an exact match."""
     return 4 if score >= 0.5 else 3 if score >= 0.3 else 2 if score >= 0.1 else 1
 
 
-def contains(tokens: list[str], gold: list[str]) -> bool:
-    """Whether a reasonably short answer has the gold tokens in one piece."""
-    if not gold or len(tokens) > len(gold) + MAX_CONTAINING_EXTRA or all(token in _STOP_WORDS for token in gold):
+def _contains(tokens: list[str], gold: list[str], question: set[str]) -> bool:
+    """Whether a reasonably short answer has the gold tokens in one piece and offers little else."""
+    if len(tokens) > len(gold) + MAX_CONTAINING_EXTRA or all(token in _STOP_WORDS for token in gold):
         return False
-    return any(tokens[start : start + len(gold)] == gold for start in range(len(tokens) - len(gold) + 1))
+    if not any(tokens[start : start + len(gold)] == gold for start in range(len(tokens) - len(gold) + 1)):
+        return False
+    news = Counter(tokens) - Counter(gold)
+    return sum(token not in _STOP_WORDS and token not in question for token in news) <= MAX_CONTAINING_NEWS + len(gold)
 
 
 def _pastes(tokens: list[str], context: list[str]) -> bool:
@@ -95,10 +110,7 @@ def _pastes(tokens: list[str], context: list[str]) -> bool:
     return sum((Counter(tokens) & Counter(context)).values()) > len(context) / 2
 
 
-def _is_yes_no(gold: list[str]) -> bool:
-    return gold in (["yes"], ["no"])
-
-
 def _lists_options(text: str) -> bool:
-    """Whether an answer hedges: `Oslo or Lima or Rome`, `Oslo, Lima, Rome, Bern`."""
-    return len(re.findall(r"\bor\b|/|;|\n", text)) >= 1 or text.count(",") >= 3
+    """Whether an answer hedges: `Oslo or Lima`, `Oslo/Lima`, `Oslo, Lima and Rome`, `Oslo, Lima, Rome, Bern`."""
+    commas, ands = text.count(","), len(re.findall(r"\band\b|&", text))
+    return bool(re.search(r"\bor\b|(?<!\d)/|;|\n", text)) or commas >= 3 or (ands >= 1 and commas + ands >= 2)

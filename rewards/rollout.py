@@ -7,7 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from aflow_ops.errors import SandboxError, WorkflowError
+from aflow_ops.errors import FatalExecutorError, InfraError, WorkflowError
 from aflow_ops.language import Workflow, parse_workflow
 from aflow_ops.operators import fitting_operators
 from aflow_ops.runtime import WorkflowRuntime
@@ -15,6 +15,7 @@ from aflow_ops.sandbox import Sandbox
 from aflow_ops.trace import OperatorCall, Trace
 from data.problem import Problem
 from rewards.grading import CachedGrader
+from rewards.judge import Judge, JudgeConfig
 from rewards.tiers import Grade
 from rewards.wa_grpo import NO_LOOP_GAIN, Ending, WorkflowFeatures, node_counts, revise_gain
 
@@ -107,11 +108,13 @@ class RolloutScorer:
     Args:
         runtime (`WorkflowRuntime`): runs the workflows.
         sandbox (`Sandbox`): where graders run code.
+        judge (`JudgeConfig`, *optional*): asks the runtime's executor about disputable answers; nobody by default.
     """
 
-    def __init__(self, runtime: WorkflowRuntime, sandbox: Sandbox) -> None:
+    def __init__(self, runtime: WorkflowRuntime, sandbox: Sandbox, judge: JudgeConfig | None = None) -> None:
         self.runtime = runtime
-        self.grader = CachedGrader(sandbox)
+        self.judge = Judge(runtime.executor, judge) if judge is not None and judge.enabled else None
+        self.grader = CachedGrader(sandbox, self.judge)
 
     async def score(self, completion: str, problem: Problem) -> Rollout:
         """Parse, run and grade one completion. No completion can make it raise.
@@ -150,7 +153,9 @@ class RolloutScorer:
             return dataclasses.replace(rollout, grade=Grade(1, False, None, f"the workflow ended in {trace.outcome}"))
         try:
             grade = await self.grader.grade(trace.answer, problem)
-        except SandboxError as error:
+        except FatalExecutorError:
+            raise
+        except InfraError as error:
             return dataclasses.replace(rollout, infra_error=str(error))
         return dataclasses.replace(rollout, grade=_capped(grade, rollout))
 
@@ -165,7 +170,9 @@ class RolloutScorer:
         before, after = str(drafts[0].args.get("solution", "")), str(drafts[-1].output["solution"])
         try:
             grades = [await self.grader.grade(text, rollout.problem) for text in (before, after)]
-        except SandboxError:
+        except FatalExecutorError:
+            raise
+        except InfraError:
             return rollout  # unknown, so neither rewarded nor punished
         return dataclasses.replace(rollout, revise_gain=revise_gain(grades[0].reward, grades[1].reward))
 

@@ -14,15 +14,19 @@ class Grade:
 
     Args:
         tier (`int`): 5 (right) to 1 (nothing usable).
-        correct (`bool`): whether the benchmark's own rule would count it as right; implies tier 5.
+        correct (`bool`): whether it counts as right: by the benchmark's own rule, or because a judge says so (then
+            `detail` tells); implies tier 5.
         extracted (`str`, *optional*): the answer that was found in the text and compared.
         detail (`str`): why this tier, in a few words, e.g. `"3 of 5 hidden tests"`.
+        disputable (`bool`): the rules compared words or notations and found no equality where there may be one: a
+            judge may be asked.
     """
 
     tier: Tier
     correct: bool
     extracted: str | None
     detail: str
+    disputable: bool = False
 
     @property
     def reward(self) -> float:

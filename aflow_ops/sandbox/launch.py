@@ -20,7 +20,7 @@ import psutil
 import sandlock
 
 from aflow_ops.errors import UsageError
-from aflow_ops.sandbox.warm import Launcher, Process, Warmth, WarmSandbox
+from aflow_ops.sandbox.warm import Launcher, Process, WarmSandbox, Warmth
 
 # Of one program; the worker with everything it forked may have twice that.
 MEMORY_BYTES = 512 * 2**20

@@ -4,7 +4,8 @@ Starting an interpreter and importing sympy takes a second, forking one that has
 starts with the state that the nursery had before its first job, so nothing of one program reaches the next. Before a
 child runs anything it confines itself once more, which keeps it from signalling or tracing the nursery.
 
-`argv[1]`: JSON `{"preload": [module, ...], "warm_up": program, "data_bytes": int, "degraded": [int, ...] or null}` (`null`: no Landlock).
+`argv[1]`: JSON `{"preload": [module, ...], "warm_up": program, "data_bytes": int, "degraded": [int, ...]}`; `degraded`
+is `null` where there is no Landlock.
 
 A job arrives on standard input: two numbers (bytes that follow, seconds allowed), the length of the program, the
 program, its standard input. All but the numbers goes from pipe to pipe inside the kernel: the nursery never holds what

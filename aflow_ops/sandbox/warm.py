@@ -20,6 +20,7 @@ import sandlock
 from aflow_ops.errors import SandboxError
 from aflow_ops.sandbox.types import SandboxResult
 
+
 @dataclass(frozen=True)
 class Warmth:
     """What a worker has done before its first job.

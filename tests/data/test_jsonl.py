@@ -31,11 +31,12 @@ def test_three_keys_are_enough(tmp_path: Path) -> None:
         ({"answer": "4", "source": "gsm8k"}, "question"),
         ({**GOOD, "question": "  "}, "question"),
         ({**GOOD, "answer": None}, "answer"),
-        ({**GOOD, "answer": ["4"]}, "answer"),
+        ({**GOOD, "answer": [["4"]]}, "answer"),
         ({**GOOD, "source": "a_new_benchmark"}, "domain"),
         ({**GOOD, "domain": "poetry"}, "poetry"),
-        ({**GOOD, "tests": "assert True"}, "tests"),
-        ({**GOOD, "source": "mbpp"}, "entry_point and tests"),
+        ({**GOOD, "tests": "assert ("}, "not Python"),
+        ({**GOOD, "tests": [1]}, "tests"),
+        ({**GOOD, "source": "mbpp"}, "needs tests"),
     ],
 )
 def test_a_malformed_row_is_named_by_its_line(tmp_path: Path, row: object, reason: str) -> None:

@@ -7,8 +7,10 @@ from data.problem import Problem
 from data.registry import load_problems
 from rewards.code_grader import code_tier, grade_code
 from rewards.grading import CachedGrader, grade_answer
-from rewards.math_grader import extract_answer, grade_math, numeric_tier, to_number
-from rewards.qa_grader import grade_qa, normalized, token_f1
+from rewards.math_grader import grade_math, numeric_tier
+from rewards.math_text import find_answer, to_number
+from rewards.qa_grader import grade_qa
+from rewards.qa_metrics import normalized, token_f1
 from rewards.tiers import TIER_REWARDS
 
 NUMBERS = st.floats(-1e9, 1e9, allow_nan=False).filter(lambda x: abs(x) > 1e-3)
@@ -58,7 +60,7 @@ async def test_math_tiers(answer: str, gold: str, reward: float, sandbox: Sandbo
 def test_a_number_equals_itself_however_it_is_written(value: float) -> None:
     text = f"{value:,.3f}"
     for written in (text, f"${text}", f"<answer>{text}</answer>", f"\\boxed{{{text}}}", f"The answer is {text}."):
-        extracted = extract_answer(written)
+        extracted = find_answer(written)
         assert extracted is not None
         number = to_number(extracted)
         assert number is not None
@@ -73,7 +75,7 @@ def test_a_larger_error_never_earns_more(gold: float, error: float) -> None:
 @given(st.text(max_size=200))
 @settings(max_examples=300)
 def test_extraction_survives_any_text(text: str) -> None:
-    extracted = extract_answer(text)
+    extracted = find_answer(text)
     if extracted is not None:
         to_number(extracted)
 
