@@ -86,12 +86,13 @@ class WorkflowRuntime:
             if self._cut_off_at > 0:
                 await asyncio.sleep(SETTLE_SECONDS)
 
-    async def run(self, workflow: Workflow, problem: ProblemView) -> Trace:
+    async def run(self, workflow: Workflow, problem: ProblemView, executor: Executor | None = None) -> Trace:
         """Run a workflow on a problem.
 
         Args:
             workflow (`Workflow`): from `aflow_ops.language.parse_workflow`.
             problem (`ProblemView`): the problem's public part.
+            executor (`Executor`, *optional*): another one for this run only.
 
         Returns:
             `Trace`: whatever happened; errors of the workflow, of the executor and of the sandbox are in its outcome.
@@ -101,7 +102,7 @@ class WorkflowRuntime:
         """
         program = lower_workflow(workflow, problem)
         for attempt in (1, 2):
-            run = _Run(problem, self.executor, self.sandbox, self.limits)
+            run = _Run(problem, executor or self.executor, self.sandbox, self.limits)
             try:
                 trace = await self._run_once(run, program)
                 if isinstance(run.infra_error, FatalExecutorError):

@@ -2,7 +2,7 @@
 
 Example row of `arithmetic`, which a one-line program solves and mental arithmetic mostly does not:
 
-    {"question": "Calculate 47 * 86 - 19.", "answer": "4023", "source": "arithmetic", "domain": "math"}
+    {"question": "Calculate 477 * 863.", "answer": "411651", "source": "arithmetic", "domain": "math"}
 
 Example row of `gsm_symbolic`, word problems of several steps, the hard one:
 
@@ -18,11 +18,11 @@ from data.problem import Problem
 
 # (set of reasoning-gym, its settings, our wording). The wording is short: the embedded executor reads it.
 ARITHMETIC_SETS: tuple[tuple[str, dict[str, Any], str], ...] = (
-    ("chain_sum", {"min_terms": 2, "max_terms": 3, "min_digits": 2, "max_digits": 3}, "Calculate {expression}."),
-    ("products", {"min_terms": 2, "max_terms": 2, "min_digits": 2, "max_digits": 2}, "Calculate {expression}."),
+    ("chain_sum", {"min_terms": 2, "max_terms": 4, "min_digits": 3, "max_digits": 4}, "Calculate {expression}."),
+    ("products", {"min_terms": 2, "max_terms": 2, "min_digits": 3, "max_digits": 3}, "Calculate {expression}."),
     (
         "basic_arithmetic",
-        {"min_terms": 3, "max_terms": 3, "min_digits": 1, "max_digits": 2, "allow_negation": False},
+        {"min_terms": 3, "max_terms": 3, "min_digits": 2, "max_digits": 2, "allow_negation": False},
         "Calculate {expression}.",
     ),
 )

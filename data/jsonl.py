@@ -42,7 +42,7 @@ def read_problems(path: Path) -> list[Problem]:
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number}: must be an object, not {type(row).__name__}")
         try:
-            problems.append(_gradable(Problem.from_row(row)))
+            problems.append(gradable(Problem.from_row(row)))
         except ValueError as error:
             raise DataError(f"{path}, line {number}: {error}") from None
     if not problems:
@@ -50,7 +50,12 @@ def read_problems(path: Path) -> list[Problem]:
     return problems
 
 
-def _gradable(problem: Problem) -> Problem:
+def gradable(problem: Problem) -> Problem:
+    """Return the problem if its answers can be graded.
+
+    Raises:
+        ValueError: a code problem without tests, or without a name for the function that they call.
+    """
     if problem.domain != "code":
         return problem
     if not problem.tests:

@@ -2,7 +2,7 @@
 
 It can only raise a grade to tier 5 or leave it as it is. It is asked where a rule compared words or notations (`Mr
 Darcy` and `Fitzwilliam Darcy`), never where a rule is sure: two numbers that differ, several options, a pasted context.
-Code is judged by its tests; `judge_domains` can say otherwise, and should not: a judge is easier to talk to than a test.
+Code is judged by its tests; `judge_domains` can say otherwise and should not: a judge is easier to talk to than a test.
 
 What comes from the problem and from the workflow reaches the judge as one JSON object, in which no line can end the
 fence around it.

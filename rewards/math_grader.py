@@ -17,7 +17,16 @@ from types import CodeType
 from aflow_ops.errors import SandboxError
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
-from rewards.math_text import find_answer, find_marked, is_expression, is_percent, lists_several, numbers_in, to_number
+from rewards.math_text import (
+    find_answer,
+    find_marked,
+    is_calculation,
+    is_expression,
+    is_percent,
+    lists_several,
+    numbers_in,
+    to_number,
+)
 from rewards.tiers import Grade, Tier
 
 RELATIVE_TOLERANCE = 1e-6
@@ -62,6 +71,8 @@ async def _grade(extracted: str, gold: str, answer: str, problem: Problem, sandb
         return _numeric_grade(extracted, value, gold, gold_value, aime=problem.source.lower().startswith("aime"))
     if plain_text(extracted) == plain_text(gold) or _unnamed(extracted) == _unnamed(gold):
         return Grade(5, True, extracted, "the same text")
+    if gold_value is not None and is_calculation(extracted):
+        return Grade(2, False, extracted, "a calculation, not its result")
     if lists_several(extracted) and not lists_several(gold):
         return Grade(2, False, extracted, "names several answers")
     if _comparable(extracted, gold) and await _verified(gold, extracted, sandbox):

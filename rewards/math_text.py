@@ -26,9 +26,13 @@ _NUMBER = re.compile(rf"(?<![\w.]){_PLAIN}")
 _POWER_OF_TEN = re.compile(rf"({_PLAIN})\s*(?:\\times|\\cdot|[×x*])\s*10\s*(?:\^|\*\*)\s*\{{?\s*(-?\d{{1,3}})\s*\}}?")
 _FRACTION = re.compile(r"([-+]?)\s*(?:(\d+)\s+)?(\d+)\s*/\s*(\d+)")
 _UNIT = (
-    r"(?:\s*(?:%|°|\^\s*\\?circ|\^\{\s*\\circ\s*\}|\\?degrees?))?(?:\s*[a-zA-Z]+\.?(?:[ ./^*·-]+[a-zA-Z\d]+){0,4}\.?)?"
+    r"(?:\s*(?:%|°|\^\s*\\?circ|\^\{\s*\\circ\s*\}|\\?degrees?))?"
+    r"(?:\s*[a-zA-Z]+\d?\.?(?:(?:\s+|\s*[./*·-]\s*)[a-zA-Z]+\.?|\^\{?-?\d\}?){0,5})?"
 )
 _WITH_UNIT = re.compile(rf"({_PLAIN}){_UNIT}")
+# After a number these are more than a unit.
+_NO_UNIT = re.compile(r"\b(?:or|and|to|plus|minus|times|point|half|maybe|over|out|remainder)\b", re.IGNORECASE)
+_SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 # Words that are mathematics, not English.
 _FUNCTIONS = re.compile(
     "(?:arc)?(?:sin|cos|tan)h?|cot|sec|csc|log|ln|exp|sqrt|abs|min|max|gcd|lcm|mod|pi|inf|infty|infinity|[dt]?frac|binom"
@@ -111,6 +115,12 @@ def is_expression(text: str) -> bool:
     return bool(re.search(r"[\\^=\[\](){}√π∞∪]|\d\s*[/:]\s*\d|\b[a-zA-Z]\b", bare)) and len(bare) <= 400
 
 
+def is_calculation(text: str) -> bool:
+    """Whether a text is a sum, difference or product of plain numbers that nobody has worked out: `24 * 68 + 3`."""
+    text = re.sub(r"\\(?:times|cdot|left|right)", "*", text)
+    return bool(re.fullmatch(r"[\d\s.,()+*×·/^{}−-]+", text)) and bool(re.search(r"[\d)]\s*[+*×·−-]\s*[\d(]", text))
+
+
 def lists_several(text: str) -> bool:
     """Whether a text offers several answers instead of one: `12 or 18`, `12; 18`, one on each line."""
     bare = re.sub(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}", r" \1 ", text)
@@ -135,7 +145,11 @@ def to_number(text: str) -> float | None:
     if match := re.match(rf"{_FRACTION.pattern}(?=\s+[a-zA-Z])", text):
         return _fraction(*match.groups()) if re.fullmatch(_UNIT, text[match.end() :]) else None
     match = _WITH_UNIT.fullmatch(text)
-    return None if match is None else _finite(match.group(1))
+    if match is None or _NO_UNIT.search(text):
+        return None
+    value = _finite(match.group(1))
+    word = text[match.end(1) :].split()
+    return value * _SCALES.get(word[0].lower(), 1.0) if value is not None and word else value
 
 
 def is_percent(text: str) -> bool:

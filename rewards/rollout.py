@@ -14,8 +14,10 @@ from aflow_ops.runtime import WorkflowRuntime
 from aflow_ops.sandbox import Sandbox
 from aflow_ops.trace import OperatorCall, Trace
 from data.problem import Problem
+from rewards.code_grader import extract_solution
 from rewards.grading import CachedGrader
 from rewards.judge import Judge, JudgeConfig
+from rewards.provenance import brought_along
 from rewards.tiers import Grade
 from rewards.wa_grpo import NO_LOOP_GAIN, Ending, WorkflowFeatures, node_counts, revise_gain
 
@@ -157,7 +159,25 @@ class RolloutScorer:
             raise
         except InfraError as error:
             return dataclasses.replace(rollout, infra_error=str(error))
-        return dataclasses.replace(rollout, grade=_capped(grade, rollout))
+        return dataclasses.replace(rollout, grade=await self._capped(grade, rollout))
+
+    async def _capped(self, grade: Grade, rollout: Rollout) -> Grade:
+        """The policy designs, it does not answer: without an operator's part in the answer the tier is 2 at most."""
+        if grade.tier <= 2:
+            return grade
+        if not rollout.calls:
+            reason: str | None = "the workflow called no operator"
+        else:
+            assert rollout.workflow is not None and rollout.trace is not None
+            answer = rollout.trace.answer or ""
+            if rollout.problem.domain == "code":  # without what the question gave
+                answer = extract_solution(answer, rollout.problem.entry_point, "") or answer
+            else:
+                answer = grade.extracted or answer
+            reason = await brought_along(answer, rollout.trace, rollout.workflow, rollout.problem.view, self.runtime)
+        if reason is None:
+            return grade
+        return Grade(2, False, grade.extracted, f"{grade.detail}; capped: {reason}")
 
     async def with_revise_gain(self, rollout: Rollout) -> Rollout:
         """Measure what the workflow's Revise and Test calls improved, by grading the draft before and the result after.
@@ -175,13 +195,6 @@ class RolloutScorer:
         except InfraError:
             return rollout  # unknown, so neither rewarded nor punished
         return dataclasses.replace(rollout, revise_gain=revise_gain(grades[0].reward, grades[1].reward))
-
-
-def _capped(grade: Grade, rollout: Rollout) -> Grade:
-    """The policy designs, it does not answer: without an operator the tier is 2 at most."""
-    if rollout.calls or grade.tier <= 2:
-        return grade
-    return Grade(2, False, grade.extracted, f"{grade.detail}; capped: the workflow called no operator")
 
 
 def _writable(text: str) -> str:

@@ -1,0 +1,127 @@
+"""Whose answer is it? A workflow that brings the answer along has designed nothing, whatever operators it calls.
+
+Three ways to smuggle it, and how each is seen:
+
+- returned past the operators: no operator gave the answer, and it stands in the workflow, or comes out the same when
+  every operator answers nonsense;
+- put into an operator's arguments ("Reply with 72."): it stands in the arguments of a call before any operator gave it,
+  and not in the problem;
+- likewise for code: the solution is compared without its white space.
+
+An answer that also stands in the problem is nobody's: copying from the passage is what question answering is.
+"""
+
+import ast
+import re
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from aflow_ops.executor.types import ExecutorUsage, Message, Reply
+from aflow_ops.language import Workflow
+from aflow_ops.runtime import WorkflowRuntime
+from aflow_ops.trace import OperatorCall, Trace
+from data.problem import ProblemView
+from rewards.qa_metrics import normalized
+
+# In a prompt these are words like others: only "reply with 7" gives them away.
+_COMMON = frozenset({"yes", "no", "true", "false", "none", "noanswer"})
+_ORDER = r"\b(?:answer|reply|respond|say|output|print|return|write|repeat|give)\b(?:\W+\w+){0,4}?\W+"
+_MIN_CODE_CHARS = 20
+
+
+async def brought_along(
+    answer: str, trace: Trace, workflow: Workflow, problem: ProblemView, runtime: WorkflowRuntime
+) -> str | None:
+    """Tell how the workflow brought its answer along, or `None` when the operators gave it.
+
+    Args:
+        answer (`str`): the answer as it was graded.
+        trace (`Trace`): the run that ended in it.
+        workflow (`Workflow`): what was run.
+        problem (`ProblemView`): what it was run on.
+        runtime (`WorkflowRuntime`): runs it once more where that decides, without asking the executor.
+    """
+    form = _code_form if problem.domain == "code" else normalized
+    wanted = form(answer)
+    if not wanted or (problem.domain == "code" and len(wanted) < _MIN_CODE_CHARS):
+        return None
+    outputs = (form(_text(call.output)) for call in trace.calls)
+    given = next((index for index, output in enumerate(outputs) if _has(output, wanted, form)), None)
+    if given is None:
+        if any(_has(form(constant), wanted, form) for constant in _constants(workflow.source)):
+            return "the answer stands in the workflow and no operator gave it"
+        mute = await runtime.run(workflow, problem, executor=MuteExecutor(runtime.executor.prompt_set))
+        if mute.answer is not None and form(mute.answer) == form(trace.answer or ""):
+            return "the answer does not depend on the operators"
+        return None
+    if _has(form(problem.text), wanted, form):
+        return None
+    if any(_orders(call, answer, wanted, form) for call in trace.calls[: given + 1]):
+        return "the answer was put into an operator's arguments"
+    return None
+
+
+class MuteExecutor:
+    """An executor that says nothing usable, at no cost.
+
+    Args:
+        prompt_set (`str`): name of the operator prompts, as the real one has.
+    """
+
+    temperature = 0.0
+    usage = ExecutorUsage()
+
+    def __init__(self, prompt_set: str) -> None:
+        self.prompt_set = prompt_set
+
+    async def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float,
+        max_tokens: int,
+        stop: Sequence[str] = (),
+        sample: int = 0,
+    ) -> Reply:
+        """Return a reply without content."""
+        start = time.monotonic()
+        return Reply("...", 0, 0, 0.0, time.monotonic() - start, True)
+
+
+def _orders(call: OperatorCall, answer: str, wanted: str, form: Any) -> bool:
+    text = _text(call.args)
+    if not _has(form(text), wanted, form):
+        return False
+    if wanted not in _COMMON and not re.fullmatch(r"\d", wanted):
+        return True
+    # A choice ("yes or no") and a count ("3 steps") are no answers.
+    found = re.search(_ORDER + re.escape(answer.strip()) + r"\b(?!\W+(?:or|and)\b|/|\s+\w)", text, re.IGNORECASE)
+    return found is not None
+
+
+def _has(text: str, wanted: str, form: Any) -> bool:
+    """Whether a text has the wanted one: code as a part, words as whole words."""
+    return wanted in text if form is _code_form else f" {wanted} " in f" {text} "
+
+
+def _text(value: Any) -> str:
+    """All texts and numbers in a call's arguments or output."""
+    if isinstance(value, dict):
+        return "\n".join(_text(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return "\n".join(_text(item) for item in value)
+    return "" if value is None else str(value)
+
+
+def _constants(source: str) -> list[str]:
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    return [str(node.value) for node in nodes if isinstance(node, ast.Constant) and not isinstance(node.value, bytes)]
+
+
+def _code_form(text: str) -> str:
+    """Code without white space, comments' text included."""
+    return re.sub(r"\s+", "", text)
