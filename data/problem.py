@@ -24,8 +24,6 @@ SOURCE_DOMAINS: dict[str, Domain] = {
     "gsm_symbolic": "math",
     "math": "math",
     "math500": "math",
-    "qa": "qa",
-    "code": "code",
     "humaneval": "code",
     "mbpp": "code",
     "small_functions": "code",

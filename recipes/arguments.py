@@ -14,7 +14,8 @@ from trl import GRPOConfig, ModelConfig, TrlParser
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig, check_key
 from data.problem import DOMAINS, Domain
-from rewards.wa_grpo import WAGRPOConfig
+from rewards.judge import JudgeConfig
+from rewards.wa_grpo import FEATURES, WAGRPOConfig
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -90,16 +91,31 @@ class RecipeArguments:
     gpu: str | None = field(
         default=None, metadata={"help": "GPU class of recipes/configs/gpus.yaml; its values sit below the YAML's."}
     )
-    wa_grpo: bool = field(default=True, metadata={"help": "Break ties inside a group with WA-GRPO."})
+    judge: bool = field(
+        default=False,
+        metadata={"help": "Ask the executor about answers that the rules call unequal and may be wrong about."},
+    )
+    judge_domains: list[str] = field(
+        default_factory=lambda: ["math", "qa"], metadata={"help": "Domains whose answers the judge sees."}
+    )
+    judge_audit: float = field(
+        default=0.05, metadata={"help": "Share of right answers it is asked about too, to log how often it agrees."}
+    )
+    wa_grpo: bool = field(
+        default=True, metadata={"help": "Break ties inside a group with WA-GRPO; --no_wa_grpo is plain GRPO."}
+    )
     wa_alpha: float = field(default=0.12, metadata={"help": "Size of the tie-break, below the smallest tier gap 0.2."})
     wa_diversity: float = field(default=0.35, metadata={"help": "Weight of the distance to the group's others."})
     wa_revise_gain: float = field(default=0.25, metadata={"help": "Weight of what Revise/Test improved."})
     wa_exec_success: float = field(default=0.20, metadata={"help": "Weight of how the run ended."})
     wa_efficiency: float = field(default=0.10, metadata={"help": "Weight of few executor tokens."})
     wa_op_variety: float = field(default=0.10, metadata={"help": "Weight of distinct operators used."})
+    wa_features: list[str] = field(
+        default_factory=lambda: list(FEATURES), metadata={"help": "Features that count; the others weigh nothing."}
+    )
 
     def __post_init__(self) -> None:
-        _ = self.mix, self.wa_config  # both say what is wrong with their values
+        _ = self.mix, self.wa_config, self.judge_config  # each says what is wrong with its values
         for name in ("num_train_problems", "num_heldout_problems", "eval_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
@@ -120,7 +136,13 @@ class RecipeArguments:
             exec_success=self.wa_exec_success,
             efficiency=self.wa_efficiency,
             op_variety=self.wa_op_variety,
+            features=tuple(self.wa_features),
         )
+
+    @property
+    def judge_config(self) -> JudgeConfig:
+        """The judge's settings."""
+        return JudgeConfig(self.judge, tuple(cast(list[Domain], self.judge_domains)), self.judge_audit)
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class WorkflowGRPOTrainer(GRPOTrainer):
         )
         limits = RuntimeLimits(timeout=self.recipe.workflow_timeout, processes=config.workflows_at_once)
         runtime = await self._resources.enter_async_context(WorkflowRuntime(executor, sandbox, limits))
-        self.scorer = RolloutScorer(runtime, sandbox)
+        self.scorer = RolloutScorer(runtime, sandbox, self.recipe.judge_config)
         self.reward.scorer = self.scorer
         return executor
 

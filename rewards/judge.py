@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from aflow_ops.executor.types import Executor, Message
-from data.problem import Domain, Problem
+from data.problem import DOMAINS, Domain, Problem
 from rewards.tiers import Grade
 
 MAX_QUESTION_CHARS = 6_000
@@ -42,7 +42,7 @@ class JudgeConfig:
             how often it agrees; its word changes nothing there.
 
     Raises:
-        ValueError: `audit` is out of range.
+        ValueError: an unknown domain, or `audit` is out of range.
     """
 
     enabled: bool = False
@@ -50,6 +50,9 @@ class JudgeConfig:
     audit: float = 0.05
 
     def __post_init__(self) -> None:
+        unknown = [domain for domain in self.domains if domain not in DOMAINS]
+        if unknown:
+            raise ValueError(f"judge_domains: {unknown[0]!r} is not one of {', '.join(DOMAINS)}")
         if not 0 <= self.audit <= 1:
             raise ValueError(f"judge_audit={self.audit} must be between 0 and 1")
 

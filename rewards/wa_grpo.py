@@ -23,6 +23,7 @@ from rewards.tiers import TIER_REWARDS
 
 # Rewards closer together than this are equal.
 SPREAD = 1e-6
+FEATURES = ("diversity", "revise_gain", "exec_success", "efficiency", "op_variety")
 NO_LOOP_GAIN, VAIN_GAIN = 0.5, 0.3
 EXEC_SUCCESS: dict[str, float] = {"ok": 1.0, "timeout": 0.3, "policy_error": 0.2, "invalid": 0.1}
 _SMALLEST_GAP = min(abs(a - b) for a in TIER_REWARDS.values() for b in TIER_REWARDS.values() if a != b)
@@ -38,6 +39,7 @@ class WAGRPOConfig:
         enabled (`bool`): whether ties are broken at all.
         alpha (`float`): largest bonus; at least 0 and below the smallest gap between two tiers' rewards.
         diversity, revise_gain, exec_success, efficiency, op_variety (`float`): weights, at least 0.
+        features (`tuple[str, ...]`): names of those that count; the others weigh nothing.
 
     Raises:
         ValueError: a value is out of range.
@@ -50,6 +52,12 @@ class WAGRPOConfig:
     exec_success: float = 0.20
     efficiency: float = 0.10
     op_variety: float = 0.10
+    features: tuple[str, ...] = FEATURES
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each feature that counts."""
+        return {name: getattr(self, name) for name in FEATURES if name in self.features}
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha < _SMALLEST_GAP - SPREAD:
@@ -57,7 +65,10 @@ class WAGRPOConfig:
                 f"wa_alpha={self.alpha} must be at least 0 and below {_SMALLEST_GAP:g}, the smallest gap between two "
                 "tiers, or a tie-break could reorder tiers"
             )
-        for name in ("diversity", "revise_gain", "exec_success", "efficiency", "op_variety"):
+        unknown = [name for name in self.features if name not in FEATURES]
+        if unknown:
+            raise ValueError(f"wa_features: {unknown[0]!r} is not one of {', '.join(FEATURES)}")
+        for name in FEATURES:
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"wa_{name}={getattr(self, name)} must be a number of at least 0")
 
@@ -180,7 +191,7 @@ def tie_breaks(
     members: Sequence[WorkflowFeatures], components: Sequence[Mapping[str, float]], config: WAGRPOConfig
 ) -> list[float]:
     """Return `t` in [0, 1] for every member of a tied group; 0 for those that never ran, and for all when equal."""
-    scores = [sum(getattr(config, name) * value for name, value in item.items()) for item in components]
+    scores = [sum(weight * item[name] for name, weight in config.weights.items()) for item in components]
     low, high = min(scores, default=0.0), max(scores, default=0.0)
     if high - low < SPREAD:
         return [0.0] * len(members)

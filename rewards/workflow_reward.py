@@ -60,7 +60,8 @@ class WorkflowReward:
         texts = [completion_text(completion) for completion in completions]
         self.last = await score_all(self.scorer, list(zip(problems, texts, strict=True)))
         if log_metric is not None:
-            for name, value in stage_metrics(self.last).items():
+            judged = self.scorer.judge.counts.metrics() if self.scorer.judge is not None else {}
+            for name, value in {**stage_metrics(self.last), **judged}.items():
                 log_metric(name, value)
         return [rollout.reward for rollout in self.last]
 

@@ -40,6 +40,7 @@ from data.files import write_atomically
 from data.jsonl import read_problems
 from data.problem import Problem
 from rewards.evaluation import summarize_rows
+from rewards.judge import JudgeConfig
 from rewards.rollout import RolloutScorer
 from scripts.cli import run_command
 
@@ -67,6 +68,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="seed of the policy's sampling [0]")
     parser.add_argument("--workflow_timeout", type=float, default=180.0, help="seconds for one workflow [180]")
     parser.add_argument("--unsafe_subprocess", action="store_true", help="run solution code with rlimits only")
+    parser.add_argument("--judge", action="store_true", help="ask the executor about answers that the rules may miss")
     executor_argument_group(parser)
     arguments = parser.parse_args()
     if arguments.num_samples < 1:
@@ -160,7 +162,7 @@ async def graded_rows(
         sandbox = await stack.enter_async_context(open_sandbox(unsafe_subprocess=arguments.unsafe_subprocess))
         limits = RuntimeLimits(timeout=arguments.workflow_timeout, processes=config.workflows_at_once)
         runtime = await stack.enter_async_context(WorkflowRuntime(executor, sandbox, limits))
-        scorer = RolloutScorer(runtime, sandbox)
+        scorer = RolloutScorer(runtime, sandbox, JudgeConfig(enabled=arguments.judge))
         progress = stack.enter_context(Progress(console=console))
         task = progress.add_task("running workflows", total=len(pairs), completed=len(journal.rows))
         seconds["startup"] = round(time.monotonic() - start, 3)
@@ -191,10 +193,10 @@ async def graded_rows(
     }
 
 
-def fingerprint(pairs: Sequence[tuple[Problem, str]], config: ExecutorConfig, timeout: float) -> str:
+def fingerprint(pairs: Sequence[tuple[Problem, str]], config: ExecutorConfig, *settings: object) -> str:
     """Return a hash of everything that decides the rows."""
     facts = [[problem.to_row(), completion] for problem, completion in pairs]
-    facts.append([asdict(config), timeout])
+    facts.append([asdict(config), *settings])
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
 
 
@@ -229,7 +231,8 @@ def main() -> None:
     start = time.monotonic()
     pairs = list(zip(samples, completions_for(arguments, samples, console), strict=True))
     generation = time.monotonic() - start
-    journal = Journal(arguments.output / "rows.partial.jsonl", fingerprint(pairs, config, arguments.workflow_timeout))
+    settings = arguments.workflow_timeout, arguments.judge
+    journal = Journal(arguments.output / "rows.partial.jsonl", fingerprint(pairs, config, *settings))
     finished = False
     try:
         rows, totals = asyncio.run(graded_rows(arguments, config, pairs, journal, console))

@@ -24,6 +24,13 @@ from tests.recipes.tiny_run import ASK, COMPLETIONS, K, given_completions, make_
 from tests.stub_endpoint import Failure, Messages, StubEndpoint
 
 ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "accelerate_configs"
+LAUNCHERS = {
+    "one process": ["accelerate.commands.launch", "--config_file", str(CONFIGS / "cpu.yaml")],
+    "two processes": ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"],
+    "ZeRO-2": ["accelerate.commands.launch", "--config_file", str(CONFIGS / "cpu_zero2.yaml")],
+    "ZeRO-3": ["accelerate.commands.launch", "--config_file", str(CONFIGS / "cpu_zero3.yaml")],
+}
 TIED = ["nonsense", "nonsense too", "async def workflow(problem):\n    return 1 / 0", "Custom -> Format"]
 
 
@@ -145,29 +152,31 @@ def test_the_policys_prompt_holds_no_gold_answer_and_no_hidden_test() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_two_processes_give_the_rewards_and_advantages_of_one(tmp_path: Path) -> None:
-    """DeepSpeed ZeRO-2 on two processes against one process, on the same completions."""
+@pytest.mark.timeout(400)
+def test_every_topology_gives_the_rewards_and_advantages_of_one_process(tmp_path: Path) -> None:
+    """Two processes, plain or with DeepSpeed ZeRO-2 and ZeRO-3, against one process, on the same completions."""
     script = str(Path(__file__).with_name("tiny_run.py"))
     environment = {**os.environ, "OPENAI_API_KEY": "sk-test", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     rows: dict[str, list[dict[str, Any]]] = {}
     with StubEndpoint(answer_right) as stub:
-        for config, batch in (("cpu", 2 * K), ("cpu_zero2", K)):
-            launcher = [sys.executable, "-m", "accelerate.commands.launch"]
-            launcher += ["--config_file", str(ROOT / "accelerate_configs" / f"{config}.yaml")]
-            command = [*launcher, script, stub.url, str(tmp_path / config), str(batch)]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
-            assert done.returncode == 0, done.stderr[-3000:]
-            assert (tmp_path / config / "adapter_model.safetensors").is_file()
-            lines = (tmp_path / config / "rollouts.jsonl").read_text().splitlines()
-            rows[config] = [json.loads(line) for line in lines]
-    assert len(rows["cpu"]) == 2 * 2 * K
-    for one, two in zip(rows["cpu"], rows["cpu_zero2"], strict=True):
-        for key in ("step", "question", "completion", "reward", "adjusted_reward"):
-            assert one[key] == two[key]
-        assert one["advantage"] == pytest.approx(two["advantage"], abs=1e-5)
-    assert any(row["advantage"] for row in rows["cpu"])
-    assert len({row["completion"] for row in rows["cpu"]}) == len(set(COMPLETIONS))
+        for topology, launcher in LAUNCHERS.items():
+            batch = 2 * K if topology == "one process" else K
+            folder = tmp_path / topology
+            command = [sys.executable, "-m", *launcher, script, stub.url, str(folder), str(batch)]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+            assert done.returncode == 0, f"{topology}: {done.stderr[-3000:]}"
+            assert (folder / "adapter_model.safetensors").is_file()
+            rows[topology] = [json.loads(line) for line in (folder / "rollouts.jsonl").read_text().splitlines()]
+    expected = rows["one process"]
+    assert len(expected) == 2 * 2 * K
+    for topology, found in rows.items():
+        for one, other in zip(expected, found, strict=True):
+            for key in ("step", "question", "completion", "reward", "adjusted_reward"):
+                assert one[key] == other[key], topology
+            assert one["advantage"] == pytest.approx(other["advantage"], abs=1e-5), topology
+    assert any(row["advantage"] for row in expected)
+    assert any(row["adjusted_reward"] != row["reward"] for row in expected)
+    assert len({row["completion"] for row in expected}) == len(set(COMPLETIONS))
 
 
 def test_a_spent_budget_stops_the_run_with_a_checkpoint(
