@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "accelerate_configs"
 LAUNCHERS = {
     "one process": ["accelerate.commands.launch", "--config_file", str(CONFIGS / "cpu.yaml")],
-    "two processes": ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"],
+    "two processes": ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
     "ZeRO-2": ["accelerate.commands.launch", "--config_file", str(CONFIGS / "cpu_zero2.yaml")],
     "ZeRO-3": ["accelerate.commands.launch", "--config_file", str(CONFIGS / "cpu_zero3.yaml")],
 }
@@ -117,7 +117,8 @@ def test_groups_of_two_do_not_get_advantages_of_exactly_one(
 
 def answer_right(messages: Messages) -> str:
     question = messages[-1]["content"].strip()
-    return next(item.answer for item in load_problems("arithmetic", "train", 4, 0) if item.question == question)
+    answers = {item.question: item.answer for item in load_problems("arithmetic", "train", 4, 0)}
+    return answers.get(question, "no number")
 
 
 def test_an_outage_teaches_nothing(trainer: WorkflowGRPOTrainer, stub: StubEndpoint) -> None:
