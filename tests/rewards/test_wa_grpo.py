@@ -190,3 +190,10 @@ def test_groups_must_be_whole() -> None:
 def test_nodes_of_broken_code_are_none() -> None:
     assert node_counts("def") == {}
     assert node_counts("x = 1")["Assign"] == 1
+
+
+def test_features_that_are_left_out_weigh_nothing() -> None:
+    config = WAGRPOConfig(features=("efficiency",))
+    assert config.weights == {"efficiency": 0.10}
+    with pytest.raises(ValueError, match="beauty"):
+        WAGRPOConfig(features=("beauty",))
