@@ -16,6 +16,7 @@ from typing import Any
 from pydantic_monty import AsyncMonty, MontyCrashedError, MontyError, ResourceLimits
 
 from aflow_ops.errors import FatalExecutorError, InfraError
+from aflow_ops.executor.faults import FaultClock
 from aflow_ops.executor.types import Executor, Message
 from aflow_ops.language.workflow import Workflow
 from aflow_ops.lowering import OPERATOR_DOOR, lower_workflow
@@ -29,6 +30,8 @@ from data.problem import ProblemView
 MAX_TRACE_CHARS = 4_000
 # Closing a Monty pool and exiting right after a feed was cut off aborts the interpreter (pydantic-monty 1.4.0).
 SETTLE_SECONDS = 0.6
+# A run that we keep waiting for longer than this many times its limit is given up, as a failure of ours.
+MAX_LOST_LIMITS = 10
 
 HostFunction = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -127,10 +130,10 @@ class WorkflowRuntime:
                 print_callback=lambda stream, text: None,
             )
             try:
-                value = await asyncio.wait_for(feed, self.limits.timeout)
+                value = await self._within_deadline(run, feed)
             except asyncio.TimeoutError:
                 self._cut_off_at = time.monotonic()
-                return run.trace("timeout", error=TraceError("TimeoutError", f"over {self.limits.timeout:g} s"))
+                return run.timed_out()
             except MontyCrashedError:
                 raise
             except MontyError as error:
@@ -143,6 +146,25 @@ class WorkflowRuntime:
         if answer is None:
             return run.trace("policy_error", error=TraceError("ValueError", "the workflow returned nothing usable"))
         return run.trace("ok", answer=answer)
+
+    async def _within_deadline(self, run: "_Run", feed: Coroutine[Any, Any, Any]) -> Any:
+        """Await the run for as long as its own time is within the limit: time that we lost for it does not count.
+
+        Raises:
+            asyncio.TimeoutError: its time is up, or we lost far more than the limit; the run is cancelled.
+        """
+        task = asyncio.ensure_future(feed)
+        try:
+            while not task.done():
+                left = self.limits.timeout - run.own_seconds
+                if left <= 0 or run.faults.seconds > MAX_LOST_LIMITS * self.limits.timeout:
+                    raise asyncio.TimeoutError
+                await asyncio.wait([task], timeout=left)
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
 
     def _interpreter_limits(self) -> ResourceLimits:
         return ResourceLimits(
@@ -179,6 +201,19 @@ class _Run:
     tasks: set["asyncio.Task[Any]"] = field(default_factory=set)
     infra_error: InfraError | None = None
     total_cost: float = 0.0
+    faults: FaultClock = field(default_factory=FaultClock)
+
+    @property
+    def own_seconds(self) -> float:
+        """Wall seconds so far without those that we lost for it."""
+        return time.monotonic() - self.started - self.faults.seconds
+
+    def timed_out(self) -> Trace:
+        """The record of a run whose time is up: its own fault, unless we lost more of it than it used."""
+        if self.own_seconds >= self.limits.timeout:
+            return self.trace("timeout", error=TraceError("TimeoutError", f"over {self.limits.timeout:g} s"))
+        lost = f"{self.faults.seconds:.0f} s lost to failures of the executor"
+        return self.trace("infra_error", error=TraceError("ExecutorOutage", lost))
 
     def host_functions(self) -> dict[str, Any]:
         """The operators by short name, and the door for native workflows."""
@@ -280,7 +315,12 @@ class _Run:
             sample = self.samples[key]
             self.samples[key] += 1
             reply = await self.executor.complete(
-                messages, temperature=temperature, max_tokens=max_tokens, stop=stop, sample=sample
+                messages,
+                temperature=temperature,
+                max_tokens=max_tokens,
+                stop=stop,
+                sample=sample,
+                faults=self.faults,
             )
             usage.replies += 1
             usage.cached_replies += reply.cached
@@ -299,7 +339,8 @@ class _Run:
             error = TraceError(type(self.infra_error).__name__, str(self.infra_error))
         calls = tuple(call for call in self.calls if call is not None)
         seconds = round(time.monotonic() - self.started, 4) if self.started else 0.0
-        return Trace(answer=answer, outcome=outcome, error=error, calls=calls, seconds=seconds)
+        lost = round(self.faults.seconds, 4)
+        return Trace(answer=answer, outcome=outcome, error=error, calls=calls, seconds=seconds, lost_seconds=lost)
 
 
 def bind_arguments(

@@ -56,6 +56,7 @@ class Trace:
         error (`TraceError`, *optional*): why it is not `"ok"`.
         calls (`tuple[OperatorCall, ...]`): operator calls in order of their start.
         seconds (`float`): wall time of the run.
+        lost_seconds (`float`): the part of it in which it waited for retries, rate limits, a slot or an outage.
     """
 
     answer: str | None
@@ -63,6 +64,7 @@ class Trace:
     error: TraceError | None = None
     calls: tuple[OperatorCall, ...] = field(default_factory=tuple)
     seconds: float = 0.0
+    lost_seconds: float = 0.0
 
     @property
     def prompt_tokens(self) -> int:
@@ -95,4 +97,5 @@ class Trace:
             "completion_tokens": self.completion_tokens,
             "cost_usd": self.cost_usd,
             "seconds": self.seconds,
+            "lost_seconds": self.lost_seconds,
         }

@@ -85,6 +85,9 @@ class RecipeArguments:
         },
     )
     workflow_timeout: float = field(default=180.0, metadata={"help": "Wall-clock limit of one workflow, seconds."})
+    max_outage_steps: int = field(
+        default=3, metadata={"help": "Stop, with a checkpoint, after so many steps in a row without a single reward."}
+    )
     unsafe_subprocess: bool = field(
         default=False, metadata={"help": "Run solution code with rlimits only, where the kernel has no Landlock."}
     )
@@ -116,7 +119,7 @@ class RecipeArguments:
 
     def __post_init__(self) -> None:
         _ = self.mix, self.wa_config, self.judge_config  # each says what is wrong with its values
-        for name in ("num_train_problems", "num_heldout_problems", "eval_samples"):
+        for name in ("num_train_problems", "num_heldout_problems", "eval_samples", "max_outage_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 

@@ -23,7 +23,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import get_peft_config, get_quantization_config
 from trl.models import unwrap_model_for_generation
 
-from aflow_ops.errors import FatalExecutorError, UsageError
+from aflow_ops.errors import BudgetExceededError, FatalExecutorError, UsageError
 from aflow_ops.executor import ExecutorUsage, check_executor
 from aflow_ops.policy_prompt import policy_messages
 from data.corpus import CORPUS_FILE
@@ -210,10 +210,10 @@ def build_trainer(
 
 
 def train_policy(trainer: WorkflowGRPOTrainer, args: Arguments) -> None:
-    """Train; when the executor refuses further calls (a spent budget, a revoked key), keep what was learned.
+    """Train; when the executor gives no more (a spent budget, an outage, a revoked key), keep what was learned.
 
     Raises:
-        FatalExecutorError: with where the checkpoint is.
+        InfraError: with where the checkpoint is.
     """
     try:
         trainer.train(resume_from_checkpoint=args.training.resume_from_checkpoint)
@@ -223,6 +223,10 @@ def train_policy(trainer: WorkflowGRPOTrainer, args: Arguments) -> None:
         checkpoint = trainer.save_checkpoint()
         where = f"go on from step {trainer.state.global_step} with --resume_from_checkpoint {checkpoint}"
         raise type(error)(f"{error}; {where}") from error
+    if trainer.stop_error is not None:
+        step = trainer.state.global_step
+        where = f"go on from step {step} with --resume_from_checkpoint {trainer.run_dir / f'checkpoint-{step}'}"
+        raise type(trainer.stop_error)(f"{trainer.stop_error}; {where}")
 
 
 @contextmanager
@@ -292,6 +296,9 @@ def _score(
 ) -> list[dict[str, Any]]:
     with Bar(label, len(pairs), visible=trainer.accelerator.is_main_process) as bar:
         rollouts = trainer.run_async(score_all(trainer.scorer, pairs, on_result=lambda rollout: bar.update()))
+    spent = [error for error in gather_object([trainer.scorer.spent and str(trainer.scorer.spent)]) if error]
+    if spent:
+        raise BudgetExceededError(spent[0])
     rows = [rollout.to_row() for rollout in rollouts]
     if names is not None:
         rows = [{"baseline": name, **row} for name, row in zip(names, rows, strict=True)]

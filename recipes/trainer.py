@@ -17,9 +17,10 @@ import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import PeftModel
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl
 from trl import GRPOTrainer
 
+from aflow_ops.errors import BudgetExceededError, InfraError
 from aflow_ops.executor import Executor, ExecutorConfig, open_executor
 from aflow_ops.policy_prompt import policy_messages
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
@@ -86,6 +87,9 @@ class WorkflowGRPOTrainer(GRPOTrainer):
         self.wa_config = recipe.wa_config
         self.run_dir = Path(args.output_dir)
         self._gathered: list[dict[str, Any]] = []
+        self._steps_without_reward = 0
+        self.stop_error: InfraError | None = None
+        self.add_callback(_StopAfterStep(self))
         self._resources = AsyncExitStack()
         self.executor = self.run_async(self._open(executor.shared_by(self.accelerator.num_processes)))
 
@@ -162,6 +166,7 @@ class WorkflowGRPOTrainer(GRPOTrainer):
         rollouts = self.run_async(
             self._with_revise_gain(rollouts, [tied[(first + i) // self.num_generations] for i in range(len(rollouts))])
         )
+        self._stop_if_pointless(rewards, rollouts)
         features = gather_object([rollout.features() for rollout in rollouts])
         adjusted = adjust_groups(rewards, features, self.num_generations, self.wa_config)
         for name, value in adjusted.metrics.items():
@@ -173,6 +178,19 @@ class WorkflowGRPOTrainer(GRPOTrainer):
         ]
         values = [float("nan") if reward is None else reward for reward in adjusted.rewards]
         return torch.tensor(values, dtype=gathered.dtype, device=gathered.device).unsqueeze(1)
+
+    def _stop_if_pointless(self, rewards: Sequence[float | None], rollouts: Sequence[Rollout]) -> None:
+        """Have the run stop after this step, on all processes alike, when it cannot get further rewards."""
+        failures = [rollout.infra_error for rollout in rollouts if rollout.infra_error is not None]
+        state = (self.scorer.spent and str(self.scorer.spent), failures[0] if failures else None)
+        spent, failed = ([item for item in column if item] for column in zip(*gather_object([state]), strict=True))
+        blind = all(reward is None for reward in rewards)
+        self._steps_without_reward = self._steps_without_reward + 1 if blind else 0
+        if spent:
+            self.stop_error = BudgetExceededError(spent[0])
+        elif self._steps_without_reward >= self.recipe.max_outage_steps:
+            steps = self._steps_without_reward
+            self.stop_error = InfraError(f"no rollout of the last {steps} steps could be graded: {failed[0]}")
 
     async def _with_revise_gain(self, rollouts: Sequence[Rollout], tied: Sequence[bool]) -> list[Rollout]:
         """Grade drafts before and after Revise/Test, only where a tie-break will look at them."""
@@ -191,6 +209,19 @@ class WorkflowGRPOTrainer(GRPOTrainer):
             for row, advantage in zip(self._gathered, advantages, strict=True):
                 row = {"step": self.state.global_step, **row, "advantage": advantage}
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+class _StopAfterStep(TrainerCallback):
+    """Ends training with a checkpoint once the trainer has a reason to stop."""
+
+    def __init__(self, trainer: WorkflowGRPOTrainer) -> None:
+        self.trainer = trainer
+
+    def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> TrainerControl:
+        """Ask for both at the end of the step in which the reason came up."""
+        if self.trainer.stop_error is not None:
+            control.should_save = control.should_training_stop = True
+        return control
 
 
 async def _unchanged(rollout: Rollout) -> Rollout:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from aflow_ops.executor.faults import FaultClock
 from aflow_ops.executor.types import ExecutorUsage, Message, Reply
 from aflow_ops.language import Workflow
 from aflow_ops.runtime import WorkflowRuntime
@@ -83,6 +84,7 @@ class MuteExecutor:
         max_tokens: int,
         stop: Sequence[str] = (),
         sample: int = 0,
+        faults: FaultClock | None = None,
     ) -> Reply:
         """Return a reply without content."""
         start = time.monotonic()

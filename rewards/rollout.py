@@ -7,7 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from aflow_ops.errors import FatalExecutorError, InfraError, WorkflowError
+from aflow_ops.errors import BudgetExceededError, FatalExecutorError, InfraError, WorkflowError
 from aflow_ops.language import Workflow, parse_workflow
 from aflow_ops.operators import fitting_operators
 from aflow_ops.runtime import WorkflowRuntime
@@ -111,12 +111,17 @@ class RolloutScorer:
         runtime (`WorkflowRuntime`): runs the workflows.
         sandbox (`Sandbox`): where graders run code.
         judge (`JudgeConfig`, *optional*): asks the runtime's executor about disputable answers; nobody by default.
+
+    Attributes:
+        spent (`BudgetExceededError`, *optional*): set once the budget refused a call. Rollouts that needed more have no
+            reward; whoever runs them should stop when it suits.
     """
 
     def __init__(self, runtime: WorkflowRuntime, sandbox: Sandbox, judge: JudgeConfig | None = None) -> None:
         self.runtime = runtime
         self.judge = Judge(runtime.executor, judge) if judge is not None and judge.enabled else None
         self.grader = CachedGrader(sandbox, self.judge)
+        self.spent: BudgetExceededError | None = None
 
     async def score(self, completion: str, problem: Problem) -> Rollout:
         """Parse, run and grade one completion. No completion can make it raise.
@@ -126,7 +131,7 @@ class RolloutScorer:
             problem (`Problem`): with its gold answer or hidden tests, which only the grader sees.
 
         Raises:
-            FatalExecutorError: the executor refuses every call, or the budget is spent.
+            FatalExecutorError: the executor refuses every call.
         """
         try:
             workflow = parse_workflow(
@@ -145,10 +150,19 @@ class RolloutScorer:
             completion (`str`, *optional*): the text that it was parsed from; its own text by default.
 
         Raises:
-            FatalExecutorError: the executor refuses every call, or the budget is spent.
+            FatalExecutorError: the executor refuses every call.
         """
+        rollout = Rollout(problem, workflow.text if completion is None else completion, workflow)
+        try:
+            return await self._run(rollout, workflow)
+        except BudgetExceededError as error:
+            self.spent = error
+            return dataclasses.replace(rollout, infra_error=str(error))
+
+    async def _run(self, rollout: Rollout, workflow: Workflow) -> Rollout:
+        problem = rollout.problem
         trace = await self.runtime.run(workflow, problem.view)
-        rollout = Rollout(problem, workflow.text if completion is None else completion, workflow, trace=trace)
+        rollout = dataclasses.replace(rollout, trace=trace)
         if trace.outcome == "infra_error":
             return dataclasses.replace(rollout, infra_error=str(trace.error.message if trace.error else "unknown"))
         if trace.outcome != "ok":
@@ -190,6 +204,9 @@ class RolloutScorer:
         before, after = str(drafts[0].args.get("solution", "")), str(drafts[-1].output["solution"])
         try:
             grades = [await self.grader.grade(text, rollout.problem) for text in (before, after)]
+        except BudgetExceededError as error:
+            self.spent = error
+            return rollout
         except FatalExecutorError:
             raise
         except InfraError:

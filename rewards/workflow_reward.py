@@ -6,6 +6,7 @@ elsewhere and never sees it.
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import fmean
@@ -58,10 +59,12 @@ class WorkflowReward:
             raise RuntimeError("WorkflowReward.scorer must be set before the first call")
         problems = [Problem.from_row(json.loads(row)) for row in problem]
         texts = [completion_text(completion) for completion in completions]
+        start = time.monotonic()
         self.last = await score_all(self.scorer, list(zip(problems, texts, strict=True)))
+        wall = time.monotonic() - start
         if log_metric is not None:
             judged = self.scorer.judge.counts.metrics() if self.scorer.judge is not None else {}
-            for name, value in {**stage_metrics(self.last), **judged}.items():
+            for name, value in {**stage_metrics(self.last, wall), **judged}.items():
                 log_metric(name, value)
         return [rollout.reward for rollout in self.last]
 
@@ -102,12 +105,14 @@ def completion_text(completion: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
-def stage_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
+def stage_metrics(rollouts: Sequence[Rollout], wall_seconds: float = 0.0) -> dict[str, float]:
     """Return where completions got to: shares in [0, 1] over all rollouts, and means a rollout.
 
     `workflow/valid` parsed and passed the checks; `workflow/executed` also ran to its end; `reward/tier_1` to
     `reward/tier_5` share the graded ones; `workflow/operators` calls, `executor/tokens` and `executor/cost_usd` a
-    rollout; `executor/cache_hit` the share of operator calls answered from the cache; `workflow/infra_error` ours.
+    rollout; `executor/cache_hit` the share of operator calls answered from the cache; `workflow/infra_error` ours;
+    `executor/lost_seconds` waited a rollout for retries, limits and outages; `executor/efficiency` the longest
+    workflow's own time over the wall time of all (`wall_seconds`): 1 when nothing had to queue.
     """
     if not rollouts:
         return {}
@@ -115,6 +120,7 @@ def stage_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
     traces = [rollout.trace for rollout in rollouts if rollout.trace is not None]
     calls = [call for trace in traces for call in trace.calls if call.prompt_tokens]
     count = len(rollouts)
+    longest = max((trace.seconds - trace.lost_seconds for trace in traces), default=0.0)
     return {
         "workflow/valid": fmean(rollout.workflow is not None for rollout in rollouts),
         "workflow/executed": fmean(rollout.ending == "ok" for rollout in rollouts),
@@ -122,6 +128,8 @@ def stage_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
         "workflow/operators": sum(len(trace.calls) for trace in traces) / count,
         "executor/tokens": sum(trace.tokens for trace in traces) / count,
         "executor/cost_usd": sum(trace.cost_usd for trace in traces) / count,
+        "executor/lost_seconds": sum(trace.lost_seconds for trace in traces) / count,
+        "executor/efficiency": min(1.0, longest / wall_seconds) if wall_seconds > 0 else 0.0,
         "executor/cache_hit": fmean(call.cached for call in calls) if calls else 0.0,
         **{f"reward/tier_{tier}": tiers[tier] / max(1, sum(tiers.values())) for tier in sorted(TIER_REWARDS)},
     }

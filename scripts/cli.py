@@ -1,37 +1,54 @@
 """The frame around every command: one line for an expected error, and the exit code that tells what kind it was."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 
-from aflow_ops.errors import InfraError, UsageError
+from aflow_ops.errors import BudgetExceededError, InfraError, UsageError
 from data.problem import DataError
 
-OK, RUN_ERROR, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130
+OK, RUN_ERROR, USAGE_ERROR, BUDGET_SPENT, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: like Ctrl-C, what was started is stopped on the way out."""
 
 
 def run_command(main: Callable[[], None]) -> int:
     """Run a command and return its exit code.
 
     0 when it worked; 2 for a usage error (a bad flag, a missing file or key, a malformed row); 1 when the run itself
-    failed for a reason outside this program (executor, sandbox, disk); 130 for Ctrl-C. Errors of these kinds are
-    printed as one line on standard error; any other exception is a bug and keeps its traceback.
+    failed for a reason outside this program (executor, sandbox, disk); 3 when the budget was spent; 130 for Ctrl-C and
+    143 for SIGTERM. Errors of these kinds are printed as one line on standard error; any other exception is a bug and
+    keeps its traceback.
     """
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         main()
         sys.stdout.flush()
     except (UsageError, DataError) as error:
         return _failed(error, USAGE_ERROR)
+    except BudgetExceededError as error:
+        return _failed(error, BUDGET_SPENT)
     except InfraError as error:
         return _failed(error, RUN_ERROR)
     except OSError as error:  # a full disk, no permission, a closed pipe
         # What standard output still holds cannot be written either, and must not be tried again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return RUN_ERROR if isinstance(error, BrokenPipeError) else _failed(error, RUN_ERROR)
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     return OK
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def _failed(error: Exception, code: int) -> int:

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from aflow_ops.errors import UsageError
+from aflow_ops.errors import BudgetExceededError, UsageError
 from aflow_ops.executor import (
     ExecutorConfig,
     check_executor,
@@ -184,6 +184,10 @@ async def graded_rows(
             for pending in tasks:
                 pending.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        if scorer.spent is not None:
+            raise BudgetExceededError(
+                f"{scorer.spent}; the same command goes on from {len(journal.rows)} finished rows"
+            )
         seconds["run"] = round(time.monotonic() - start, 3)
         usage = executor.usage
     return [journal.rows[key] for key in keys], {

@@ -42,6 +42,7 @@ def config(stub: StubEndpoint, tmp_path: Path) -> ExecutorConfig:
         executor_cache_dir=str(tmp_path / "cache"),
         executor_max_retries=1,
         executor_timeout=10,
+        executor_outage_seconds=2,
     )
 
 

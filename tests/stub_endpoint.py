@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 Messages = list[dict[str, str]]
-Answer = Callable[[Messages], "str | Failure"]
+Answer = Callable[[Messages], "str | Failure | Broken"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,13 @@ class Failure:
     status: int
     message: str = "no"
     headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A reply that is none: `cut` (connection closed), `truncated`, `empty` (no choices), `html`, or `slow`."""
+
+    kind: str
 
 
 class StubEndpoint:
@@ -36,6 +43,7 @@ class StubEndpoint:
     def __init__(self, answer: Answer | None = None, latency: float = 0.0) -> None:
         self.answer: Answer = answer or (lambda messages: "42")
         self.latency = latency
+        self.slow_seconds = 30.0
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.in_flight = self.most_in_flight = 0
@@ -79,6 +87,8 @@ class StubEndpoint:
             answer = self.answer(body["messages"])
         finally:
             self.in_flight -= 1
+        if isinstance(answer, Broken):
+            return await self._broken(request, answer.kind)
         if isinstance(answer, Failure):
             error = {"error": {"message": answer.message, "type": "error", "code": str(answer.status)}}
             return web.json_response(error, status=answer.status, headers=answer.headers)
@@ -97,3 +107,18 @@ class StubEndpoint:
                 },
             }
         )
+
+    async def _broken(self, request: web.Request, kind: str) -> web.Response:
+        if kind == "cut":
+            assert request.transport is not None
+            request.transport.close()
+        if kind == "slow":
+            await asyncio.sleep(self.slow_seconds)
+        json_type = "application/json"
+        texts = {
+            "truncated": ('{"id": "x", "object": "chat.completion", "choices": [{"ind', json_type),
+            "empty": ('{"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": []}', json_type),
+            "html": ("<html>502 Bad Gateway</html>", "text/html"),
+        }
+        text, content_type = texts.get(kind, ("{}", json_type))
+        return web.Response(text=text, content_type=content_type)

@@ -1,4 +1,4 @@
-"""The executor over HTTP: any OpenAI-compatible chat-completions endpoint."""
+"""The executor over HTTP: any OpenAI-compatible chat-completions endpoint, or several that serve the same model."""
 
 import asyncio
 import dataclasses
@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
@@ -15,16 +16,17 @@ from typing import Any
 
 import openai
 import yaml
-from openai import AsyncOpenAI, DefaultAioHttpClient
 from openai.types.chat import ChatCompletion
 
 from aflow_ops.errors import BudgetExceededError, ExecutorError, FatalExecutorError, UsageError
 from aflow_ops.executor.cache import CachedReply, ResponseCache, cache_key
-from aflow_ops.executor.config import ExecutorConfig
+from aflow_ops.executor.config import KEY_VARIABLE, ExecutorConfig
+from aflow_ops.executor.endpoints import Endpoint, EndpointPool, UnusableReplyError
+from aflow_ops.executor.faults import FaultClock
 from aflow_ops.executor.limits import RateLimiter
+from aflow_ops.executor.requests import RequestForm
 from aflow_ops.executor.types import ExecutorUsage, Message, Reply
 
-KEY_VARIABLE = "OPENAI_API_KEY"
 MAX_BACKOFF_SECONDS = 30.0
 NO_KEY = (
     f"no executor: {KEY_VARIABLE} is not set. Set it to use gpt-4o-mini (export {KEY_VARIABLE}=...), give "
@@ -72,7 +74,7 @@ class OpenAIExecutor:
 
     Args:
         config (`ExecutorConfig`): the flags.
-        base_url (`str`, *optional*): endpoint; `config.executor_base_url` by default.
+        base_url (`str`, *optional*): endpoint; those of `config.executor_base_url` by default.
     """
 
     def __init__(self, config: ExecutorConfig, base_url: str | None = None) -> None:
@@ -86,19 +88,15 @@ class OpenAIExecutor:
                 "are counted, its cost is not",
                 file=sys.stderr,
             )
+        self._form = RequestForm(config.executor_model)
         self._usage = ExecutorUsage()
         self._reserved_usd = 0.0
         self._in_flight: dict[str, asyncio.Future[CachedReply]] = {}
 
     async def __aenter__(self) -> "OpenAIExecutor":
         config = self.config
-        self._client = AsyncOpenAI(
-            api_key=os.environ.get(KEY_VARIABLE) or "none",
-            base_url=self.base_url,
-            max_retries=0,  # retries are below: the SDK's would wait inside the timeout
-            timeout=config.executor_timeout,
-            http_client=DefaultAioHttpClient(timeout=config.executor_timeout, limits=_connections(config)),
-        )
+        urls = [url.strip() for url in (self.base_url or "").split(",") if url.strip()]
+        self._pool = EndpointPool(urls or [None], config)
         self._slots = asyncio.Semaphore(config.executor_max_concurrency)
         self._limiter = RateLimiter(config.executor_rpm, config.executor_tpm)
         folder = config.executor_cache_dir
@@ -108,7 +106,7 @@ class OpenAIExecutor:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._client.close()
+        await self._pool.close()
         if self._cache is not None:
             self._cache.close()
 
@@ -135,6 +133,7 @@ class OpenAIExecutor:
         max_tokens: int,
         stop: Sequence[str] = (),
         sample: int = 0,
+        faults: FaultClock | None = None,
     ) -> Reply:
         """Return one reply: from the cache, from an equal call in flight, or from the endpoint.
 
@@ -151,31 +150,31 @@ class OpenAIExecutor:
             stop=stop,
             sample=sample,
         )
-        stored = await self._stored(key)
+        call = _Call(messages, temperature, max_tokens, list(stop), faults)
+        stored = await self._stored(key, call)
         cached = stored is not None
         cost = 0.0
         if stored is None:
-            stored, cost = await self._fetch(key, messages, temperature, max_tokens, list(stop))
+            stored, cost = await self._fetch(key, call)
         self._count(stored, cached, cost)
         seconds = time.monotonic() - start
         return Reply(stored.text, stored.prompt_tokens, stored.completion_tokens, cost, seconds, cached)
 
-    async def _stored(self, key: str) -> CachedReply | None:
+    async def _stored(self, key: str, call: "_Call") -> CachedReply | None:
         if self._cache is None:
             return None
         while (pending := self._in_flight.get(key)) is not None:
             # Wait for the equal call; when it fails or is cancelled this one makes its own attempt.
-            await asyncio.wait([pending])
+            with call.waiting():
+                await asyncio.wait([pending])
         return self._cache.get(key)
 
-    async def _fetch(
-        self, key: str, messages: Sequence[Message], temperature: float, max_tokens: int, stop: list[str]
-    ) -> tuple[CachedReply, float]:
+    async def _fetch(self, key: str, call: "_Call") -> tuple[CachedReply, float]:
         pending: asyncio.Future[CachedReply] = asyncio.get_running_loop().create_future()
         if self._cache is not None:
             self._in_flight[key] = pending
         try:
-            reply, cost = await self._paid(messages, temperature, max_tokens, stop)
+            reply, cost = await self._paid(call)
             if self._cache is not None:
                 self._cache.put(key, reply)
             return reply, cost
@@ -183,12 +182,10 @@ class OpenAIExecutor:
             self._in_flight.pop(key, None)
             pending.cancel()
 
-    async def _paid(
-        self, messages: Sequence[Message], temperature: float, max_tokens: int, stop: list[str]
-    ) -> tuple[CachedReply, float]:
+    async def _paid(self, call: "_Call") -> tuple[CachedReply, float]:
         """Call the endpoint under the budget, the concurrency cap and the rate limits."""
-        tokens = sum(len(message["content"]) for message in messages) // 3 + max_tokens
-        estimate = self._cost(tokens - max_tokens, max_tokens)
+        prompt_tokens = sum(len(message["content"]) for message in call.messages) // 3
+        estimate = self._cost(prompt_tokens, call.max_tokens)
         budget = self.config.executor_budget_usd
         if 0 < budget < self._usage.cost_usd + self._reserved_usd + estimate:
             raise BudgetExceededError(
@@ -197,59 +194,68 @@ class OpenAIExecutor:
             )
         self._reserved_usd += estimate
         try:
-            async with self._slots:
-                await self._limiter.wait(tokens)
-                completion = await self._with_retries(messages, temperature, max_tokens, stop)
+            with call.waiting():
+                await self._slots.acquire()
+            try:
+                with call.waiting():
+                    await self._limiter.wait(prompt_tokens + call.max_tokens)
+                completion = await self._with_retries(call)
+            finally:
+                self._slots.release()
         finally:
             self._reserved_usd -= estimate
         usage = completion.usage
         reply = CachedReply(
             completion.choices[0].message.content or "",
-            usage.prompt_tokens if usage else tokens - max_tokens,
+            usage.prompt_tokens if usage else prompt_tokens,
             usage.completion_tokens if usage else 0,
         )
         return reply, self._cost(reply.prompt_tokens, reply.completion_tokens)
 
-    async def _with_retries(
-        self, messages: Sequence[Message], temperature: float, max_tokens: int, stop: list[str]
-    ) -> ChatCompletion:
+    async def _with_retries(self, call: "_Call") -> ChatCompletion:
         """Try until a usable reply comes, waiting longer each time or as long as the endpoint asks for."""
         attempts = self.config.executor_max_retries + 1
-        for attempt in range(attempts):
+        attempt = 0
+        while True:
+            began = time.monotonic()
             try:
-                return await self._attempt(messages, temperature, max_tokens, stop)
+                with call.waiting():
+                    admission = await self._pool.admitted()
+                began = time.monotonic()
+                return await self._attempt(admission, call)
             except _FATAL as error:
                 raise FatalExecutorError(self._explained(error)) from None
-            except (openai.APIError, _UnusableReplyError, ValueError, TypeError) as error:
-                if not _is_passing(error) or attempt == attempts - 1:
-                    raise ExecutorError(f"{self._explained(error)} (after {attempt + 1} attempts)") from None
-                await asyncio.sleep(_backoff(attempt, error))
-        raise AssertionError("unreachable")
+            except (openai.APIError, UnusableReplyError, ValueError, TypeError) as error:
+                call.lost(time.monotonic() - began)
+                if isinstance(error, openai.BadRequestError) and self._form.adapt(str(error)):
+                    continue  # the same call, as this model wants it; costs no retry
+                attempt += 1
+                if not _is_passing(error) or attempt == attempts:
+                    raise ExecutorError(f"{self._explained(error)} (after {attempt} attempts)") from None
+                with call.waiting():
+                    await asyncio.sleep(_backoff(attempt - 1, error))
 
-    async def _attempt(
-        self, messages: Sequence[Message], temperature: float, max_tokens: int, stop: list[str]
-    ) -> ChatCompletion:
-        request: dict[str, Any] = {
-            "model": self.config.executor_model,
-            "messages": list(messages),
-            "temperature": temperature,
-            "max_tokens": max_tokens,
-        }
-        if stop:
-            request["stop"] = stop
-        try:
-            completion = await asyncio.wait_for(
-                self._client.chat.completions.create(**request), self.config.executor_timeout + 5
-            )
-        except asyncio.TimeoutError:
-            raise _UnusableReplyError(f"no reply in {self.config.executor_timeout:g} s") from None
-        if not isinstance(completion, ChatCompletion) or not completion.choices:
-            raise _UnusableReplyError("a reply without choices")
-        return completion
+    async def _attempt(self, admission: Any, call: "_Call") -> ChatCompletion:
+        endpoint: Endpoint
+        async with self._pool.attempt(admission) as endpoint:
+            request = self._form.request(call.messages, call.temperature, call.max_tokens, call.stop)
+            try:
+                completion = await asyncio.wait_for(
+                    endpoint.client.chat.completions.create(**request), self.config.executor_timeout + 5
+                )
+            except asyncio.TimeoutError:
+                raise UnusableReplyError(f"no reply in {self.config.executor_timeout:g} s") from None
+            except (ValueError, TypeError) as error:  # not JSON, or JSON of another shape
+                raise UnusableReplyError(f"a reply that cannot be read: {error}") from None
+            if not isinstance(completion, ChatCompletion) or not completion.choices:
+                raise UnusableReplyError("a reply without choices")
+            if completion.choices[0].message is None:
+                raise UnusableReplyError("a choice without a message")
+            return completion
 
     def _explained(self, error: Exception) -> str:
         """One line: what went wrong, with what, and what to do."""
-        where = f"executor {self.config.executor_model} at {self.base_url or 'api.openai.com'}"
+        where = f"executor {self.config.executor_model} at {self._pool}"
         text = scrubbed(" ".join(str(error).split()))[:300]
         if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
             return f"{where} refuses the key in {KEY_VARIABLE}: {text}"
@@ -267,7 +273,7 @@ class OpenAIExecutor:
         Raises:
             ExecutorError: with the reason and what to check.
         """
-        await self._with_retries([{"role": "user", "content": "Reply with OK."}], 0.0, 1, [])
+        await self._with_retries(_Call([{"role": "user", "content": "Reply with OK."}], 0.0, 1, [], None))
 
     def _cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         if self._price is None:
@@ -286,14 +292,22 @@ class OpenAIExecutor:
         )
 
 
-class _UnusableReplyError(Exception):
-    """The endpoint answered, but not with a completion."""
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """One request and the clock of the run that it belongs to."""
 
+    messages: Sequence[Message]
+    temperature: float
+    max_tokens: int
+    stop: list[str]
+    faults: FaultClock | None
 
-def _connections(config: ExecutorConfig) -> Any:
-    from httpx import Limits  # comes with openai
+    def waiting(self) -> Any:
+        return nullcontext() if self.faults is None else self.faults.waiting()
 
-    return Limits(max_connections=config.executor_max_concurrency + 8, max_keepalive_connections=None)
+    def lost(self, seconds: float) -> None:
+        if self.faults is not None:
+            self.faults.add(seconds)
 
 
 def _is_passing(error: Exception) -> bool:

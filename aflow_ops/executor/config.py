@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 from dataclasses import dataclass, field
 
+KEY_VARIABLE = "OPENAI_API_KEY"
 EMBEDDED_MODEL = "SmolLM2-135M-Instruct"
 
 
@@ -23,11 +24,19 @@ class ExecutorConfig:
     )
     executor_model: str = field(default="gpt-4o-mini", metadata={"help": "Model name at the endpoint."})
     executor_base_url: str | None = field(
-        default=None, metadata={"help": "Endpoint, e.g. http://localhost:8000/v1; OpenAI's own by default."}
+        default=None,
+        metadata={
+            "help": "Endpoint, e.g. http://localhost:8000/v1; OpenAI's own by default. Several, separated by commas, "
+            "share the calls."
+        },
     )
     executor_max_concurrency: int = field(default=64, metadata={"help": "Most calls in flight in one process."})
     executor_timeout: float = field(default=60.0, metadata={"help": "Seconds for one attempt of a call."})
     executor_max_retries: int = field(default=5, metadata={"help": "Attempts after the first one of a failing call."})
+    executor_outage_seconds: float = field(
+        default=120.0,
+        metadata={"help": "How long calls wait for an endpoint that is down before their rollouts are left out."},
+    )
     executor_rpm: int = field(default=0, metadata={"help": "Requests a minute, 0 for no limit."})
     executor_tpm: int = field(default=0, metadata={"help": "Tokens a minute, 0 for no limit."})
     executor_budget_usd: float = field(
@@ -49,7 +58,7 @@ class ExecutorConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("executor_max_concurrency", "executor_timeout"):
+        for name in ("executor_max_concurrency", "executor_timeout", "executor_outage_seconds"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0")
         for name in ("executor_max_retries", "executor_rpm", "executor_tpm", "executor_budget_usd"):

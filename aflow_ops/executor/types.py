@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict
 
+from aflow_ops.executor.faults import FaultClock
+
 
 class Message(TypedDict):
     """One chat message."""
@@ -84,6 +86,7 @@ class Executor(Protocol):
         max_tokens: int,
         stop: Sequence[str] = (),
         sample: int = 0,
+        faults: FaultClock | None = None,
     ) -> Reply:
         """Return one reply.
 
@@ -94,6 +97,7 @@ class Executor(Protocol):
             stop (`Sequence[str]`): at most four strings that end the reply.
             sample (`int`): tells apart equal requests that must be different samples; part of the cache key unless
                 the temperature is 0.
+            faults (`FaultClock`, *optional*): counts the time for which the call waits through no fault of its own.
 
         Raises:
             ExecutorError: no usable reply after all retries.

@@ -104,6 +104,7 @@ class WarmSandbox:
         self._launcher = launcher
         self._threads = ThreadPoolExecutor(max_workers=concurrency or os.cpu_count() or 2, thread_name_prefix="sandbox")
         self._idle: dict[Warmth, list[Process]] = {}
+        self._busy: list[Process] = []
         self._lock = threading.Lock()
         self._closed = False
 
@@ -116,8 +117,11 @@ class WarmSandbox:
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
-        """End all workers; a program that is running is waited for."""
+        """End all workers, with the programs that they run."""
         self._closed = True
+        with self._lock:
+            for worker in self._busy:
+                worker.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
         with self._lock:
             idle = [worker for workers in self._idle.values() for worker in workers]
@@ -153,7 +157,7 @@ class WarmSandbox:
             try:
                 return self._run_once(warmth, job, timeout, lease)
             except (_WorkerLostError, sandlock.SandlockError, OSError, RuntimeError) as error:
-                if last or lease.cancelled:
+                if last or lease.cancelled or self._closed:
                     raise SandboxError(f"the sandbox failed: {type(error).__name__}: {error}") from error
         raise AssertionError("unreachable")
 
@@ -180,11 +184,21 @@ class WarmSandbox:
     def _take(self, warmth: Warmth) -> tuple[Process, bool]:
         """The worker used last, or a new one."""
         with self._lock:
-            if idle := self._idle.get(warmth):
-                return idle.pop(), False
-        return self._launcher.launch(warmth), True
+            idle = self._idle.get(warmth)
+            worker = idle.pop() if idle else None
+            if worker is not None:
+                self._busy.append(worker)
+                return worker, False
+        worker = self._launcher.launch(warmth)
+        with self._lock:
+            self._busy.append(worker)
+            if self._closed:
+                worker.kill()
+        return worker, True
 
     def _give_back(self, warmth: Warmth, worker: Process, *, usable: bool) -> None:
+        with self._lock:
+            self._busy.remove(worker)
         if not usable:
             self._launcher.reap(worker)
             return

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from aflow_ops.errors import BudgetExceededError
+from aflow_ops.errors import BudgetExceededError, InfraError
 from aflow_ops.executor import ExecutorConfig
 from data.registry import load_problems
 from recipes.arguments import RecipeArguments
@@ -178,6 +178,20 @@ def test_every_topology_gives_the_rewards_and_advantages_of_one_process(tmp_path
     assert any(row["advantage"] for row in expected)
     assert any(row["adjusted_reward"] != row["reward"] for row in expected)
     assert len({row["completion"] for row in expected}) == len(set(COMPLETIONS))
+
+
+def test_an_outage_that_goes_on_stops_the_run_with_a_checkpoint(
+    config: ExecutorConfig, tmp_path: Path, stub: StubEndpoint
+) -> None:
+    stub.answer = lambda messages: Failure(500, headers={"Retry-After": "0"})
+    recipe = RecipeArguments(prompt_style="brief", workflow_timeout=20, max_outage_steps=2)
+    trainer = make_trainer(config, tmp_path / "run", recipe, max_steps=10)
+    write_completions(trainer, [ASK])
+    with pytest.raises(InfraError, match=r"last 2 steps.*--resume_from_checkpoint") as caught:
+        train_policy(trainer, SimpleNamespace(training=trainer.args))  # type: ignore[arg-type]
+    trainer.close()
+    assert trainer.state.global_step == 2
+    assert (Path(str(caught.value).rsplit(" ", 1)[1]) / "trainer_state.json").is_file()
 
 
 def test_a_spent_budget_stops_the_run_with_a_checkpoint(

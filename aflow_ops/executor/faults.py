@@ -1,0 +1,103 @@
+"""What keeps failures of the network from costing more than time: the clock that counts it, and the circuit breaker."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+# Failures in a row, over all calls, after which the endpoint is taken to be down.
+FAILURES_TO_OPEN = 8
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+
+
+class FaultClock:
+    """Counts the seconds in which a workflow run waits for us: for retries, rate limits, a free slot, an outage.
+
+    That time is not the workflow's, so it does not count against its deadline.
+    """
+
+    def __init__(self) -> None:
+        self._waiting = 0
+        self._since = 0.0
+        self._total = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far, a wait that goes on included."""
+        return self._total + (time.monotonic() - self._since if self._waiting else 0.0)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the block; blocks at the same time count once."""
+        if self._waiting == 0:
+            self._since = time.monotonic()
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if self._waiting == 0:
+                self._total += time.monotonic() - self._since
+
+    def add(self, seconds: float) -> None:
+        """Count time that turned out to be lost: a failed attempt's. Not twice while something is waited for."""
+        if self._waiting == 0:
+            self._total += seconds
+
+
+class CircuitBreaker:
+    """Pauses all calls while the endpoint is down, instead of letting each burn its retries.
+
+    Closed, every attempt passes. After `FAILURES_TO_OPEN` failures in a row it opens: attempts wait, and one at a time
+    is let through to see whether the endpoint is back, after 1, 2, 4, ... 30 seconds. A success closes it.
+
+    Args:
+        clock (`Callable[[], float]`): seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._open_since: float | None = None
+        self._next_probe = 0.0
+        self._pause = FIRST_PAUSE
+        self._probing = False
+
+    def try_admit(self) -> Literal["pass", "probe"] | None:
+        """Tell whether an attempt may be made now, and as what; `None` when it must wait."""
+        if self._open_since is None:
+            return "pass"
+        if not self._probing and self._clock() >= self._next_probe:
+            self._probing = True
+            return "probe"
+        return None
+
+    @property
+    def down_seconds(self) -> float:
+        """Seconds since it opened; 0 when closed."""
+        return 0.0 if self._open_since is None else self._clock() - self._open_since
+
+    def succeeded(self) -> None:
+        """An attempt got an answer, be it an error that is about the request."""
+        self._failures = 0
+        self._open_since = None
+        self._probing = False
+        self._pause = FIRST_PAUSE
+
+    def failed(self, probe: bool) -> None:
+        """An attempt found the endpoint down: no connection, no reply in time, or a server error."""
+        self._failures += 1
+        now = self._clock()
+        if probe:
+            self._probing = False
+            self._pause = min(LONGEST_PAUSE, 2 * self._pause)
+            self._next_probe = now + self._pause
+        elif self._open_since is None and self._failures >= FAILURES_TO_OPEN:
+            self._open_since = now
+            self._pause = FIRST_PAUSE
+            self._next_probe = now + self._pause
+
+    def withdrawn(self, probe: bool) -> None:
+        """An attempt was cancelled and says nothing."""
+        if probe:
+            self._probing = False
