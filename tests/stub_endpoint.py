@@ -4,6 +4,7 @@ What it answers is set by the test; what it was asked is kept.
 """
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -122,3 +123,15 @@ class StubEndpoint:
         }
         text, content_type = texts.get(kind, ("{}", json_type))
         return web.Response(text=text, content_type=content_type)
+
+
+def main() -> None:
+    """Serve until standard input ends: `python -m tests.stub_endpoint 0.5` prints its address."""
+    latency = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
+    with StubEndpoint(latency=latency) as stub:
+        print(stub.url, flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

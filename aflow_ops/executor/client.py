@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import json
 import os
 import random
 import re
@@ -16,12 +17,12 @@ from typing import Any
 
 import openai
 import yaml
-from openai.types.chat import ChatCompletion
+from httpx2 import Response  # comes with openai
 
 from aflow_ops.errors import BudgetExceededError, ExecutorError, FatalExecutorError, UsageError
 from aflow_ops.executor.cache import CachedReply, ResponseCache, cache_key
 from aflow_ops.executor.config import KEY_VARIABLE, ExecutorConfig
-from aflow_ops.executor.endpoints import Endpoint, EndpointPool, UnusableReplyError
+from aflow_ops.executor.endpoints import Admission, EndpointPool, UnusableReplyError
 from aflow_ops.executor.faults import FaultClock
 from aflow_ops.executor.limits import RateLimiter
 from aflow_ops.executor.requests import RequestForm
@@ -184,8 +185,7 @@ class OpenAIExecutor:
 
     async def _paid(self, call: "_Call") -> tuple[CachedReply, float]:
         """Call the endpoint under the budget, the concurrency cap and the rate limits."""
-        prompt_tokens = sum(len(message["content"]) for message in call.messages) // 3
-        estimate = self._cost(prompt_tokens, call.max_tokens)
+        estimate = self._cost(call.prompt_tokens, call.max_tokens)
         budget = self.config.executor_budget_usd
         if 0 < budget < self._usage.cost_usd + self._reserved_usd + estimate:
             raise BudgetExceededError(
@@ -198,21 +198,15 @@ class OpenAIExecutor:
                 await self._slots.acquire()
             try:
                 with call.waiting():
-                    await self._limiter.wait(prompt_tokens + call.max_tokens)
-                completion = await self._with_retries(call)
+                    await self._limiter.wait(call.prompt_tokens + call.max_tokens)
+                reply = await self._with_retries(call)
             finally:
                 self._slots.release()
         finally:
             self._reserved_usd -= estimate
-        usage = completion.usage
-        reply = CachedReply(
-            completion.choices[0].message.content or "",
-            usage.prompt_tokens if usage else prompt_tokens,
-            usage.completion_tokens if usage else 0,
-        )
         return reply, self._cost(reply.prompt_tokens, reply.completion_tokens)
 
-    async def _with_retries(self, call: "_Call") -> ChatCompletion:
+    async def _with_retries(self, call: "_Call") -> CachedReply:
         """Try until a usable reply comes, waiting longer each time or as long as the endpoint asks for."""
         attempts = self.config.executor_max_retries + 1
         attempt = 0
@@ -225,7 +219,7 @@ class OpenAIExecutor:
                 return await self._attempt(admission, call)
             except _FATAL as error:
                 raise FatalExecutorError(self._explained(error)) from None
-            except (openai.APIError, UnusableReplyError, ValueError, TypeError) as error:
+            except (openai.APIError, UnusableReplyError) as error:
                 call.lost(time.monotonic() - began)
                 if isinstance(error, openai.BadRequestError) and self._form.adapt(str(error)):
                     continue  # the same call, as this model wants it; costs no retry
@@ -235,23 +229,16 @@ class OpenAIExecutor:
                 with call.waiting():
                     await asyncio.sleep(_backoff(attempt - 1, error))
 
-    async def _attempt(self, admission: Any, call: "_Call") -> ChatCompletion:
-        endpoint: Endpoint
+    async def _attempt(self, admission: Admission, call: "_Call") -> CachedReply:
         async with self._pool.attempt(admission) as endpoint:
             request = self._form.request(call.messages, call.temperature, call.max_tokens, call.stop)
+            # Not `chat.completions.create`: checking each message against its schema is a third of a call's work.
+            sent = endpoint.client.post("/chat/completions", body=request, cast_to=Response)
             try:
-                completion = await asyncio.wait_for(
-                    endpoint.client.chat.completions.create(**request), self.config.executor_timeout + 5
-                )
+                response = await asyncio.wait_for(sent, self.config.executor_timeout + 5)
             except asyncio.TimeoutError:
                 raise UnusableReplyError(f"no reply in {self.config.executor_timeout:g} s") from None
-            except (ValueError, TypeError) as error:  # not JSON, or JSON of another shape
-                raise UnusableReplyError(f"a reply that cannot be read: {error}") from None
-            if not isinstance(completion, ChatCompletion) or not completion.choices:
-                raise UnusableReplyError("a reply without choices")
-            if completion.choices[0].message is None:
-                raise UnusableReplyError("a choice without a message")
-            return completion
+            return read_reply(response.content, call)
 
     def _explained(self, error: Exception) -> str:
         """One line: what went wrong, with what, and what to do."""
@@ -302,12 +289,36 @@ class _Call:
     stop: list[str]
     faults: FaultClock | None
 
+    @property
+    def prompt_tokens(self) -> int:
+        """A safe estimate, before the endpoint has counted."""
+        return sum(len(message["content"]) for message in self.messages) // 3
+
     def waiting(self) -> Any:
         return nullcontext() if self.faults is None else self.faults.waiting()
 
     def lost(self, seconds: float) -> None:
         if self.faults is not None:
             self.faults.add(seconds)
+
+
+def read_reply(content: bytes, call: _Call) -> CachedReply:
+    """Read the body of a reply: the first choice's text and the tokens used.
+
+    Raises:
+        UnusableReplyError: it is no completion.
+    """
+    try:
+        body = json.loads(content)
+        message = body["choices"][0]["message"]
+        text, usage = message.get("content") or "", body.get("usage") or {}
+        tokens = int(usage.get("prompt_tokens", call.prompt_tokens)), int(usage.get("completion_tokens", 0))
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        shown = content[:80].decode("utf-8", "replace")
+        raise UnusableReplyError(f"a reply that is no completion ({type(error).__name__}): {shown}") from None
+    if not isinstance(text, str):
+        raise UnusableReplyError(f"a reply whose content is no text: {str(text)[:80]}")
+    return CachedReply(text, *tokens)
 
 
 def _is_passing(error: Exception) -> bool:

@@ -1,0 +1,58 @@
+"""Ctrl-C and SIGTERM in the middle of the work: everything that was started is gone soon, and the exit code tells."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import KEY
+from tests.stub_endpoint import StubEndpoint
+
+ROOT = Path(__file__).parents[2]
+WORKFLOW = """\
+async def workflow(problem, entry_point):
+    code = await custom_code_generate(problem=problem, entry_point=entry_point, instruction="")
+    tested = await test(problem=problem, solution=code["response"], entry_point=entry_point)
+    more = await custom(input=problem)
+    return tested["solution"]"""
+ROW = {
+    "question": "def f(x):\n    ...",
+    "answer": "",
+    "source": "mbpp",
+    "entry_point": "f",
+    "public_tests": ["assert f(1) == 1"],
+    "tests": ["assert f(2) == 2"],
+}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_stops_everything_within_seconds(number: int, code: int, tmp_path: Path) -> None:
+    (tmp_path / "workflow.py").write_text(WORKFLOW)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({**ROW, "id": str(i)}) + "\n" for i in range(8)))
+    # The solution that the executor writes hangs, so sandbox workers are busy, and further calls hang too.
+    with StubEndpoint(lambda messages: "```python\ndef f(x):\n    while True: pass\n```", latency=0.2) as stub:
+        flags = ["--executor_base_url", stub.url, "--executor_cache_dir", "none"]
+        command = [sys.executable, str(ROOT / "scripts/evaluate.py"), "--data", str(tmp_path / "rows.jsonl")]
+        command += ["--workflow", str(tmp_path / "workflow.py"), "--output", str(tmp_path / "out"), *flags]
+        environment = {**os.environ, "OPENAI_API_KEY": KEY}
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while len(stub.requests) < 8 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(1.0)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 2  # interpreters and sandbox workers
+        process.send_signal(number)
+        start = time.monotonic()
+        _, err = process.communicate(timeout=30)
+        assert time.monotonic() - start < 10
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert alive == []
