@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup train test lint bench
+.PHONY: help setup train test lint bench bench-wa-grpo
 
 help:
 	@echo "make train   warm-start and train the quickstart policy (no GPU, no key; about ten minutes on two cores)"
 	@echo "make test    run the test suite"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   measure the reward pipeline, stage by stage"
+	@echo "make bench-wa-grpo   plain GRPO against WA-GRPO on the quickstart (18 short runs, about an hour)"
 	@echo "make setup   only install into $(VENV)"
 
 setup: $(READY)
@@ -42,3 +43,6 @@ lint: setup
 
 bench: setup
 	@PYTHONPATH=. $(BIN)/python scripts/bench.py
+
+bench-wa-grpo: setup
+	@PYTHONPATH=. $(BIN)/python scripts/study_wa_grpo.py

@@ -24,7 +24,7 @@ from trl import get_peft_config, get_quantization_config
 from trl.models import unwrap_model_for_generation
 
 from aflow_ops.errors import BudgetExceededError, FatalExecutorError, UsageError
-from aflow_ops.executor import ExecutorUsage, check_executor
+from aflow_ops.executor import ExecutorUsage, check_executor, price_of
 from aflow_ops.policy_prompt import policy_messages
 from data.corpus import CORPUS_FILE
 from data.problem import Problem
@@ -84,6 +84,8 @@ def run_recipe(trainer_class: type[WorkflowGRPOTrainer], default_config: str, de
     try:
         with clock.phase("evaluation_before"):
             before = evaluate_policy(trainer, heldout, args, "held-out before")
+        if main_process:
+            print_forecast(args, trainer.accelerator.num_processes, before)
         with clock.phase("baselines"):
             baselines = evaluate_baselines(trainer, heldout) if args.recipe.baselines else {}
         with clock.phase("training"), progress_of(trainer, "GRPO", SHOWN_METRICS):
@@ -102,6 +104,30 @@ def run_recipe(trainer_class: type[WorkflowGRPOTrainer], default_config: str, de
     finally:
         trainer.close()
     trainer.end()
+
+
+def print_forecast(args: Arguments, processes: int, rows: Sequence[dict[str, Any]]) -> None:
+    """Say what training will cost at most, from what the evaluation before it cost without the cache's help."""
+    traces = [row["trace"] for row in rows if row["trace"] is not None]
+    price = price_of(args.executor.executor_model)
+    if price is None or not traces:
+        return
+    training = args.training
+    steps = training.max_steps
+    if steps < 0:
+        steps = int(training.num_train_epochs * args.recipe.num_train_problems * training.num_generations)
+        steps //= training.per_device_train_batch_size * training.gradient_accumulation_steps * processes
+    rollouts = steps * training.per_device_train_batch_size * training.gradient_accumulation_steps * processes
+    cost = sum(t["prompt_tokens"] * price[0] + t["completion_tokens"] * price[1] for t in traces) / len(rows)
+    calls = sum(len(trace["calls"]) for trace in traces) / len(rows)
+    if cost > 0:
+        budget = args.executor.executor_budget_usd
+        print(
+            f"forecast: {rollouts:,} rollouts in {steps:,} steps, about {calls * rollouts:,.0f} operator calls and "
+            f"${cost * rollouts:,.2f} for {args.executor.executor_model}, less what the cache saves"
+            + (f"; budget ${budget:g}" if budget else "; no budget (--executor_budget_usd)"),
+            file=sys.stderr,
+        )
 
 
 def check_domains(trainer_class: type[WorkflowGRPOTrainer], args: Arguments) -> None:

