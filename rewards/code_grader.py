@@ -28,6 +28,8 @@ from rewards.tiers import Grade, Tier
 # HumanEval's own limit, for each test instead of for all of them.
 TEST_SECONDS = 3.0
 TOTAL_SECONDS = 30.0
+# Once a test has timed out the solution is not right, and further hangs should not cost as much.
+AFTER_HANG_SECONDS = 1.0
 MAX_ANSWER_CHARS = 50_000
 
 _FENCE = re.compile(r"```[^\S\n]*[\w+-]*[^\S\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
@@ -156,10 +158,12 @@ async def run_tests(
     Raises:
         SandboxError: the sandbox failed; says nothing about the solution.
     """
-    job = _block({"solution": solution, "entry_point": entry_point, "timeout": seconds})
+    job = {"solution": solution, "entry_point": entry_point, "timeout": seconds, "after_hang": AFTER_HANG_SECONDS}
     deadline = time.monotonic() + TOTAL_SECONDS
     report = SolutionReport()
     while len(report.passed) < len(tests) and (left := deadline - time.monotonic()) > 0:
+        if report.error is not None and "timed out" in report.error:
+            job["timeout"] = min(seconds, AFTER_HANG_SECONDS)
         part = await _run_some(job, tests[len(report.passed) :], sandbox, left)
         report = replace(part, passed=(*report.passed, *part.passed), error=report.error or part.error, note=part.note)
         if not part.passed:
@@ -167,8 +171,8 @@ async def run_tests(
     return report
 
 
-async def _run_some(job: str, tests: Sequence[str], sandbox: Sandbox, seconds: float) -> SolutionReport:
-    result = await sandbox.run(_harness(), timeout=seconds, stdin=job + _block(list(tests)))
+async def _run_some(job: dict[str, Any], tests: Sequence[str], sandbox: Sandbox, seconds: float) -> SolutionReport:
+    result = await sandbox.run(_harness(), timeout=seconds, stdin=_block(job) + _block(list(tests)))
     try:
         fields: dict[str, Any] = json.loads(result.stdout)
     except ValueError:

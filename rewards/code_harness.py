@@ -6,8 +6,9 @@ test runs here, with `candidate` and the solution's other functions as stand-ins
 cannot read the tests, override `__eq__`, patch builtins, catch the assertion or exit with success; all it decides is
 what its functions return. When a worker hangs or dies, the tests that are left are for another run of this program.
 
-Input: two blocks of JSON, each with its length in 8 digits before it: `{"solution", "entry_point", "timeout"}`, then
-`["test", ...]`. A test is Python; `check_output(stdin, expected)` in it runs the solution as a program.
+Input: two blocks of JSON, each with its length in 8 digits before it: `{"solution", "entry_point", "timeout",
+"after_hang"}` (seconds for a test, and for one that follows a test which ran out of time), then `["test", ...]`. A test
+is Python; `check_output(stdin, expected)` in it runs the solution as a program.
 Output: JSON `{"parses", "defines", "note", "passed": [bool, ...], "error": first failure or null}`; `passed` is shorter
 than the tests when the worker was lost.
 """
@@ -372,6 +373,8 @@ def main():
             error = run_test(test, solution, entry_point, job["timeout"])
             report["passed"].append(error is None)
             report["error"] = report["error"] or error
+            if error is not None and "timed out" in error:
+                job["timeout"] = min(job["timeout"], job["after_hang"])
             if solution.lost:
                 break
         os.kill(pid, signal.SIGKILL)

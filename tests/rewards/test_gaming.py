@@ -19,7 +19,7 @@ SUM = Problem.from_row(
         "source": "made",
         "domain": "code",
         "entry_point": "total",
-        "tests": [f"assert candidate({list(range(n))}) == {sum(range(n))}" for n in range(4, 12)],
+        "tests": [f"assert candidate({list(range(n))}) == {sum(range(n))}" for n in range(4, 9)],
     }
 )
 GOOD = "def total(values):\n    return sum(values)"
@@ -137,7 +137,7 @@ async def test_no_state_leaks_and_no_worker_is_left() -> None:
 async def test_a_hang_costs_its_own_test_only(sandbox: Sandbox) -> None:
     solution = "def total(values):\n    while len(values) == 5: pass\n    return sum(values)"
     grade = await grade_code(solution, SUM, sandbox)
-    assert (grade.tier, grade.detail) == (4, "7 of 8 hidden tests; first failure: timed out")
+    assert (grade.tier, grade.detail) == (4, "4 of 5 hidden tests; first failure: timed out")
 
 
 # Answers
