@@ -28,6 +28,8 @@ MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SLOTS = 8
 SLOT_TOKENS = 2048
 START_SECONDS = 120.0
+# How often its process is looked at, and the least time between two restarts.
+LOOK_SECONDS, RESTART_SECONDS = 0.5, 3.0
 
 
 def model_path() -> Path:
@@ -65,12 +67,18 @@ async def embedded_server(folder: Path) -> AsyncIterator[str]:
     folder.mkdir(parents=True, exist_ok=True)
     url_file = folder / "executor.url"
     with (folder / ".executor.lock").open("w") as lock:
-        process = _start(folder, path, url_file) if _take(lock) else None
+        server = _Server(folder, path, url_file) if _take(lock) else None
         try:
-            yield await _address(url_file, process, folder / "executor.log") + "/v1"
+            address = await _address(url_file, server, folder / "executor.log")
+            keeper = asyncio.create_task(server.keep_alive(address)) if server is not None else None
+            try:
+                yield address + "/v1"
+            finally:
+                if keeper is not None:
+                    keeper.cancel()
         finally:
-            if process is not None:
-                _stop(process)
+            if server is not None:
+                server.stop()
                 url_file.unlink(missing_ok=True)
 
 
@@ -82,26 +90,62 @@ def _take(lock: IO[str]) -> bool:
     return True
 
 
-def _start(folder: Path, model: Path, url_file: Path) -> "subprocess.Popen[bytes]":
-    url_file.unlink(missing_ok=True)
-    # Nothing of this process's environment but what finding libraries needs: no keys.
-    environment = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH", "LANG") if name in os.environ}
-    with (folder / "executor.log").open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "aflow_ops.executor.embedded", str(model), str(url_file)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            cwd=Path(__file__).parents[2],
-            start_new_session=True,  # a Ctrl-C reaches it through its closed input only, after the last reply
-        )
+class _Server:
+    """The server's process, started again at the same address when it dies.
+
+    Args:
+        folder (`Path`): the run's folder.
+        model (`Path`): the GGUF file.
+        url_file (`Path`): where the process writes its address down.
+    """
+
+    def __init__(self, folder: Path, model: Path, url_file: Path) -> None:
+        self.folder, self.model, self.url_file = folder, model, url_file
+        url_file.unlink(missing_ok=True)
+        self.process = self._start(port=0, mode="wb")
+
+    def _start(self, port: int, mode: str) -> "subprocess.Popen[bytes]":
+        # Nothing of this process's environment but what finding libraries needs: no keys.
+        names = ("PATH", "HOME", "LD_LIBRARY_PATH", "LANG")
+        environment = {name: os.environ[name] for name in names if name in os.environ}
+        with (self.folder / "executor.log").open(mode) as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "aflow_ops.executor.embedded", str(self.model), str(self.url_file), str(port)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd=Path(__file__).parents[2],
+                start_new_session=True,  # a Ctrl-C reaches it through its closed input only, after the last reply
+            )
+
+    async def keep_alive(self, address: str) -> None:
+        """Start the server again whenever it has died: calls in between are retried and find it back."""
+        port = int(address.rsplit(":", 1)[1])
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self.process.poll() is not None:
+                print(
+                    f"warning: the embedded executor died ({self.process.returncode}) and is restarted", file=sys.stderr
+                )
+                self.process = self._start(port, mode="ab")
+                await asyncio.sleep(RESTART_SECONDS)
+
+    def stop(self) -> None:
+        """End the server: it ends with its standard input."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
-async def _address(url_file: Path, process: "subprocess.Popen[bytes] | None", log: Path) -> str:
+async def _address(url_file: Path, server: _Server | None, log: Path) -> str:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if process is not None and process.poll() is not None:
+        if server is not None and server.process.poll() is not None:
             break
         if url_file.is_file() and await asyncio.to_thread(_answers, url := url_file.read_text()):
             return url
@@ -117,24 +161,14 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    if process.stdin is not None:
-        process.stdin.close()
-    try:
-        process.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def serve(model: str, url_file: Path) -> None:
+def serve(model: str, url_file: Path, port: int) -> None:
     """Run the server until standard input ends. The body of the server's own process."""
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = model
     parameters.hostnames = ["127.0.0.1"]
-    parameters.port = 0
+    parameters.port = port
     parameters.n_parallel = SLOTS
     parameters.n_ctx = SLOTS * SLOT_TOKENS
     parameters.cpuparams.n_threads = os.cpu_count() or 2
@@ -153,5 +187,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Serve the embedded executor until standard input ends.")
     parser.add_argument("model")
     parser.add_argument("url_file", type=Path)
+    parser.add_argument("port", type=int, help="0 for a free one")
     arguments = parser.parse_args()
-    serve(arguments.model, arguments.url_file)
+    serve(arguments.model, arguments.url_file, arguments.port)

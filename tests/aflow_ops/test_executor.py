@@ -3,6 +3,7 @@ import dataclasses
 import logging
 from pathlib import Path
 
+import psutil
 import pytest
 
 from aflow_ops.errors import BudgetExceededError, ExecutorError, FatalExecutorError, UsageError
@@ -191,3 +192,20 @@ async def test_the_embedded_executor_answers_and_ends_with_the_run(tmp_path: Pat
             assert second.base_url == executor.base_url == f"{address}/v1"
     assert (run_dir / "executor.log").stat().st_size > 0
     assert not (run_dir / "executor.url").exists()
+
+
+@pytest.mark.slow
+async def test_the_embedded_executor_comes_back_when_it_is_killed(tmp_path: Path) -> None:
+    config = ExecutorConfig(executor="local", executor_cache_dir="none", executor_timeout=20)
+    async with open_executor(config, run_dir=tmp_path) as executor:
+
+        async def ask(index: int) -> str:
+            message: list[Message] = [{"role": "user", "content": f"Say {index}."}]
+            return (await executor.complete(message, temperature=0, max_tokens=16)).text
+
+        first = asyncio.gather(*(ask(index) for index in range(6)))
+        await asyncio.sleep(0.3)
+        server = next(p for p in psutil.Process().children() if "aflow_ops.executor.embedded" in p.cmdline())
+        server.kill()
+        assert all(await first)
+        assert await ask(99)
