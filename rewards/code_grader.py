@@ -12,6 +12,7 @@ the sandbox, apart from the solution (`rewards/code_harness.py`).
 import ast
 import json
 import re
+import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -101,8 +102,10 @@ def extract_solution(answer: str, entry_point: str | None, question: str) -> str
     if not code.strip():
         return None
     signature = head.search(question)
-    if head.search(code) is None and signature is not None and code.startswith((" ", "\t")):
-        return f"{question.rstrip()}\n{code}\n"
+    if code.startswith((" ", "\t")):
+        if signature is not None and head.match(code) is None:
+            return f"{question.rstrip()}\n{code}\n"
+        code = textwrap.dedent(code)
     return _preamble(question, signature.start() if signature else 0) + code
 
 

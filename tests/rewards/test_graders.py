@@ -201,6 +201,49 @@ def test_finding_code_survives_any_text(answer: str, entry_point: str | None, qu
     assert found is None or isinstance(found, str)
 
 
+ADD = 'def add(x, y):\n    """Return the sum."""\n'
+
+
+@pytest.mark.parametrize(
+    ("answer", "question"),
+    [
+        ("    return x + y", ADD),
+        ("\n    return x + y\n\ndef add_all(xs):\n    return add(*xs)", ADD),
+        ("    return x + y\n\nprint('a line after the function')\n", ADD),
+        ("    def add(x, y):\n        return x + y", ADD),
+        ("def add(x, y):\n    return helper(x, y)", "import math\n\ndef helper(a, b):\n    return a + b\n\n" + ADD),
+        ("First\n```python\nimport math\n```\nthen\n```python\ndef add(x, y):\n    return x + y\n```", ADD),
+        ("```\ndef plus(x, y):\n    return x + y\n```", ADD),
+        ("class Solution:\n    def add(self, x, y):\n        return x + y", ADD),
+    ],
+)
+async def test_code_is_found_and_completed(answer: str, question: str, sandbox: Sandbox) -> None:
+    task = problem("", "code", question=question, entry_point="add", tests=["assert candidate(2, 3) == 5"])
+    assert (await grade_code(answer, task, sandbox)).correct
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "def check(candidate):\n    assert candidate(2, 3) == 5\n    assert candidate(0, 0) == 0",
+        "def check(f):\n    for i in range(3):\n        assert f(i, 1) == i + 1",
+        ["assert add(2, 3) == 5", "assert add(0, 0) == 0"],
+        "assert add(2, 3) == 5\nassert add(0, 0) == 0",
+        {"inputs": [[2, 3], [0, 0]], "outputs": [5, [0]], "fn_name": "add"},
+    ],
+)
+async def test_tests_may_have_any_usual_form(tests: object, sandbox: Sandbox) -> None:
+    task = problem("", "code", tests=tests, entry_point="add")
+    assert (await grade_code("def add(x, y):\n    return x + y", task, sandbox)).tier == 5
+    assert (await grade_code("def add(x, y):\n    return x - y", task, sandbox)).tier <= 3
+
+
+async def test_mbpps_setup_code_and_missing_name(sandbox: Sandbox) -> None:
+    task = problem("", "code", test_list=["assert math.isclose(root(4), 2.0)"], test_setup_code="import math")
+    assert task.entry_point == "root"
+    assert (await grade_code("def root(x):\n    return x ** 0.5", task, sandbox)).correct
+
+
 async def test_equal_answers_are_graded_once(sandbox: Sandbox) -> None:
     runs = 0
     original = sandbox.run
