@@ -162,8 +162,8 @@ async def graded_row(answer: Answer, grader: CachedGrader) -> Row:
 def show(answers: Sequence[Answer], graded: Sequence[Row], output: Path) -> None:
     """Print tiers by domain, and agreement with the labels where there are any."""
     console = Console()
-    table = Table(title=f"{len(graded)} answers", title_justify="left")
-    for column in ("", "answers", "correct", "reward", "tier 5", "4", "3", "2", "1", "labelled", "agree"):
+    table = Table(title=f"{len(graded)} answers; 5 to 1: how many in each tier", title_justify="left")
+    for column in ("", "n", "correct", "reward", "5", "4", "3", "2", "1", "labels", "agree"):
         table.add_column(column, justify="left" if not column else "right")
     for name, pairs in _by_domain(answers, graded):
         table.add_row(name, *_summary(pairs))
