@@ -206,8 +206,9 @@ async def symbolic_grading() -> float:
 
 def median_step(trainer: Any) -> float:
     """Train and return the median seconds of a step, without the first two."""
-    from transformers import TrainerCallback
+    from transformers import TrainerCallback, set_seed
 
+    set_seed(0)  # both write the same completions
     ends: list[float] = []
 
     class Clock(TrainerCallback):
@@ -231,20 +232,24 @@ async def trainer_overhead() -> float:
 def _trainer_overhead() -> float:
     from trl import GRPOTrainer
 
+    from recipes.progress import quiet_libraries
     from tests.recipes.tiny_run import make_trainer
 
-    settings = {"max_steps": 16, "per_device_train_batch_size": 16, "max_completion_length": 64, "disable_tqdm": True}
+    quiet_libraries()
+    settings = {"max_steps": 40, "per_device_train_batch_size": 16, "max_completion_length": 64, "disable_tqdm": True}
     with tempfile.TemporaryDirectory() as folder, endpoint(0) as url, redirect_stdout(io.StringIO()):
         config = ExecutorConfig(executor_base_url=url, executor_cache_dir="none")
         ours = make_trainer(config, Path(folder) / "ours", **settings)
+        donor = make_trainer(config, Path(folder) / "model", **settings)
         plain = GRPOTrainer(
-            model=make_trainer(config, Path(folder) / "model", **settings).model,
+            model=donor.model,
             reward_funcs=lambda completions, **_: [0.0] * len(completions),
             args=ours.args,
             train_dataset=ours.train_dataset,
             processing_class=ours.processing_class,
         )
         seconds = median_step(plain), median_step(ours)
+        donor.close()
         ours.close()
     return (seconds[1] / seconds[0] - 1) * 100
 
