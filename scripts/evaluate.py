@@ -204,6 +204,27 @@ def fingerprint(pairs: Sequence[tuple[Problem, str]], config: ExecutorConfig, *s
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
 
 
+def without_clock(row: Row) -> Row:
+    """Return a row without wall times: replaying an evaluation from the cache gives the same file, byte for byte.
+
+    How long it took is in the summary.
+    """
+    if row["trace"] is None:
+        return row
+    clock = ("seconds", "lost_seconds")
+    trace = {name: value for name, value in row["trace"].items() if name not in clock}
+    calls = [{name: value for name, value in call.items() if name not in clock} for call in trace["calls"]]
+    return {**row, "trace": {**trace, "calls": calls}}
+
+
+def latencies(rows: Sequence[Row]) -> dict[str, float | None]:
+    """Return the median and the 95th percentile of the workflows' wall seconds."""
+    seconds = sorted(row["trace"]["seconds"] for row in rows if row["trace"] is not None)
+    if not seconds:
+        return {"p50": None, "p95": None}
+    return {"p50": seconds[len(seconds) // 2], "p95": seconds[min(len(seconds) - 1, int(0.95 * len(seconds)))]}
+
+
 def show(summary: dict[str, Any], output: Path) -> None:
     """Print the summary as a table."""
     table = Table(title=f"{summary['n']} problems", title_justify="left")
@@ -241,9 +262,9 @@ def main() -> None:
     try:
         rows, totals = asyncio.run(graded_rows(arguments, config, pairs, journal, console))
         totals["seconds"]["startup"] = round(totals["seconds"]["startup"] + generation, 3)
-        summary = {**summarize_rows(rows), **totals}
+        summary = {**summarize_rows(rows), **totals, "latency_seconds": latencies(rows)}
         with write_atomically(arguments.output / "rows.jsonl") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            file.writelines(json.dumps(without_clock(row), ensure_ascii=False) + "\n" for row in rows)
         with write_atomically(arguments.output / "summary.json") as file:
             file.write(json.dumps(summary, indent=2) + "\n")
         finished = True

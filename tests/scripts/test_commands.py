@@ -128,13 +128,28 @@ def test_evaluate_writes_rows_and_summary(stub: StubEndpoint, tmp_path: Path) ->
     summary = json.loads((out / "summary.json").read_text())
     assert set(summary) == {
         "n", "reward", "correct", "valid", "by_domain", "outcomes", "pass_at_k", "cost_usd", "tokens", "calls",
-        "cache_hits", "seconds",
+        "cache_hits", "seconds", "latency_seconds",
     }  # fmt: skip
     assert summary["n"] == 2  # two rows ask the same question
     assert set(summary["pass_at_k"]) == {"1", "2"}
     assert set(summary["seconds"]) == {"startup", "run"}
     assert len((out / "rows.jsonl").read_text().splitlines()) == 6
     assert sorted(path.name for path in out.iterdir()) == ["rows.jsonl", "summary.json"]
+
+
+def test_a_replay_costs_nothing_and_gives_the_same_bytes(stub: StubEndpoint, tmp_path: Path) -> None:
+    data = rows_file(tmp_path, *({**ROW, "question": f"What is 6 * {i}?"} for i in range(4)))
+    command = ["--data", data, "--workflow", workflow_file(tmp_path), *executor_flags(stub, tmp_path)]
+    written = []
+    for name in ("first", "second", "third"):
+        done = run("scripts/evaluate.py", *command, "--output", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        written.append((tmp_path / name / "rows.jsonl").read_bytes())
+    asked = [request for request in stub.requests if request["max_tokens"] > 1]  # not the check at the start
+    assert len(asked) == 4
+    assert written[1] == written[2]
+    summary = json.loads((tmp_path / "third" / "summary.json").read_text())
+    assert (summary["cost_usd"], summary["cache_hits"]) == (0, 4)
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(stub: StubEndpoint, tmp_path: Path) -> None:
