@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import time
 
+import psutil
 import pytest
 
 from aflow_ops.errors import ExecutorError
@@ -90,6 +91,17 @@ async def test_a_workflow_that_is_slow_itself_still_times_out(
     stub.latency = 0.4
     rollouts = await graded(config, sandbox, 2, timeout=0.6)
     assert {(rollout.reward, rollout.ending) for rollout in rollouts} == {(0.0, "timeout")}
+
+
+async def test_killed_interpreters_cost_no_grade(config: ExecutorConfig, stub: StubEndpoint, sandbox: Sandbox) -> None:
+    stub.latency = 0.3
+    batch = asyncio.create_task(graded(config, sandbox, 24, timeout=20))
+    await asyncio.sleep(0.5)
+    workers = [process for process in psutil.Process().children() if process.name() == "monty"]
+    assert len(workers) >= 8
+    for worker in workers[:8]:
+        worker.kill()
+    assert {(rollout.reward, rollout.infra_error) for rollout in await batch} == {(1.0, None)}
 
 
 async def test_no_call_outlives_its_workflow(config: ExecutorConfig, stub: StubEndpoint, sandbox: Sandbox) -> None:

@@ -152,6 +152,21 @@ def test_a_replay_costs_nothing_and_gives_the_same_bytes(stub: StubEndpoint, tmp
     assert (summary["cost_usd"], summary["cache_hits"]) == (0, 4)
 
 
+def test_the_key_is_in_nothing_that_a_run_writes(stub: StubEndpoint, tmp_path: Path) -> None:
+    def answer(messages: Messages) -> str | Failure:
+        # an endpoint that repeats the key, in a reply and in an error
+        return f"42 {KEY[:4]}" if len(stub.requests) % 3 else Failure(500, f"Incorrect API key provided: {KEY}")
+
+    stub.answer = answer
+    data = rows_file(tmp_path, *({**ROW, "question": f"What is 6 * {i}?"} for i in range(6)))
+    command = ["--data", data, "--workflow", workflow_file(tmp_path), "--output", tmp_path / "out"]
+    done = run("scripts/evaluate.py", *command, *executor_flags(stub, tmp_path), "--judge")
+    assert KEY not in done.stdout + done.stderr
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) >= 4
+    assert [path.name for path in files if KEY.encode() in path.read_bytes()] == []
+
+
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(stub: StubEndpoint, tmp_path: Path) -> None:
     data = rows_file(tmp_path, *({**ROW, "question": f"What is 6 * {i}?"} for i in range(6)))
     out = tmp_path / "out"
