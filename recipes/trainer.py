@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -144,9 +145,14 @@ class WorkflowGRPOTrainer(GRPOTrainer):
             self.vllm_generation.temperature = temperature
         else:
             self.generation_config.temperature = temperature
-        for model in (self.model, self.ref_model):
-            if model is not None:
-                scoring_temperature(self.accelerator.unwrap_model(model)).cell_contents = temperature
+        for cell in self._temperature_cells:
+            cell.cell_contents = temperature
+
+    @cached_property
+    def _temperature_cells(self) -> list[Any]:
+        """Where the fused LM heads of the policy and of the reference keep their temperature; unwrapping takes time."""
+        models = [model for model in (self.model, self.ref_model) if model is not None]
+        return [scoring_temperature(self.accelerator.unwrap_model(model)) for model in models]
 
     # Rewards
 
