@@ -14,6 +14,9 @@ import builtins
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+# Names that the grader gives to the entry point and to its own helpers.
+_STAND_INS = frozenset({"candidate", "check", "check_output"})
+
 
 def tests_of(row: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the hidden tests of a row, whatever form they have.
@@ -64,7 +67,10 @@ def split_tests(source: str) -> list[str]:
 
 
 def entry_point_of(tests: Iterable[str]) -> str | None:
-    """Return the name of the function that all tests call, or `None` when that is not plain (MBPP does not say it)."""
+    """Return the name of the function that all tests call, or `None` when that is not plain (MBPP does not say it).
+
+    Tests that call `candidate` do not tell its name.
+    """
     common: list[str] | None = None
     for test in tests:
         try:
@@ -76,6 +82,8 @@ def entry_point_of(tests: Iterable[str]) -> str | None:
             for node in ast.walk(tree)
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not hasattr(builtins, node.func.id)
         ]
+        if _STAND_INS & set(names):
+            return None
         common = names if common is None else [name for name in common if name in names]
     return common[0] if common else None
 

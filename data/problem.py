@@ -120,9 +120,7 @@ class Problem:
         question, source = _text(row, "question"), _text(row, "source")
         answer, *aliases = _answers(row)
         tests = tests_of(row)
-        entry_point = _optional_text(row, "entry_point")
-        if entry_point is None and tests and not any("check_output(" in test for test in tests):
-            entry_point = entry_point_of(tests)
+        entry_point = _optional_text(row, "entry_point") or _function_name(row.get("tests")) or entry_point_of(tests)
         return cls(
             question=question,
             answer=answer,
@@ -151,6 +149,12 @@ def _optional_text(row: Mapping[str, Any], key: str) -> str | None:
     if not isinstance(value, str):
         raise ValueError(f"{key} must be text, not {value!r}")
     return value
+
+
+def _function_name(tests: Any) -> str | None:
+    """APPS names the function among its tests."""
+    name = tests.get("fn_name") if isinstance(tests, Mapping) else None
+    return name if isinstance(name, str) and name else None
 
 
 def _answers(row: Mapping[str, Any]) -> list[str]:

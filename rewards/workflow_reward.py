@@ -4,7 +4,6 @@ Dataset rows bring the whole problem, gold answer included, as JSON in the colum
 elsewhere and never sees it.
 """
 
-import asyncio
 import json
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
+from aflow_ops.concurrency import gather_or_cancel
 from data.problem import Problem
 from rewards.rollout import Rollout, RolloutScorer
 from rewards.tiers import TIER_REWARDS
@@ -88,13 +88,7 @@ async def score_all(
             on_result(rollout)
         return rollout
 
-    tasks = [asyncio.create_task(one(problem, completion)) for problem, completion in pairs]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return await gather_or_cancel(one(problem, completion) for problem, completion in pairs)
 
 
 def completion_text(completion: Any) -> str:

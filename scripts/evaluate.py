@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.errors import BudgetExceededError, UsageError
 from aflow_ops.executor import (
     ExecutorConfig,
@@ -177,13 +178,7 @@ async def graded_rows(
             progress.advance(task)
 
         todo = [(key, *pair) for key, pair in zip(keys, pairs, strict=True) if key not in journal.rows]
-        tasks = [asyncio.create_task(one(*item)) for item in todo]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for pending in tasks:
-                pending.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await gather_or_cancel(one(*item) for item in todo)
         if scorer.spent is not None:
             raise BudgetExceededError(
                 f"{scorer.spent}; the same command goes on from {len(journal.rows)} finished rows"

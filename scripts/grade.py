@@ -23,8 +23,15 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from aflow_ops.errors import FatalExecutorError, InfraError
-from aflow_ops.executor import check_executor, executor_argument_group, executor_config_from, open_executor
+from aflow_ops.concurrency import gather_or_cancel
+from aflow_ops.errors import FatalExecutorError, InfraError, UsageError
+from aflow_ops.executor import (
+    ExecutorConfig,
+    check_executor,
+    executor_argument_group,
+    executor_config_from,
+    open_executor,
+)
 from aflow_ops.sandbox import open_sandbox
 from data.code_tests import tests_of
 from data.files import write_atomically
@@ -111,7 +118,9 @@ def _label(value: Any) -> bool | None:
     return label
 
 
-async def grade_all(arguments: argparse.Namespace, answers: Sequence[Answer], console: Console) -> list[Row]:
+async def grade_all(
+    arguments: argparse.Namespace, config: ExecutorConfig, answers: Sequence[Answer], console: Console
+) -> list[Row]:
     """Grade every answer; a row that a failure of ours kept from its grade has tier `None`."""
     graded: list[Row] = [{} for _ in answers]
     async with AsyncExitStack() as stack:
@@ -120,7 +129,7 @@ async def grade_all(arguments: argparse.Namespace, answers: Sequence[Answer], co
         )
         judge = None
         if arguments.judge:
-            executor = await stack.enter_async_context(open_executor(executor_config_from(arguments)))
+            executor = await stack.enter_async_context(open_executor(config))
             judge = Judge(executor, JudgeConfig(enabled=True))
         grader = CachedGrader(sandbox, judge)
         progress = stack.enter_context(Progress(console=console))
@@ -132,13 +141,7 @@ async def grade_all(arguments: argparse.Namespace, answers: Sequence[Answer], co
                 graded[index] = await graded_row(answer, grader)
                 progress.advance(task)
 
-        tasks = [asyncio.create_task(one(index, answer)) for index, answer in enumerate(answers)]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for pending in tasks:
-                pending.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await gather_or_cancel(one(index, answer) for index, answer in enumerate(answers))
     return graded
 
 
@@ -208,10 +211,14 @@ def _summary(pairs: Sequence[tuple[Answer, Row]]) -> list[str]:
 def main() -> None:
     """Read, grade, write, show."""
     arguments = parse_arguments()
+    try:
+        config = executor_config_from(arguments)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     answers = read_answers(arguments.input)
     if arguments.judge:
-        asyncio.run(check_executor(executor_config_from(arguments)))
-    graded = asyncio.run(grade_all(arguments, answers, Console(stderr=True)))
+        asyncio.run(check_executor(config))
+    graded = asyncio.run(grade_all(arguments, config, answers, Console(stderr=True)))
     with write_atomically(arguments.output) as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in graded)
     show(answers, graded, arguments.output)

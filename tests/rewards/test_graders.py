@@ -228,6 +228,18 @@ async def test_mbpps_setup_code_and_missing_name(sandbox: Sandbox) -> None:
     assert (await grade_code("def root(x):\n    return x ** 0.5", task, sandbox)).correct
 
 
+async def test_apps_names_its_function_among_the_tests(sandbox: Sandbox) -> None:
+    task = problem("", "code", tests={"inputs": [[2, 3]], "outputs": [5], "fn_name": "add"})
+    assert task.entry_point == "add"
+    two = "def add(x, y):\n    return other(x) + y\ndef other(x):\n    return x"
+    assert (await grade_code(two, task, sandbox)).correct
+
+
+def test_tests_that_call_candidate_do_not_name_it() -> None:
+    assert problem("", "code", tests=["assert candidate(1) == 2"]).entry_point is None
+    assert problem("", "code", tests="def check(candidate):\n    assert candidate(1) == 2").entry_point is None
+
+
 async def test_equal_answers_are_graded_once(sandbox: Sandbox) -> None:
     runs = 0
     original = sandbox.run

@@ -1,6 +1,7 @@
 """The judge against the stub endpoint: what it is asked, what its word changes, and what it is never told."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -130,9 +131,11 @@ def test_any_answer_is_one_line_between_the_fences(answer: str) -> None:
     assert json.loads(lines[1])["candidate_answer"] == answer
 
 
-@given(st.text(max_size=40))
-def test_a_verdict_is_one_of_two_words(text: str) -> None:
-    assert parse_verdict(text) is None or text.strip("\n\t .!*\"'`").upper() != ""
+@given(st.lists(st.sampled_from(["EQUAL", "different", "not", " ", ".", "\n", "**", "="]), max_size=5).map("".join))
+def test_a_verdict_is_one_of_two_words_and_nothing_else(text: str) -> None:
+    word = re.sub(r"[\s.*=]", "", text).upper()
+    expected = {"EQUAL": True, "DIFFERENT": False}.get(word)
+    assert parse_verdict(text) is expected
 
 
 def test_every_source_has_its_prompt() -> None:

@@ -85,3 +85,20 @@ def test_the_judge_can_be_asked(tmp_path: Path) -> None:
         code, _, err = grade(tmp_path, [row], *flags, OPENAI_API_KEY=KEY)
     assert code == 0, err
     assert graded(tmp_path)[0]["detail"].endswith("judged equal")
+
+
+def test_a_missing_file_a_bad_flag_and_a_missing_key_are_one_line(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        str(ROOT / "scripts/grade.py"),
+        str(tmp_path / "absent.jsonl"),
+        str(tmp_path / "out.jsonl"),
+    ]
+    environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "absent.jsonl" in done.stderr
+    code, _, err = grade(tmp_path, [GOOD], "--judge", "--executor_timeout", "0")
+    assert (code, "executor_timeout" in err, "Traceback" in err) == (2, True, False)
+    code, _, err = grade(tmp_path, [GOOD], "--judge", OPENAI_API_KEY="")
+    assert (code, "OPENAI_API_KEY" in err, "Traceback" in err) == (2, True, False)
