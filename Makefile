@@ -31,7 +31,7 @@ $(READY): pyproject.toml
 
 train: setup
 	@$(BIN)/accelerate launch --quiet --config_file accelerate_configs/cpu.yaml --num_cpu_threads_per_process $$(nproc) \
-		recipes/grpo_mixed.py --config recipes/configs/quickstart.yaml
+		recipes/grpo_mixed.py --config recipes/configs/quickstart.yaml --resume_from_checkpoint auto
 
 test: setup
 	@$(BIN)/python -m pytest

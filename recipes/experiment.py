@@ -43,7 +43,7 @@ from recipes.problems import mixed_problems
 from recipes.progress import Bar, MetricsFile, progress_of, quiet_libraries
 from recipes.results import HeldOut, print_results, write_results
 from recipes.rollout_log import RolloutLog
-from recipes.run_config import effective_config, write_config
+from recipes.run_config import changed_settings, effective_config, read_config, write_config
 from recipes.tracking import check_trackers, start_tracking
 from recipes.trainer import WorkflowGRPOTrainer
 from rewards.baselines import FIXED_BASELINES
@@ -139,6 +139,8 @@ def run_experiment(experiment: Experiment) -> None:
     asyncio.run(check_executor(args.executor))
     publication = requested_publication(args.training) if main_process else None
     if main_process:
+        if experiment.start is not None:
+            print_resumption(args, experiment.start)
         write_config(Path(args.training.output_dir), experiment.default_config, run_settings(args))
     clock = Clock()
     with clock.phase("warm_start"):
@@ -202,6 +204,19 @@ def starting_point(args: Arguments, main_process: bool) -> Checkpoint | None:
         )
     training.resume_from_checkpoint = None if start is None else str(start.path)
     return start
+
+
+def print_resumption(args: Arguments, start: Checkpoint) -> None:
+    """Say where a run goes on, what is left to do, and which settings are not those that it was started with."""
+    steps = args.training.max_steps
+    said = f"going on from {start.path}" + (f": step {start.step} of {steps}" if steps > 0 else "")
+    if 0 < steps <= start.step:
+        said += ", nothing left to train; raise --max_steps, or start anew in another --output_dir"
+    before = read_config(Path(args.training.output_dir))
+    changed = {} if before is None else changed_settings(before, run_settings(args))
+    if changed:
+        said += "; changed: " + ", ".join(f"{name} {old} -> {new}" for name, (old, new) in changed.items())
+    print(said, file=sys.stderr)
 
 
 def print_forecast(args: Arguments, processes: int, rows: Sequence[dict[str, Any]]) -> None:

@@ -57,6 +57,27 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
+def read_config(run_dir: Path) -> dict[str, Any] | None:
+    """Return the settings that a run was started with; `None` when they are not there or cannot be read."""
+    try:
+        config = yaml.safe_load((run_dir / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return config if isinstance(config, dict) else None
+
+
+def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return (old, new) of every setting that differs; `None` stands for the default.
+
+    Args:
+        old (`Mapping[str, Any]`): from `read_config`.
+        new (`Mapping[str, Any]`): from `effective_config`.
+    """
+    plain = yaml.safe_load(yaml.safe_dump(dict(new)))  # as it would be read back
+    names = dict.fromkeys([*plain, *old])
+    return {name: (old.get(name), plain.get(name)) for name in names if old.get(name) != plain.get(name)}
+
+
 def write_config(run_dir: Path, default_config: str, config: Mapping[str, Any]) -> None:
     """Write `config.yaml`.
 
