@@ -30,8 +30,14 @@ class BestByHeldout(TrainerCallback):
     def __init__(self, trainer: WorkflowGRPOTrainer, every: int, evaluate: Callable[[], Sequence[Row]]) -> None:
         self.trainer, self.every, self.evaluate = trainer, every, evaluate
         self.folder = trainer.run_dir / "best"
-        if trainer.accelerator.is_main_process and trainer.args.resume_from_checkpoint is None:
+        self.old = self.folder.with_name("best.old")
+        if not trainer.accelerator.is_main_process:
+            return
+        if trainer.args.resume_from_checkpoint is None:
             shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(self.old, ignore_errors=True)
+        elif self.old.exists() and not self.folder.exists():  # killed between the two moves of _keep
+            self.old.rename(self.folder)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Evaluate when it is time, and keep the adapter when it is the best so far."""
@@ -53,12 +59,11 @@ class BestByHeldout(TrainerCallback):
         if self.trainer.accelerator.is_main_process:
             with write_atomically(partial / "best.json") as file:
                 file.write(json.dumps({"step": step, "reward": reward}) + "\n")
-            old = self.folder.with_name("best.old")
-            shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(self.old, ignore_errors=True)
             if self.folder.exists():
-                self.folder.rename(old)
+                self.folder.rename(self.old)
             partial.rename(self.folder)
-            shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(self.old, ignore_errors=True)
         self.trainer.accelerator.wait_for_everyone()
 
 

@@ -213,9 +213,9 @@ def print_resumption(args: Arguments, start: Checkpoint) -> None:
     if 0 < steps <= start.step:
         said += ", nothing left to train; raise --max_steps, or start anew in another --output_dir"
     before = read_config(Path(args.training.output_dir))
-    changed = {} if before is None else changed_settings(before, run_settings(args))
+    changed = changed_settings(before, args.recipe, args.training, args.model, args.executor) if before else []
     if changed:
-        said += "; changed: " + ", ".join(f"{name} {old} -> {new}" for name, (old, new) in changed.items())
+        said += f"; changed: {', '.join(changed)}"
     print(said, file=sys.stderr)
 
 
@@ -425,7 +425,6 @@ def roll_back(trainer: WorkflowGRPOTrainer, collapse: Collapse, *, last: bool) -
         drop_checkpoints_after(trainer.run_dir, good.step)
     trainer.accelerator.wait_for_everyone()
     trainer.collapse = None
-    trainer.watch.forgive()
     return good
 
 

@@ -1,7 +1,9 @@
 """Seeing a collapse: the policy stops writing valid workflows and does not come back."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 # The level that was held is the best mean over so many steps; over the first ones, while there are no more.
 LEVEL_STEPS = 5
@@ -40,7 +42,14 @@ class CollapseWatch:
             return Collapse(step - self._low, self._level, valid)
         return None
 
-    def forgive(self) -> None:
-        """Start counting anew after a roll-back; the level stays."""
-        self._shares.clear()
-        self._low = 0
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of it, as JSON."""
+        return {"shares": self._shares[-LEVEL_STEPS:], "level": self._level, "low": self._low}
+
+    def go_on_from(self, state: Mapping[str, Any]) -> None:
+        """Go on as it was at a checkpoint.
+
+        Args:
+            state (`Mapping[str, Any]`): from `state`.
+        """
+        self._shares, self._level, self._low = list(state["shares"]), state["level"], state["low"]

@@ -150,12 +150,12 @@ def plot_rewards(path: Path, result: HeldOut, log_history: Sequence[Mapping[str,
     axes.plot(steps, _smoothed([value or 0.0 for value in valid]), color="tab:gray", linewidth=1, label="valid share")
     last = steps[-1] if steps else 0
     axes.plot([0, last], [summary["before"], summary["after"]], "D", color="tab:red", label="held-out before / after")
-    axes.annotate(f"{summary['before']:.2f}", (0, summary["before"]), xytext=(6, -12), textcoords="offset points")
-    axes.annotate(f"{summary['after']:.2f}", (last, summary["after"]), xytext=(-28, 8), textcoords="offset points")
+    for step, mean in ((0, summary["before"]), (last, summary["after"])):
+        axes.annotate(f"{mean:.2f}", (step, mean), xytext=(0, 8), textcoords="offset points", ha="center")
     if best is not None:
         axes.axhline(best[1], color="tab:green", linestyle="--", linewidth=1, label=f"best fixed workflow: {best[0]}")
     axes.set(xlabel="GRPO step", ylabel="reward", ylim=(0, 1.02), title=f"{path.parent.name}: reward over training")
-    axes.legend(loc="lower right", frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     temporary = path.with_name(".reward_curve.partial.png")
     figure.savefig(temporary, dpi=120)

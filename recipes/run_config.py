@@ -66,16 +66,19 @@ def read_config(run_dir: Path) -> dict[str, Any] | None:
     return config if isinstance(config, dict) else None
 
 
-def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return (old, new) of every setting that differs; `None` stands for the default.
+def changed_settings(before: Mapping[str, Any], *parts: Any) -> list[str]:
+    """Return what differs from the settings that a run was started with, as `name old -> new`.
 
     Args:
-        old (`Mapping[str, Any]`): from `read_config`.
-        new (`Mapping[str, Any]`): from `effective_config`.
+        before (`Mapping[str, Any]`): from `read_config`.
+        parts: as for `effective_config`.
     """
-    plain = yaml.safe_load(yaml.safe_dump(dict(new)))  # as it would be read back
-    names = dict.fromkeys([*plain, *old])
-    return {name: (old.get(name), plain.get(name)) for name in names if old.get(name) != plain.get(name)}
+    now = yaml.safe_load(yaml.safe_dump(effective_config(*parts, always=frozenset(before))))  # as it would be read back
+    return [
+        f"{name} {before.get(name, 'default')} -> {value}"
+        for name, value in now.items()
+        if name not in before or before[name] != value
+    ]
 
 
 def write_config(run_dir: Path, default_config: str, config: Mapping[str, Any]) -> None:

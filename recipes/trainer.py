@@ -179,6 +179,7 @@ class WorkflowGRPOTrainer(GRPOTrainer):
             return
         self._steps_without_reward = checkpoint.state["steps_without_reward"]
         self.lr_scale = min(self.lr_scale, checkpoint.state["lr_scale"])
+        self.watch.go_on_from(checkpoint.state["watch"])
         if checkpoint.path.parent.resolve() == self.run_dir.resolve() and self.accelerator.is_main_process:
             self.rollout_log.cut_back(checkpoint.state["rollouts_bytes"])
 
@@ -216,6 +217,7 @@ class WorkflowGRPOTrainer(GRPOTrainer):
             "rollouts_bytes": self.rollout_log.size,
             "steps_without_reward": self._steps_without_reward,
             "lr_scale": self.lr_scale,
+            "watch": self.watch.state(),
         }
 
     @property

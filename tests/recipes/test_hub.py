@@ -25,7 +25,7 @@ from recipes.arguments import CONFIGS, parse_arguments
 from recipes.experiment import run_recipe, run_settings
 from recipes.generation import base_model_of, generate_completions, load_policy, trained_prompt_style
 from recipes.hub import HubError, Publication, portable, publish, published_config, read_run, stage
-from recipes.run_config import write_config
+from recipes.run_config import changed_settings, read_config, write_config
 from recipes.trainer import WorkflowGRPOTrainer
 from scripts.cli import run_command
 from tests.conftest import KEY
@@ -268,6 +268,13 @@ def test_the_effective_settings_make_the_same_run(name: str, tmp_path: Path) -> 
     given, found = (dataclasses.asdict(parsed.training) for parsed in (args, again))
     own = ("hub_model_id", "accelerator_config", "logging_dir", "distributed_state")
     assert {k: v for k, v in given.items() if k not in own} == {k: v for k, v in found.items() if k not in own}
+    before = read_config(tmp_path)
+    assert before is not None
+    assert changed_settings(before, again.recipe, again.training, again.model, again.executor) == []
+    again.training.learning_rate, again.recipe.prompt_style = 5e-3, "json"
+    changed = changed_settings(before, again.recipe, again.training, again.model, again.executor)
+    assert {words.partition(" ")[0] for words in changed} == {"prompt_style", "learning_rate"}
+    assert any(words.endswith(" -> 0.005") for words in changed)
 
 
 def test_the_trainers_own_push_gives_the_same_files(config: ExecutorConfig, hub: FakeHub, tmp_path: Path) -> None:

@@ -67,5 +67,9 @@ def test_a_short_run_leaves_everything_a_reader_relies_on(tmp_path: Path) -> Non
     )
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert "(cached)" in resumed.stderr
+    said = next(line for line in resumed.stderr.splitlines() if line.startswith("going on from "))
+    assert (
+        said.startswith(f"going on from {run / 'checkpoint-2'}: step 2 of 3; changed: ") and "max_steps 2 -> 3" in said
+    )
     steps = [json.loads(line)["step"] for line in (run / "rollouts.jsonl").read_text().splitlines()]
     assert sorted(set(steps)) == [0, 1, 2]

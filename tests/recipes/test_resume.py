@@ -32,9 +32,9 @@ from recipes.spending import Spending
 from tests.recipes.tiny_run import ASK, COMPLETIONS, drawn_completions, make_trainer
 from tests.stub_endpoint import Messages, StubEndpoint
 
-STEPS = 14
 # 20 by hand, for the record: AFLOW_RECIPES_KILLS=20 pytest tests/recipes/test_resume.py
 KILLS = int(os.environ.get("AFLOW_RECIPES_KILLS", "4"))
+STEPS = 6 + 2 * KILLS  # a checkpoint for every kill
 TEXTS = [*COMPLETIONS, ASK.replace("input=problem", "input=problem + ' again'")]
 
 
@@ -235,6 +235,10 @@ def test_the_best_adapter_on_held_out_problems_is_kept(
         if "lora_B" in name:
             assert torch.equal(value, weights[4][name.replace(".weight", ".default.weight")])
     assert not (tmp_path / "run" / "best.partial").exists()
+    (tmp_path / "run" / "best").rename(tmp_path / "run" / "best.old")  # as a kill between two moves leaves it
+    trainer.args.resume_from_checkpoint = "checkpoint-4"
+    BestByHeldout(trainer, 2, evaluate)
+    assert best_of(tmp_path / "run") == {"step": 4, "reward": 0.9}
     logged = [log["heldout/reward"] for log in trainer.state.log_history if "heldout/reward" in log]
     assert logged == [0.2, 0.9, 0.5]
 
@@ -258,6 +262,16 @@ def test_a_collapse_in_the_first_steps_is_seen_too() -> None:
     watch = CollapseWatch(patience=3)
     assert [watch.seen(step, share) for step, share in enumerate((0.75, 0.7, 0.0, 0.0))] == [None] * 4
     assert watch.seen(4, 0.1) is not None
+
+
+@given(st.lists(st.sampled_from([0.0, 0.2, 0.5, 1.0]), max_size=30), st.integers(0, 30))
+def test_a_watch_goes_on_from_a_checkpoint_as_if_nothing_had_happened(shares: list[float], stop: int) -> None:
+    watch, resumed = CollapseWatch(patience=2), CollapseWatch(patience=2)
+    for step, share in enumerate(shares[:stop]):
+        watch.seen(step, share)
+    resumed.go_on_from(json.loads(json.dumps(watch.state())))
+    for step, share in enumerate(shares[stop:], start=stop):
+        assert resumed.seen(step, share) == watch.seen(step, share)
 
 
 @given(st.lists(st.floats(0.45, 0.8), min_size=1, max_size=60))
