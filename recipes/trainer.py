@@ -220,6 +220,12 @@ class WorkflowGRPOTrainer(GRPOTrainer):
             "watch": self.watch.state(),
         }
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:  # transformers looks only after a step that it has trained
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
     @property
     def between_generations(self) -> bool:
         """Whether every sampled completion has been trained on: only then is a checkpoint all there is to a run."""

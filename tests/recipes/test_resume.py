@@ -147,6 +147,25 @@ def finished(config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path) -> Path
     return tmp_path / "run"
 
 
+def test_a_run_that_was_through_is_not_trained_on(config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path) -> None:
+    found = []
+    for _ in range(2):
+        start = latest_checkpoint(tmp_path / "run")
+        resumed = None if start is None else str(start.path)
+        trainer = make_trainer(
+            config, tmp_path / "run", max_steps=3, per_device_train_batch_size=8, save_strategy="steps", save_steps=3,
+            resume_from_checkpoint=resumed,
+        )  # fmt: skip
+        trainer._generate_single_turn = drawn_completions(trainer, TEXTS)  # type: ignore[method-assign]
+        train_policy(trainer, start)
+        trainer.save_model()
+        trainer.close()
+        found.append((trainer.state.global_step, rollouts(tmp_path / "run")))
+        found[-1] += ((tmp_path / "run" / "adapter_model.safetensors").read_bytes(),)
+    assert trainer.state.epoch % 1 != 0  # transformers would train another step only inside an epoch
+    assert found[0] == found[1] and found[0][0] == 3
+
+
 def test_a_damaged_checkpoint_is_passed_over(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     newest = finished / "checkpoint-4"
     assert checkpoint_to_resume("auto", finished) == read_checkpoint(newest)
