@@ -58,9 +58,8 @@ def load_problems(source: str, split: Split, count: int, seed: int, *, shuffle: 
 
 def iter_problems(source: str, split: Split, seed: int, *, shuffle: bool = True) -> Iterator[Problem]:
     """Yield the different problems of one part of a source."""
-    folder = PROCESSED_FOLDER / source
-    if source not in SOURCES and (folder / "train.jsonl").is_file() and (folder / "test.jsonl").is_file():
-        path = folder / ("train.jsonl" if split == "train" else "test.jsonl")
+    if has_own_parts(source):
+        path = PROCESSED_FOLDER / source / ("train.jsonl" if split == "train" else "test.jsonl")
         yield from shuffled_problems(path, random.Random(f"{source} {seed}") if shuffle else None)
         return
     seen: set[str] = set()
@@ -74,8 +73,19 @@ def iter_problems(source: str, split: Split, seed: int, *, shuffle: bool = True)
             continue
         seen.add(key)
         repeats = 0
-        if (int(key, 16) % HELDOUT_ONE_IN == 0) == (split == "heldout"):
+        if in_heldout_part(problem) == (split == "heldout"):
             yield problem
+
+
+def in_heldout_part(problem: Problem) -> bool:
+    """Whether a problem of a source without parts of its own is held out."""
+    return int(_digest(problem), 16) % HELDOUT_ONE_IN == 0
+
+
+def has_own_parts(source: str) -> bool:
+    """Whether a source is a processed benchmark with a training and a test set."""
+    folder = PROCESSED_FOLDER / source
+    return source not in SOURCES and all((folder / f"{part}.jsonl").is_file() for part in ("train", "test"))
 
 
 def _all_problems(source: str, seed: int) -> Iterator[Problem]:

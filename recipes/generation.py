@@ -102,14 +102,28 @@ def trained_prompt_style(place: str | None) -> PromptStyle | None:
     Args:
         place (`str`, *optional*): folder or Hub name of the adapter, or of the model that it was merged into.
     """
-    if place is None:
-        return None
-    for name in ("summary.json", CONFIG_FILE):  # YAML reads JSON too
-        path = policy_file(place, name)
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) if path else None
-        if isinstance(found, dict) and found.get("prompt_style") in PROMPT_STYLES:
-            return cast(PromptStyle, found["prompt_style"])
+    for name in ("summary.json", CONFIG_FILE):
+        style = _left_beside(place, name).get("prompt_style")
+        if style in PROMPT_STYLES:
+            return cast(PromptStyle, style)
     return None
+
+
+def trained_sources(place: str | None) -> list[str]:
+    """Return the sources of problems that a policy was trained on, as the run was told; none when nothing says so.
+
+    Args:
+        place (`str`, *optional*): as for `trained_prompt_style`.
+    """
+    sources = _left_beside(place, CONFIG_FILE).get("sources")
+    return [str(source) for source in sources] if isinstance(sources, list) else []
+
+
+def _left_beside(place: str | None, name: str) -> dict[str, Any]:
+    """Read a JSON or YAML object beside an adapter; YAML reads both."""
+    path = policy_file(place, name) if place is not None else None
+    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path else None
+    return found if isinstance(found, dict) else {}
 
 
 @torch.no_grad()

@@ -45,7 +45,7 @@ from data.benchmarks import benchmarks
 from data.files import write_atomically
 from data.jsonl import read_problems
 from data.problem import DataError, Problem
-from data.registry import PROCESSED_FOLDER
+from data.registry import PROCESSED_FOLDER, has_own_parts, in_heldout_part
 from rewards.baselines import PUBLISHED_BASELINES
 from rewards.benchmark_metrics import benchmark_metrics
 from rewards.evaluation import DEFAULT_PASS_K, summarize_rows
@@ -63,6 +63,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--data", nargs="+", required=True, help="processed benchmarks, or JSONL files")
     parser.add_argument("--limit", type=int, help="only the first so many problems of each")
+    parser.add_argument(
+        "--all_problems", action="store_true", help="also problems that the policy was trained on, as its run says"
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--workflow", type=Path, help="file with one workflow, run on every problem; or a folder of them")
     what.add_argument("--model", help="policy: a Hub name or a folder, or its name at --model_base_url")
@@ -99,11 +102,18 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def read_data(names: Sequence[str], limit: int | None) -> list[Problem]:
+def read_data(names: Sequence[str], limit: int | None, trained_on: Sequence[str] = ()) -> list[Problem]:
     """Read the problems of benchmarks and files, in order.
+
+    Args:
+        names (`Sequence[str]`): benchmarks and files.
+        limit (`int`, *optional*): at most so many of each.
+        trained_on (`Sequence[str]`): sources that the policy was trained on. Of one without a test set of its own only
+            the held-out part is read, and that is said.
 
     Raises:
         DataError: an unprocessed or unknown benchmark, or a bad file.
+        UsageError: nothing of a source is held out.
     """
     problems: list[Problem] = []
     for name in names:
@@ -113,8 +123,29 @@ def read_data(names: Sequence[str], limit: int | None) -> list[Problem]:
             if not path.is_file():
                 commands = " && ".join(f"python scripts/{verb}_datasets.py {name}" for verb in ("download", "process"))
                 raise DataError(f"{name} is not in {PROCESSED_FOLDER}: {commands}")
-        problems += read_problems(path)[:limit]
+        found = read_problems(path)
+        if not has_own_parts(name) and any(_same_source(name, source) for source in trained_on):
+            found, every = [problem for problem in found if in_heldout_part(problem)], found
+            about = f"{name}: the policy was trained on {len(every) - len(found)} of its {len(every)} problems"
+            if not found:
+                raise UsageError(f"{about}; give others, or --all_problems to evaluate on them all the same")
+            print(f"{about}; the {len(found)} held-out ones are evaluated (--all_problems: all)", file=sys.stderr)
+        problems += found[:limit]
     return problems
+
+
+def _same_source(name: str, source: str) -> bool:
+    return name == source or (Path(name).exists() and Path(name).resolve() == Path(source).resolve())
+
+
+def sources_of_policy(arguments: argparse.Namespace) -> list[str]:
+    """Return the sources that the policy was trained on, as far as its run left word."""
+    if arguments.model is None or arguments.model_base_url or arguments.all_problems:
+        return []
+    # torch takes seconds to import and a fixed workflow does not need it
+    from recipes.generation import trained_sources
+
+    return trained_sources(arguments.adapter or arguments.model)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -315,7 +346,7 @@ def main() -> None:
     except ValueError as error:
         raise UsageError(str(error)) from None
     found = systems(arguments)
-    problems = read_data(arguments.data, arguments.limit)
+    problems = read_data(arguments.data, arguments.limit, sources_of_policy(arguments))
     samples = [problem for problem in problems for _ in range(arguments.num_samples)]
     evaluation = Evaluation(arguments, config, samples, Console(stderr=True))
     asyncio.run(check_executor(config))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM
 
+from data.registry import load_problems
 from recipes.generation import load_policy
-from scripts import merge_adapter, run_workflow
+from scripts import evaluate, merge_adapter, run_workflow
 from scripts.cli import run_command
 from tests.conftest import KEY
 from tests.recipes.finished_run import save_base, save_run
@@ -185,3 +188,33 @@ def test_merge_says_what_is_wrong_and_leaves_nothing(
     output.mkdir()
     monkeypatch.setattr(sys, "argv", ["merge_adapter.py", str(made / "run"), "--output", str(output)])
     assert run_command(merge_adapter.main) == 2
+
+
+# evaluate.py
+
+
+def test_a_policy_is_not_evaluated_on_what_it_was_trained_on(
+    made: Path, stub: StubEndpoint, tmp_path: Path, command: Command, sampled: dict[str, Any]
+) -> None:
+    rows = [{"question": f"What is {n} * 7?", "answer": str(7 * n), "source": "gsm8k"} for n in range(40)]
+    data = tmp_path / "mine.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = shutil.copytree(made / "run", tmp_path / "run")
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump({**settings, "sources": [str(data)]}))
+    held_out = {problem.question for problem in load_problems(str(data), "heldout", 40, seed=0)}
+    asked = ["--data", data, "--model", made / "base", "--batch_size", 1, *flags(stub, tmp_path)]
+    for name, extra, expected in (
+        ("held_out", ["--adapter", run], held_out),
+        ("all", ["--adapter", run, "--all_problems"], {row["question"] for row in rows}),
+        ("others", ["--adapter", made / "run"], {row["question"] for row in rows}),
+    ):
+        code, _, err = command(evaluate.main, *asked, *extra, "--output", tmp_path / name)
+        assert code == 0, err
+        written = [json.loads(line)["question"] for line in (tmp_path / name / "rows.jsonl").read_text().splitlines()]
+        assert len(written) == len(expected) and set(written) == expected
+        trained = 40 - len(held_out)
+        assert (f"was trained on {trained} of its 40 problems" in err) == (name == "held_out")
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows if row["question"] not in held_out))
+    code, _, err = command(evaluate.main, *asked, "--adapter", run, "--output", tmp_path / "nothing")
+    assert code == 2 and "--all_problems" in err
