@@ -39,7 +39,8 @@ def systems(arguments: argparse.Namespace) -> list[System]:
         UsageError: a workflow file cannot be read, or a folder has none.
     """
     if arguments.workflow is not None:
-        return [_fixed(path, arguments.workflow) for path in _workflow_files(arguments.workflow)]
+        files = _workflow_files(arguments.workflow)
+        return [_fixed(path, name) for path, name in zip(files, _names(files, arguments.workflow), strict=True)]
     if arguments.baseline is not None:
         names = list(PUBLISHED_BASELINES) if "all" in arguments.baseline else arguments.baseline
         return [_baseline(name) for name in dict.fromkeys(names)]
@@ -61,13 +62,21 @@ def _workflow_files(path: Path) -> list[Path]:
     return files
 
 
-def _fixed(path: Path, given: Path) -> System:
-    """The workflow of a file, named by where it lies in the folder given: AFlow's own are all called graph.py."""
+def _names(files: Sequence[Path], given: Path) -> list[str]:
+    """Name files by where they lie in the folder given, AFlow's own being all called graph.py; no name comes twice."""
+    if not given.is_dir():
+        return [given.stem]
+    parts = [path.relative_to(given) for path in files]
+    names = ["_".join(part.with_suffix("").parts) for part in parts]
+    names = [name if names.count(name) == 1 else "_".join(part.parts) for name, part in zip(names, parts, strict=True)]
+    return [f"{name}_{index}" if names.count(name) > 1 else name for index, name in enumerate(names)]
+
+
+def _fixed(path: Path, name: str) -> System:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--workflow {path} cannot be read: {error}") from None
-    name = "_".join(path.relative_to(given).with_suffix("").parts) if given.is_dir() else path.stem
     return System(name, text, lambda problem: text)
 
 

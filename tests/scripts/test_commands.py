@@ -253,14 +253,14 @@ def test_a_folder_of_workflows_is_evaluated_one_by_one(stub: StubEndpoint, tmp_p
     folder = tmp_path / "workflows"
     folder.mkdir()
     (folder / "a.py").write_text(workflow_file(tmp_path).read_text())
-    (folder / "b.dsl").write_text("Custom -> Format")
+    (folder / "a.dsl").write_text("Custom -> Format")
     for name in ("one", "two"):
         (folder / name).mkdir()
         (folder / name / "graph.py").write_text(workflow_file(tmp_path).read_text())
     command = ["--data", rows_file(tmp_path, ROW), "--workflow", folder, "--output", tmp_path / "out"]
     done = run("scripts/evaluate.py", *command, *executor_flags(stub, tmp_path))
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "b", "one_graph", "two_graph"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.dsl", "a.py", "one_graph", "two_graph"]
     shutil.rmtree(folder)
     folder.mkdir()
     fails(run("scripts/evaluate.py", *command, *executor_flags(stub, tmp_path)), 2, "no workflow")
