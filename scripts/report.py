@@ -21,7 +21,7 @@ from aflow_ops.errors import UsageError
 from data.files import write_atomically
 from scripts.cli import run_command
 from scripts.reporting.collect import JSONL_FILES, RUN_FILES, RunFiles, collect, sizes
-from scripts.reporting.page import METRICS, render
+from scripts.reporting.page import render
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -55,7 +55,7 @@ def read_with_bar(folder: Path) -> RunFiles:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("reading", total=total)
-        return collect(folder, METRICS, lambda count: progress.advance(task, count))
+        return collect(folder, lambda count: progress.advance(task, count))
 
 
 def main() -> None:

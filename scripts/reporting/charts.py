@@ -1,7 +1,6 @@
 """Plots as inline SVG: every one has a title, axes with units, and a tooltip on what is drawn.
 
-Colours are classes of `style.css`, so that a plot follows the reader's light or dark mode. Every element is made by
-`element`, which escapes text and attributes.
+Colours are classes of `style.css`, so that a plot follows the reader's light or dark mode.
 """
 
 import math
@@ -10,12 +9,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-Point = tuple[float, float]
+from scripts.reporting.formatting import amount
+from scripts.reporting.svg import BOTTOM, HEIGHT, TOP, WIDTH, Axes, Point, element, svg
 
-WIDTH, HEIGHT = 440, 240
-LEFT, RIGHT, TOP, BOTTOM = 54, 12, 10, 40
+# (first step, value by name)
+Column = tuple[int, Mapping[str, float]]
+
 MAX_TOOLTIPS = 60
 MAX_COLUMNS = 60
 
@@ -75,102 +76,6 @@ class Bar:
     interval: tuple[float, float] | None = None
 
 
-def element(name: str, *children: object, **attributes: object) -> Markup:
-    """Return an element; `class_` stands for `class`, `text_anchor` for `text-anchor`; `None` leaves one out."""
-    parts = [
-        f' {key.rstrip("_").replace("_", "-")}="{escape(_short(value))}"'
-        for key, value in attributes.items()
-        if value is not None
-    ]
-    inside = "".join(str(escape(child)) for child in children)
-    return Markup(f"<{name}{''.join(parts)}>{inside}</{name}>")
-
-
-def _short(value: object) -> object:
-    return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else value
-
-
-def svg(label: str, *children: object, width: float = WIDTH, height: float = HEIGHT, class_: str = "plot") -> Markup:
-    """Return the frame of a plot; `label` is what a screen reader says of it."""
-    box = f"0 0 {width:.0f} {height:.0f}"
-    return element(
-        "svg", *children, viewBox=box, width=width, height=height, role="img", aria_label=label, class_=class_
-    )
-
-
-def amount(value: float | None) -> str:
-    """Return a number as a reader wants it: `0.147`, `12.3`, `23,334`, `1.2e-05`."""
-    if value is None:
-        return "-"
-    size = abs(value)
-    if size >= 1e9 or 0 < size < 1e-3:
-        return f"{value:.2g}"
-    if size >= 100 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if size >= 10 else f"{value:.3g}" if size < 1 else f"{value:.2f}"
-
-
-def ticks(low: float, high: float, count: int = 4, least: float = 0.0) -> list[float]:
-    """Return round numbers from `low` to `high`, about `count` of them; integers when `least` is 1."""
-    span = high - low
-    if not span > 0 or not math.isfinite(span):
-        return [low]
-    raw = max(least, span / count)
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(
-        power * factor for factor in ((1, 2, 5, 10) if least else (1, 2, 2.5, 5, 10)) if power * factor >= raw * 0.999
-    )
-    first = math.ceil(low / step - 1e-9)
-    return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-@dataclass(frozen=True)
-class Axes:
-    """Maps values to places inside a plot's frame.
-
-    Args:
-        x, y (`tuple[float, float]`): lowest and highest value.
-        left (`float`): where the plot begins.
-        right (`float`): room behind it.
-    """
-
-    x: Point
-    y: Point
-    left: float = LEFT
-    right: float = RIGHT
-
-    def at_x(self, value: float) -> float:
-        """Return the horizontal place of a value."""
-        span = self.x[1] - self.x[0]
-        share = (value - self.x[0]) / span if span else 0.5
-        return self.left + share * (WIDTH - self.left - self.right)
-
-    def at_y(self, value: float) -> float:
-        """Return the vertical place of a value."""
-        span = self.y[1] - self.y[0]
-        share = (value - self.y[0]) / span if span else 0.5
-        return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
-
-    def drawn(self, y_label: str, x_label: str) -> list[Markup]:
-        """Return grid, ticks and labels."""
-        right, bottom = WIDTH - self.right, HEIGHT - BOTTOM
-        parts = []
-        for value in ticks(*self.y):
-            y = self.at_y(value)
-            parts.append(element("line", x1=self.left, x2=right, y1=y, y2=y, class_="grid"))
-            parts.append(element("text", amount(value), x=self.left - 6, y=y + 4, text_anchor="end", class_="tick"))
-        for value in ticks(*self.x, count=5, least=1.0):
-            x = self.at_x(value)
-            parts.append(element("line", x1=x, x2=x, y1=bottom, y2=bottom + 4, class_="axis"))
-            parts.append(element("text", amount(value), x=x, y=bottom + 17, text_anchor="middle", class_="tick"))
-        parts.append(element("line", x1=self.left, x2=right, y1=bottom, y2=bottom, class_="axis"))
-        middle_x, middle_y = (self.left + right) / 2, (TOP + bottom) / 2
-        parts.append(element("text", x_label, x=middle_x, y=HEIGHT - 5, text_anchor="middle", class_="label"))
-        turn = f"translate(12 {middle_y:.0f}) rotate(-90)"
-        parts.append(element("text", y_label, text_anchor="middle", transform=turn, class_="label"))
-        return parts
-
-
 def line_chart(
     title: str,
     lines: Sequence[Line],
@@ -178,7 +83,6 @@ def line_chart(
     caption: str = "",
     y: Point | None = None,
     missing: str = "no data",
-    x_label: str = "GRPO step",
 ) -> Figure:
     """Plot lines over steps.
 
@@ -189,7 +93,6 @@ def line_chart(
         caption (`str`): under the heading.
         y (`Point`, *optional*): range of the vertical axis; from 0 or the lowest value to the highest by default.
         missing (`str`): what to say when there are no points.
-        x_label (`str`): name of the horizontal axis.
     """
     lines = [line for line in lines if line.points]
     if not lines:
@@ -198,7 +101,7 @@ def line_chart(
     ys = [value for line in lines for _, value in line.points]
     low, high = y or (min(0.0, min(ys)), max(ys) * 1.05 if max(ys) > 0 else max(ys))
     axes = Axes((min(xs), max(xs)), (low, high if high > low else low + 1.0))
-    parts = axes.drawn(y_label, x_label)
+    parts = axes.drawn(y_label)
     for line in lines:
         parts += _drawn_line(axes, line)
     parts += _tooltips(axes, lines)
@@ -253,31 +156,25 @@ def _tooltips(axes: Axes, lines: Sequence[Line]) -> list[Markup]:
 
 
 def stacked_bars(
-    title: str,
-    columns: Sequence[tuple[int, Mapping[str, float]]],
-    layers: Sequence[tuple[str, str]],
-    y_label: str,
-    caption: str = "",
-    missing: str = "no data",
+    title: str, columns: Sequence[Column], layers: Sequence[tuple[str, str]], y_label: str, caption: str
 ) -> Figure:
     """Plot shares over steps as columns that add up to 1.
 
     Args:
         title (`str`): heading.
-        columns (`Sequence`): (first step, count by layer); at most `MAX_COLUMNS`.
+        columns (`Sequence[Column]`): counts by layer; at most `MAX_COLUMNS`.
         layers (`Sequence[tuple[str, str]]`): (class, name) from the bottom to the top.
         y_label (`str`): name and unit of the vertical axis.
         caption (`str`): under the heading.
-        missing (`str`): what to say when there is nothing.
     """
     columns = [(step, counts) for step, counts in columns if sum(counts.values()) > 0]
     if not columns:
-        return Figure(title, caption, missing=missing)
+        return Figure(title, caption, missing="not recorded")
     steps = [step for step, _ in columns]
     gap = min((b - a for a, b in pairwise(steps)), default=1)
     axes = Axes((steps[0] - gap / 2, steps[-1] + gap / 2), (0.0, 1.0))
     width = max(1.5, 0.85 * (axes.at_x(steps[0] + gap) - axes.at_x(steps[0])))
-    parts = axes.drawn(y_label, "GRPO step")
+    parts = axes.drawn(y_label)
     for step, counts in columns:
         total, below = sum(counts.values()), 0.0
         for style, name in layers:
@@ -291,19 +188,16 @@ def stacked_bars(
     return Figure(title, caption, svg(title, *parts), tuple(layers))
 
 
-def heat_map(
-    title: str, columns: Sequence[tuple[int, Mapping[str, float]]], names: Sequence[str], caption: str = ""
-) -> Figure:
-    """Plot values by name over steps: a row for each name, a stronger colour for more.
+def heat_map(title: str, columns: Sequence[Column], names: Sequence[str]) -> Figure:
+    """Plot calls a rollout by operator over steps: a row for each operator, a stronger colour for more.
 
     Args:
         title (`str`): heading.
-        columns (`Sequence`): (first step, value by name).
+        columns (`Sequence[Column]`): calls a rollout by operator.
         names (`Sequence[str]`): rows from top to bottom.
-        caption (`str`): under the heading.
     """
     if not columns or not names:
-        return Figure(title, caption, missing="no operator was called")
+        return Figure(title, "", missing="no operator was called")
     left, right, row = 140.0, 84.0, 20.0
     bottom = TOP + row * len(names)
     highest = max((values.get(name, 0.0) for _, values in columns for name in names), default=0.0) or 1.0
@@ -330,22 +224,20 @@ def heat_map(
     parts.append(element("text", f"step {first}", x=left, y=bottom + 15, class_="tick"))
     parts.append(element("text", last, x=WIDTH - right, y=bottom + 15, text_anchor="end", class_="tick"))
     parts.append(element("text", "first → last", x=WIDTH - right + 6, y=bottom + 15, class_="tick"))
-    note = f"{caption} Strongest colour: {highest:.2f} calls a rollout."
+    note = f"Calls a rollout over steps. Strongest colour: {highest:.2f} calls a rollout."
     return Figure(title, note, svg(title, *parts, height=bottom + 22))
 
 
-def bar_chart(title: str, bars: Sequence[Bar], x_label: str, caption: str = "", missing: str = "no data") -> Figure:
-    """Plot horizontal bars in [0, 1] with their intervals.
+def bar_chart(title: str, bars: Sequence[Bar], caption: str) -> Figure:
+    """Plot mean rewards as horizontal bars with their intervals.
 
     Args:
         title (`str`): heading.
         bars (`Sequence[Bar]`): in order; equal groups in a row.
-        x_label (`str`): name and unit of the horizontal axis.
         caption (`str`): under the heading.
-        missing (`str`): what to say when there is nothing.
     """
     if not bars:
-        return Figure(title, caption, missing=missing)
+        return Figure(title, caption, missing="no rewards")
     left, right, row = 96.0, 46.0, 19.0
     axes = Axes((0.0, 1.0), (0.0, 1.0), left, right)
     y, group, parts = float(TOP), "", []
@@ -360,7 +252,7 @@ def bar_chart(title: str, bars: Sequence[Bar], x_label: str, caption: str = "", 
         x = axes.at_x(value)
         grid.append(element("line", x1=x, x2=x, y1=TOP, y2=y, class_="grid"))
         grid.append(element("text", f"{value:.1f}", x=x, y=y + 15, text_anchor="middle", class_="tick"))
-    grid.append(element("text", x_label, x=axes.at_x(0.5), y=y + 32, text_anchor="middle", class_="label"))
+    grid.append(element("text", "mean reward", x=axes.at_x(0.5), y=y + 32, text_anchor="middle", class_="label"))
     return Figure(title, caption, svg(title, *grid, *parts, height=y + 40))
 
 

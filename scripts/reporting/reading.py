@@ -1,15 +1,13 @@
 """Reads the files of a run that may be old, cut off or written by somebody else: whatever cannot be read is counted.
 
-Nothing here trusts a value's type. Text stays text: what makes it safe to show is in `charts.element` and the template.
+Nothing here trusts a value's type. Text stays text: what makes it safe to show is in `svg.element` and the template.
 """
 
-import csv
 import json
 import math
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -32,25 +30,17 @@ class Place(NamedTuple):
     offset: int
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line of a JSONL file.
-
-    Args:
-        place (`Place`): where it starts.
-        row (`dict`, *optional*): the object in it; `None` when there is none.
-    """
-
-    place: Place
-    row: Row | None
-
-
-def read_lines(files: Sequence[Path], on_bytes: Callable[[int], None] | None = None) -> Iterator[Line]:
-    """Yield JSONL files line by line without keeping any; blank lines are skipped, a damaged file ends as one bad line.
+def read_lines(
+    files: Sequence[Path], on_bytes: Callable[[int], None] | None = None
+) -> Iterator[tuple[Place, Row | None]]:
+    """Yield the lines of JSONL files without keeping any; blank lines are skipped, a damaged file ends as one bad line.
 
     Args:
         files (`Sequence[Path]`): the parts of a file in order, gzipped or not.
         on_bytes (`Callable`, *optional*): called with the number of bytes read on disk, now and then.
+
+    Yields:
+        `tuple[Place, dict | None]`: where a line starts and the object in it; `None` when there is none.
     """
     for number, path in enumerate(files):
         start = 0
@@ -63,9 +53,9 @@ def read_lines(files: Sequence[Path], on_bytes: Callable[[int], None] | None = N
                         on_bytes(now - seen)
                         seen = now
                     if chunk is None or chunk.strip():
-                        yield Line(Place(number, start), None if chunk is None else _object_in(chunk))
+                        yield Place(number, start), None if chunk is None else _object_in(chunk)
             except (OSError, EOFError, zlib.error):
-                yield Line(Place(number, start), None)
+                yield Place(number, start), None
 
 
 def _chunks(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
@@ -111,18 +101,6 @@ def _object_in(text: bytes) -> Row | None:
     return value if isinstance(value, dict) else None
 
 
-def read_metrics(path: Path) -> Iterator[Mapping[str, float]]:
-    """Yield the rows of `metrics.csv`, each with the cells that hold a finite number.
-
-    Raises:
-        csv.Error: the file is not CSV from here on.
-    """
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        for cells in csv.DictReader(file):
-            numbers = {name: number(cell) for name, cell in cells.items() if isinstance(name, str)}
-            yield {name: value for name, value in numbers.items() if value is not None}
-
-
 def number(value: Any) -> float | None:
     """Return a finite number, also one written as text; `None` for everything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -151,16 +129,17 @@ def text(value: Any, limit: int) -> str:
         value (`Any`): text, `None` (empty), or anything else, which is shown as JSON.
         limit (`int`): the rest is cut off and replaced by an ellipsis.
     """
-    if value is None:
-        return ""
-    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    shown = _as_text(value)
     cut = shown if len(shown) <= limit else shown[: limit - 1] + "…"
     return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", cut.replace("\r\n", "\n"))
 
 
 def one_line(value: Any, limit: int) -> str:
     """Like `text`, with runs of white space as one space."""
-    if value is None:
-        return ""
-    raw = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text(" ".join(raw[: 8 * limit].split()), limit)
+    return text(" ".join(_as_text(value)[: 8 * limit].split()), limit)
+
+
+def _as_text(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False, default=str)

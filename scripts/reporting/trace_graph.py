@@ -11,8 +11,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from scripts.reporting.charts import amount, element, svg
+from scripts.reporting.formatting import amount, duration
 from scripts.reporting.reading import Row, mapping, number, one_line, sequence
+from scripts.reporting.svg import element, svg
 
 MAX_CALLS = 20
 MAX_LEAVES = 50
@@ -94,18 +95,14 @@ class TraceView:
         calls (`Sequence[Call]`): the first `MAX_CALLS`.
         more (`int`): number of further calls.
         graph (`Markup`): the drawing.
-        answer (`str`): the workflow's answer.
         error (`str`): why the run ended early.
-        outcome (`str`): how it ended.
         seconds (`float`, *optional*): wall time.
     """
 
     calls: Sequence[Call]
     more: int
     graph: Markup
-    answer: str
     error: str
-    outcome: str
     seconds: float | None
 
 
@@ -121,24 +118,14 @@ def trace_view(row: Row) -> TraceView | None:
     edges = flow(raw, answer, complete=len(raw) == len(every))
     ended = mapping(trace.get("error"))
     error = one_line(f"{ended.get('class')}: {ended.get('message')}", 300) if ended else ""
-    outcome = one_line(trace.get("outcome"), 30)
-    last = one_line(answer, 60) if isinstance(answer, str) else f"no answer: {outcome}"
+    last = one_line(answer, 60) if isinstance(answer, str) else f"no answer: {one_line(trace.get('outcome'), 30)}"
     return TraceView(
         calls=calls,
         more=len(every) - len(raw),
         graph=draw(calls, edges, one_line(row.get("question"), 60), last),
-        answer=one_line(answer, 300),
         error=error,
-        outcome=outcome,
         seconds=number(trace.get("seconds")),
     )
-
-
-def duration(seconds: float | None) -> str:
-    """Return seconds with a unit that suits them."""
-    if seconds is None:
-        return "-"
-    return f"{amount(seconds)} s" if seconds >= 1 else f"{amount(1000 * seconds)} ms"
 
 
 def flow(calls: Sequence[Mapping[str, Any]], answer: Any, *, complete: bool = True) -> list[Edge]:
@@ -199,7 +186,7 @@ def _leaves(value: Any) -> list[str]:
         if isinstance(item, str) and item.strip():
             found.append(item.strip())
         elif isinstance(item, Mapping):
-            pending += reversed(item.values())
+            pending += reversed(list(item.values()))
         elif isinstance(item, list):
             pending += reversed(item[:MAX_LEAVES])
     return found

@@ -19,9 +19,12 @@ from rewards.evaluation import summarize_rows
 from rewards.statistics import bootstrap_mean
 from scripts import report
 from scripts.cli import run_command
-from scripts.reporting.collect import MAX_BINS, MAX_WORKFLOWS, RowsReader, collect
-from scripts.reporting.page import METRICS, render, versions_of_card
+from scripts.reporting.collect import collect
+from scripts.reporting.configuration import versions_of_card
+from scripts.reporting.counters import MAX_BINS
+from scripts.reporting.page import render
 from scripts.reporting.reading import MAX_LINE_BYTES, text
+from scripts.reporting.rows import MAX_WORKFLOWS, RowsReader
 from scripts.reporting.trace_graph import MAX_CALLS, PROBLEM, Edge, flow, trace_view
 
 ROOT = Path(__file__).parents[2]
@@ -118,7 +121,7 @@ SIZES = re.compile(r"[\d.,]+ (B|kB|MB)|data-[a-z]+=\"[\d.]+\"")
 
 
 def html_of(folder: Path) -> str:
-    return render(collect(folder, METRICS))
+    return render(collect(folder))
 
 
 class Outline(HTMLParser):
@@ -386,7 +389,7 @@ def test_a_summary_of_a_wrong_kind_does_not_stop_a_report(tmp_path: Path) -> Non
 
 def test_metrics_with_blank_extra_and_missing_cells_are_plotted(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("step,reward,entropy\n1,0.5,\n2,,0.1,9,9\n3\n,0.7,nan\n4,1.0,inf\n")
-    metrics = collect(tmp_path, METRICS).metrics
+    metrics = collect(tmp_path).metrics
     assert metrics is not None
     assert metrics.points("reward") == [(1, 0.5), (4, 0.85)]
     assert metrics.points("entropy") == [(2, 0.1)]
@@ -438,7 +441,7 @@ def test_fifty_thousand_rollouts_make_a_small_page_in_bounded_memory(tmp_path: P
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     before, after = (1_000 * int(peak) for peak in re.findall(r"VmHWM:\s+(\d+) kB", done.stdout))
     assert after - before < 50_000_000
-    run = collect(tmp_path, METRICS)
+    run = collect(tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert run.rollouts is not None
     assert run.rollouts.rows == 50_000 and run.rollouts.unreadable == 0

@@ -1,0 +1,75 @@
+"""What a section of the page is made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from data.problem import DOMAINS
+from scripts.reporting.charts import Figure
+from scripts.reporting.counters import OTHER
+from scripts.reporting.formatting import shown
+from scripts.reporting.reading import number
+from scripts.reporting.rows import RankedWorkflow
+from scripts.reporting.trace_graph import TraceView
+
+DOMAIN_STYLES = {domain: f"s{number}" for number, domain in enumerate((*DOMAINS, OTHER), start=1)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell.
+
+    Args:
+        text (`str`): what is shown.
+        key (`float` or `str`, *optional*): what it is sorted by; the text by default.
+        style (`str`): class of `style.css`.
+    """
+
+    text: str
+    key: float | str | None = None
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its heading; `columns` are headings; a `tall` one scrolls inside its own frame."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+    sortable: bool = False
+    tall: bool = False
+
+
+@dataclass(frozen=True)
+class WorkflowView:
+    """A ranked workflow with one of its traces."""
+
+    ranked: RankedWorkflow
+    trace: TraceView | None
+    about: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Args:
+        id (`str`): anchor.
+        title (`str`): heading.
+        note (`str`): a sentence under it.
+        figures, tables, workflows: its content.
+    """
+
+    id: str
+    title: str
+    note: str = ""
+    figures: Sequence[Figure] = ()
+    tables: Sequence[Table] = ()
+    workflows: Sequence[WorkflowView] = ()
+
+
+def number_cell(value: Any, form: str = "") -> Cell:
+    """Return a cell with a number as `shown` writes it."""
+    return Cell(shown(value, form), number(value), "number")

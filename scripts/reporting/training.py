@@ -1,0 +1,113 @@
+"""The section on everything that changes over steps."""
+
+from collections.abc import Mapping, Sequence
+
+from scripts.reporting.charts import MAX_COLUMNS, Figure, Line, line_chart, stacked_bars
+from scripts.reporting.collect import RunFiles
+from scripts.reporting.counters import Totals
+from scripts.reporting.elements import DOMAIN_STYLES, Section
+
+TIERS = tuple((f"t{tier}", f"tier {tier}") for tier in range(1, 6))
+
+
+def training_section(run: RunFiles) -> Section:
+    """Rewards, validity, tiers, entropy, KL, zero-signal groups and cost; from rollouts where they have steps."""
+    steps = [(step, part.all) for step, part in run.rollouts.steps.items()] if run.rollouts is not None else []
+    figures = [_reward_figure(run, steps), _valid_figure(run, steps), _tier_figure(run)]
+    figures += [*_logged_figures(run), *_cost_figures(run, steps)]
+    note = "Thin lines are means over the rollouts of a step or a few, bold lines a moving average."
+    return Section("training", "Training", note, figures)
+
+
+def _metric_lines(run: RunFiles, *columns: tuple[str, str, str]) -> list[Line]:
+    """Return a line for each (column, label, style) of metrics.csv."""
+    if run.metrics is None:
+        return []
+    return [Line(label, run.metrics.points(name), style) for name, label, style in columns]
+
+
+def _reward_figure(run: RunFiles, steps: Sequence[tuple[int, Totals]]) -> Figure:
+    if steps and run.rollouts is not None:
+        lines = []
+        for domain in run.rollouts.domains:
+            means = [(step, part.domains[domain].reward.value) for step, part in run.rollouts.steps.items()
+                     if domain in part.domains]  # fmt: skip
+            lines.append(Line(domain, [(x, y) for x, y in means if y is not None], DOMAIN_STYLES[domain], "smooth"))
+        together = [(step, totals.reward.value) for step, totals in steps]
+        lines.append(Line("all", [(x, y) for x, y in together if y is not None], "s0"))
+        caption = "Reward of the tier, before the tie-break. From rollouts.jsonl."
+    else:
+        lines = _metric_lines(run, ("reward", "all", "s0"))
+        caption = "Reward after the tie-break. From metrics.csv: rollouts.jsonl has no steps."
+    return line_chart("Reward", lines, "mean reward", caption, y=(0.0, 1.0), missing="no rewards")
+
+
+def _valid_figure(run: RunFiles, steps: Sequence[tuple[int, Totals]]) -> Figure:
+    if steps:
+        lines = [
+            Line("valid", [(step, totals.valid / totals.rollouts) for step, totals in steps], "s0"),
+            Line("ran to its end", [(step, t.outcomes["ok"] / t.rollouts) for step, t in steps], "s3"),
+            Line("failure of ours", [(step, t.outcomes["infra_error"] / t.rollouts) for step, t in steps], "s2"),
+        ]
+    else:
+        lines = _metric_lines(
+            run,
+            ("workflow/valid", "valid", "s0"),
+            ("workflow/executed", "ran to its end", "s3"),
+            ("workflow/infra_error", "failure of ours", "s2"),
+        )
+    caption = "Valid: the workflow parses and passes the checks."
+    return line_chart("Valid workflows", lines, "share of rollouts", caption, y=(0.0, 1.0), missing="not recorded")
+
+
+def _tier_figure(run: RunFiles) -> Figure:
+    columns: list[tuple[int, Mapping[str, float]]] = []
+    if run.rollouts is not None and len(run.rollouts.steps):
+        for step, part in run.rollouts.steps.coarser(MAX_COLUMNS).items():
+            tiers = part.all.tiers
+            columns.append((step, {f"tier {tier}": float(tiers[tier]) for tier in range(1, 6)}))
+    elif run.metrics is not None:
+        shares: dict[int, dict[str, float]] = {}
+        for tier in range(1, 6):
+            for step, mean in run.metrics.series[f"reward/tier_{tier}"].coarser(MAX_COLUMNS).items():
+                shares.setdefault(step, {})[f"tier {tier}"] = mean.value or 0.0
+        columns = sorted(shares.items())
+    caption = "Tier 5 is right (reward 1.0), tier 1 has nothing usable (0.0). Graded rollouts only."
+    return stacked_bars("Tiers", columns, TIERS, "share of graded rollouts", caption)
+
+
+def _logged_figures(run: RunFiles) -> list[Figure]:
+    """What only the trainer knows."""
+    entropy = _metric_lines(run, ("entropy", "entropy", "s0"))
+    kl = _metric_lines(run, ("kl", "KL", "s0"))
+    ties = _metric_lines(
+        run, ("wa_grpo/zero_signal_before", "before", "s2"), ("wa_grpo/zero_signal_after", "after", "s0")
+    )
+    source = "From metrics.csv" + ", which is missing" * (run.metrics is None) + "."
+    no_kl = "No column kl in metrics.csv: TRL logs it when beta is above 0."
+    no_ties = "no wa_grpo columns in metrics.csv"
+    tie_break = "Groups whose rewards are all equal, before and after WA-GRPO's tie-break."
+    return [
+        line_chart("Entropy of the policy", entropy, "nats a token", source, missing="not logged"),
+        line_chart("KL to the reference", kl, "nats a token", source, missing=no_kl),
+        line_chart("Groups without a signal", ties, "share of groups", tie_break, y=(0.0, 1.0), missing=no_ties),
+    ]
+
+
+def _cost_figures(run: RunFiles, steps: Sequence[tuple[int, Totals]]) -> list[Figure]:
+    if not steps:
+        tokens = _metric_lines(run, ("executor/tokens", "tokens", "s0"))
+        spending = _metric_lines(run, ("executor/cost_usd", "USD a rollout", "s0"))
+    else:
+        tokens = [Line("tokens", [(step, totals.tokens / totals.rollouts) for step, totals in steps], "s0")]
+        spent, running = [], 0.0
+        for step, totals in steps:
+            running += totals.cost_usd
+            spent.append((step, running))
+        spending = [Line("USD spent so far", spent, "s0", "raw")]
+    free = all(value == 0 for line in spending for _, value in line.points)
+    no_cost = "Nothing was spent: the executor has no price, or every reply came from the cache."
+    return [
+        line_chart("Executor tokens", tokens, "tokens a rollout", "Prompt and completion, also cached ones."),
+        line_chart("Executor cost", [] if free else spending, "USD", missing=no_cost if spending else "not recorded"),
+    ]
