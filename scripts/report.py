@@ -3,7 +3,7 @@
     python scripts/report.py outputs/grpo_mixed
     python scripts/report.py outputs/eval --output eval.html
 
-RUN_DIR is what a recipe leaves (rollouts.jsonl with its parts, metrics.csv, heldout.jsonl, summary.json,
+RUN_DIR is what a recipe leaves (rollouts.jsonl with its parts, metrics.csv, heldout.jsonl, summary.json, config.yaml,
 adapter_config.json) or what scripts/evaluate.py leaves (rows.jsonl, summary.json). The report shows what is there and
 says what is missing: reward, valid workflows, tiers, entropy, KL, zero-signal groups and cost over steps, operators by
 domain, the best and the worst workflows with the graph of a run, held-out reward before and after against fixed

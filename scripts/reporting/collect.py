@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from recipes.rollout_log import rollout_files
+from recipes.run_config import CONFIG_FILE
 from scripts.reporting.counters import Mean, StepBins
-from scripts.reporting.reading import Row, number, read_object
+from scripts.reporting.reading import Row, number, read_object, read_settings, read_start
 from scripts.reporting.rows import RowsReader
 
+MAX_CARD_BYTES = 100_000
 # Columns of metrics.csv that are plotted.
 METRICS = (
     "reward", "workflow/valid", "workflow/executed", "workflow/infra_error", "reward/tier_1", "reward/tier_2",
@@ -66,6 +68,7 @@ class RunFiles:
         metrics (`Metrics`, *optional*): the trainer's logs.
         summary (`Mapping`, *optional*): summary.json.
         adapter (`Mapping`, *optional*): adapter_config.json.
+        config (`Mapping`, *optional*): config.yaml, its values as they are written there.
         card (`str`): the model card, empty when there is none.
         trainer_state (`Mapping`, *optional*): of the last checkpoint.
         present (`Mapping[str, int]`): size in bytes of every known file that is there.
@@ -78,6 +81,7 @@ class RunFiles:
     metrics: Metrics | None
     summary: Mapping[str, Any] | None
     adapter: Mapping[str, Any] | None
+    config: Mapping[str, Any] | None
     card: str
     trainer_state: Mapping[str, Any] | None
     present: Mapping[str, int]
@@ -91,7 +95,7 @@ class RunFiles:
 JSONL_FILES = ("rollouts.jsonl", "heldout.jsonl", "rows.jsonl")
 # One of these makes a folder a run.
 RUN_FILES = (*JSONL_FILES, "metrics.csv", "summary.json")
-OTHER_FILES = ("adapter_config.json", "README.md", "training_args.bin")
+OTHER_FILES = (CONFIG_FILE, "adapter_config.json", "README.md", "training_args.bin")
 
 
 def sizes(folder: Path, names: Sequence[str]) -> dict[str, int]:
@@ -120,17 +124,11 @@ def collect(folder: Path, on_bytes: Callable[[int], None] | None = None) -> RunF
         metrics=Metrics().read(folder / "metrics.csv") if "metrics.csv" in present else None,
         summary=read_object(folder / "summary.json"),
         adapter=read_object(folder / "adapter_config.json"),
-        card=_start_of(folder / "README.md"),
+        config=read_settings(folder / CONFIG_FILE),
+        card=read_start(folder / "README.md", MAX_CARD_BYTES).decode("utf-8", "replace"),
         trainer_state=_last_trainer_state(folder),
         present=present,
     )
-
-
-def _start_of(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return file.read(100_000)
 
 
 def _last_trainer_state(folder: Path) -> Row | None:

@@ -12,6 +12,8 @@ from scripts.reporting.reading import mapping, number, one_line
 
 PACKAGES = ("trl", "transformers", "torch", "peft")
 SUMMARY_KEYS = ("prompt_style", "executor", "latency_seconds", "outcomes", "pass_at_k")
+MAX_VALUES = 100
+SETTINGS_CAPTION = "Those that are not the defaults."
 STATE_KEYS = ("global_step", "max_steps", "num_train_epochs", "train_batch_size", "logging_steps", "save_steps")
 
 
@@ -22,27 +24,37 @@ def configuration_section(run: RunFiles) -> Section:
         [Cell(one_line(name, 40)), Cell(duration(number(value)), number(value))]
         for name, value in list(seconds.items())[:20]
     ]
+    settings = _values("Settings (config.yaml)", run.config, run.config or (), SETTINGS_CAPTION)
     summary = _values("summary.json", run.summary, SUMMARY_KEYS)
     adapter = _values("adapter_config.json", run.adapter, run.adapter or ())
     state = _values("Last checkpoint (trainer_state.json)", run.trainer_state, STATE_KEYS)
-    tables = [Table("Wall time by phase", ("phase", "time"), phases), summary, adapter, state, _versions(run)]
-    note = "" if summary.rows or adapter.rows else "The folder holds no configuration file that can be read."
+    times = Table("Wall time by phase", ("phase", "time"), phases)
+    tables = [settings, times, summary, state, adapter, _versions(run)]
+    note = (
+        ""
+        if settings.rows or summary.rows or adapter.rows
+        else "The folder holds no configuration file that can be read."
+    )
     return Section("configuration", "Configuration and versions", note, tables=tables)
 
 
-def _values(title: str, values: Mapping[str, Any] | None, keys: Iterable[str]) -> Table:
-    """List the keys that have a value, objects one level deep."""
-    rows = []
-    for key in list(keys)[:60]:
+def _values(title: str, values: Mapping[str, Any] | None, keys: Iterable[str], caption: str = "") -> Table:
+    """List the keys that have a value, objects one level deep, at most `MAX_VALUES`."""
+    found: list[tuple[str, Any]] = []
+    for key in keys:
         value = (values or {}).get(key)
-        if isinstance(value, Mapping):
-            inner = [(f"{key}.{name}", item) for name, item in list(value.items())[:20]]
-        else:
-            inner = [(key, value)]
-        rows += [
-            [Cell(one_line(name, 60)), Cell(one_line(item, 200))] for name, item in inner if item not in (None, {}, [])
-        ]
-    return Table(title, ("key", "value"), rows)
+        inner = {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, Mapping) else {key: value}
+        found += [(name, item) for name, item in inner.items() if item not in (None, "", {}, [])]
+    if len(found) > MAX_VALUES:
+        caption = f"{caption} {len(found) - MAX_VALUES:,} more are not shown.".strip()
+    rows = [[Cell(one_line(name, 60)), Cell(_listed(item))] for name, item in found[:MAX_VALUES]]
+    return Table(title, ("key", "value"), rows, caption)
+
+
+def _listed(value: Any) -> str:
+    """Return a value in one line, a list of texts without brackets and quotes."""
+    plain = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return one_line(", ".join(value) if plain else value, 200)
 
 
 def _versions(run: RunFiles) -> Table:

@@ -17,6 +17,7 @@ WHAT_A_FILE_SHOWS = {
     "heldout.jsonl": "held-out reward before and after with intervals",
     "rows.jsonl": "graded rows of an evaluation",
     "summary.json": "fixed baselines, seconds by phase and executor totals",
+    "config.yaml": "the settings that the run was started with",
     "adapter_config.json": "LoRA configuration",
     "README.md": "the model card, with the versions that trained it",
     "training_args.bin": "TRL's arguments; a pickle, which is code, so it is not opened",
@@ -83,14 +84,14 @@ def _executor_tiles(executor: Mapping[str, Any]) -> list[Tile]:
 def files_table(run: RunFiles) -> Table:
     """List what is in the folder, and what of it could not be read."""
     readers = {"rollouts.jsonl": run.rollouts, "heldout.jsonl": run.heldout, "rows.jsonl": run.rows}
-    objects = {"summary.json": run.summary, "adapter_config.json": run.adapter}
+    objects = {"summary.json": run.summary, "adapter_config.json": run.adapter, "config.yaml": run.config}
     rows = []
     for name, size in run.present.items():
         reader, remark = readers.get(name), "read"
         if reader is not None:
             remark = f"{reader.rows:,} rows" + (f", {reader.unreadable:,} unreadable lines" * bool(reader.unreadable))
         elif name in objects and objects[name] is None:
-            remark = "not a JSON object: ignored"
+            remark = "not plain settings: ignored" if name == "config.yaml" else "not a JSON object: ignored"
         elif name == "metrics.csv" and run.metrics is not None:
             remark = f"{run.metrics.rows:,} rows" + ", then no CSV any more" * run.metrics.broken
         elif name == "training_args.bin":

@@ -12,6 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import yaml
+
 from recipes.rollout_log import open_part
 
 Row = dict[str, Any]
@@ -19,6 +21,8 @@ Row = dict[str, Any]
 # A rollout with a long trace has some 100 kB; a longer line than this is not one of ours.
 MAX_LINE_BYTES = 8_000_000
 MAX_JSON_BYTES = 4_000_000
+# A run's settings have some 2 kB; a hostile file of this size takes a second or two.
+MAX_YAML_BYTES = 64_000
 # Characters that would move or hide the text around them: control characters and the bidirectional overrides.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
@@ -84,13 +88,46 @@ def rows_at(files: Sequence[Path], places: Iterable[Place]) -> dict[Place, Row]:
     return rows
 
 
+def read_start(path: Path, limit: int) -> bytes:
+    """Return the first `limit` bytes of a file, none when there is no file or it cannot be read."""
+    try:
+        if path.is_file():  # not a pipe, which would be waited for
+            with path.open("rb") as file:
+                return file.read(limit)
+    except OSError:
+        pass
+    return b""
+
+
+def read_settings(path: Path) -> Row | None:
+    """Return the mapping in a YAML file, its values as they are written.
+
+    Returns:
+        `dict`, *optional*: `None` when there is no file or no mapping in it, when it is longer than `MAX_YAML_BYTES`,
+        and when it has aliases.
+    """
+    content = read_start(path, MAX_YAML_BYTES + 1)
+    if len(content) > MAX_YAML_BYTES:
+        return None
+    try:
+        value = yaml.load(content, Loader=_PlainLoader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+class _PlainLoader(yaml.BaseLoader):
+    """Makes text, lists and mappings; refuses aliases, by which a few lines stand for a value that fills the memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("alias")
+        return super().compose_node(parent, index)
+
+
 def read_object(path: Path) -> Row | None:
     """Return the object in a JSON file, `None` when there is no file or no object in it."""
-    try:
-        with path.open("rb") as file:
-            return _object_in(file.read(MAX_JSON_BYTES))
-    except OSError:
-        return None
+    return _object_in(read_start(path, MAX_JSON_BYTES))
 
 
 def _object_in(text: bytes) -> Row | None:

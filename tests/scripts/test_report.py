@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from recipes.results import HeldOut
+from recipes.run_config import write_config
 from rewards.evaluation import summarize_rows
 from rewards.statistics import bootstrap_mean
 from scripts import report
@@ -111,6 +113,7 @@ def run_dir(tmp_path: Path) -> Path:
     columns = "step,reward,entropy,kl,wa_grpo/zero_signal_before,wa_grpo/zero_signal_after,train_runtime"
     lines = [f"{step},0.5,{1 / (step + 1)},0.0{step},0.5,0.25," for step in range(1, 12)]
     (folder / "metrics.csv").write_text("\n".join([columns, *lines, "12,,,,,,240.0"]) + "\n")
+    write_config(folder, "grpo_math.yaml", {"sources": ["gsm8k", "mine.jsonl"], "lora_r": 64, "learning_rate": 2e-5})
     (folder / "adapter_config.json").write_text(json.dumps({"r": 64, "peft_version": "0.21.2", "eva_config": None}))
     (folder / "README.md").write_text("# Card\n\n### Framework versions\n\n- TRL: 1.16.1\n- Pytorch: 2.13.0\n")
     (folder / "training_args.bin").write_bytes(b"\x80\x04not to be opened")
@@ -174,7 +177,8 @@ def test_every_part_of_a_complete_run_is_there(run_dir: Path) -> None:
     assert "Not in this folder" not in shown
     assert "147 rows" in shown
     assert "1.16.1" in shown and "2.13.0" in shown  # of the run, from its card
-    assert "lora" not in shown and "eva_config" not in shown  # only what has a value
+    assert "r 64" in shown and "eva_config" not in shown  # only what has a value
+    assert "sources gsm8k, mine.jsonl lora_r 64 learning_rate 2.0e-05" in shown
     assert "AnswerGenerate -> Review -> Revise" in shown
     assert "syntax: nothing" in shown
 
@@ -297,6 +301,7 @@ def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:
     summary = {"heldout": baselines, "seconds": {HOSTILE: 1}, "executor": {HOSTILE: HOSTILE}, "prompt_style": HOSTILE}
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "adapter_config.json").write_text(json.dumps({HOSTILE: HOSTILE, "peft_version": HOSTILE}))
+    write_config(folder, "grpo_math.yaml", {HOSTILE: HOSTILE, "sources": [HOSTILE], "nested": {HOSTILE: [[HOSTILE]]}})
     page = html_of(folder)
     outline = Outline(page)
     assert not {"img", "iframe", "object", "embed", "link", "base", "form", "a:x"} & {tag for tag, _ in outline.tags}
@@ -327,7 +332,7 @@ def test_any_known_file_alone_and_in_any_state_gives_a_report(tmp_path: Path, na
     assert "Not in this folder" in shown
 
 
-@pytest.mark.parametrize("name", ["rollouts.jsonl", "heldout.jsonl", "summary.json", "metrics.csv"])
+@pytest.mark.parametrize("name", ["rollouts.jsonl", "heldout.jsonl", "summary.json", "metrics.csv", "config.yaml"])
 def test_a_run_without_one_of_its_files_says_so(run_dir: Path, name: str) -> None:
     (run_dir / name).unlink()
     page = html_of(run_dir)
@@ -385,6 +390,48 @@ def test_a_summary_of_a_wrong_kind_does_not_stop_a_report(tmp_path: Path) -> Non
         for summary in (dict.fromkeys(keys, value), {key: dict.fromkeys(inner, value) for key in keys}):
             (tmp_path / "summary.json").write_text(json.dumps(summary))
             assert "summary.json" in html_of(tmp_path)
+
+
+LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"# nothing\n", b"- a\n- list\n", b"text", b"a: [1, 2", b"a: 1\n---\nb: 2\n", b"a: \xff\xfe\n",
+        b"a: \x00\n", LAUGHS.encode(), b"a: &a [*a]\n", b"base: &base {a: 1}\nrun: {<<: *base}\n", b"? [a]\n: b\n",
+        b"a: " + b"[" * 60_000, b"a: 1\n" + b"#" * 100_000,
+    ],
+)  # fmt: skip
+def test_settings_that_are_none_or_a_trap_are_ignored_and_the_report_says_so(run_dir: Path, content: bytes) -> None:
+    (run_dir / "config.yaml").write_bytes(content)
+    shown = Outline(html_of(run_dir)).text
+    assert re.search(r"config\.yaml [\d,]+ k?B not plain settings: ignored", shown)
+    assert "Settings (config.yaml)" not in shown and "Wall time by phase" in shown
+
+
+def test_settings_of_any_kind_are_shown_as_they_are_written(run_dir: Path) -> None:
+    number = "0x" + "f" * 20_000
+    (run_dir / "config.yaml").write_text(
+        f"a: {number}\nb: 2001-99-99\nc: {{2001-01-01: 1, no: ~}}\nd: !!python/object/apply:os.getpid []\ne: 1_000\n"
+    )
+    shown = Outline(html_of(run_dir)).text
+    assert "b 2001-99-99 c.2001-01-01 1 c.no ~ e 1_000" in shown
+    assert f"a {number[:199]}…" in shown
+
+
+def test_of_very_many_settings_a_hundred_are_shown(run_dir: Path) -> None:
+    (run_dir / "config.yaml").write_text("".join(f"k{n}: {n}\n" for n in range(5_000)))
+    shown = Outline(html_of(run_dir)).text
+    assert "k99 99" in shown and "k100 100" not in shown
+    assert "4,900 more are not shown" in shown
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(run_dir: Path) -> None:
+    for name in ("summary.json", "config.yaml", "README.md"):
+        (run_dir / name).unlink()
+        os.mkfifo(run_dir / name)
+    assert "Not in this folder" in Outline(html_of(run_dir)).text
 
 
 def test_metrics_with_blank_extra_and_missing_cells_are_plotted(tmp_path: Path) -> None:
