@@ -28,7 +28,9 @@ def configuration_section(run: RunFiles) -> Section:
     summary = _values("summary.json", run.summary, SUMMARY_KEYS)
     adapter = _values("adapter_config.json", run.adapter, run.adapter or ())
     state = _values("Last checkpoint (trainer_state.json)", run.trainer_state, STATE_KEYS)
-    times = Table("Wall time by phase", ("phase", "time"), phases)
+    times = Table(
+        "Wall time by phase", ("phase", "time"), phases, "These times and the cache hits are of the last start."
+    )
     tables = [settings, times, summary, state, adapter, _versions(run)]
     note = (
         ""
@@ -47,7 +49,7 @@ def _values(title: str, values: Mapping[str, Any] | None, keys: Iterable[str], c
         found += [(name, item) for name, item in inner.items() if item not in (None, "", {}, [])]
     if len(found) > MAX_VALUES:
         caption = f"{caption} {len(found) - MAX_VALUES:,} more are not shown.".strip()
-    rows = [[Cell(one_line(name, 60)), Cell(_listed(item))] for name, item in found[:MAX_VALUES]]
+    rows = [[Cell(one_line(name, 60)), Cell(_listed(item), style="value")] for name, item in found[:MAX_VALUES]]
     return Table(title, ("key", "value"), rows, caption)
 
 

@@ -103,13 +103,11 @@ class StepBins(Generic[M]):
 
     def at(self, step: int) -> M:
         """Return the counter that a step belongs to."""
-        counter = self._bins.get(step // self.width)
-        if counter is None:
-            counter = self._bins[step // self.width] = self.make()
+        if step // self.width not in self._bins:
+            self._bins[step // self.width] = self.make()
             while len(self._bins) > self.limit:
                 self._widen()
-                counter = self._bins[step // self.width]
-        return counter
+        return self._bins[step // self.width]
 
     def _widen(self) -> None:
         self.width *= 2

@@ -39,7 +39,7 @@ def duration(seconds: float | None) -> str:
     """Return seconds with a unit that suits them."""
     if seconds is None:
         return "-"
-    return f"{amount(seconds)} s" if seconds >= 1 else f"{amount(1000 * seconds)} ms"
+    return f"{amount(seconds)} s" if seconds >= 1 or seconds == 0 else f"{amount(1000 * seconds)} ms"
 
 
 def dollars(value: float | None) -> str:

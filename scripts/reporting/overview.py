@@ -73,11 +73,9 @@ def _executor_tiles(executor: Mapping[str, Any]) -> list[Tile]:
     calls, hits = number(executor.get("calls")), number(executor.get("cache_hits")) or 0.0
     if calls is None:
         return []
-    remark = f"{hits / calls:.0%} from the cache" if calls else "nothing was asked"
-    tokens = f"{shown(executor.get('tokens'))} tokens"
     return [
-        ("executor calls", shown(calls), remark),
-        ("executor cost", dollars(number(executor.get("cost_usd"))), tokens),
+        ("executor calls", shown(calls - hits), f"and {shown(hits)} from the cache"),
+        ("executor cost", dollars(number(executor.get("cost_usd"))), f"{shown(executor.get('tokens'))} tokens"),
     ]
 
 
@@ -96,7 +94,7 @@ def files_table(run: RunFiles) -> Table:
             remark = f"{run.metrics.rows:,} rows" + ", then no CSV any more" * run.metrics.broken
         elif name == "training_args.bin":
             remark = "not opened: a pickle is code"
-        rows.append([Cell(name), Cell(file_size(size), float(size)), Cell(remark)])
+        rows.append([Cell(name), Cell(file_size(size), style="number"), Cell(remark)])
     return Table("", ("file", "size", "in it"), rows)
 
 

@@ -45,8 +45,8 @@ def heldout_section(run: RunFiles) -> Section:
         if best is not None:
             bars.append(Bar(name, "best fixed", best[1], "s5"))
     caption = (
-        "Mean reward of a problem. Whiskers: 95 % percentile bootstrap over problems. A fixed workflow has no "
-        "interval: the run keeps only its mean."
+        "Mean reward of a problem. Whiskers: 95 % percentile bootstrap over problems. The best fixed workflow is the "
+        "best on these very problems; it has no interval: the run keeps only its mean."
     )
     chart = bar_chart("Before, after, best fixed workflow", bars, caption)
     told = [part for part in parts if part[1]]

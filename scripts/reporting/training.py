@@ -15,7 +15,10 @@ def training_section(run: RunFiles) -> Section:
     steps = [(step, part.all) for step, part in run.rollouts.steps.items()] if run.rollouts is not None else []
     figures = [_reward_figure(run, steps), _valid_figure(run, steps), _tier_figure(run)]
     figures += [*_logged_figures(run), *_cost_figures(run, steps)]
-    note = "Thin lines are means over the rollouts of a step or a few, bold lines a moving average."
+    note = (
+        "Thin lines are means over the rollouts of a step or a few, bold lines a moving average. Steps count from 0 in "
+        "rollouts.jsonl and from 1 in metrics.csv."
+    )
     return Section("training", "Training", note, figures)
 
 

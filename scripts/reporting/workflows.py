@@ -4,13 +4,14 @@ from scripts.reporting.charts import heat_map
 from scripts.reporting.counters import OTHER, OUTCOMES, RolloutFacts
 from scripts.reporting.elements import Cell, Section, Table, WorkflowView, number_cell
 from scripts.reporting.formatting import amount
-from scripts.reporting.reading import Row, one_line
+from scripts.reporting.reading import Row, one_line, text
 from scripts.reporting.rows import RowsReader
 from scripts.reporting.trace_graph import trace_view
 
 OPERATOR_COLUMNS = 30
 SHOWN_OPERATORS = 14
 SHOWN_REASONS = 12
+SHOWN_LINES = 4
 
 
 def operators_section(reader: RowsReader) -> Section:
@@ -49,7 +50,7 @@ def workflows_section(reader: RowsReader, each: int) -> Section:
             views.append(WorkflowView(ranked, trace_view(ranked.example), about))
     least = ", ".join(f"{domain} {reader.least_count(domain, 2 * each)}" for domain in reader.domains)
     note = (
-        f"From {reader.path.name}, by mean reward. Only workflows with enough graded rollouts are ranked: {least}. "
+        f"From {reader.path.name}, by mean reward, of the workflows with at least so many graded rollouts: {least}. "
         "A solid arrow is text that flowed, found by comparing outputs with later arguments; a dashed one is only "
         "the order."
     )
@@ -66,12 +67,17 @@ def endings_section(reader: RowsReader) -> Section:
         for name in (*OUTCOMES, OTHER)
         if totals.all.outcomes[name]
     ]
+    invalid = f"{totals.all.rollouts - totals.all.valid:,} of {totals.all.rollouts:,} rollouts; the commonest reasons."
     reasons = [[Cell(reason), number_cell(count)] for reason, count in reader.reasons.most_common(SHOWN_REASONS)]
     tables = [
         Table("Outcomes", ("outcome", *reader.domains), outcomes),
-        Table("Why completions were no valid workflow", ("reason", "rollouts"), reasons),
+        Table("Why completions were no valid workflow", ("reason", "rollouts"), reasons, invalid),
     ]
-    return Section("endings", "How rollouts ended", f"From {reader.path.name}.", tables=tables)
+    note = (
+        f"From {reader.path.name}. ok: the workflow ran to its end; policy_error: there was none, or it raised; "
+        "infra_error: a failure of ours, which is not graded."
+    )
+    return Section("endings", "How rollouts ended", note, tables=tables)
 
 
 def rows_section(reader: RowsReader, count: int) -> Section:
@@ -86,6 +92,12 @@ def rows_section(reader: RowsReader, count: int) -> Section:
     return Section("rows", "Rows", tables=[Table("", columns, rows, caption, sortable=True, tall=True)])
 
 
+def _excerpt(workflow: str) -> str:
+    """Return the first lines of a workflow."""
+    lines = [line for line in workflow[:1_000].splitlines() if line.strip()]
+    return text("\n".join([*lines[:SHOWN_LINES], *["…"] * (len(lines) > SHOWN_LINES)]), 200)
+
+
 def _sample_cells(row: Row) -> list[Cell]:
     rollout = RolloutFacts.of(row)
     first = Cell(rollout.phase) if rollout.step is None else Cell(f"{rollout.step:,}", float(rollout.step))
@@ -94,15 +106,15 @@ def _sample_cells(row: Row) -> list[Cell]:
         first,
         Cell(rollout.domain),
         Cell(one_line(row.get("question"), 100), style="wide"),
-        Cell(one_line(row["workflow"], 100), style="wide code")
+        Cell(_excerpt(row["workflow"]), style="wide code")
         if rollout.workflow
-        else Cell(rollout.invalid, style="wide failure"),
+        else Cell(rollout.invalid, style="failure"),
         Cell(one_line(operators, 80) if rollout.operators else "0", float(len(rollout.operators)), "middle"),
         Cell(rollout.outcome),
         number_cell(rollout.tier),
         number_cell(rollout.reward, ".1f"),
         number_cell(rollout.advantage, "+.2f"),
         number_cell(rollout.tokens),
-        number_cell(rollout.cost_usd, ".4f"),
+        number_cell(rollout.cost_usd),
         number_cell(rollout.seconds, ".2f"),
     ]

@@ -180,7 +180,17 @@ def test_every_part_of_a_complete_run_is_there(run_dir: Path) -> None:
     assert "r 64" in shown and "eva_config" not in shown  # only what has a value
     assert "sources gsm8k, mine.jsonl lora_r 64 learning_rate 2.0e-05" in shown
     assert "AnswerGenerate -> Review -> Revise" in shown
-    assert "syntax: nothing" in shown
+    assert "1 of 147 rollouts; the commonest reasons. reason rollouts syntax: nothing 1" in shown
+    assert "executor calls 5 and 5 from the cache" in shown
+
+
+def test_a_row_of_the_sample_shows_the_first_lines_of_its_workflow(tmp_path: Path) -> None:
+    write_rows(
+        tmp_path / "rows.jsonl", [rollout(0, 0, workflow="\n\n".join("  step()" for _ in range(n))) for n in (4, 5)]
+    )
+    page = html_of(tmp_path)
+    four = "\n".join(["  step()"] * 4)
+    assert f">{four}</td>" in page and f">{four}\n…</td>" in page
 
 
 def test_an_evaluation_is_reported_from_its_rows(tmp_path: Path) -> None:
