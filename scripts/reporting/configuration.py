@@ -13,7 +13,6 @@ from scripts.reporting.reading import mapping, number, one_line
 PACKAGES = ("trl", "transformers", "torch", "peft")
 SUMMARY_KEYS = ("prompt_style", "executor", "latency_seconds", "outcomes", "pass_at_k")
 MAX_VALUES = 100
-SETTINGS_CAPTION = "Those that are not the defaults."
 STATE_KEYS = ("global_step", "max_steps", "num_train_epochs", "train_batch_size", "logging_steps", "save_steps")
 
 
@@ -24,19 +23,15 @@ def configuration_section(run: RunFiles) -> Section:
         [Cell(one_line(name, 40)), Cell(duration(number(value)), number(value))]
         for name, value in list(seconds.items())[:20]
     ]
-    settings = _values("Settings (config.yaml)", run.config, run.config or (), SETTINGS_CAPTION)
+    settings = _values("Settings (config.yaml)", run.config, run.config or (), "Those that are not the defaults.")
     summary = _values("summary.json", run.summary, SUMMARY_KEYS)
     adapter = _values("adapter_config.json", run.adapter, run.adapter or ())
     state = _values("Last checkpoint (trainer_state.json)", run.trainer_state, STATE_KEYS)
-    times = Table(
-        "Wall time by phase", ("phase", "time"), phases, "These times and the cache hits are of the last start."
-    )
+    last = "These times and the cache hits are of the last start."
+    times = Table("Wall time by phase", ("phase", "time"), phases, last)
     tables = [settings, times, summary, state, adapter, _versions(run)]
-    note = (
-        ""
-        if settings.rows or summary.rows or adapter.rows
-        else "The folder holds no configuration file that can be read."
-    )
+    told = settings.rows or summary.rows or adapter.rows
+    note = "" if told else "The folder holds no configuration file that can be read."
     return Section("configuration", "Configuration and versions", note, tables=tables)
 
 

@@ -9,7 +9,7 @@ from scripts.reporting.charts import Figure
 from scripts.reporting.counters import OTHER
 from scripts.reporting.formatting import shown
 from scripts.reporting.reading import number
-from scripts.reporting.rows import RankedWorkflow
+from scripts.reporting.rows import WorkflowCount
 from scripts.reporting.trace_graph import TraceView
 
 DOMAIN_STYLES = {domain: f"s{number}" for number, domain in enumerate((*DOMAINS, OTHER), start=1)}
@@ -44,23 +44,19 @@ class Table:
 
 @dataclass(frozen=True)
 class WorkflowView:
-    """A ranked workflow with one of its traces."""
+    """One of the best or worst workflows of a domain: how it did, its text, and what one of its runs was like."""
 
-    ranked: RankedWorkflow
-    trace: TraceView | None
+    verdict: str
+    domain: str
+    count: WorkflowCount
+    code: str
     about: str
+    trace: TraceView | None
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page.
-
-    Args:
-        id (`str`): anchor.
-        title (`str`): heading.
-        note (`str`): a sentence under it.
-        figures, tables, workflows: its content.
-    """
+    """A part of the page: its anchor, its heading, a sentence under it, and its content."""
 
     id: str
     title: str

@@ -179,4 +179,7 @@ def one_line(value: Any, limit: int) -> str:
 def _as_text(value: Any) -> str:
     if value is None or isinstance(value, str):
         return value or ""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except RecursionError:  # a few levels less than what could not be read
+        return "…"

@@ -14,7 +14,7 @@ from pathlib import Path
 from data.problem import DOMAINS
 from recipes.rollout_log import rollout_files
 from scripts.reporting.counters import OTHER, ByDomain, Mean, RolloutFacts, StepBins
-from scripts.reporting.reading import Place, Row, read_lines, rows_at, text
+from scripts.reporting.reading import Place, Row, read_lines, rows_at
 
 MAX_WORKFLOWS = 20_000
 MAX_PROBLEMS = 20_000
@@ -46,30 +46,6 @@ class WorkflowCount:
         return self.reward / self.count
 
 
-@dataclass(frozen=True)
-class RankedWorkflow:
-    """A workflow that the report shows.
-
-    Args:
-        verdict (`str`): `"best"` or `"worst"`.
-        domain (`str`): where it was used.
-        mean (`float`): mean reward over its graded rollouts.
-        count (`int`): number of these.
-        example (`dict`): the row of one of them.
-    """
-
-    verdict: str
-    domain: str
-    mean: float
-    count: int
-    example: Row
-
-    @property
-    def code(self) -> str:
-        """The workflow's text."""
-        return text(self.example.get("workflow"), 2_500)
-
-
 class RowsReader:
     """Reads one JSONL file of rollouts, with its closed parts, and keeps what can be told about it.
 
@@ -79,6 +55,7 @@ class RowsReader:
     Attributes:
         rows, unreadable (`int`): lines with and without an object.
         steps (`StepBins[ByDomain]`): the rollouts that have a step.
+        totals (`ByDomain`): all rollouts.
         phases (`dict[str, ByDomain]`): all rollouts, by phase.
         problems (`dict`): mean reward of each problem by (phase, domain, problem).
         reasons (`Counter[str]`): why completions were no workflows; the rarest of very many are not kept.
@@ -89,6 +66,7 @@ class RowsReader:
         self.path, self.files = path, rollout_files(path)
         self.rows = self.unreadable = self.forgotten = 0
         self.steps: StepBins[ByDomain] = StepBins(ByDomain)
+        self.totals = ByDomain()
         self.phases: dict[str, ByDomain] = {}
         self.problems: dict[tuple[str, str, str], Mean] = {}
         self.reasons: Counter[str] = Counter()
@@ -108,6 +86,7 @@ class RowsReader:
     def _add(self, rollout: RolloutFacts, place: Place) -> None:
         self.rows += 1
         phase = rollout.phase if rollout.phase in ("before", "after") else ""
+        self.totals.add(rollout)
         self.phases.setdefault(phase, ByDomain()).add(rollout)
         if rollout.step is not None:
             self.steps.at(rollout.step).add(rollout)
@@ -144,18 +123,9 @@ class RowsReader:
         return list(rows_at(self.files, drawn).values())
 
     @property
-    def totals(self) -> ByDomain:
-        """All rollouts of all phases."""
-        together = ByDomain()
-        for part in self.phases.values():
-            together.merge(part)
-        return together
-
-    @property
     def domains(self) -> list[str]:
         """Domains present, in the order of `DOMAINS`."""
-        present = self.totals.domains
-        return [domain for domain in (*DOMAINS, OTHER) if domain in present]
+        return [domain for domain in (*DOMAINS, OTHER) if domain in self.totals.domains]
 
     def rewards(self, phase: str, domain: str | None = None) -> dict[str, float]:
         """Return the mean reward of each problem of a phase, of one domain or of all."""
@@ -171,16 +141,17 @@ class RowsReader:
         enough = counts[wanted - 1] if len(counts) >= wanted else 1
         return max(least for least in (1, 2, 3, 5, 10, 20) if least <= max(1, enough))
 
-    def ranked(self, domain: str, each: int) -> list[RankedWorkflow]:
-        """Return the best workflows of a domain by mean reward, then the worst, no workflow twice."""
+    def ranked(self, domain: str, each: int) -> list[tuple[str, WorkflowCount, Row]]:
+        """Return the best workflows of a domain by mean reward, then the worst, no workflow twice.
+
+        Returns:
+            `list[tuple[str, WorkflowCount, dict]]`: `"best"` or `"worst"`, how it did, and its best or its worst row.
+        """
         least = self.least_count(domain, 2 * each)
         found = [count for (its, _), count in self._workflows.items() if its == domain and count.count >= least]
         found.sort(key=lambda count: (count.mean, count.count), reverse=True)
-        best = found[:each]
         worst = sorted(found[each:], key=lambda count: (count.mean, -count.count))[:each]
-        shown = [("best", count, count.best[1]) for count in best]
+        shown = [("best", count, count.best[1]) for count in found[:each]]
         shown += [("worst", count, count.worst[1]) for count in worst]
         rows = rows_at(self.files, [place for _, _, place in shown])
-        return [
-            RankedWorkflow(verdict, domain, count.mean, count.count, rows[place]) for verdict, count, place in shown
-        ]
+        return [(verdict, count, rows[place]) for verdict, count, place in shown]

@@ -282,9 +282,10 @@ def _arrow(source: _Box, target: _Box, edge: Edge, lane: float | None) -> Markup
 def _end(box: _Box, name: str, content: str) -> Markup:
     shape = element("rect", x=box.x, y=box.y, width=box.width, height=box.height, rx=14, class_="end")
     label = element("tspan", f"{name}  ", class_="name")
-    shown = content if len(content) <= 28 else content[:27] + "…"
-    text = element("text", label, shown, x=box.middle, y=box.y + 18, text_anchor="middle", class_="small")
-    return element("g", element("title", f"{name}: {content}"), shape, text)
+    words = element(
+        "text", label, one_line(content, 28), x=box.middle, y=box.y + 18, text_anchor="middle", class_="small"
+    )
+    return element("g", element("title", f"{name}: {content}"), shape, words)
 
 
 def _node(box: _Box, index: int, call: Call) -> Markup:
@@ -292,12 +293,11 @@ def _node(box: _Box, index: int, call: Call) -> Markup:
     title = element("title", f"{index + 1}. {call.operator}\n{call.tokens}\n{call.time}\n{outcome}")
     style = "mark node" + " failed" * bool(call.error)
     shape = element("rect", x=box.x, y=box.y, width=box.width, height=box.height, rx=5, class_=style)
-    shown = call.error or call.preview
     lines = [
         (f"{index + 1}. {call.operator[:20]}", 17, "name"),
         (call.tokens, 33, "small"),
         (call.time, 48, "small"),
-        (shown if len(shown) <= 26 else shown[:25] + "…", 63, "small failure" if call.error else "small faded"),
+        (one_line(call.error or call.preview, 26), 63, "small failure" if call.error else "small faded"),
     ]
     texts = [element("text", line, x=box.x + 8, y=box.y + dy, class_=style) for line, dy, style in lines]
     return element("g", title, shape, *texts)

@@ -43,11 +43,11 @@ def workflows_section(reader: RowsReader, each: int) -> Section:
     """The best and the worst workflows of each domain, `each` of both."""
     views = []
     for domain in reader.domains:
-        for ranked in reader.ranked(domain, each):
-            example = RolloutFacts.of(ranked.example)
+        for verdict, count, row in reader.ranked(domain, each):
+            example, code = RolloutFacts.of(row), text(row.get("workflow"), 2_500)
             step = f"step {example.step}" if example.step is not None else example.phase
             about = ", ".join(part for part in (step, f"reward {amount(example.reward)}", example.outcome) if part)
-            views.append(WorkflowView(ranked, trace_view(ranked.example), about))
+            views.append(WorkflowView(verdict, domain, count, code, about, trace_view(row)))
     least = ", ".join(f"{domain} {reader.least_count(domain, 2 * each)}" for domain in reader.domains)
     note = (
         f"From {reader.path.name}, by mean reward, of the workflows with at least so many graded rollouts: {least}. "

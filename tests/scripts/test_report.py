@@ -216,13 +216,13 @@ def test_the_best_and_worst_workflows_are_those_by_mean_reward(tmp_path: Path) -
     rows.append(rollout(0, 0, workflow="lucky once", reward=1.0))
     write_rows(tmp_path / "rollouts.jsonl", rows)
     ranked = RowsReader(tmp_path / "rollouts.jsonl").read().ranked("math", 2)
-    found = [(item.verdict, item.code, item.count, round(item.mean, 3)) for item in ranked]
+    found = [(verdict, row["workflow"], count.count, round(count.mean, 3)) for verdict, count, row in ranked]
     assert found == [("best", "W9", 5, 0.9), ("best", "W8", 5, 0.8), ("worst", "W0", 5, 0.0), ("worst", "W1", 5, 0.1)]
 
 
 def test_one_workflow_is_not_both_best_and_worst(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", [rollout(0, 0, workflow="the only one") for _ in range(9)])
-    assert [item.verdict for item in RowsReader(tmp_path / "rows.jsonl").read().ranked("math", 2)] == ["best"]
+    assert [verdict for verdict, *_ in RowsReader(tmp_path / "rows.jsonl").read().ranked("math", 2)] == ["best"]
 
 
 def test_the_interval_of_a_mean_holds_it_and_narrows_with_more_problems() -> None:
@@ -478,6 +478,13 @@ def test_a_folder_that_is_no_run_is_refused_with_what_was_expected(
 def test_invisible_characters_are_spelled_out() -> None:
     assert text("a\u202eb\x07\tc\n", 20) == "a\\u202eb\\u0007\tc\n"
     assert text("abcdef", 4) == "abc…"
+
+
+def test_a_value_that_is_nested_too_deep_is_left_out() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert text({"a": deep}, 20) == "…"
 
 
 # Size
