@@ -369,8 +369,7 @@ class _Attempt(threading.Thread):
         if job.kind == "forget":
             for entry in earlier:
                 if entry.kind == "checkpoint" and entry.step > job.step:
-                    with suppress(OSError):  # an append-only store; the next checkpoint will be newer anyway
-                        store.remove(entry.name)
+                    self._forget(store, entry)
             return
         local = local_files(job.kind, job.folder, self.backup.run_dir)
         if job.kind == "policy" and has_policy(earlier, local.files):
@@ -378,6 +377,12 @@ class _Attempt(threading.Thread):
         written = self._upload(store, local, earlier)
         with suppress(Exception):  # the backup is there; an append-only store keeps the old ones beside it
             self._tidy(store, written, earlier)
+
+    def _forget(self, store: BackupStore, entry: Entry) -> None:
+        """Remove a checkpoint; an append-only store never does, and gets a newer one soon."""
+        for _ in range(3):
+            with suppress(OSError):
+                return store.remove(entry.name)
 
     def _upload(self, store: BackupStore, local: LocalFiles, earlier: Sequence[Entry]) -> Entry:
         """Store the files and then the manifest."""

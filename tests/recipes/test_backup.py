@@ -368,6 +368,30 @@ def test_a_roll_back_is_a_roll_back_there_too(store: BackupStore, run: Path) -> 
     assert stored_rollouts(store) == (run / "rollouts.jsonl").read_bytes()
 
 
+def test_a_roll_back_gets_through_a_network_that_fails_and_an_append_only_store_goes_on(
+    store: BackupStore, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = Backup(URL, run, patience=QUICK)
+    for step in (3, 6):
+        backup.checkpoint(checkpoint(run, step))
+        assert until(lambda: steps(store)[-1:] == [step])  # noqa: B023 - called at once
+    remove, failures = FaultyFileSystem.rm, [ConnectionError("the connection broke"), OSError("Forbidden")]
+
+    def failing(self: FaultyFileSystem, *args: Any, **kwargs: Any) -> None:
+        if failures:
+            raise failures.pop()
+        remove(self, *args, **kwargs)
+
+    monkeypatch.setattr(FaultyFileSystem, "rm", failing)
+    backup.forget_after(3)
+    assert until(lambda: steps(store) == [3])
+    failures += [OSError("Forbidden")] * 100
+    backup.forget_after(1)
+    backup.checkpoint(checkpoint(run, 4))
+    backup.close(10)
+    assert 4 in steps(store)
+
+
 def test_the_local_policy_is_backed_up_once(store: BackupStore, run: Path, tmp_path: Path) -> None:
     policy = tmp_path / "policy"
     policy.mkdir()
@@ -507,10 +531,10 @@ def test_an_attempt_that_was_given_up_cannot_damage_what_came_after_it(store: Ba
     """Its write returns when the next attempt is through."""
     hold = threading.Event()
     FaultyFileSystem.held = ("adapter_model", hold)
-    backup = Backup(URL, run, patience=QUICK)
+    backup = Backup(URL, run, patience=Patience(stall_seconds=1, first_delay=0.01))
     backup.checkpoint(checkpoint(run, 2))
     assert until(lambda: steps(store) == [2])
-    (left_behind,) = backup._hung
+    left_behind = backup._hung[0]
     hold.set()
     left_behind.join(5)
     assert not left_behind.is_alive() and steps(store) == [2]
