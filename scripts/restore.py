@@ -218,6 +218,7 @@ def restore_policy(store: BackupStore, folder: Path, force: bool) -> Path | None
 
     Raises:
         UsageError: another policy lies there.
+        InfraError: the one in the backup is damaged.
     """
     entry = next((entry for entry in reversed(store.entries()) if entry.kind == "policy"), None)
     if entry is None or all(_is(Path(entry.target) / name, record) for name, record in entry.files.items()):
@@ -232,7 +233,13 @@ def restore_policy(store: BackupStore, folder: Path, force: bool) -> Path | None
                 f"{target} is not the policy that the run trains ({different[0]} differs): move it away, or replace it "
                 "with --force"
             )
-    fetched = download(store, entry, folder)
+    try:
+        fetched = download(store, entry, folder)
+    except ValueError as error:
+        raise InfraError(
+            f"the policy that the run trains is not whole in the backup: {error}; put a copy of it in {entry.target} "
+            "and restore again"
+        ) from None
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(fetched, target)

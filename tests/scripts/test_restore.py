@@ -166,6 +166,19 @@ def test_another_policy_is_not_replaced(backed_up: Path, capsys: pytest.CaptureF
     assert config.read_text() == "{}"
 
 
+def test_a_damaged_policy_is_named_and_a_copy_of_it_does(backed_up: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damage("policy-0/config.json")
+    assert run_restore(URL) == 1
+    told = capsys.readouterr().err
+    assert "the policy that the run trains is not whole in the backup: 000001-policy-0/config.json is damaged" in told
+    assert "put a copy of it in .cache/policies/tiny" in told
+    copy = Path(".cache/policies/tiny/config.json")
+    copy.parent.mkdir(parents=True)
+    copy.write_text("{}")
+    assert run_restore(URL) == 0
+    assert (backed_up / "checkpoint-4").is_dir()
+
+
 def test_a_manifest_cannot_write_outside_the_run(backed_up: Path, store: BackupStore) -> None:
     (path,) = [path for path in FaultyFileSystem.store if path.endswith("checkpoint-4.json")]
     row = json.loads(FaultyFileSystem.store[path].getvalue())
