@@ -1,12 +1,10 @@
 """`--backup_url`: every whole checkpoint, and at the end what the run leaves, copied elsewhere while training goes on.
 
-A thread of its own copies; the run only links the files of a checkpoint aside, so that removing the old ones does not
-pull them away. Nothing here fails or holds up a run: what does not work is said once, tried again, and told at the end.
-`recipes/backup_store.py` has the layout at the URL, `scripts/restore.py` the way back.
+A thread of its own copies. Nothing here fails or holds up a run: what does not work is said once, tried again, and told
+at the end. `recipes/backup_files.py` has what is copied, `recipes/backup_store.py` the layout at the URL and
+`scripts/restore.py` the way back.
 """
 
-import json
-import os
 import re
 import shutil
 import sys
@@ -14,44 +12,40 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
-from uuid import uuid4
 
 from aflow_ops.errors import UsageError
-from data.files import write_atomically
+from recipes.backup_files import (
+    STAGING,
+    LocalFiles,
+    RolloutPart,
+    has_policy,
+    local_files,
+    public_command,
+    rollout_parts,
+    run_id,
+    set_aside,
+    spent,
+)
 from recipes.backup_store import (
-    SPENT,
+    ROLLOUTS,
     BackupStore,
     Entry,
     FileRecord,
     Kind,
     Origin,
-    Segment,
     SourceChanged,
     check_url,
-    without_password,
 )
-from recipes.checkpoints import MANIFEST
-from recipes.rollout_log import rollouts_size
+from recipes.redaction import without_secrets
+from recipes.rollout_log import rollout_files
 
-# Below the run's folder, under a name that `push_to_hub` leaves out.
-ID_FILE = "_backup/id"
-STAGING = "_backup/staged"
 DEFAULT_KEEP = 3
 # How long the start of a run waits for the first word from the URL, and an interrupted run for what is on its way.
 CHECK_SECONDS, INTERRUPTED_SECONDS = 20.0, 5.0
-# What a run or a warm start leaves in its folder and is backed up from it. Everything else (logs, locks, sockets,
-# caches, training_args.bin) is not.
-RESULT_FILES = (
-    "config.yaml", "summary.json", "metrics.csv", "heldout.jsonl", "reward_curve.png", "report.html", "README.md",
-    "*.safetensors", "*.safetensors.index.json", "adapter_config.json", "config.json", "generation_config.json",
-    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "chat_template*",
-    "warm_start.sha256",
-)  # fmt: skip
-SECRET_FLAG = re.compile(r"--[a-z_-]*(hub[_-]token|api[_-]key|secret|password)")
 
 
 @dataclass(frozen=True)
@@ -77,7 +71,10 @@ class _Abandoned(Exception):
 
 @dataclass
 class _Job:
-    """Something to do at the URL: a backup of one kind, or forgetting the checkpoints after `step`."""
+    """Something to do at the URL: a backup of one kind, or forgetting the checkpoints after `step`.
+
+    Attempts go on where the one before failed: under its `number`, after the files that it `sent`.
+    """
 
     kind: Kind | Literal["forget"]
     step: int
@@ -90,14 +87,6 @@ class _Job:
     def label(self) -> str:
         names = {"checkpoint": f"checkpoint-{self.step}", "policy": f"the policy {self.folder}"}
         return names.get(self.kind, "the results" if self.kind == "results" else "a roll-back")
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A local file, with what it must be where that is known."""
-
-    path: Path
-    sealed: FileRecord | None = None
 
 
 # Which job goes first.
@@ -127,8 +116,8 @@ class Backup:
         patience: Patience = Patience(),
     ) -> None:
         self.url, self.run_dir, self.keep, self.patience = url, run_dir, keep, patience
-        self.shown_url = without_password(url)
-        self.origin = Origin(_run_id(run_dir, fresh), str(run_dir), _without_secrets(command))
+        self.shown_url = without_secrets(url)
+        self.origin = Origin(run_id(run_dir, fresh), str(run_dir), public_command(command))
         shutil.rmtree(run_dir / STAGING, ignore_errors=True)
         self._changed = threading.Condition()
         self._pending: dict[str, _Job] = {}
@@ -138,6 +127,8 @@ class Backup:
         self._failures = 0
         self._reason = ""
         self._written: dict[str, str] = {}
+        self._number = 0
+        self.digests: dict[tuple[str, int, int], FileRecord] = {}
         self._hung: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._work, name="backup", daemon=True)
         self._thread.start()
@@ -163,22 +154,7 @@ class Backup:
     def checkpoint(self, folder: Path) -> None:
         """Back up a checkpoint that has just been sealed; takes the place of one that still waits."""
         step = int(folder.name.rpartition("-")[2])
-        self._add(_Job("checkpoint", step, self._set_aside(folder)))
-
-    def _set_aside(self, folder: Path) -> Path:
-        """Link a checkpoint, and the best adapter so far, to where the run does not touch them.
-
-        Returns:
-            `Path`: the new folder, or the checkpoint itself where the disk has no hard links.
-        """
-        target = self.run_dir / STAGING / f"{folder.name}.{uuid4().hex[:8]}"
-        try:
-            _link(folder, target)
-            _link(self.run_dir / "best", target / "best")
-        except OSError:
-            shutil.rmtree(target, ignore_errors=True)
-            return folder
-        return target
+        self._add(_Job("checkpoint", step, set_aside(folder, self.run_dir)))
 
     def policy(self, folder: Path) -> None:
         """Back up a local model that the run trains, once: an adapter is worth nothing without it."""
@@ -205,7 +181,7 @@ class Backup:
             self._closing = True
             self._changed.notify_all()
             if wait_seconds > 1 and self._unfinished():
-                print(f"backup: up to {wait_seconds:g} s for {_all(self._unfinished())}", file=sys.stderr)
+                print(f"backup: up to {wait_seconds:g} s for {' and '.join(self._unfinished())}", file=sys.stderr)
             while self._unfinished() and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
             missing = self._unfinished()
@@ -217,9 +193,9 @@ class Backup:
         if missing:
             reason = self._reason or f"not through after {wait_seconds:g} s"
             where = f"it is in {self.run_dir}, copy it from there before the machine goes"
-            _warn(f"not backed up to {self.shown_url}: {_all(missing)} ({reason}); {where}")
+            _warn(f"not backed up to {self.shown_url}: {' and '.join(missing)} ({reason}); {where}")
         elif self._written:
-            print(f"backup: {_all(list(self._written.values()))} at {self.shown_url}", file=sys.stderr)
+            print(f"backup: {' and '.join(self._written.values())} at {self.shown_url}", file=sys.stderr)
         shutil.rmtree(self.run_dir / STAGING, ignore_errors=True)
 
     # The thread
@@ -240,24 +216,31 @@ class Backup:
         while (job := self._next()) is not None:
             sent = len(job.sent)
             error = self._attempt(job)
-            with self._changed:
-                self._current = None
-                done = error is None or job.cancelled or isinstance(error, (SourceChanged, _Abandoned))
-                if not done and not self._closed and job.kind not in self._pending:
-                    self._pending[job.kind] = job
-                else:
-                    self._drop(job)
-                self._changed.notify_all()
-            if done:
-                self._succeeded(job, error)
-                delay = self.patience.first_delay
-                continue
             if len(job.sent) > sent:
                 self._failures, delay = 0, self.patience.first_delay
-            assert error is not None
-            self._failed(error)
+            if self._is_over(job, error):
+                delay = self.patience.first_delay
+                continue
             self._pause(delay)
             delay = min(2 * delay, self.patience.last_delay)
+
+    def _is_over(self, job: _Job, error: Exception | None) -> bool:
+        """Say what became of an attempt, and keep its job for another one unless it is over."""
+        with self._changed:  # `close` reads what is noted here
+            over = error is None or job.cancelled or isinstance(error, (SourceChanged, _Abandoned))
+            if error is None:
+                self._succeeded(job)
+            elif not over:
+                self._failed(error)
+            elif isinstance(error, SourceChanged) and not job.cancelled and job.kind not in self._pending:
+                _warn(f"{job.label} is not backed up: {error}")
+            self._current = None
+            if over or self._closed or job.kind in self._pending:
+                self._drop(job)
+            else:
+                self._pending[job.kind] = job
+            self._changed.notify_all()
+        return over
 
     def _next(self) -> _Job | None:
         """Wait for a job; `None` when there will be no more."""
@@ -287,13 +270,27 @@ class Backup:
             return TimeoutError("it does not answer")
         attempt = _Attempt(self, job)
         attempt.start()
-        while not attempt.done.wait(max(0.0, attempt.heard + self.patience.stall_seconds - time.monotonic())):
-            if time.monotonic() - attempt.heard >= self.patience.stall_seconds:
+        while attempt.is_alive():
+            left = attempt.heard + self.patience.stall_seconds - time.monotonic()
+            if left <= 0:
                 attempt.abandoned = True
                 job.number, job.sent = None, {}  # the next attempt stays clear of this one's files
                 self._hung.append(attempt)
                 return TimeoutError(f"no answer in {self.patience.stall_seconds:g} s")
+            attempt.join(left)
+        job.number, job.sent = attempt.number, attempt.sent
         return attempt.error
+
+    def new_number(self, found: int) -> int:
+        """Return a number from `found` on that no attempt of this process has had, not even one left behind."""
+        with self._changed:
+            self._number = max(found, self._number + 1)
+            return self._number
+
+    def unfinished_from(self, number: int) -> int:
+        """Return the lowest number of what waits for another attempt, or `number` if that is lower."""
+        with self._changed:
+            return min([number, *(job.number for job in self._pending.values() if job.number is not None)])
 
     def _look(self) -> Exception | None:
         try:
@@ -323,17 +320,13 @@ class Backup:
 
     def _failed(self, error: Exception, *, at_once: bool = False) -> None:
         self._failures += 1
-        self._reason = without_password(f"{type(error).__name__}: {error}")
+        self._reason = without_secrets(f"{type(error).__name__}: {error}")
         hopeless = at_once or isinstance(error, (TimeoutError, PermissionError, UsageError))
         if not self._broken and (hopeless or self._failures >= self.patience.warn_after):
             self._broken = True
             _warn(f"backup to {self.shown_url} does not work ({self._reason}); training goes on, it is tried again")
 
-    def _succeeded(self, job: _Job, error: Exception | None) -> None:
-        if isinstance(error, SourceChanged) and not job.cancelled and job.kind not in self._pending:
-            _warn(f"{job.label} is not backed up: {error}")
-        if error is not None:
-            return
+    def _succeeded(self, job: _Job) -> None:
         self._failures, self._reason = 0, ""
         if job.kind != "forget":
             self._written[job.kind] = job.label
@@ -349,14 +342,15 @@ class _Attempt(threading.Thread):
         heard (`float`): when the file system last answered.
         abandoned (`bool`): set by the one who no longer waits.
         error (`Exception`, *optional*): what went wrong.
+        number, sent: of the job; its own until it has ended, as the job may go on without it.
     """
 
     def __init__(self, backup: Backup, job: _Job) -> None:
         super().__init__(name="backup-attempt", daemon=True)
         self.backup, self.job = backup, job
         self.heard, self.abandoned = time.monotonic(), False
+        self.number, self.sent = job.number, dict(job.sent)
         self.error: Exception | None = None
-        self.done = threading.Event()
 
     def run(self) -> None:
         """Do the job; anything it raises is kept."""
@@ -364,7 +358,6 @@ class _Attempt(threading.Thread):
             self._do(BackupStore(self.backup.url, self._tick))
         except Exception as error:  # noqa: BLE001 - file systems raise errors of their own kinds
             self.error = error
-        self.done.set()
 
     def _tick(self) -> None:
         if self.abandoned or self.job.cancelled:
@@ -376,57 +369,67 @@ class _Attempt(threading.Thread):
         if job.kind == "forget":
             for entry in earlier:
                 if entry.kind == "checkpoint" and entry.step > job.step:
-                    with suppress(OSError):  # an append-only store; the next checkpoint will be newer anyway
-                        store.remove(entry.name)
+                    self._forget(store, entry)
             return
-        written = self._upload(store, job, job.kind, earlier)
-        if written is not None:
-            with suppress(Exception):  # the backup is there; an append-only store keeps the old ones beside it
-                self._tidy(store, written, earlier)
+        local = local_files(job.kind, job.folder, self.backup.run_dir)
+        if job.kind == "policy" and has_policy(earlier, local.files):
+            return
+        written = self._upload(store, local, earlier)
+        with suppress(Exception):  # the backup is there; an append-only store keeps the old ones beside it
+            self._tidy(store, written, earlier)
 
-    def _upload(self, store: BackupStore, job: _Job, kind: Kind, earlier: Sequence[Entry]) -> Entry | None:
-        """Store the files and then the manifest; `None` when the same files are there already."""
-        sources, rollouts_bytes = self._sources(job)
-        if kind == "policy" and _has_policy(earlier, sources):
-            return None
-        if job.number is None:
-            job.number = store.next_number()
-        number, sent = job.number, job.sent
-        name = Entry(number, kind, job.step, self.backup.origin).name
-        for file, source in sources.items():
-            if file in sent:
+    def _forget(self, store: BackupStore, entry: Entry) -> None:
+        """Remove a checkpoint; an append-only store never does, and gets a newer one soon."""
+        for _ in range(3):
+            with suppress(OSError):
+                return store.remove(entry.name)
+
+    def _upload(self, store: BackupStore, local: LocalFiles, earlier: Sequence[Entry]) -> Entry:
+        """Store the files and then the manifest."""
+        job, backup = self.job, self.backup
+        if self.number is None:
+            self.number = backup.new_number(store.next_number())
+        target = str(job.folder) if job.kind == "policy" else ""
+        entry = Entry(self.number, job.kind, job.step, backup.origin, target=target)
+        for name, path in local.files.items():
+            if name in self.sent:
                 continue
-            stored = store.put(source.path, f"{name}/{file}")
-            if source.sealed is not None and stored != source.sealed:
-                raise SourceChanged(f"{source.path} is not what the checkpoint was sealed with")
-            sent[file] = stored
-        segments: tuple[Segment, ...] = ()
-        if rollouts_bytes:
-            known = next((entry.segments for entry in reversed(earlier) if entry.segments), ())
-            rollouts, staging = self.backup.run_dir / "rollouts.jsonl", self.backup.run_dir / STAGING / f"{name}.gz"
-            segments = store.put_rollouts(rollouts, rollouts_bytes, known, staging)
-        entry = Entry(
-            number, kind, job.step, self.backup.origin, dict(sent), segments, _spent(self.backup.run_dir),
-            str(job.folder) if kind == "policy" else "", datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        )  # fmt: skip
+            stored = store.put(path, f"{entry.name}/{name}")
+            if local.sealed.get(name, stored) != stored:
+                raise SourceChanged(f"{path} is not what the checkpoint was sealed with")
+            self.sent[name] = stored
+        files = {name: self.sent[name] for name in local.files} | self._rollouts(store, local, earlier)
+        written = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        entry = replace(entry, files=files, spent=spent(backup.run_dir), written=written)
         store.commit(entry)
         return entry
 
-    def _sources(self, job: _Job) -> tuple[dict[str, _Source], int]:
-        """Return the files of a job by their names in the backup, and the bytes of rollouts with them."""
-        if job.kind == "policy":
-            return _found(job.folder, RESULT_FILES), 0
-        if job.kind == "results":
-            return _found(job.folder, (*RESULT_FILES, "best/*")), rollouts_size(job.folder / "rollouts.jsonl")
-        try:
-            manifest = json.loads((job.folder / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise SourceChanged(f"{job.folder / MANIFEST}: {error}") from None
-        sealed = {name: FileRecord(size, digest) for name, (size, digest) in manifest["files"].items()}
-        sources = {name: _Source(job.folder / name, record) for name, record in sealed.items()}
-        sources[MANIFEST] = _Source(job.folder / MANIFEST)
-        aside = job.folder if job.folder.parent == self.backup.run_dir / STAGING else self.backup.run_dir
-        return sources | _found(aside, ("best/*",)), manifest["state"]["rollouts_bytes"]
+    def _rollouts(self, store: BackupStore, local: LocalFiles, earlier: Sequence[Entry]) -> dict[str, FileRecord]:
+        """Store those parts of the rollouts that no earlier backup has; returns all."""
+        there = store.parts() if local.rollouts_bytes else set()
+        known = {(file.size, file.digest): file for old in earlier for file in old.files.values() if file.at in there}
+        closed, files = len(rollout_files(local.live)), {}
+        for part in rollout_parts(local.live, local.rollouts_bytes):
+            self._tick()
+            if part.name not in self.sent:
+                stored = self._part(store, part, known)
+                if len(rollout_files(local.live)) != closed:  # only where the disk has no links
+                    raise OSError(f"{local.live} was closed as a part while it was read")
+                self.sent[part.name] = stored
+            files[part.name] = self.sent[part.name]
+        return files
+
+    def _part(self, store: BackupStore, part: RolloutPart, known: Mapping[tuple[int, str], FileRecord]) -> FileRecord:
+        """Store a part of the rollouts unless it is known; a compressed one is read once in the life of a run."""
+        digests, file = self.backup.digests, part.path.stat()
+        key = part.name, file.st_size, file.st_mtime_ns
+        if part.count is None:
+            whole = digests.get(key) or FileRecord.of(part.path)
+            digests[key] = whole
+            if (whole.size, whole.digest) in known:
+                return known[whole.size, whole.digest]
+        at = f"{ROLLOUTS}/{self.number:06d}-{part.name}"
+        return replace(store.put(part.path, at, part.count), at=at)
 
     def _tidy(self, store: BackupStore, entry: Entry, earlier: Sequence[Entry]) -> None:
         """Remove what a new backup makes superfluous: older ones beyond `keep`, rolled-back ones, unfinished ones."""
@@ -436,7 +439,8 @@ class _Attempt(threading.Thread):
         for other in same:
             if other not in kept:
                 store.remove(other.name)
-        store.remove_unused([entry, *kept, *(other for other in earlier if other.kind != entry.kind)], entry.number)
+        others = [other for other in earlier if other.kind != entry.kind]
+        store.remove_unused([entry, *kept, *others], self.backup.unfinished_from(entry.number))
 
 
 @contextmanager
@@ -478,59 +482,6 @@ def open_backup(
         backup.close(wait_seconds)
 
 
-def _run_id(run_dir: Path, fresh: bool) -> str:
-    """Return the run's id; a fresh start makes one up."""
-    path = run_dir / ID_FILE
-    if fresh or not path.is_file():
-        with write_atomically(path) as file:
-            file.write(uuid4().hex)
-    return path.read_text(encoding="utf-8")
-
-
-def _link(folder: Path, target: Path) -> None:
-    """Link all files of a folder into another."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            link = target / path.relative_to(folder)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            os.link(path, link)
-
-
-def _found(folder: Path, patterns: Sequence[str]) -> dict[str, _Source]:
-    """Return the files of a folder that have one of these names."""
-    paths = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
-    return {path.relative_to(folder).as_posix(): _Source(path) for path in paths}
-
-
-def _has_policy(entries: Sequence[Entry], sources: Mapping[str, _Source]) -> bool:
-    """Whether the newest backup of the policy has these files."""
-    newest = next((entry for entry in reversed(entries) if entry.kind == "policy"), None)
-    if newest is None or set(newest.files) != set(sources):
-        return False
-    return all(FileRecord.of(sources[name].path) == record for name, record in newest.files.items())
-
-
-def _spent(run_dir: Path) -> dict[str, dict[str, float]]:
-    """Return the records of what the run has paid."""
-    records = {}
-    for path in run_dir.glob(".spent-*.json"):
-        with suppress(OSError, ValueError):  # nothing paid yet
-            if SPENT.fullmatch(path.name):
-                records[path.name] = json.loads(path.read_text(encoding="utf-8"))
-    return records
-
-
-def _without_secrets(command: Sequence[str]) -> tuple[str, ...]:
-    """Return a command line without tokens, and without passwords in URLs."""
-    kept, secret = [], False
-    for word in command:
-        flag = SECRET_FLAG.match(word)
-        if not secret and not flag:
-            kept.append(without_password(word))
-        secret = bool(flag) and "=" not in word
-    return tuple(kept)
-
-
 def _same_disk(url: str, run_dir: Path) -> bool:
     """Whether a URL is a folder on the disk of the run."""
     folder = Path(url.removeprefix("file://")).expanduser()
@@ -538,10 +489,6 @@ def _same_disk(url: str, run_dir: Path) -> bool:
         return False
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     return existing.stat().st_dev == run_dir.stat().st_dev
-
-
-def _all(labels: Sequence[str]) -> str:
-    return " and ".join(labels)
 
 
 def _warn(text: str) -> None:

@@ -1,22 +1,22 @@
 """What lies at a backup URL, and how it gets there and back whole.
 
-    000007-checkpoint-20/...                                 the files of one backup
-    000007-checkpoint-20.json                                its manifest, written last: without it nothing is there
-    rollouts/000000000000-000000524288-1f0c3a77b2d1.jsonl.gz a part of rollouts.jsonl, shared by later backups
+    000007-checkpoint-20/...                    the files of one backup
+    000007-checkpoint-20.json                   its manifest, written last: without it nothing is there
+    rollouts/000007-rollouts-00001.jsonl.gz     a part of the rollouts that backup 7 sent, named by later ones too
+    rollouts/000007-rollouts.jsonl.gz           what was in the live file, up to the checkpoint
 
-Object stores cannot rename, so a backup exists from the moment its manifest does. Manifests are numbered in the order
-in which they were written, and the highest number is the newest.
+Object stores cannot rename, so a backup exists from the moment its manifest does. Numbers rise in the order of writing,
+the highest is the newest, and none is used by two attempts of which one may still be writing.
 """
 
-import gzip
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -24,12 +24,17 @@ from fsspec.utils import get_protocol
 
 from aflow_ops.errors import UsageError
 from recipes.checkpoints import new_digest
-from recipes.rollout_log import RolloutReader
+from recipes.redaction import without_secrets
+from recipes.rollout_log import open_part
 
 Kind = Literal["checkpoint", "policy", "results"]
 BLOCK_BYTES = 1 << 22
-FORMAT = 1
+# What an object store is sent at a time, so that a slow line is heard of often; S3 takes 5 MB or more, 10,000 times.
+UPLOAD_BYTES = 1 << 23
+FORMAT = 2
+ROLLOUTS = "rollouts"
 NUMBERED = re.compile(r"(\d{6,})-(checkpoint|policy|results)-\d+(\.json)?")
+NUMBERED_PART = re.compile(r"(\d{6,})-rollouts(-\d+)?\.jsonl\.gz")
 SPENT = re.compile(r"\.spent-\d+\.json")
 # Packages of the protocols that people use most; fsspec names the others itself.
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
@@ -41,39 +46,26 @@ class SourceChanged(Exception):
 
 @dataclass(frozen=True)
 class FileRecord:
-    """Bytes and digest of one file."""
+    """One stored file.
+
+    Args:
+        size (`int`): bytes.
+        digest (`str`): of these bytes.
+        at (`str`): where it lies below the backup's URL, if not in its backup's own folder.
+    """
 
     size: int
     digest: str
+    at: str = ""
 
     @classmethod
     def of(cls, path: Path) -> "FileRecord":
         """Read a local file."""
-        size = path.stat().st_size
+        digest = new_digest()
         with path.open("rb") as file:
-            return cls(size, _digest_of(file, 0, size))
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A part of `rollouts.jsonl`, stored compressed.
-
-    Args:
-        start (`int`): first byte of the part, in the file.
-        end (`int`): byte after the last.
-        digest (`str`): of these bytes.
-        stored (`int`): bytes it takes compressed.
-    """
-
-    start: int
-    end: int
-    digest: str
-    stored: int
-
-    @property
-    def name(self) -> str:
-        """Where it is stored, below the backup's URL."""
-        return f"rollouts/{self.start:012d}-{self.end:012d}-{self.digest[:12]}.jsonl.gz"
+            for block in _blocks(file):
+                digest.update(block)
+            return cls(file.tell(), digest.hexdigest())
 
 
 @dataclass(frozen=True)
@@ -100,8 +92,8 @@ class Entry:
         kind (`str`): `checkpoint`; `results`, what a run leaves at its end; or `policy`, a local model that it trains.
         step (`int`): optimizer steps done.
         origin (`Origin`): the run.
-        files (`Mapping[str, FileRecord]`): by path within the backup.
-        segments (`Sequence[Segment]`): the parts of `rollouts.jsonl`, in order.
+        files (`Mapping[str, FileRecord]`): by path within the backup; the rollouts as parts, the live file's compressed
+            like the others.
         spent (`Mapping[str, Mapping]`): records of `recipes/spending.py` by file name.
         target (`str`): for a policy, the folder it came from.
         written (`str`): UTC, ISO 8601.
@@ -112,7 +104,6 @@ class Entry:
     step: int
     origin: Origin
     files: Mapping[str, FileRecord] = field(default_factory=dict)
-    segments: Sequence[Segment] = ()
     spent: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     target: str = ""
     written: str = ""
@@ -124,8 +115,16 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """Bytes of its files and of its parts of the rollouts, as stored."""
-        return sum(file.size for file in self.files.values()) + sum(part.stored for part in self.segments)
+        """Bytes of its files, as stored."""
+        return sum(file.size for file in self.files.values())
+
+    def stored(self) -> dict[str, FileRecord]:
+        """Return its files by where they lie below the URL."""
+        return {self.place(name): record for name, record in self.files.items()}
+
+    def place(self, name: str) -> str:
+        """Return where one of its files lies below the URL."""
+        return self.files[name].at or f"{self.name}/{name}"
 
     def to_json(self) -> bytes:
         """Return the manifest."""
@@ -136,19 +135,19 @@ class Entry:
         """Read a manifest.
 
         Raises:
-            ValueError: it is torn, of another format, or names files outside its folder.
+            ValueError: it is torn, or names files outside its folder.
+            UsageError: it is of another format.
         """
         try:
             row = json.loads(content)
             if row.pop("format") != FORMAT:
-                raise ValueError("its manifest is of another version of this program")
+                raise UsageError("there are backups of another version of this program: use that one, or another URL")
             row["files"] = {name: FileRecord(**record) for name, record in row["files"].items()}
-            row["segments"] = tuple(Segment(**part) for part in row["segments"])
             row["origin"] = Origin(**{**row["origin"], "command": tuple(row["origin"]["command"])})
             entry = cls(**row)
         except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"its manifest cannot be read ({type(error).__name__})") from None
-        unsafe = [name for name in entry.files if not is_inside(name)]
+        unsafe = [name for name in (*entry.files, *entry.stored()) if not is_inside(name)]
         unsafe += [name for name in entry.spent if not SPENT.fullmatch(name)]
         if unsafe:
             raise ValueError(f"its manifest names {unsafe[0]!r}, which is not a file of a run")
@@ -159,11 +158,6 @@ def is_inside(name: str) -> bool:
     """Whether a relative path stays in its folder."""
     path = PurePosixPath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
-
-
-def without_password(text: str) -> str:
-    """Return a URL, or a flag with one, without the user and password that it may carry."""
-    return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
 def check_url(flag: str, url: str) -> None:
@@ -177,13 +171,13 @@ def check_url(flag: str, url: str) -> None:
         fsspec.get_filesystem_class(protocol)
     except ValueError:
         raise UsageError(
-            f"{flag} {without_password(url)}: unknown protocol {protocol!r}; give a folder or a URL that fsspec knows, "
+            f"{flag} {without_secrets(url)}: unknown protocol {protocol!r}; give a folder or a URL that fsspec knows, "
             "such as s3://bucket/run or gs://bucket/run"
         ) from None
     except ImportError as error:
         package = PACKAGES.get(protocol)
         install = f"pip install {package}" if package else str(error)
-        raise UsageError(f"{flag} {without_password(url)}: {protocol}:// needs a package: {install}") from None
+        raise UsageError(f"{flag} {without_secrets(url)}: {protocol}:// needs a package: {install}") from None
 
 
 class BackupStore:
@@ -232,37 +226,44 @@ class BackupStore:
                 continue  # torn, or removed since it was listed
         return found
 
+    def parts(self) -> set[str]:
+        """Return where the stored parts of rollouts lie, those that no manifest names included."""
+        return {f"{ROLLOUTS}/{name}" for name in self._listed(ROLLOUTS)}
+
     def fault(self, entry: Entry) -> str | None:
         """Return what is wrong with a backup as far as sizes tell, or `None`."""
-        expected = {f"{entry.name}/{name}": record.size for name, record in entry.files.items()}
-        expected |= {part.name: part.stored for part in entry.segments}
         self.fs.invalidate_cache()
-        for name, size in expected.items():
+        for name, record in entry.stored().items():
             self.tick()
             try:
                 now = self.fs.info(f"{self.root}/{name}")["size"]
             except FileNotFoundError:
                 return f"{name} is missing"
-            if now != size:
-                return f"{name} has {now} bytes instead of {size}"
+            if now != record.size:
+                return f"{name} has {now} bytes instead of {record.size}"
         return None
 
     # Writing
 
-    def put(self, source: Path, name: str) -> FileRecord:
+    def put(self, source: Path, name: str, count: int | None = None) -> FileRecord:
         """Store a file and compare its size with what was sent.
+
+        Args:
+            source (`Path`): the local file, or the part of the rollouts.
+            name (`str`): where, below the URL.
+            count (`int`, *optional*): compress so many uncompressed bytes of it, instead of storing it as it is.
 
         Raises:
             SourceChanged: the local file cannot be read.
             OSError: or any other error of the file system.
         """
         try:
-            file = source.open("rb")
+            file = source.open("rb") if count is None else open_part(source)
         except OSError as error:
             raise SourceChanged(f"{source}: {error}") from None
         digest, size = new_digest(), 0
         with file, self._writer(name) as out:
-            for block in iter(partial(file.read, BLOCK_BYTES), b""):
+            for block in _blocks(file) if count is None else _compressed(file, count):
                 self.tick()
                 out.write(block)
                 digest.update(block)
@@ -273,35 +274,6 @@ class BackupStore:
         if stored != size:
             raise OSError(f"{name} has {stored} bytes there instead of {size}")
         return FileRecord(size, digest.hexdigest())
-
-    def put_rollouts(self, path: Path, size: int, known: Sequence[Segment], staging: Path) -> tuple[Segment, ...]:
-        """Store what is not there yet of the first `size` bytes of `rollouts.jsonl` and its closed parts.
-
-        Args:
-            path (`Path`): the live file.
-            size (`int`): bytes that belong to the backup.
-            known (`Sequence[Segment]`): parts of an earlier backup; those with the same bytes are used again.
-            staging (`Path`): file to compress into.
-        """
-        segments: list[Segment] = []
-        with _opened(path, size) as file:
-            for part in known:
-                self.tick()  # reading takes time too
-                reached = segments[-1].end if segments else 0
-                if part.start != reached or part.end > size or _digest_of(file, part.start, part.end) != part.digest:
-                    break
-                segments.append(part)
-            start = segments[-1].end if segments else 0
-            if start == size:
-                return tuple(segments)
-            digest = _digest_of(file, start, size)
-            _compress(file, start, size, staging)
-        try:
-            part = Segment(start, size, digest, staging.stat().st_size)
-            self.put(staging, part.name)
-        finally:
-            staging.unlink(missing_ok=True)
-        return (*segments, part)
 
     def commit(self, entry: Entry) -> None:
         """Write the manifest, which makes the backup exist, and read it back."""
@@ -323,16 +295,18 @@ class BackupStore:
                 continue
 
     def remove_unused(self, kept: Iterable[Entry], before: int) -> None:
-        """Remove what no manifest speaks of: unfinished backups numbered below `before`, and parts of rollouts."""
+        """Remove what has a number below `before` and no manifest to speak of it: unfinished or no longer needed."""
         kept = list(kept)
-        names, parts = {entry.name for entry in kept}, {part.name for entry in kept for part in entry.segments}
-        for name in self._listed(""):
+        used = {entry.name for entry in kept} | {place for entry in kept for place in entry.stored()}
+        for name in {name.removesuffix(".json") for name in self._listed("")} - used:
             match = NUMBERED.fullmatch(name)
-            if match and not match[3] and int(match[1]) < before and name not in names:
+            if match and int(match[1]) < before:
                 self.remove(name)
-        for name in self._listed("rollouts"):
-            if f"rollouts/{name}" not in parts:
-                self.fs.rm(f"{self.root}/rollouts/{name}")
+        for place in self.parts() - used:
+            match = NUMBERED_PART.fullmatch(PurePosixPath(place).name)
+            if match and int(match[1]) < before:
+                self.tick()
+                self.fs.rm(f"{self.root}/{place}")
 
     # Reading
 
@@ -346,7 +320,7 @@ class BackupStore:
         digest = new_digest()
         try:
             with self.fs.open(f"{self.root}/{name}", "rb") as file, target.open("wb") as out:
-                for block in iter(partial(file.read, BLOCK_BYTES), b""):
+                for block in _blocks(file):
                     self.tick()
                     out.write(block)
                     digest.update(block)
@@ -357,28 +331,6 @@ class BackupStore:
             raise ValueError(f"{name} has {size} bytes instead of {record.size}")
         if digest.hexdigest() != record.digest:
             raise ValueError(f"{name} is damaged")
-
-    def get_rollouts(self, segments: Sequence[Segment], target: Path) -> None:
-        """Put `rollouts.jsonl` together again and verify it.
-
-        Raises:
-            ValueError: a part is missing or damaged.
-        """
-        with target.open("wb") as out:
-            for part in segments:
-                digest = new_digest()
-                try:
-                    with self.fs.open(f"{self.root}/{part.name}", "rb") as raw, gzip.GzipFile(fileobj=raw) as file:
-                        for block in iter(partial(file.read, BLOCK_BYTES), b""):
-                            self.tick()
-                            out.write(block)
-                            digest.update(block)
-                except FileNotFoundError:
-                    raise ValueError(f"{part.name} is missing") from None
-                except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                    raise ValueError(f"{part.name} is damaged ({error})") from None
-                if digest.hexdigest() != part.digest:
-                    raise ValueError(f"{part.name} is damaged")
 
     def _listed(self, folder: str) -> list[str]:
         self.fs.invalidate_cache()
@@ -391,45 +343,26 @@ class BackupStore:
     def _writer(self, name: str) -> Any:
         path = f"{self.root}/{name}"
         try:
-            return self.fs.open(path, "wb")
+            return self.fs.open(path, "wb", block_size=UPLOAD_BYTES)
         except FileNotFoundError:  # a file system with real folders
             self.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-            return self.fs.open(path, "wb")
+            return self.fs.open(path, "wb", block_size=UPLOAD_BYTES)
 
 
-def _opened(path: Path, size: int) -> RolloutReader:
-    try:
-        reader = RolloutReader(path)
-    except OSError as error:
-        raise SourceChanged(f"{path}: {error}") from None
-    if reader.size >= size:
-        return reader
-    reader.__exit__()
-    raise SourceChanged(f"{path} is shorter than the {size} bytes of its checkpoint")
+def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+    return iter(partial(file.read, BLOCK_BYTES), b"")
 
 
-def _blocks(file: RolloutReader, start: int, end: int) -> Iterable[bytes]:
-    file.seek(start)
-    while start < end:
+def _compressed(file: IO[bytes], count: int) -> Iterator[bytes]:
+    """Yield the first bytes of a part of the rollouts as those of a gzip file, one block for each that is read."""
+    packed = zlib.compressobj(wbits=31)
+    while count:
         try:
-            block = file.read(min(BLOCK_BYTES, end - start))
+            block = file.read(min(BLOCK_BYTES, count))
         except (OSError, EOFError, zlib.error) as error:
-            raise SourceChanged(f"a part of rollouts.jsonl cannot be read: {error}") from None
+            raise SourceChanged(f"a part of the rollouts cannot be read: {error}") from None
         if not block:
-            raise SourceChanged("rollouts.jsonl became shorter")
-        start += len(block)
-        yield block
-
-
-def _digest_of(file: RolloutReader, start: int, end: int) -> str:
-    digest = new_digest()
-    for block in _blocks(file, start, end):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _compress(file: RolloutReader, start: int, end: int, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as out:
-        for block in _blocks(file, start, end):
-            out.write(block)
+            raise SourceChanged("the rollouts became shorter")
+        count -= len(block)
+        yield packed.compress(block)
+    yield packed.flush()

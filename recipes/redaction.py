@@ -9,6 +9,11 @@ _SECRET_NAME = re.compile(r"(^|_)(token|key|secret|password|credentials?|authori
 _SECRET_TEXT = re.compile(r"\b(sk-|hf_|gh[opsu]_)[\w-]{8,}|(?<=://)[^/@\s]+(?=@)|(?<=\?)[^\s,]*=[^\s,]+")
 
 
+def is_secret(name: str) -> bool:
+    """Whether a setting's value is secret, by its name: `hub_token`, `api_key`."""
+    return _SECRET_NAME.search(name) is not None
+
+
 def without_secrets(value: Any, name: str = "") -> Any:
     """Return a copy of nested settings in which nothing secret is left.
 
@@ -25,5 +30,5 @@ def without_secrets(value: Any, name: str = "") -> Any:
     if isinstance(value, (list, tuple)):
         return [without_secrets(item, name) for item in value]
     if isinstance(value, str):
-        return HIDDEN if value and _SECRET_NAME.search(name) else _SECRET_TEXT.sub(HIDDEN, value)
+        return HIDDEN if value and is_secret(name) else _SECRET_TEXT.sub(HIDDEN, value)
     return value

@@ -15,12 +15,9 @@ import re
 import shutil
 import sys
 import zlib
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from io import BytesIO
-from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any
 
@@ -75,69 +72,6 @@ def part_size(path: Path) -> int:
 def rollouts_size(live: Path) -> int:
     """Return the uncompressed bytes of a file and its parts together."""
     return sum(part_size(path) for path in rollout_files(live))
-
-
-class RolloutReader:
-    """The bytes of a file and its parts as if they were in one file; `seek` and `read` as in any.
-
-    What is written meanwhile is not seen. The live file is opened at once: it may become a part, and a part may be
-    compressed, without the reader's noticing.
-
-    Args:
-        live (`Path`): `outputs/<run>/rollouts.jsonl`.
-
-    Attributes:
-        size (`int`): bytes that there are.
-    """
-
-    def __init__(self, live: Path) -> None:
-        while True:
-            closed = _closed(live)
-            parts = [path for path in rollout_files(live) if path != live]
-            self._live: IO[bytes] = live.open("rb") if live.is_file() else BytesIO()
-            if _closed(live) == closed:
-                break
-            self._live.close()  # it was closed as a part meanwhile: this is another one
-        self._files: list[Path | None] = [*parts, None]
-        sizes = [*(part_size(path) for path in parts), self._live.seek(0, os.SEEK_END)]
-        self._ends = list(accumulate(sizes))
-        self._starts = [end - size for end, size in zip(self._ends, sizes, strict=True)]
-        self.size = self._ends[-1]
-        self._at = 0
-        self._open: tuple[int, IO[bytes]] = len(parts), self._live
-
-    def __enter__(self) -> "RolloutReader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open[1].close()
-        self._live.close()
-
-    def seek(self, offset: int) -> None:
-        """Go on reading from a byte."""
-        self._at = offset
-
-    def read(self, count: int) -> bytes:
-        """Return up to `count` bytes, at least one unless the end is reached."""
-        index = bisect_right(self._ends, self._at)
-        if index == len(self._ends):
-            return b""
-        file = self._file(index)
-        file.seek(self._at - self._starts[index])
-        block = file.read(min(count, self._ends[index] - self._at))
-        self._at += len(block)
-        return block
-
-    def _file(self, index: int) -> IO[bytes]:
-        """The file with a number; one part is open at a time."""
-        path = self._files[index]
-        if path is None:
-            return self._live
-        if self._open[0] != index:
-            if self._open[1] is not self._live:
-                self._open[1].close()
-            self._open = index, open_part(path)
-        return self._open[1]
 
 
 class RolloutLog:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -47,6 +48,8 @@ from rewards.wa_grpo import Ending, adjust_groups, zero_signal_groups
 from rewards.workflow_reward import WorkflowReward
 
 T = TypeVar("T")
+# What torch's file writers say on a full disk: the zip writer for large and for small files, and the stream under it.
+_WRITER_FAILED = re.compile(r"inline_container\.cc|PytorchStreamWriter|iostream error")
 
 
 def training_dataset(problems: Sequence[Problem], prompt_style: str) -> Dataset:
@@ -187,7 +190,7 @@ class WorkflowGRPOTrainer(GRPOTrainer):
         """Save adapter, optimizer and scheduler of this step; returns the folder, for `--resume_from_checkpoint`.
 
         Raises:
-            InfraError: it could not be written; the checkpoint before it stands.
+            InfraError: the disk did not take it; the checkpoint before it stands.
         """
         self._save_checkpoint(self.model, trial=None)
         return self.run_dir / f"checkpoint-{self.state.global_step}"
@@ -204,7 +207,9 @@ class WorkflowGRPOTrainer(GRPOTrainer):
                 if self.backup is not None:
                     self.backup.checkpoint(folder)
                 rotate_checkpoints(str(self.run_dir), limit, use_mtime=False)
-        except (OSError, RuntimeError, SafetensorError) as error:  # torch's writer raises its own kind on a full disk
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if not is_writing_failure(error):
+                raise
             raise InfraError(
                 f"{folder} could not be written: {error}; free some space and go on from the checkpoint before it with "
                 "--resume_from_checkpoint auto"
@@ -397,6 +402,11 @@ def train_in_float32(model: torch.nn.Module) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+
+
+def is_writing_failure(error: Exception) -> bool:
+    """Whether an error while saving is the disk's; torch's writers raise a plain `RuntimeError` for it."""
+    return not isinstance(error, RuntimeError) or _WRITER_FAILED.search(str(error)) is not None
 
 
 def processes_here() -> int:

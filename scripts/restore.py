@@ -12,13 +12,14 @@ that goes on; the resumed run does exactly what it would have done from the loca
 """
 
 import argparse
+import gzip
 import json
 import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ from rich.table import Table
 
 from aflow_ops.errors import InfraError, UsageError
 from data.files import write_atomically
-from recipes.backup import ID_FILE
-from recipes.backup_store import BackupStore, Entry, FileRecord, check_url, is_inside, without_password
+from recipes.backup_files import ID_FILE
+from recipes.backup_store import BackupStore, Entry, FileRecord, check_url, is_inside
 from recipes.checkpoints import drop_checkpoints_after, latest_checkpoint, read_checkpoint
-from recipes.rollout_log import RolloutLog
+from recipes.redaction import without_secrets
+from recipes.rollout_log import LIVE, RolloutLog, rollout_files
 from scripts.cli import run_command
 
 PARTIAL = "_backup/restoring"
@@ -77,7 +79,7 @@ def reaching(url: str) -> Iterator[None]:
     except (UsageError, InfraError, KeyboardInterrupt):
         raise
     except Exception as error:
-        raise InfraError(without_password(f"{url} cannot be read: {type(error).__name__}: {error}")) from error
+        raise InfraError(without_secrets(f"{url} cannot be read: {type(error).__name__}: {error}")) from error
 
 
 def show(url: str, store: BackupStore) -> None:
@@ -88,7 +90,7 @@ def show(url: str, store: BackupStore) -> None:
     """
     if not store.manifests():
         raise no_backup(url)
-    table = Table(title=without_password(url), title_justify="left")
+    table = Table(title=without_secrets(url), title_justify="left")
     for column in ("step", "what", "written (UTC)", "files", "MB", "state"):
         table.add_column(column, justify="right" if column in ("step", "files", "MB") else "left", overflow="fold")
     for name in reversed(store.manifests()):
@@ -106,7 +108,7 @@ def show(url: str, store: BackupStore) -> None:
 
 def no_backup(url: str) -> UsageError:
     """Return the error for a URL without a complete backup."""
-    return UsageError(f"{without_password(url)} has no complete backup: give the URL that the run got as --backup_url")
+    return UsageError(f"{without_secrets(url)} has no complete backup: give the URL that the run got as --backup_url")
 
 
 def candidates(url: str, store: BackupStore, step: int | None) -> list[Entry]:
@@ -115,7 +117,12 @@ def candidates(url: str, store: BackupStore, step: int | None) -> list[Entry]:
     Raises:
         UsageError: there is none, or none of this step; names the steps there are.
     """
-    entries = store.entries()[::-1]
+    entries = []
+    for name in reversed(store.manifests()):
+        try:
+            entries.append(store.read(name))
+        except ValueError as error:
+            print(f"warning: {name} is not used: {error}", file=sys.stderr)
     found = [entry for entry in entries if entry.kind == "checkpoint"]
     if not found and step is None:
         found = [entry for entry in entries if entry.kind == "results"]
@@ -146,19 +153,28 @@ def check_local(folder: Path, entry: Entry, force: bool) -> None:
         )
 
 
-def download(store: BackupStore, entry: Entry, target: Path) -> Path:
-    """Fetch the files of a backup into a folder, and its rollouts beside it.
+def download(store: BackupStore, entry: Entry, folder: Path) -> Path:
+    """Fetch the files of a backup, but for parts of the rollouts that the run's folder has already.
+
+    Returns:
+        `Path`: where they are, below the run's folder.
 
     Raises:
         ValueError: one is missing or damaged; says which.
     """
+    target = folder / PARTIAL / entry.kind
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    _rollouts_of(target).unlink(missing_ok=True)
     for name, record in entry.files.items():
-        store.get(f"{entry.name}/{name}", target / name, record)
-    if entry.segments:
-        store.get_rollouts(entry.segments, _rollouts_of(target))
+        if record.at and _is(folder / name, record):
+            shutil.copyfile(folder / name, target / name)
+        else:
+            store.get(entry.place(name), target / name, record)
+    live = target / f"{LIVE}.gz"
+    if live.is_file():
+        with gzip.open(live) as packed, (target / LIVE).open("wb") as file:
+            shutil.copyfileobj(packed, file)
+        live.unlink()
     if entry.kind == "checkpoint":
         read_checkpoint(target)
     return target
@@ -166,10 +182,9 @@ def download(store: BackupStore, entry: Entry, target: Path) -> Path:
 
 def put_in_place(folder: Path, entry: Entry, fetched: Path) -> None:
     """Move what was downloaded into the run's folder; a checkpoint itself last, so that it never stands alone."""
-    rollouts = _rollouts_of(fetched)
     RolloutLog(folder).remove()
-    if rollouts.is_file():
-        rollouts.replace(folder / "rollouts.jsonl")
+    for part in rollout_files(fetched / LIVE):
+        part.replace(folder / part.name)
     for name, record in entry.spent.items():
         keep_higher(folder / name, record)
     with write_atomically(folder / ID_FILE) as file:
@@ -203,6 +218,7 @@ def restore_policy(store: BackupStore, folder: Path, force: bool) -> Path | None
 
     Raises:
         UsageError: another policy lies there.
+        InfraError: the one in the backup is damaged.
     """
     entry = next((entry for entry in reversed(store.entries()) if entry.kind == "policy"), None)
     if entry is None or all(_is(Path(entry.target) / name, record) for name, record in entry.files.items()):
@@ -217,19 +233,21 @@ def restore_policy(store: BackupStore, folder: Path, force: bool) -> Path | None
                 f"{target} is not the policy that the run trains ({different[0]} differs): move it away, or replace it "
                 "with --force"
             )
-    fetched = download(store, entry, folder / PARTIAL / "policy")
+    try:
+        fetched = download(store, entry, folder)
+    except ValueError as error:
+        raise InfraError(
+            f"the policy that the run trains is not whole in the backup: {error}; put a copy of it in {entry.target} "
+            "and restore again"
+        ) from None
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(fetched, target)
     return None if str(target) == entry.target else target
 
 
-def _rollouts_of(fetched: Path) -> Path:
-    return fetched.with_name(f"{fetched.name}.rollouts.jsonl")
-
-
 def _is(path: Path, record: FileRecord) -> bool:
-    return path.is_file() and FileRecord.of(path) == record
+    return path.is_file() and FileRecord.of(path) == replace(record, at="")
 
 
 def restore(url: str, store: BackupStore, arguments: argparse.Namespace) -> Restored:
@@ -243,7 +261,7 @@ def restore(url: str, store: BackupStore, arguments: argparse.Namespace) -> Rest
         folder = arguments.output_dir or default_folder(entry)
         check_local(folder, entry, arguments.force)
         try:
-            fetched = download(store, entry, folder / PARTIAL / "files")
+            fetched = download(store, entry, folder)
         except ValueError as error:
             print(f"warning: {entry.name} is not used: {error}", file=sys.stderr)
             continue
@@ -253,7 +271,7 @@ def restore(url: str, store: BackupStore, arguments: argparse.Namespace) -> Rest
             restore_results(store, folder, entry)
         shutil.rmtree(folder / PARTIAL, ignore_errors=True)
         return Restored(entry, folder, policy)
-    raise InfraError(f"no backup at {without_password(url)} is whole; the warnings above say what is wrong with each")
+    raise InfraError(f"no backup at {without_secrets(url)} is whole; the warnings above say what is wrong with each")
 
 
 def restore_results(store: BackupStore, folder: Path, checkpoint: Entry) -> None:
@@ -261,7 +279,7 @@ def restore_results(store: BackupStore, folder: Path, checkpoint: Entry) -> None
     later = [entry for entry in store.entries() if entry.kind == "results" and entry.number > checkpoint.number]
     for entry in later[::-1]:
         try:
-            put_in_place(folder, entry, download(store, entry, folder / PARTIAL / "files"))
+            put_in_place(folder, entry, download(store, entry, folder))
             return
         except ValueError as error:
             print(f"warning: {entry.name} is not used: {error}", file=sys.stderr)
@@ -270,7 +288,8 @@ def restore_results(store: BackupStore, folder: Path, checkpoint: Entry) -> None
 def default_folder(entry: Entry) -> Path:
     """Return where the run had its folder, if that is below the current one, or a folder of its name in `outputs/`."""
     told = entry.origin.output_dir
-    return Path(told) if is_inside(told) else Path("outputs") / (Path(told).name or "restored")
+    name = Path(told).name
+    return Path(told) if is_inside(told) else Path("outputs") / (name if is_inside(name) else "restored")
 
 
 def command_to_go_on(url: str, restored: Restored) -> str:
@@ -278,7 +297,7 @@ def command_to_go_on(url: str, restored: Restored) -> str:
     replaced = {
         "--output_dir": str(restored.folder),
         "--resume_from_checkpoint": "auto",
-        "--backup_url": without_password(url),
+        "--backup_url": without_secrets(url),
     }
     if restored.policy is not None:
         replaced["--model_name_or_path"] = str(restored.policy)

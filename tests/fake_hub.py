@@ -1,7 +1,8 @@
-"""A stand-in for the Hugging Face Hub: a real HTTP server that speaks what `huggingface_hub` needs to upload a folder
-(with LFS) and to download files.
+"""A stand-in for the Hugging Face Hub: a real HTTP server that speaks what `huggingface_hub` needs to upload models
+(with LFS), and to download them and the files of datasets.
 
-Repositories live in memory. `refuse` makes requests fail; `requests` keeps what was asked.
+What it has lives in memory. `refuse` and `page` make requests fail, a `HubFile` can arrive damaged, in pieces or late;
+`requests` keeps what was asked.
 """
 
 import asyncio
@@ -9,19 +10,47 @@ import base64
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import yaml
 from aiohttp import web
+
+from data.benchmarks import Benchmark
 
 TOKEN = "hf_" + "t" * 34
 Refusal = Callable[[str, str], int | None]
 
 
 @dataclass
+class HubFile:
+    """A file of a dataset.
+
+    Args:
+        content (`bytes`): what the Hub says that it is.
+        lfs (`bool`): kept in large file storage, so that its SHA-256 is known; else Git's digest is.
+        sent (`bytes`, *optional*): what is sent instead.
+        cut (`int`): so many times the connection breaks after half of the file.
+        held (`threading.Event`, *optional*): the second half waits for it.
+        absent (`bool`): listed, but not there.
+    """
+
+    content: bytes
+    lfs: bool = True
+    sent: bytes | None = None
+    cut: int = 0
+    held: threading.Event | None = None
+    absent: bool = False
+
+    @property
+    def digest(self) -> str:
+        """What the Hub names the file by."""
+        return hashlib.sha256(self.content).hexdigest() if self.lfs else _git_id(self.content)
+
+
+@dataclass
 class Repository:
-    """Files of the only branch."""
+    """Files of a model's only branch."""
 
     private: bool
     files: dict[str, bytes] = field(default_factory=dict)
@@ -32,19 +61,42 @@ class FakeHub:
     """Serves on loopback from a thread of its own while used as a context manager.
 
     Attributes:
+        repositories: the models, by `owner/name`.
+        files: those of datasets, by `owner/name/revision/path`.
+        requests: method, path and range of each.
         refuse: from a request's method and path to the status it fails with, or `None`.
+        page: a page that answers everything, as a captive portal does.
     """
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
         self.blobs: dict[str, bytes] = {}
-        self.requests: list[tuple[str, str]] = []
+        self.files: dict[str, HubFile] = {}
+        self.requests: list[tuple[str, str, str | None]] = []
         self.refuse: Refusal = lambda method, path: None
+        self.page: bytes | None = None
         self._ready = threading.Event()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def add(self, benchmark: Benchmark, contents: Mapping[str, bytes], *, lfs: bool = True) -> None:
+        """Have these files of a benchmark at its pinned revision."""
+        for path, content in contents.items():
+            self.files[f"{benchmark.repo}/{benchmark.revision}/{path}"] = HubFile(content, lfs)
+
+    def file(self, path: str) -> HubFile:
+        """Return the dataset's file whose address ends so."""
+        return next(file for address, file in self.files.items() if address.endswith(path))
+
+    def fetched(self) -> list[str]:
+        """Return the names of the datasets' files sent, in order, with where in the file each answer began."""
+        return [
+            path.split("/", 6)[-1] + (f" from {span[6:-1]}" if span else "")
+            for method, path, span in self.requests
+            if method == "GET" and path.startswith("/datasets/")
+        ]
 
     def __enter__(self) -> "FakeHub":
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
@@ -71,7 +123,9 @@ class FakeHub:
         app.router.add_post(f"/{repo}.git/info/lfs/objects/batch", self._lfs_batch)
         app.router.add_put("/lfs/{oid}", self._lfs_put)
         app.router.add_get(f"/{repo}/resolve/{{revision}}/{{path:.+}}", self._resolve)  # and HEAD
-        runner = web.AppRunner(app, access_log=None)
+        app.router.add_post(f"/api/datasets/{repo}/paths-info/{{revision}}", self._paths_info)
+        app.router.add_get(f"/datasets/{repo}/resolve/{{revision}}/{{path:.+}}", self._resolve_dataset)  # and HEAD
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -82,9 +136,11 @@ class FakeHub:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Callable[..., web.Response]) -> web.StreamResponse:
-        self.requests.append((request.method, request.path))
+        self.requests.append((request.method, request.path, request.headers.get("Range")))
+        if self.page is not None:
+            return web.Response(body=self.page)
         status = self.refuse(request.method, request.path)
-        writes = request.method == "POST" or request.path == "/api/whoami-v2"
+        writes = (request.method == "POST" and "/paths-info/" not in request.path) or request.path == "/api/whoami-v2"
         if status is None and writes and request.headers.get("Authorization") != f"Bearer {TOKEN}":
             status = 401
         if status is not None:
@@ -174,6 +230,42 @@ class FakeHub:
             raise web.HTTPNotFound(headers={"X-Error-Code": "EntryNotFound", "X-Repo-Commit": repository.sha})
         etag = f'"{hashlib.sha256(content).hexdigest()}"'
         return web.Response(body=content, headers={"ETag": etag, "X-Repo-Commit": repository.sha})
+
+    async def _paths_info(self, request: web.Request) -> web.Response:
+        known = []
+        for path in (await request.post()).getall("paths"):
+            file = self.files.get("{owner}/{name}/{revision}/".format(**request.match_info) + str(path))
+            if file is not None:
+                large = {"lfs": {"oid": file.digest, "size": len(file.content), "pointerSize": 130}} if file.lfs else {}
+                known.append({"type": "file", "path": path, "size": len(file.content), "oid": file.digest, **large})
+        return web.json_response(known)
+
+    async def _resolve_dataset(self, request: web.Request) -> web.StreamResponse:
+        file = self.files.get("{owner}/{name}/{revision}/{path}".format(**request.match_info))
+        if file is None or file.absent:
+            raise web.HTTPNotFound(headers={"X-Error-Code": "EntryNotFound"})
+        content = file.content if file.sent is None else file.sent
+        start = request.http_range.start or 0
+        response = web.StreamResponse(status=206 if start else 200)
+        response.headers.update({"ETag": f'"{file.digest}"', "X-Repo-Commit": request.match_info["revision"]})
+        if start:
+            response.headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        response.content_length = len(content) - start
+        await response.prepare(request)
+        if request.method == "GET":
+            await self._send(request, response, file, content[start:])
+        return response
+
+    async def _send(self, request: web.Request, response: web.StreamResponse, file: HubFile, content: bytes) -> None:
+        half = len(content) // 2
+        await response.write(content[:half])
+        if file.cut and request.transport is not None:
+            file.cut -= 1
+            request.transport.close()
+            return
+        if file.held is not None:
+            await asyncio.to_thread(file.held.wait, 30)
+        await response.write(content[half:])
 
 
 def _git_id(content: bytes) -> str:

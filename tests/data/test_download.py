@@ -20,7 +20,7 @@ import pytest
 from data.benchmarks import benchmark, benchmarks
 from data.download import from_folder, from_hub, present, raw_splits
 from data.problem import DataError
-from tests.hub_server import HubServer
+from tests.fake_hub import FakeHub
 
 ROOT = Path(__file__).parents[2]
 
@@ -193,8 +193,8 @@ LINES = b'{"problem": "1+1", "answer": "2", "unique_id": "test/1"}\n'
 
 
 @pytest.fixture
-def hub() -> Iterator[HubServer]:
-    with HubServer() as server:
+def hub() -> Iterator[FakeHub]:
+    with FakeHub() as server:
         server.add(benchmark("gsm8k"), CONTENTS)
         server.add(benchmark("math500"), {"test.jsonl": LINES}, lfs=False)
         yield server
@@ -231,7 +231,7 @@ def fails(done: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in done.stderr
 
 
-def test_a_download_is_what_the_hub_has_and_a_second_call_asks_for_nothing(hub: HubServer, tmp_path: Path) -> None:
+def test_a_download_is_what_the_hub_has_and_a_second_call_asks_for_nothing(hub: FakeHub, tmp_path: Path) -> None:
     done = download(tmp_path, hub.url, "gsm8k", "math500")
     assert done.returncode == 0, done.stderr
     assert "gsm8k: train, test; 0.1 MB" in done.stdout
@@ -249,7 +249,7 @@ def test_a_download_is_what_the_hub_has_and_a_second_call_asks_for_nothing(hub: 
     assert len(hub.requests) == before
 
 
-def test_another_revision_and_a_short_file_are_fetched_again(hub: HubServer, tmp_path: Path) -> None:
+def test_another_revision_and_a_short_file_are_fetched_again(hub: FakeHub, tmp_path: Path) -> None:
     download(tmp_path, hub.url, "gsm8k", "math500")
     raw = tmp_path / "raw"
     (raw / "gsm8k" / "test-0.parquet").write_bytes(CONTENTS[TEST][:-1])
@@ -263,7 +263,7 @@ def test_another_revision_and_a_short_file_are_fetched_again(hub: HubServer, tmp
     assert (raw / "math500" / "test-0.jsonl").read_bytes() == LINES
 
 
-def test_force_finds_a_file_that_was_changed_at_the_same_length(hub: HubServer, tmp_path: Path) -> None:
+def test_force_finds_a_file_that_was_changed_at_the_same_length(hub: FakeHub, tmp_path: Path) -> None:
     download(tmp_path, hub.url, "gsm8k")
     changed = tmp_path / "raw" / "gsm8k" / "test-0.parquet"
     changed.write_bytes(CONTENTS[TEST][::-1])
@@ -275,7 +275,7 @@ def test_force_finds_a_file_that_was_changed_at_the_same_length(hub: HubServer, 
     assert changed.read_bytes() == CONTENTS[TEST]
 
 
-def test_splits_that_a_folder_did_not_have_come_from_the_hub(hub: HubServer, tmp_path: Path) -> None:
+def test_splits_that_a_folder_did_not_have_come_from_the_hub(hub: FakeHub, tmp_path: Path) -> None:
     from_folder(benchmark("gsm8k"), source_with(tmp_path, "gsm8k/test.jsonl"), tmp_path / "raw")
     done = download(tmp_path, hub.url, "gsm8k")
     assert "gsm8k: train, test" in done.stdout, done.stderr
@@ -284,7 +284,7 @@ def test_splits_that_a_folder_did_not_have_come_from_the_hub(hub: HubServer, tmp
 
 @pytest.mark.parametrize(("name", "path"), [("gsm8k", TEST), ("math500", "test.jsonl")])
 def test_a_damaged_file_is_refused_and_what_came_right_is_kept(
-    name: str, path: str, hub: HubServer, tmp_path: Path
+    name: str, path: str, hub: FakeHub, tmp_path: Path
 ) -> None:
     hub.file(path).sent = hub.file(path).content[::-1]
     done = download(tmp_path, hub.url, "gsm8k", "math500")
@@ -298,7 +298,7 @@ def test_a_damaged_file_is_refused_and_what_came_right_is_kept(
     assert hub.fetched() == [path]
 
 
-def test_a_file_that_the_revision_does_not_have_is_named(hub: HubServer, tmp_path: Path) -> None:
+def test_a_file_that_the_revision_does_not_have_is_named(hub: FakeHub, tmp_path: Path) -> None:
     del hub.files[next(address for address in hub.files if address.endswith(TEST))]
     hub.file("test.jsonl").absent = True
     done = download(tmp_path, hub.url, "gsm8k", "math500", "squad")
@@ -317,11 +317,12 @@ def test_a_server_that_is_down_is_one_line_with_the_ways_around(tmp_path: Path) 
 
 @pytest.mark.parametrize(("page", "status"), [(b"<html>Please log in</html>", 200), (None, 503), (None, 401)])
 def test_an_endpoint_that_is_no_hub_is_told(page: bytes | None, status: int, tmp_path: Path) -> None:
-    with HubServer(page=page, status=status) as portal:
+    with FakeHub() as portal:
+        portal.page, portal.refuse = page, lambda method, path: status
         fails(download(tmp_path, portal.url, "math500"), f"{portal.url}/datasets/", "cannot be fetched", "--source_dir")
 
 
-def test_a_connection_that_breaks_goes_on_where_it_broke(hub: HubServer, tmp_path: Path) -> None:
+def test_a_connection_that_breaks_goes_on_where_it_broke(hub: FakeHub, tmp_path: Path) -> None:
     chunk = huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE  # what is written to disk at a time
     hub.file(TRAIN).content = content = bytes(range(256)) * (chunk // 100)
     hub.file(TRAIN).cut = 1
@@ -331,8 +332,8 @@ def test_a_connection_that_breaks_goes_on_where_it_broke(hub: HubServer, tmp_pat
     assert (tmp_path / "raw" / "gsm8k" / "train-0.parquet").read_bytes() == content
 
 
-def test_a_download_that_was_stopped_goes_on_with_the_file_at_which_it_stopped(hub: HubServer, tmp_path: Path) -> None:
-    hub.file(TEST).held = threading.Event()
+def test_a_download_that_was_stopped_goes_on_with_the_file_at_which_it_stopped(hub: FakeHub, tmp_path: Path) -> None:
+    hub.file(TEST).held = held = threading.Event()
     process = subprocess.Popen(
         arguments(tmp_path, "gsm8k"),
         env=environment(tmp_path, hub.url),
@@ -348,7 +349,7 @@ def test_a_download_that_was_stopped_goes_on_with_the_file_at_which_it_stopped(h
     assert process.returncode == 143, errors
     assert "Traceback" not in errors
     assert present(benchmark("gsm8k"), tmp_path / "raw") is None
-    hub.file(TEST).held = None
+    held.set()
     hub.requests.clear()
     assert download(tmp_path, hub.url, "gsm8k").returncode == 0
     assert hub.fetched() == [TEST]
@@ -356,7 +357,7 @@ def test_a_download_that_was_stopped_goes_on_with_the_file_at_which_it_stopped(h
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
-    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
     usage = namedtuple("usage", "total used free")

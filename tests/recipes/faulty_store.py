@@ -15,6 +15,9 @@ class FaultyFileSystem(MemoryFileSystem):
         failing: chance that an operation raises.
         read_only: writing and removing raise `PermissionError`.
         hang: while not set, operations do not return.
+        broken: opening a file for writing raises if its path contains this.
+        held: like `hang`, but for the next opening for writing of a path that contains the text only.
+        block_sizes: what files were opened with.
         dies_at: raise for ever once so many files were opened for writing.
     """
 
@@ -24,6 +27,9 @@ class FaultyFileSystem(MemoryFileSystem):
     failing: ClassVar[float] = 0.0
     read_only: ClassVar[bool] = False
     hang: ClassVar[threading.Event] = threading.Event()
+    broken: ClassVar[str | None] = None
+    held: ClassVar[tuple[str, threading.Event] | None] = None
+    block_sizes: ClassVar[set[Any]] = set()
     dies_at: ClassVar[int | None] = None
     writes: ClassVar[int] = 0
     dice: ClassVar[random.Random] = random.Random(0)
@@ -33,6 +39,8 @@ class FaultyFileSystem(MemoryFileSystem):
         cls.store.clear()
         cls.pseudo_dirs[:] = [""]
         cls.failing, cls.read_only, cls.dies_at, cls.writes = 0.0, False, None, 0
+        cls.broken = cls.held = None
+        cls.block_sizes.clear()
         cls.hang.set()
 
     @classmethod
@@ -50,6 +58,12 @@ class FaultyFileSystem(MemoryFileSystem):
         self._network()
         if "w" in mode:
             type(self).writes += 1
+            self.block_sizes.add(kwargs.get("block_size"))
+            if self.held is not None and self.held[0] in path:
+                hold, type(self).held = self.held[1], None
+                hold.wait()
+            if self.broken is not None and self.broken in path:
+                raise ConnectionError("the connection broke")
             if self.read_only:
                 raise PermissionError("read-only")
             if self.dies_at is not None and self.writes > self.dies_at:

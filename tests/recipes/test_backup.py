@@ -1,7 +1,9 @@
 """A backup is whole or not there, and whatever happens to it, the run goes on."""
 
+import gzip
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -18,11 +20,12 @@ from aflow_ops.executor import ExecutorConfig
 from recipes import backup as backup_module
 from recipes.arguments import WorkflowGRPOConfig
 from recipes.backup import Backup, Patience, open_backup
-from recipes.backup_store import BackupStore, Entry, check_url
+from recipes.backup_files import public_command
+from recipes.backup_store import UPLOAD_BYTES, BackupStore, Entry, FileRecord, check_url
 from recipes.checkpoints import seal
 from recipes.experiment import roll_back, train_policy
 from recipes.guard import Collapse
-from recipes.rollout_log import RolloutLog, RolloutReader, rollout_files
+from recipes.rollout_log import RolloutLog, open_part, rollout_files
 from tests.conftest import KEY
 from tests.recipes.faulty_store import FaultyFileSystem
 from tests.recipes.test_training_signals import ROOT, tiny_config
@@ -60,6 +63,23 @@ def checkpoint(run: Path, step: int, content: str | None = None) -> Path:
     return folder
 
 
+def sealed(run: Path, step: int, rollouts_bytes: int) -> Path:
+    """A checkpoint of nothing but a place in the rollouts."""
+    folder = run / f"checkpoint-{step}"
+    folder.mkdir()
+    seal(folder, {"rollouts_bytes": rollouts_bytes})
+    return folder
+
+
+def write_rows(log: RolloutLog, steps: range) -> None:
+    for step in steps:
+        log.write(step, [{"text": random.Random(step).randbytes(100).hex()}] * 2)
+
+
+def no_links(*_: object) -> None:
+    raise PermissionError("no hard links here")
+
+
 def until(condition: Callable[[], Any], seconds: float = 10) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
@@ -75,6 +95,21 @@ def newest(store: BackupStore) -> Entry:
     return store.entries()[-1]
 
 
+def stored_rollouts(store: BackupStore) -> bytes:
+    """The rollouts of the newest backup, uncompressed."""
+    entry = newest(store)
+    names = sorted(name for name in entry.files if name.startswith("rollouts"))  # the live file's behind the parts
+    return b"".join(gzip.decompress(store.fs.cat_file(f"{store.root}/{entry.place(name)}")) for name in names)
+
+
+def local_rollouts(run: Path) -> bytes:
+    content = b""
+    for path in rollout_files(run / "rollouts.jsonl"):
+        with open_part(path) as file:
+            content += file.read()
+    return content
+
+
 @pytest.mark.parametrize("scheme", ["faulty://bucket/deep/run", "file://{}", "{}"])
 def test_a_checkpoint_is_there_with_its_rollouts_and_what_was_spent(scheme: str, run: Path, tmp_path: Path) -> None:
     url = scheme.format(tmp_path / "mounted drive" / "run")
@@ -87,28 +122,120 @@ def test_a_checkpoint_is_there_with_its_rollouts_and_what_was_spent(scheme: str,
     assert steps(store) == [2, 4]
     entry = newest(store)
     checkpoint_files = {"adapter_model.safetensors", "global_step/rank_1.pt", "complete.json"}
-    assert set(entry.files) == checkpoint_files | {"best/best.json"}
+    assert set(entry.files) == checkpoint_files | {"best/best.json", "rollouts.jsonl.gz"}
     assert entry.spent == {".spent-0.json": {"cost_usd": 1.5}}
-    assert len(entry.segments) == 2  # the first part was not sent again
-    store.get_rollouts(entry.segments, tmp_path / "rollouts")
-    assert (tmp_path / "rollouts").read_bytes() == (run / "rollouts.jsonl").read_bytes()
+    assert stored_rollouts(store) == (run / "rollouts.jsonl").read_bytes()
 
 
 def test_a_log_in_parts_is_backed_up_as_one(store: BackupStore, run: Path, tmp_path: Path) -> None:
     log, backup = RolloutLog(run, part_bytes=400), Backup(URL, run, patience=QUICK)
     for step in range(2, 8):
-        log.write(step, [{"text": "x" * 200}] * 2)
-        folder = run / f"checkpoint-{step}"
-        folder.mkdir()
-        seal(folder, {"rollouts_bytes": log.size})
-        backup.checkpoint(folder)
+        write_rows(log, range(step, step + 1))
+        backup.checkpoint(sealed(run, step, log.size))
         assert until(lambda: steps(store)[-1:] == [step])  # noqa: B023 - called at once
     backup.close(10)
     log.close()
     assert len(rollout_files(log.live)) > 3
-    store.get_rollouts(newest(store).segments, tmp_path / "rollouts")
-    with RolloutReader(log.live) as reader:
-        assert (tmp_path / "rollouts").read_bytes() == b"".join(iter(lambda: reader.read(1 << 20), b""))
+    assert stored_rollouts(store) == local_rollouts(run)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_rollouts_are_those_of_the_checkpoint_whatever_becomes_of_them_meanwhile(
+    links: bool, store: BackupStore, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The live file that the checkpoint ends in is closed, and compressed, before the store answers."""
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    log, backup = RolloutLog(run, part_bytes=400), Backup(URL, run, patience=Patience())
+    write_rows(log, range(2, 5))
+    folder = sealed(run, 4, log.size)
+    expected = local_rollouts(run)
+    FaultyFileSystem.hang.clear()
+    backup.checkpoint(folder)
+    write_rows(log, range(5, 9))
+    log.close()
+    assert len(local_rollouts(run)) > len(expected)
+    FaultyFileSystem.hang.set()
+    backup.close(10)
+    assert steps(store) == [4] and stored_rollouts(store) == expected
+
+
+def test_without_links_a_part_that_is_closed_while_it_is_read_is_read_again(
+    store: BackupStore, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    log, backup, release = RolloutLog(run, part_bytes=400), Backup(URL, run, patience=QUICK), threading.Event()
+    write_rows(log, range(2, 5))
+    expected, folder = local_rollouts(run), sealed(run, 4, log.size)
+    put = store.__class__.put
+
+    def late(self: BackupStore, source: Path, name: str, count: int | None = None) -> FileRecord:
+        if count is not None and not release.is_set():
+            write_rows(log, range(5, 9))  # the file of that name is another one now, and as long
+            release.set()
+        return put(self, source, name, count)
+
+    monkeypatch.setattr(BackupStore, "put", late)
+    backup.checkpoint(folder)
+    backup.close(10)
+    log.close()
+    assert steps(store) == [4] and stored_rollouts(store) == expected
+
+
+def test_a_compressed_part_is_read_and_sent_once(
+    store: BackupStore, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    of = FileRecord.of
+    monkeypatch.setattr(FileRecord, "of", lambda path: read.append(path.name) or of(path))
+    log = RolloutLog(run, part_bytes=400)
+    for fresh, first in ((True, 2), (False, 8)):
+        backup = Backup(URL, run, fresh=fresh, patience=QUICK)
+        for step in range(first, first + 6):
+            write_rows(log, range(step, step + 1))
+            log.close()
+            backup.checkpoint(sealed(run, step, log.size))
+            assert until(lambda: steps(store)[-1:] == [step])  # noqa: B023 - called at once
+        backup.close(10)
+    parts = {path.name for path in rollout_files(log.live)[:-1]}
+    assert len(parts) > 8
+    sent = [place.split("-", 1)[1] for place in store.parts()]
+    assert sorted(name for name in sent if name != "rollouts.jsonl.gz") == sorted(parts)
+    assert all(read.count(name) <= 2 for name in parts)  # once in each life of the run
+    assert stored_rollouts(store) == local_rollouts(run)
+
+
+def test_a_reopened_part_is_another_one(store: BackupStore, run: Path) -> None:
+    log, backup = RolloutLog(run, part_bytes=900), Backup(URL, run, patience=QUICK)
+    write_rows(log, range(2, 4))
+    size = log.size
+    write_rows(log, range(4, 8))
+    log.close()
+    backup.checkpoint(sealed(run, 8, log.size))
+    assert until(lambda: steps(store) == [8])
+    backup.forget_after(3)
+    log.cut_back(size)
+    write_rows(log, range(14, 20))
+    log.close()
+    backup.checkpoint(sealed(run, 10, log.size))
+    backup.close(10)
+    assert steps(store) == [10] and len(newest(store).files) > 3
+    assert stored_rollouts(store) == local_rollouts(run)
+
+
+def test_a_part_that_is_gone_from_the_store_is_sent_again(store: BackupStore, run: Path) -> None:
+    log, backup = RolloutLog(run, part_bytes=400), Backup(URL, run, patience=QUICK)
+    for step in (4, 6):
+        write_rows(log, range(step, step + 2))
+        log.close()
+        backup.checkpoint(sealed(run, step, log.size))
+        assert until(lambda: steps(store)[-1:] == [step])  # noqa: B023 - called at once
+        store.fs.rm(f"{store.root}/rollouts", recursive=True)
+    write_rows(log, range(8, 9))
+    backup.checkpoint(sealed(run, 8, log.size))
+    backup.close(10)
+    log.close()
+    assert steps(store) == [8] and stored_rollouts(store) == local_rollouts(run)
 
 
 def test_only_the_newest_are_kept_and_nothing_lies_around(store: BackupStore, run: Path) -> None:
@@ -121,7 +248,7 @@ def test_only_the_newest_are_kept_and_nothing_lies_around(store: BackupStore, ru
     assert sorted(store._listed("")) == [
         "000003-checkpoint-6", "000003-checkpoint-6.json", "000004-checkpoint-8", "000004-checkpoint-8.json", "rollouts"
     ]  # fmt: skip
-    assert {f"rollouts/{name}" for name in store._listed("rollouts")} == {part.name for part in newest(store).segments}
+    assert sorted(store.parts()) == ["rollouts/000003-rollouts.jsonl.gz", "rollouts/000004-rollouts.jsonl.gz"]
     assert [path.name for path in (run / "_backup").iterdir()] == ["id"]
 
 
@@ -233,15 +360,36 @@ def test_a_roll_back_is_a_roll_back_there_too(store: BackupStore, run: Path) -> 
         assert until(lambda: steps(store)[-1:] == [step])  # noqa: B023 - called at once
     backup.forget_after(3)
     assert until(lambda: steps(store) == [3])
-    kept = next(entry for entry in store.entries()).segments[-1].end
-    os.truncate(run / "rollouts.jsonl", kept)
+    os.truncate(run / "rollouts.jsonl", len(stored_rollouts(store)))
     (run / "checkpoint-6").rename(run / "old")
     backup.checkpoint(checkpoint(run, 6, "other weights"))
     backup.close(10)
     assert steps(store) == [3, 6]
-    target = run / "fetched"
-    store.get_rollouts(newest(store).segments, target)
-    assert target.read_bytes() == (run / "rollouts.jsonl").read_bytes()
+    assert stored_rollouts(store) == (run / "rollouts.jsonl").read_bytes()
+
+
+def test_a_roll_back_gets_through_a_network_that_fails_and_an_append_only_store_goes_on(
+    store: BackupStore, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = Backup(URL, run, patience=QUICK)
+    for step in (3, 6):
+        backup.checkpoint(checkpoint(run, step))
+        assert until(lambda: steps(store)[-1:] == [step])  # noqa: B023 - called at once
+    remove, failures = FaultyFileSystem.rm, [ConnectionError("the connection broke"), OSError("Forbidden")]
+
+    def failing(self: FaultyFileSystem, *args: Any, **kwargs: Any) -> None:
+        if failures:
+            raise failures.pop()
+        remove(self, *args, **kwargs)
+
+    monkeypatch.setattr(FaultyFileSystem, "rm", failing)
+    backup.forget_after(3)
+    assert until(lambda: steps(store) == [3])
+    failures += [OSError("Forbidden")] * 100
+    backup.forget_after(1)
+    backup.checkpoint(checkpoint(run, 4))
+    backup.close(10)
+    assert 4 in steps(store)
 
 
 def test_the_local_policy_is_backed_up_once(store: BackupStore, run: Path, tmp_path: Path) -> None:
@@ -285,7 +433,7 @@ def test_a_url_that_cannot_work_is_refused_with_the_package_it_needs(run: Path) 
     with pytest.raises(UsageError, match="unknown protocol 'nope'"):
         check_url("--backup_url", "nope://x")
     with (
-        pytest.raises(UsageError, match=r"--backup_url s3://\*\*\*@bucket/run: .*pip install s3fs"),
+        pytest.raises(UsageError, match=r"--backup_url s3://<hidden>@bucket/run: .*pip install s3fs"),
         open_backup("s3://me:pass@bucket/run", run, wait_seconds=1, keep=2, fresh=True, main_process=False),
     ):
         pass
@@ -377,3 +525,85 @@ def test_threads_that_hang_do_not_pile_up(run: Path) -> None:
     assert sum(thread.name == "backup-attempt" for thread in threading.enumerate()) <= 2 + 2  # two tests' worth at most
     FaultyFileSystem.hang.set()
     backup.close(5)
+
+
+def test_an_attempt_that_was_given_up_cannot_damage_what_came_after_it(store: BackupStore, run: Path) -> None:
+    """Its write returns when the next attempt is through."""
+    hold = threading.Event()
+    FaultyFileSystem.held = ("adapter_model", hold)
+    backup = Backup(URL, run, patience=Patience(stall_seconds=1, first_delay=0.01))
+    backup.checkpoint(checkpoint(run, 2))
+    assert until(lambda: steps(store) == [2])
+    left_behind = backup._hung[0]
+    hold.set()
+    left_behind.join(5)
+    assert not left_behind.is_alive() and steps(store) == [2]
+    backup.close(5)
+
+
+@pytest.mark.parametrize("kind", ["policy", "results"])
+def test_what_waits_for_another_attempt_is_not_taken_for_what_a_killed_run_left(
+    kind: str, store: BackupStore, run: Path, tmp_path: Path
+) -> None:
+    backup = Backup(URL, run, patience=QUICK)
+    policy = run if kind == "results" else tmp_path / "policy"
+    policy.mkdir(exist_ok=True)
+    for name in ("config.json", "model.safetensors"):
+        (policy / name).write_text(name)
+    FaultyFileSystem.broken = "model.safetensors"
+    backup.policy(policy) if kind == "policy" else backup.results(1)
+    assert until(lambda: backup._broken)  # one file is there, the other one is not
+    backup.checkpoint(sealed(run, 4, 0))
+    assert until(lambda: steps(store) == [4])
+    FaultyFileSystem.broken = None
+    backup.close(10)
+    assert len(steps(store, kind)) == 1
+
+
+def test_backups_of_another_version_are_not_touched(store: BackupStore, run: Path) -> None:
+    first = Backup(URL, run, patience=QUICK)
+    first.checkpoint(checkpoint(run, 2))
+    first.close(10)
+    path = f"{store.root}/000001-checkpoint-2.json"
+    store.fs.pipe_file(path, json.dumps({**json.loads(store.fs.cat_file(path)), "format": 1}).encode())
+    later = Backup(URL, run, patience=QUICK)
+    with pytest.raises(UsageError, match=r"another version of this program.*another URL"):
+        later.check()
+    later.checkpoint(checkpoint(run, 4))
+    later.close(0.3)
+    assert store.manifests() == ["000001-checkpoint-2"]
+
+
+def test_a_slow_line_is_heard_of_often(store: BackupStore, run: Path) -> None:
+    """An object store's own blocks, of 50 MB and more, take longer than a stall."""
+    backup = Backup(URL, run, patience=QUICK)
+    backup.checkpoint(checkpoint(run, 2))
+    backup.close(10)
+    assert FaultyFileSystem.block_sizes == {UPLOAD_BYTES} and 5 << 20 <= UPLOAD_BYTES <= 16 << 20
+
+
+def test_a_command_keeps_no_secret() -> None:
+    command = [
+        "r.py",
+        "--hub-token",
+        "hf_x",
+        "--wandb_api_key=abc",
+        "--executor_base_url",
+        "https://me:pw@host/v1?sig=1",
+    ]
+    assert public_command([*command, "--beta", "0"]) == (
+        "r.py", "--executor_base_url", "https://<hidden>@host/v1?<hidden>", "--beta", "0"
+    )  # fmt: skip
+
+
+def test_what_a_store_says_is_shown_without_what_signs_it(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError("403 for https://bucket.example/run?sv=2024&sig=sesame")
+
+    monkeypatch.setattr(FaultyFileSystem, "ls", refused)
+    with open_backup(URL, run, wait_seconds=0.1):
+        pass
+    err = capsys.readouterr().err
+    assert "403 for https://bucket.example/run" in err and "sesame" not in err

@@ -16,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from trl import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from aflow_ops.errors import InfraError, UsageError
@@ -202,6 +203,25 @@ def test_a_full_disk_costs_the_checkpoint_not_the_run(tmp_path: Path) -> None:
         again = process(stub.url, tmp_path, "run")
         again.join(120)
         assert again.exitcode == 0, log(tmp_path)
+
+
+@pytest.mark.parametrize("numbers", [0, 3, 1_000_000])
+def test_only_what_the_disk_refused_is_told_as_such(
+    numbers: int, config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's writers fail in a way of their own for small and for large files."""
+    trainer = make_trainer(config, tmp_path / "run")
+    monkeypatch.setattr(GRPOTrainer, "_save_checkpoint", lambda *_: torch.save(torch.zeros(numbers), "/dev/full"))
+    with pytest.raises(InfraError, match=r"checkpoint-0 could not be written: .*free some space"):
+        trainer.save_checkpoint()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(GRPOTrainer, "_save_checkpoint", broken)
+    with pytest.raises(RuntimeError, match=r"^CUDA error: an illegal"):
+        trainer.save_checkpoint()
+    trainer.close()
 
 
 def test_every_epoch_has_the_order_that_it_has_in_a_run_that_never_stopped() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from aflow_ops.errors import InfraError
-from recipes.rollout_log import RolloutLog, RolloutReader, open_part, rollout_files
+from recipes.rollout_log import RolloutLog, open_part, rollout_files
 
 ROOT = Path(__file__).parents[2]
 STEPS = 60
@@ -151,33 +151,17 @@ def test_a_fresh_run_leaves_nothing_of_an_earlier_one(log: RolloutLog, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
-def test_its_bytes_read_as_those_of_one_file_while_it_goes_on(log: RolloutLog, tmp_path: Path) -> None:
-    write(log, range(STEPS))
-    whole = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in expected_rows(STEPS)).encode()
-    dice = random.Random(1)
-    with RolloutReader(log.live) as reader:
-        write(log, range(STEPS, 2 * STEPS))  # closes what the reader has open
-        log.close()
-        assert reader.size == len(whole)
-        for _ in range(200):
-            start, count = dice.randrange(len(whole)), dice.randrange(1, 3 * PART_BYTES)
-            reader.seek(start)
-            found = b""
-            while len(found) < count and (block := reader.read(count - len(found))):
-                found += block
-            assert found == whole[start : start + count]
-
-
 def test_a_place_in_it_is_the_same_however_it_is_cut(tmp_path: Path) -> None:
-    """A restored run has one file where there were parts."""
     log = RolloutLog(tmp_path / "parts", PART_BYTES)
     write(log, range(STEPS // 2))
     size = log.size
     write(log, range(STEPS // 2, STEPS))
     log.close()
     (tmp_path / "one").mkdir()
-    with RolloutReader(log.live) as reader:
-        (tmp_path / "one" / "rollouts.jsonl").write_bytes(b"".join(iter(lambda: reader.read(1000), b"")))
+    with (tmp_path / "one" / "rollouts.jsonl").open("wb") as one:
+        for path in rollout_files(log.live):
+            with open_part(path) as part:
+                one.write(part.read())
     for run in ("parts", "one"):
         again = RolloutLog(tmp_path / run, PART_BYTES)
         again.cut_back(size)

@@ -18,10 +18,11 @@ from recipes.backup import Backup, open_backup
 from recipes.backup_store import BackupStore
 from recipes.checkpoints import checkpoint_to_resume, latest_checkpoint, read_checkpoint
 from recipes.experiment import train_policy
+from recipes.rollout_log import RolloutLog, rollout_files
 from scripts import restore
 from scripts.cli import run_command
 from tests.recipes.faulty_store import FaultyFileSystem
-from tests.recipes.test_backup import QUICK, URL, checkpoint, steps, until
+from tests.recipes.test_backup import QUICK, URL, checkpoint, sealed, steps, until, write_rows
 from tests.recipes.test_resume import TEXTS, answer, log, process, rollouts
 from tests.recipes.tiny_run import drawn_completions, make_trainer
 from tests.stub_endpoint import StubEndpoint
@@ -104,22 +105,22 @@ def test_an_older_step_and_another_folder(backed_up: Path, tmp_path: Path, capsy
         ("checkpoint-4/adapter_model.safetensors", 3, "bytes instead of"),
         ("checkpoint-4/adapter_model.safetensors", 0, "is damaged"),
         ("checkpoint-4/complete.json", 0, "is damaged"),
-        ("checkpoint-4.json", 0, None),
-        ("checkpoint-4.json", 20, None),
+        ("checkpoint-4.json", 0, "000003-checkpoint-4 is not used: its manifest cannot be read"),
+        ("checkpoint-4.json", 20, "000003-checkpoint-4 is not used: its manifest cannot be read"),
     ],
 )
 def test_a_damaged_backup_is_passed_over_for_the_one_before(
-    name: str, cut: int, what: str | None, backed_up: Path, capsys: pytest.CaptureFixture[str]
+    name: str, cut: int, what: str, backed_up: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(name, cut=cut)
     assert run_restore(URL) == 0
     assert [path.name for path in backed_up.glob("checkpoint-*")] == ["checkpoint-2"]
-    assert what is None or what in capsys.readouterr().err
+    assert what in capsys.readouterr().err
 
 
 def test_when_nothing_is_whole_nothing_is_restored(backed_up: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    part = next(path for path in FaultyFileSystem.store if "/rollouts/000000000000" in path)
-    damage(part, cut=5)  # of both checkpoints
+    for part in [path for path in FaultyFileSystem.store if "/rollouts/" in path]:
+        damage(part, cut=5)
     assert run_restore(URL) == 1
     assert "no backup at faulty://bucket/run is whole" in capsys.readouterr().err
     assert not list(backed_up.glob("checkpoint-*")) and not (backed_up / "rollouts.jsonl").exists()
@@ -165,6 +166,19 @@ def test_another_policy_is_not_replaced(backed_up: Path, capsys: pytest.CaptureF
     assert config.read_text() == "{}"
 
 
+def test_a_damaged_policy_is_named_and_a_copy_of_it_does(backed_up: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damage("policy-0/config.json")
+    assert run_restore(URL) == 1
+    told = capsys.readouterr().err
+    assert "the policy that the run trains is not whole in the backup: 000001-policy-0/config.json is damaged" in told
+    assert "put a copy of it in .cache/policies/tiny" in told
+    copy = Path(".cache/policies/tiny/config.json")
+    copy.parent.mkdir(parents=True)
+    copy.write_text("{}")
+    assert run_restore(URL) == 0
+    assert (backed_up / "checkpoint-4").is_dir()
+
+
 def test_a_manifest_cannot_write_outside_the_run(backed_up: Path, store: BackupStore) -> None:
     (path,) = [path for path in FaultyFileSystem.store if path.endswith("checkpoint-4.json")]
     row = json.loads(FaultyFileSystem.store[path].getvalue())
@@ -173,6 +187,17 @@ def test_a_manifest_cannot_write_outside_the_run(backed_up: Path, store: BackupS
         file.write(json.dumps(row).encode())
     assert run_restore(URL) == 0
     assert [folder.name for folder in backed_up.glob("checkpoint-*")] == ["checkpoint-2"]
+
+
+def test_a_manifest_cannot_choose_a_folder_outside_outputs(backed_up: Path, store: BackupStore) -> None:
+    for path in [path for path in FaultyFileSystem.store if path.endswith("checkpoint-4.json")]:
+        row = json.loads(FaultyFileSystem.store[path].getvalue())
+        row["origin"]["output_dir"] = "/somewhere/.."
+        store.fs.pipe_file(path, json.dumps(row).encode())
+    Path("rollouts.jsonl").write_text("of something else")
+    assert run_restore(URL) == 0
+    assert Path("rollouts.jsonl").read_text() == "of something else"
+    assert Path("outputs/restored/checkpoint-4").is_dir()
 
 
 def test_results_come_back_when_the_run_had_ended(backed_up: Path, store: BackupStore) -> None:
@@ -186,6 +211,32 @@ def test_results_come_back_when_the_run_had_ended(backed_up: Path, store: Backup
     assert run_restore(URL) == 0
     assert (backed_up / "summary.json").is_file() and (backed_up / "checkpoint-4").is_dir()
     assert [json.loads(line)["step"] for line in (backed_up / "rollouts.jsonl").open()] == [2, 4, 5]
+
+
+def test_the_parts_of_the_rollouts_come_back_as_they_were_and_are_fetched_once(
+    backed_up: Path, store: BackupStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = RolloutLog(backed_up, part_bytes=400)
+    write_rows(log, range(6))
+    log.close()
+    run = Path("outputs/run")
+    (run / "_backup").mkdir()
+    (run / "_backup/id").write_text(store.entries()[0].origin.run_id)
+    backup = Backup(URL, run, fresh=False, patience=QUICK)
+    backup.checkpoint(sealed(run, 6, log.size))
+    assert until(lambda: steps(store)[-1:] == [6])
+    write_rows(log, range(6, 7))
+    log.close()
+    backup.results(7)
+    backup.close(10)
+    before = {path.name: path.read_bytes() for path in rollout_files(log.live)}
+    shutil.rmtree(backed_up)
+    fetched: list[str] = []
+    get = BackupStore.get
+    monkeypatch.setattr(BackupStore, "get", lambda *args: fetched.append(args[1]) or get(*args))
+    assert run_restore(URL) == 0
+    assert {path.name: path.read_bytes() for path in rollout_files(log.live)} == before
+    assert len(before) > 3 and len(set(fetched)) == len(fetched)
 
 
 # Exactness
