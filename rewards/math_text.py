@@ -17,7 +17,7 @@ MAX_NUMBER_CHARS = 80
 
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _MARK = re.compile(r"####[^\S\n]*(\S[^\n]*)")
-_SENTENCE = re.compile(r"\banswer\s+is\s*:?\s*([^\n]+)", re.IGNORECASE)
+_SENTENCE = re.compile(r"\banswer\s+is\b\s*(?::\s*)?([^\n]+)", re.IGNORECASE)
 _LABEL = re.compile(r"^[^\S\n]*\**(?:A|(?:final\s+)?answer)\**\s*:\s*(\S[^\n]*)$", re.IGNORECASE | re.MULTILINE)
 _CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's calculator annotations
 

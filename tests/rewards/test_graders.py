@@ -199,6 +199,9 @@ ADD = 'def add(x, y):\n    """Return the sum."""\n'
         ("First\n```python\nimport math\n```\nthen\n```python\ndef add(x, y):\n    return x + y\n```", ADD),
         ("```\ndef plus(x, y):\n    return x + y\n```", ADD),
         ("class Solution:\n    def add(self, x, y):\n        return x + y", ADD),
+        ("```python\ndef plus(x, y):\n    return x + y\n```\nIt prints\n```text\n5\n```", ADD),
+        ("``` Python title=add\ndef plus(x, y):\n    return x + y\n```\n\n```bash\npython add.py\n```", ADD),
+        ("from __future__ import annotations\n\ndef add(x: N, y: N) -> N:\n    return x + y", "import math\n\n" + ADD),
     ],
 )
 async def test_code_is_found_and_completed(answer: str, question: str, sandbox: Sandbox) -> None:
