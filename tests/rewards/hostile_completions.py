@@ -60,7 +60,9 @@ BROKEN = [
     Hostile("a conditional chain", body("x = " + "1 if problem else " * 800 + "1")),
     Hostile(
         "a conditional chain in a class",
-        "class Workflow:\n    async def __call__(self, problem):\n        return " + "'1' if problem else " * 700 + "'72'",
+        "class Workflow:\n    async def __call__(self, problem):\n        return "
+        + "'1' if problem else " * 700
+        + "'72'",
     ),
     Hostile("a very long sum", body("x = " + "+".join(["1"] * 100_000))),
     Hostile("an integer of 10,000 digits", body("x = " + "9" * 10_000)),

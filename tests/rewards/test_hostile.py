@@ -120,11 +120,10 @@ READERS: dict[str, Callable[[str], object]] = {
     "verdict": extract_verdict,
 }
 SIZE = 40_000
-LONG_TEXTS = [
-    head + (unit * SIZE)[:SIZE]
-    for head in ("", "answer is", "<answer>", "```", "```python\n", "#### ", r"\boxed{", "def f():\n", "The answer")
-    for unit in ("\n", " ", "\n ", "```", "`", "<answer>", "answer is ", "a", "1,111", "a, ", "- ", "def f(x):\n", "not ")
-] + ["The answer is" + "\n" * 19_000]  # an answer is read from its end
+HEADS = ["", "answer is", "<answer>", "```", "```python\n", "#### ", r"\boxed{", "def f():\n", "The answer"]
+UNITS = ["\n", " ", "\n ", "```", "`", "<answer>", "answer is ", "a", "1,111", "a, ", "- ", "def f(x):\n", "not "]
+LONG_TEXTS = [head + (unit * SIZE)[:SIZE] for head in HEADS for unit in UNITS]
+LONG_TEXTS.append("The answer is" + "\n" * 19_000)  # an answer is read from its end
 
 
 @pytest.mark.parametrize("name", READERS)
