@@ -420,9 +420,11 @@ def answer_text(value: Any) -> str | None:
 
 
 def _for_trace(value: Any) -> Any:
-    """A JSON-safe copy with long texts cut."""
+    """A JSON-safe copy; long texts lose their middle, for an answer often stands at the end."""
     if isinstance(value, str):
-        text = value if len(value) <= MAX_TRACE_CHARS else value[:MAX_TRACE_CHARS] + f"... [{len(value)} characters]"
+        text, tail = value, MAX_TRACE_CHARS // 4
+        if len(value) > MAX_TRACE_CHARS:
+            text = f"{value[: MAX_TRACE_CHARS - tail]}... [{len(value)} characters] ...{value[-tail:]}"
         return text.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, dict):
         return {str(key): _for_trace(item) for key, item in list(value.items())[:32]}
