@@ -29,7 +29,7 @@ from rewards.qa_metrics import normalized
 # In a prompt these are words like others: only "reply with 7" gives them away.
 _COMMON = frozenset({"yes", "no", "true", "false", "none", "noanswer"})
 _ORDER = r"\b(?:answer|reply|respond|say|output|print|return|write|repeat|give)\b(?:\W+\w+){0,4}?\W+"
-_PROCESS = (
+_PROCESS = (  # what a number of the work counts
     r"(?:steps?|words?|sentences?|lines?|digits?|decimals?|places?|characters?|tokens?|times|examples?|bullets?)\b"
 )
 _MIN_CODE_CHARS = 20
