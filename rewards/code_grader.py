@@ -83,10 +83,9 @@ def code_tier(passed: int, total: int) -> Tier:
 def extract_solution(answer: str, entry_point: str | None, question: str) -> str | None:
     """Find the code in an answer and complete it with the question's.
 
-    The fence that defines the entry point counts, else the last one (of those that say Python, if any do: a sample of
-    the output is often fenced too), else the whole text. A body without `def`
-    completes the question's own signature. Above a whole function stands what the question has above it: imports, and
-    functions that it gives away.
+    The last fence that defines the entry point counts, else the last one (of those that say Python, if any do: a sample
+    of the output is often fenced too), else the whole text. A body without `def` completes the question's own
+    signature. Above a whole function stands what the question has above it: imports, and functions that it gives away.
 
     Args:
         answer (`str`): the workflow's answer.
@@ -103,7 +102,7 @@ def extract_solution(answer: str, entry_point: str | None, question: str) -> str
         return (last or [answer])[0].strip("\n") or None
     head = re.compile(rf"^[^\S\n]*(?:async\s+)?(?:def|class)\s+{re.escape(entry_point)}\b", re.MULTILINE)
     defining = [block for block in blocks if head.search(block)]
-    code = (defining[:1] or last or [answer])[0].strip("\n")
+    code = (defining[-1:] or last or [answer])[0].strip("\n")
     if not code.strip():
         return None
     signature = head.search(question)

@@ -200,6 +200,7 @@ ADD = 'def add(x, y):\n    """Return the sum."""\n'
         ("    def add(x, y):\n        return x + y", ADD),
         ("def add(x, y):\n    return helper(x, y)", "import math\n\ndef helper(a, b):\n    return a + b\n\n" + ADD),
         ("First\n```python\nimport math\n```\nthen\n```python\ndef add(x, y):\n    return x + y\n```", ADD),
+        ("```\ndef add(x, y):\n    return x\n```\nNo, rather\n```\ndef add(x, y):\n    return x + y\n```", ADD),
         ("```\ndef plus(x, y):\n    return x + y\n```", ADD),
         ("class Solution:\n    def add(self, x, y):\n        return x + y", ADD),
         ("```python\ndef plus(x, y):\n    return x + y\n```\nIt prints\n```text\n5\n```", ADD),
