@@ -108,7 +108,10 @@ class WorkflowRuntime:
         Raises:
             FatalExecutorError: the executor refuses every call, or the budget is spent; no other run would fare better.
         """
-        program = lower_workflow(workflow, problem)
+        try:
+            program = lower_workflow(workflow, problem)
+        except (RecursionError, MemoryError):  # it parses, but printing its tree back takes a deeper stack
+            return Trace(None, "policy_error", TraceError("RecursionError", "the code is nested too deeply"))
         for attempt in (1, 2):
             run = _Run(problem, executor or self.executor, self.sandbox, self.limits, repeat=repeat)
             try:
@@ -117,10 +120,12 @@ class WorkflowRuntime:
                     raise run.infra_error
                 return trace
             except MontyCrashedError as error:
-                # The worker died under this run: somebody killed it, or the code broke the interpreter. Not a verdict
-                # on the workflow either way.
                 self._cut_off_at = time.monotonic()
+                if attempt == 2 and error.timed_out:
+                    # Its code computed past the limit inside one builtin, such as a regular expression, twice.
+                    return run.trace("policy_error", error=TraceError("TimeoutError", str(error)))
                 if attempt == 2:
+                    # Somebody killed the worker, or the code broke the interpreter: no verdict on the workflow.
                     return run.trace("infra_error", error=TraceError("InterpreterLost", str(error)))
         raise AssertionError("unreachable")
 
@@ -278,7 +283,7 @@ class _Run:
             )
             output = await OPERATORS[name](context)(**arguments)
             return output
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             failure = f"{type(error).__name__}: {error}"
             if not arguments:
                 raise  # the workflow passed something that does not fit
@@ -376,7 +381,7 @@ def _coerced(name: str, value: Any, annotation: Any, max_chars: int) -> Any:
     if annotation is int:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-        return max(0, min(int(value), 10))
+        return int(max(0, min(value, 10)))
     if annotation == list[str]:
         if not isinstance(value, (list, tuple)) or not value:
             raise TypeError(f"{name} must be a list with at least one solution, not {type(value).__name__}")
@@ -410,14 +415,16 @@ def answer_text(value: Any) -> str | None:
         return str(value) if isinstance(value, bool) else None
     try:
         return result_text(value)
-    except TypeError:
+    except (TypeError, ValueError, RecursionError):  # such as an integer of more digits than Python prints
         return None
 
 
 def _for_trace(value: Any) -> Any:
-    """A JSON-safe copy with long texts cut."""
+    """A JSON-safe copy; long texts lose their middle, for an answer often stands at the end."""
     if isinstance(value, str):
-        text = value if len(value) <= MAX_TRACE_CHARS else value[:MAX_TRACE_CHARS] + f"... [{len(value)} characters]"
+        text, tail = value, MAX_TRACE_CHARS // 4
+        if len(value) > MAX_TRACE_CHARS:
+            text = f"{value[: MAX_TRACE_CHARS - tail]}... [{len(value)} characters] ...{value[-tail:]}"
         return text.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, dict):
         return {str(key): _for_trace(item) for key, item in list(value.items())[:32]}

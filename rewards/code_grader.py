@@ -33,7 +33,9 @@ TOTAL_SECONDS = 30.0
 AFTER_HANG_SECONDS = 1.0
 MAX_ANSWER_CHARS = 50_000
 
-_FENCE = re.compile(r"```[^\S\n]*[\w+-]*[^\S\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_FENCE = re.compile(r"```([^\n`]*)\n(.*?)(?:```|\Z)", re.DOTALL)
+_PYTHON = ("python", "python3", "py")
+_FUTURE = re.compile(r"^from\s+__future__\s+import\s.*\n?", re.MULTILINE)
 
 
 async def grade_code(answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
@@ -81,9 +83,9 @@ def code_tier(passed: int, total: int) -> Tier:
 def extract_solution(answer: str, entry_point: str | None, question: str) -> str | None:
     """Find the code in an answer and complete it with the question's.
 
-    The fence that defines the entry point counts, else the last fence, else the whole text. A body without `def`
-    completes the question's own signature. Above a whole function stands what the question has above it: imports, and
-    functions that it gives away.
+    The last fence that defines the entry point counts, else the last one (of those that say Python, if any do: a sample
+    of the output is often fenced too), else the whole text. A body without `def` completes the question's own
+    signature. Above a whole function stands what the question has above it: imports, and functions that it gives away.
 
     Args:
         answer (`str`): the workflow's answer.
@@ -93,12 +95,14 @@ def extract_solution(answer: str, entry_point: str | None, question: str) -> str
     Returns:
         `str` or `None` when there is nothing but space.
     """
-    blocks: list[str] = [block for block in _FENCE.findall(answer) if block.strip()]
+    fences = [(info.strip().lower(), block) for info, block in _FENCE.findall(answer) if block.strip()]
+    blocks = [block for _, block in fences]
+    last = [block for info, block in fences if info.startswith(_PYTHON)][-1:] or blocks[-1:]
     if entry_point is None:
-        return (blocks or [answer])[-1].strip("\n") or None
+        return (last or [answer])[0].strip("\n") or None
     head = re.compile(rf"^[^\S\n]*(?:async\s+)?(?:def|class)\s+{re.escape(entry_point)}\b", re.MULTILINE)
     defining = [block for block in blocks if head.search(block)]
-    code = (defining[:1] or blocks[-1:] or [answer])[0].strip("\n")
+    code = (defining[-1:] or last or [answer])[0].strip("\n")
     if not code.strip():
         return None
     signature = head.search(question)
@@ -106,7 +110,9 @@ def extract_solution(answer: str, entry_point: str | None, question: str) -> str
         if signature is not None and head.match(code) is None:
             return f"{question.rstrip()}\n{code}\n"
         code = textwrap.dedent(code)
-    return _preamble(question, signature.start() if signature else 0) + code
+    preamble = _preamble(question, signature.start() if signature else 0)
+    futures = "".join(_FUTURE.findall(code)) if preamble else ""  # these must stay on top
+    return f"{futures}{preamble}{_FUTURE.sub('', code)}" if futures else preamble + code
 
 
 def _preamble(question: str, end: int) -> str:

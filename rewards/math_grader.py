@@ -36,14 +36,11 @@ VERIFY_SECONDS = 6.0
 _VERIFY = """
 import json
 gold, answer = json.loads(_read(int(_read(8))))
-from math_verify import parse, verify
-equal = False
-for form in ("${}$", "{}"):
-    left, right = (parse(form.replace("{}", text), parsing_timeout=None) for text in (gold, answer))
-    if left and right and verify(left, right, timeout_seconds=None):
-        equal = True
-        break
-print(json.dumps(equal))
+from math_verify import LatexExtractionConfig, parse, verify
+# The whole text as LaTeX or nothing: its other readings take the first number, so that 12 would be 12 pi.
+whole = {"extraction_config": [LatexExtractionConfig()], "fallback_mode": "no_fallback", "parsing_timeout": None}
+left, right = (parse(f"${text}$", **whole) for text in (gold, answer))
+print(json.dumps(bool(left and right and verify(left, right, timeout_seconds=None))))
 """
 
 
@@ -59,6 +56,8 @@ async def grade_math(answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
         SandboxError: the symbolic comparison could not be run.
     """
     extracted = find_answer(answer)
+    if extracted is not None:  # "10/3 = 3.33..." claims the exact value
+        extracted = re.split(r"\s*(?:\\approx|≈)", extracted)[0] or extracted
     if extracted is None:
         return Grade(1, False, None, "no number and no marked answer")
     grades = [await _grade(extracted, gold_answer(gold), answer, problem, sandbox) for gold in problem.golds]
@@ -73,8 +72,10 @@ async def _grade(extracted: str, gold: str, answer: str, problem: Problem, sandb
         return Grade(5, True, extracted, "the same text")
     if gold_value is not None and is_calculation(extracted):
         return Grade(2, False, extracted, "a calculation, not its result")
-    if lists_several(extracted) and not lists_several(gold):
+    if lists_several(extracted) and not lists_several(gold) and "\\pm" not in gold:
         return Grade(2, False, extracted, "names several answers")
+    if lists_several(gold):
+        extracted = re.sub(r"\\text\s*\{\s*(?:and|or)\s*\}|\b(?:and|or)\b", ",", extracted)
     if _comparable(extracted, gold) and await _verified(gold, extracted, sandbox):
         return Grade(5, True, extracted, f"{extracted} equals {gold}")
     usable = bool(numbers_in(extracted)) or any(mark in answer for mark in ("\\boxed", "<answer>", "####"))
@@ -107,30 +108,41 @@ def _numeric_grade(extracted: str, value: float, gold: str, gold_value: float, *
 
 def plain_text(text: str) -> str:
     """Return a text without space, braces, LaTeX decoration, a choice's parentheses and case."""
-    text = re.sub(r"\\(?:text|mathrm|mathbf|textbf|mbox)\s*(?=\{)|\\left|\\right|\\[!,;: ]|\\\$|[\s${}]", "", text)
+    text = re.sub(
+        r"\\(?:text|mathrm|mathbf|textbf|mbox)\s*(?=\{)|\\left|\\right|(?<!\\)\\[!,;: ()\[\]]|\\\$|[\s${}]", "", text
+    )
     text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").strip(".*").lower()
+    text = re.sub(r"(?<=\d)([ap])\.m$", r"\1m", text)
     return text[1:-1] if re.fullmatch(r"\([a-z]\)", text) else text
 
 
 def _unnamed(text: str) -> str:
-    """A text without a leading `y =`, as MATH's own checker compares."""
-    return re.sub(r"^[a-z]\w?=", "", plain_text(text))
+    """A text without a leading `y =` or `f(x) =`, as MATH's own checker compares."""
+    return re.sub(r"^[a-z]\w?(?:\([a-z]\))?=", "", plain_text(text))
 
 
 def _comparable(answer: str, gold: str) -> bool:
     """Whether both are mathematics only: `math-verify` picks what it likes out of a sentence."""
     return max(len(answer), len(gold)) <= MAX_EXPRESSION_CHARS and all(
-        is_expression(text) or to_number(text) is not None or bool(re.fullmatch(r"[-\d\s.,/+*^()]+", text))
+        is_expression(text) or to_number(text) is not None or bool(re.fullmatch(r"[-\d\s.,/+*^()!]+", text))
         for text in (answer, gold)
     )
 
 
 async def _verified(gold: str, answer: str, sandbox: Sandbox) -> bool:
-    pair = json.dumps([text.strip().strip("$") for text in (gold, answer)])
+    pair = json.dumps([_latex(text) for text in (gold, answer)])
     result = await sandbox.run(_verifier(), timeout=VERIFY_SECONDS, stdin=f"{len(pair):08d}{pair}")
     if result.error is not None and "ModuleNotFoundError" in result.error:
         raise SandboxError(f"math-verify is not installed for {result.error}")
     return result.ok and result.stdout.strip().endswith("true")
+
+
+def _latex(text: str) -> str:
+    """An expression as LaTeX: without what delimits it, and with Python's powers and pi written anew."""
+    text = re.sub(r"^\\[(\[]|\\[)\]]$", "", text.strip().strip("$")).replace("**", "^")
+    text = re.sub(r"\^\s*\(([^()]*)\)", r"^{\1}", text)
+    text = re.sub(r"(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi", text)
+    return re.sub(r"^([A-Za-z])\s*\([A-Za-z]\)\s*=", r"\1 =", text)
 
 
 @cache

@@ -17,26 +17,30 @@ MAX_NUMBER_CHARS = 80
 
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _MARK = re.compile(r"####[^\S\n]*(\S[^\n]*)")
-_SENTENCE = re.compile(r"\banswer\s+is\s*:?\s*([^\n]+)", re.IGNORECASE)
+_SENTENCE = re.compile(r"\banswer\s+is\b\s*(?::\s*)?([^\n]+)", re.IGNORECASE)
 _LABEL = re.compile(r"^[^\S\n]*\**(?:A|(?:final\s+)?answer)\**\s*:\s*(\S[^\n]*)$", re.IGNORECASE | re.MULTILINE)
 _CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's calculator annotations
 
 _PLAIN = r"[-+−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3})?(?<=\d)"
 _NUMBER = re.compile(rf"(?<![\w.]){_PLAIN}")
 _POWER_OF_TEN = re.compile(rf"({_PLAIN})\s*(?:\\times|\\cdot|[×x*])\s*10\s*(?:\^|\*\*)\s*\{{?\s*(-?\d{{1,3}})\s*\}}?")
+_ROW = re.compile(rf"{_PLAIN}(?:\s*,\s*{_PLAIN})+|\d+:\d\d(?:\s*[ap]\.?m\.?)?", re.IGNORECASE)  # `2, 3, 5`; `7:30 pm`
 _FRACTION = re.compile(r"([-+]?)\s*(?:(\d+)\s+)?(\d+)\s*/\s*(\d+)")
+_REPEATING = re.compile(r"(-?)(\d+)\.(\d*)\\overline\s*\{?(\d+)\}?")
 _UNIT = (
     r"(?:\s*(?:%|°|\^\s*\\?circ|\^\{\s*\\circ\s*\}|\\?degrees?))?"
     r"(?:\s*[a-zA-Z]+\d?\.?(?:(?:\s+|\s*[./*·-]\s*)[a-zA-Z]+\.?|\^\{?-?\d\}?){0,5})?"
 )
 _WITH_UNIT = re.compile(rf"({_PLAIN}){_UNIT}")
-# After a number these are more than a unit.
+# After a number these are more than a unit: `3x`, `12pi`, `4i`.
+_FACTOR = re.compile(r"(?:pi|[abceiknpqruvwxyz]|[abxyz]{2})(?![a-zA-Z])")
+# So are these.
 _NO_UNIT = re.compile(r"\b(?:or|and|to|plus|minus|times|point|half|maybe|over|out|remainder)\b", re.IGNORECASE)
 _SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 # Words that are mathematics, not English.
 _FUNCTIONS = re.compile(
     "(?:arc)?(?:sin|cos|tan)h?|cot|sec|csc|log|ln|exp|sqrt|abs|min|max|gcd|lcm|mod|pi|inf|infty|infinity|[dt]?frac|binom"
-    "|cdot|times|div|pm|leq?|geq?|neq|in|cup|cap|emptyset|left|right|theta|alpha|beta|gamma|phi",
+    "|begin|end|[bpvBV]?matrix|circ|cdot|times|div|pm|leq?|geq?|neq|in|cup|cap|emptyset|left|right|theta|alpha|beta|gamma|phi",
     re.IGNORECASE,
 )
 
@@ -56,7 +60,7 @@ def find_answer(text: str) -> str | None:
     result = stripped.rpartition("=")[2].strip()
     if result != stripped and to_number(result) is not None:
         return result
-    if 0 < len(stripped) <= 60 and "\n" not in stripped and is_expression(stripped):
+    if 0 < len(stripped) <= 60 and "\n" not in stripped and (is_expression(stripped) or _ROW.fullmatch(stripped)):
         return stripped
     numbers = numbers_in(stripped)
     return numbers[-1] if numbers else None
@@ -107,12 +111,15 @@ def numbers_in(text: str) -> list[str]:
 
 
 def is_expression(text: str) -> bool:
-    """Whether a text is mathematics and nothing else: no English word, and some sign, digit or single letter."""
+    """Whether a text is mathematics and nothing else: no English word, and some sign, fraction or single letter."""
     bare = re.sub(r"\\(?:text|mathrm|mbox|operatorname)\s*\{[^{}]*\}", " ", text)
     words = re.findall(r"[A-Za-z]{2,}", bare)
     if not all(map(_FUNCTIONS.fullmatch, words)):
         return False
-    return bool(re.search(r"[\\^=\[\](){}√π∞∪]|\d\s*[/:]\s*\d|\b[a-zA-Z]\b", bare)) and len(bare) <= 400
+    return (
+        bool(re.search(r"[\\^=\[\](){}√π∞∪]|\d\s*[/:]\s*\d|(?<![a-zA-Z])(?:[a-zA-Z]|pi)(?![a-zA-Z])", bare))
+        and len(bare) <= 400
+    )
 
 
 def is_calculation(text: str) -> bool:
@@ -133,19 +140,22 @@ def to_number(text: str) -> float | None:
     r"""Return the number that a text is, or `None`.
 
     Understood: `1,234`, `$5.00`, `50%`, `3/4`, `1 1/2`, `\frac{1}{2}`, `\frac12`, `½`, `3 \times 10^5`, `7 apples`,
-    `12\text{ cm}^2`. A percent sign and a unit after the number are dropped, as GSM8K's and MATH's own checkers do.
+    `0.\overline{3}`, `12\text{ cm}^2`. A percent sign and a unit after the number are dropped, as GSM8K's and
+    MATH's own checkers do.
     """
     if len(text) > MAX_NUMBER_CHARS:
         return None
     text = _simplified(text)
     if match := _FRACTION.fullmatch(re.sub(r"\s*%$", "", text)):
         return _fraction(*match.groups())
+    if match := _REPEATING.fullmatch(text):
+        return _repeating(*match.groups())
     if match := _POWER_OF_TEN.fullmatch(text):
         return _finite(match.group(1), int(match.group(2)))
     if match := re.match(rf"{_FRACTION.pattern}(?=\s+[a-zA-Z])", text):
         return _fraction(*match.groups()) if re.fullmatch(_UNIT, text[match.end() :]) else None
     match = _WITH_UNIT.fullmatch(text)
-    if match is None or _NO_UNIT.search(text):
+    if match is None or _NO_UNIT.search(text) or _FACTOR.match(text, match.end(1)):
         return None
     value = _finite(match.group(1))
     word = text[match.end(1) :].split()
@@ -154,7 +164,7 @@ def to_number(text: str) -> float | None:
 
 def is_percent(text: str) -> bool:
     """Whether a text is written as a percentage."""
-    return bool(re.search(r"%\s*\.?$", text.strip().strip("$")))
+    return bool(re.search(r"(?:%|\bpercent)\s*\.?$", text.strip().strip("$")))
 
 
 def _simplified(text: str) -> str:
@@ -162,7 +172,7 @@ def _simplified(text: str) -> str:
     text = "".join(_vulgar(character) for character in text)
     text = text.strip().strip("*").replace("−", "-").replace("–", "-").replace("{,}", ",")
     text = re.sub(r"\\[!,;: ]|\\left|\\right|\\displaystyle", "", text).replace("\\$", "$").replace("\\%", "%")
-    text = text.strip("$").strip()
+    text = re.sub(r"\\[()\[\]]|(?<=\})\$|\$(?=\\)", "", text).strip("$").strip()
     text = re.sub(r"(?<=\d)\s*(?=\\[dt]?frac)", " ", text)
     text = re.sub(r"\\[dt]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}", r"\1/\2", text)
     text = re.sub(r"\\[dt]?frac\s*(\d)\s*(\d)", r"\1/\2", text)
@@ -184,6 +194,12 @@ def _fraction(sign: str, whole: str | None, top: str, bottom: str) -> float | No
         return float(-value if sign == "-" else value)
     except OverflowError:
         return None
+
+
+def _repeating(sign: str, whole: str, fixed: str, period: str) -> float:
+    scale = 10 ** len(fixed)
+    value = Fraction(int(whole + fixed), scale) + Fraction(int(period), scale * (10 ** len(period) - 1))
+    return float(-value if sign == "-" else value)
 
 
 def _finite(text: str, power: int = 0) -> float | None:

@@ -8,7 +8,8 @@ Three ways to smuggle it, and how each is seen:
   and not in the problem;
 - likewise for code: the solution is compared without its white space.
 
-An answer that also stands in the problem is nobody's: copying from the passage is what question answering is.
+An answer that also stands in the problem is nobody's: copying from the passage is what question answering is. Numbers
+are compared by value, so `12` stands in `a 12-hour shift` and in `x=12.0`.
 """
 
 import ast
@@ -20,7 +21,7 @@ from typing import Any
 from aflow_ops.executor.faults import FaultClock
 from aflow_ops.executor.types import ExecutorUsage, Message, Reply
 from aflow_ops.language import Workflow
-from aflow_ops.runtime import WorkflowRuntime
+from aflow_ops.runtime import MAX_TRACE_CHARS, WorkflowRuntime
 from aflow_ops.trace import OperatorCall, Trace
 from data.problem import ProblemView
 from rewards.qa_metrics import normalized
@@ -28,7 +29,11 @@ from rewards.qa_metrics import normalized
 # In a prompt these are words like others: only "reply with 7" gives them away.
 _COMMON = frozenset({"yes", "no", "true", "false", "none", "noanswer"})
 _ORDER = r"\b(?:answer|reply|respond|say|output|print|return|write|repeat|give)\b(?:\W+\w+){0,4}?\W+"
+_PROCESS = (  # what a number of the work counts
+    r"(?:steps?|words?|sentences?|lines?|digits?|decimals?|places?|characters?|tokens?|times|examples?|bullets?)\b"
+)
 _MIN_CODE_CHARS = 20
+_NUMBER = re.compile(r"\d+(?:,\d{3})*(?!,?\d)(?:\.\d+)?")
 
 
 async def brought_along(
@@ -43,14 +48,15 @@ async def brought_along(
         problem (`ProblemView`): what it was run on.
         runtime (`WorkflowRuntime`): runs it once more where that decides, without asking the executor.
     """
-    form = _code_form if problem.domain == "code" else normalized
+    form = _code_form if problem.domain == "code" else _words
     wanted = form(answer)
     if not wanted or (problem.domain == "code" and len(wanted) < _MIN_CODE_CHARS):
         return None
     outputs = (form(_text(call.output)) for call in trace.calls)
     given = next((index for index, output in enumerate(outputs) if _has(output, wanted, form)), None)
+    constants = _constants(workflow.source)
     if given is None:
-        if any(_has(form(constant), wanted, form) for constant in _constants(workflow.source)):
+        if any(_has(form(constant), wanted, form) for constant in constants):
             return "the answer stands in the workflow and no operator gave it"
         mute = await runtime.run(workflow, problem, executor=MuteExecutor(runtime.executor.prompt_set))
         if mute.answer is not None and form(mute.answer) == form(trace.answer or ""):
@@ -58,7 +64,7 @@ async def brought_along(
         return None
     if _has(form(problem.text), wanted, form):
         return None
-    if any(_orders(call, answer, wanted, form) for call in trace.calls[: given + 1]):
+    if any(_orders(_arguments(call, constants), answer, wanted, form) for call in trace.calls[: given + 1]):
         return "the answer was put into an operator's arguments"
     return None
 
@@ -91,8 +97,15 @@ class MuteExecutor:
         return Reply("...", 0, 0, 0.0, time.monotonic() - start, True)
 
 
-def _orders(call: OperatorCall, answer: str, wanted: str, form: Any) -> bool:
+def _arguments(call: OperatorCall, constants: Sequence[str]) -> str:
+    """What a call was given. A trace keeps only the ends of a long text: there, whatever the workflow may have put."""
     text = _text(call.args)
+    return text if len(text) <= MAX_TRACE_CHARS else "\n".join([text, *constants])
+
+
+def _orders(text: str, answer: str, wanted: str, form: Any) -> bool:
+    if re.fullmatch(r"\d{2,}", wanted):  # "in 12 steps" says how to work
+        text = re.sub(rf"\b{wanted}(?=\W+{_PROCESS})", "", text, flags=re.IGNORECASE)
     if not _has(form(text), wanted, form):
         return False
     if wanted not in _COMMON and not re.fullmatch(r"\d", wanted):
@@ -122,6 +135,17 @@ def _constants(source: str) -> list[str]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     return [str(node.value) for node in nodes if isinstance(node, ast.Constant) and not isinstance(node.value, bytes)]
+
+
+def _words(text: str) -> str:
+    """Words without case and punctuation, each number a word of its own and in one notation: `12-hour`, `x=12.0`."""
+    return normalized(_NUMBER.sub(lambda match: f" {_plain_number(match.group())} ", text))
+
+
+def _plain_number(text: str) -> str:
+    digits = text.replace(",", "").lstrip("0")
+    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return digits.replace(".", "point") or "0"
 
 
 def _code_form(text: str) -> str:

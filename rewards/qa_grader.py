@@ -21,6 +21,8 @@ MAX_CONTAINING_NEWS = 2
 
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _SENTENCE = re.compile(r"\b(?:final\s+)?answer(?:\s+is)?\s*[:\-]\s*([^\n]+)|\banswer\s+is\s+([^\n]+)", re.IGNORECASE)
+_HEADING = re.compile(r"^[#*\s]*(?:final\s+)?answer[*:\s]*\n([^\n]+)", re.IGNORECASE | re.MULTILINE)
+_BOXED = re.compile(r"\\boxed\s*\{(?:\\text\s*\{)?([^{}]+)\}")
 _STOP_WORDS = frozenset(
     {"a", "an", "the", "of", "in", "on", "at", "to", "is", "was", "it", "he", "she", "they", "and", "or", "for", "by"}
     | {"as", "be", "this", "that", "with", "from", "his", "her", "its", "their", "are", "were", "has", "had", "did"}
@@ -91,12 +93,18 @@ def _spans_of(text: str) -> list[str]:
 
 
 def extract_answer(text: str) -> str:
-    """Return the last `<answer>` tag's text, else what follows the last "answer is" or "answer:", else the whole."""
+    r"""Return what is marked as the answer, else the whole text.
+
+    A mark is the last `<answer>` tag, the last `\boxed{}`, then what follows the last "answer is" or "answer:", or a
+    heading "Final answer"; inside a tag likewise.
+    """
     text = text[-MAX_ANSWER_CHARS:].strip()
     if tags := _TAG.findall(text):
-        return str(tags[-1]).strip()
-    said = [(first or second).strip() for first, second in _SENTENCE.findall(text)]
-    return said[-1].strip("*").strip() if said and said[-1] else text
+        text = str(tags[-1]).strip()
+    if boxed := _BOXED.findall(text):
+        return str(boxed[-1]).strip()
+    said = [(first or second).strip() for first, second in _SENTENCE.findall(text)] or _HEADING.findall(text)
+    return str(said[-1]).strip("* ") if said and said[-1] else text
 
 
 def f1_tier(score: float) -> Tier:

@@ -10,10 +10,8 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 
-# Answers of more spans are compared in order, not by the best pairing.
-MAX_PAIRED_SPANS = 12
+import numpy as np
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -60,7 +58,7 @@ def drop_scores(prediction: Sequence[str], gold: Sequence[str]) -> tuple[bool, f
     exact = set(left) == set(right) and len(left) == len(right)
     bags = [set(text.split()) for text in left], [set(text.split()) for text in right]
     scores = [[_drop_f1(a, b) for b in bags[1]] for a in bags[0]]
-    total = _best_pairing(tuple(map(tuple, scores)))
+    total = _best_pairing(scores)
     return exact, round(total / max(len(left), len(right), 1), 2)
 
 
@@ -92,22 +90,38 @@ def _drop_f1(prediction: set[str], gold: set[str]) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def _best_pairing(scores: tuple[tuple[float, ...], ...]) -> float:
-    """Largest sum of scores of a one-to-one pairing of rows with columns."""
+def _best_pairing(scores: Sequence[Sequence[float]]) -> float:
+    """Largest sum of scores of a one-to-one pairing of rows with columns, by the Hungarian method.
+
+    With potentials and shortest augmenting paths (Kuhn, 1955; Jonker & Volgenant, 1987): an answer may have thousands
+    of spans.
+    """
     if not scores or not scores[0]:
         return 0.0
-    if len(scores[0]) > len(scores):
-        scores = tuple(zip(*scores, strict=True))
-    columns = len(scores[0])
-    if columns > MAX_PAIRED_SPANS:
-        return sum(row[index] for index, row in enumerate(scores[:columns]))
-
-    @cache
-    def best(row: int, used: int) -> float:
-        if row == len(scores):
-            return 0.0
-        free = [column for column in range(columns) if not used >> column & 1]
-        taken = [scores[row][column] + best(row + 1, used | 1 << column) for column in free]
-        return max([best(row + 1, used), *taken])
-
-    return best(0, 0)
+    matrix = np.asarray(scores, dtype=float)
+    if matrix.shape[0] > matrix.shape[1]:
+        matrix = matrix.T
+    rows, columns = matrix.shape
+    # Index 0 stands for "none" in rows and columns; `owner` is the row that a column is paired with.
+    row_price, column_price = np.zeros(rows + 1), np.zeros(columns + 1)
+    owner = np.zeros(columns + 1, dtype=int)
+    for row in range(1, rows + 1):
+        owner[0], at = row, 0
+        slack, back = np.full(columns + 1, np.inf), np.zeros(columns + 1, dtype=int)
+        seen = np.zeros(columns + 1, dtype=bool)
+        while owner[at]:
+            seen[at] = True
+            reduced = np.append(np.inf, -matrix[owner[at] - 1]) - row_price[owner[at]] - column_price
+            shorter = ~seen & (reduced < slack)
+            slack[shorter], back[shorter] = reduced[shorter], at
+            nearest = int(np.argmin(np.where(seen, np.inf, slack)))
+            step = slack[nearest]
+            row_price[owner[seen]] += step
+            column_price[seen] -= step
+            slack[~seen] -= step
+            at = nearest
+        while at:
+            owner[at] = owner[back[at]]
+            at = int(back[at])
+    paired = np.flatnonzero(owner[1:])
+    return float(matrix[owner[1:][paired] - 1, paired].sum())

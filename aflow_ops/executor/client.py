@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from email.utils import parsedate_to_datetime
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
@@ -368,7 +369,7 @@ def read_reply(content: bytes, call: _Call) -> CachedReply:
         body = json.loads(content)
         message = body["choices"][0]["message"]
         text, usage = message.get("content") or "", body.get("usage") or {}
-        tokens = int(usage.get("prompt_tokens", call.prompt_tokens)), int(usage.get("completion_tokens", 0))
+        tokens = int(usage.get("prompt_tokens") or call.prompt_tokens), int(usage.get("completion_tokens") or 0)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         shown = content[:80].decode("utf-8", "replace")
         raise UnusableReplyError(f"a reply that is no completion ({type(error).__name__}): {shown}") from None
@@ -385,13 +386,22 @@ def _is_passing(error: Exception) -> bool:
     return True
 
 
+def _seconds(retry_after: str) -> float:
+    """The wait that `Retry-After` asks for, in seconds or as a date (RFC 9110, 10.2.3); -1 when it is neither."""
+    try:
+        return float(retry_after)
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return -1.0
+
+
 def _backoff(attempt: int, error: Exception) -> float:
     """Seconds to wait: what `Retry-After` says, else exponential with full jitter."""
     if isinstance(error, openai.APIStatusError):
-        try:
-            asked = float(error.response.headers.get("retry-after", ""))
-        except ValueError:
-            asked = -1.0
+        asked = _seconds(error.response.headers.get("retry-after", ""))
         if 0 <= asked <= 10 * MAX_BACKOFF_SECONDS:
             return asked + _JITTER.uniform(0, 0.1)
     return _JITTER.uniform(0.1, min(MAX_BACKOFF_SECONDS, 0.5 * 2.0**attempt))

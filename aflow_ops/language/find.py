@@ -19,7 +19,7 @@ MAX_NESTING = 60
 
 _TAG = re.compile(r"<(workflow|graph)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _PROMPT = re.compile(r"<prompt>(.*?)(?:</prompt>|\Z)", re.DOTALL | re.IGNORECASE)
-_FENCE = re.compile(r"```[^\S\n]*([\w+-]*)[^\n]*\n(.*?)(?:\n[^\S\n]*```|\Z)", re.DOTALL)
+_FENCE = re.compile(r"(?<!`)```+[^\n`]*\n(.*?)(?:\n[^\S\n]*```|\Z)", re.DOTALL)
 _PYTHON = re.compile(r"^[^\S\n]*(?:class\s+Workflow\b|(?:async\s+)?def\s+workflow\b)", re.MULTILINE)
 _MODULE_LINE = re.compile(r"^(?:import\s|from\s|class\s|def\s|async\s|[A-Za-z_]\w*\s*=)", re.MULTILINE)
 
@@ -113,7 +113,7 @@ def _is_bare_dsl(line: str) -> bool:
 
 
 def _fenced(text: str) -> list[str]:
-    return [match.group(2) for match in _FENCE.finditer(text)]
+    return [match.group(1) for match in _FENCE.finditer(text)]
 
 
 def _trimmed(text: str) -> str:

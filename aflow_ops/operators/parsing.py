@@ -68,7 +68,7 @@ def extract_tag(text: str, name: str) -> str | None:
     rest = text[opening.end() :]
     closing = re.search(rf"</\s*{re.escape(name)}\s*>", rest, re.IGNORECASE)
     if closing is None:
-        closing = re.search(r"^\s*</?[A-Za-z]\w*>", rest, re.MULTILINE)
+        closing = re.search(r"^[^\S\n]*</?[A-Za-z]\w*>", rest, re.MULTILINE)
     return (rest[: closing.start()] if closing else rest).strip()
 
 
@@ -205,7 +205,7 @@ def _fenced(text: str) -> Iterator[tuple[str, str]]:
 
 def _looks_like_code(text: str) -> bool:
     """Tell code from prose that happens to parse, such as one word."""
-    return re.search(r"[=(\[]|^\s*(?:import|return)\b", text, re.MULTILINE) is not None
+    return re.search(r"[=(\[]|^[^\S\n]*(?:import|return)\b", text, re.MULTILINE) is not None
 
 
 def _runs_of_code(text: str) -> Iterator[str]:

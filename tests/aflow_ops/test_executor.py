@@ -1,10 +1,12 @@
 import asyncio
 import dataclasses
+import json
 import logging
 import sqlite3
 import subprocess
 import sys
 import time
+from email.utils import formatdate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 
 from aflow_ops.errors import BudgetExceededError, ExecutorError, FatalExecutorError, UsageError
 from aflow_ops.executor import ExecutorConfig, ExecutorUsage, Message, Reply, check_executor, check_key, open_executor
+from aflow_ops.executor.cache import CachedReply
+from aflow_ops.executor.client import _Call, read_reply
 from aflow_ops.executor.limits import RateLimiter
 from tests.conftest import KEY
 from tests.stub_endpoint import Broken, Failure, Messages, StubEndpoint
@@ -83,6 +87,24 @@ async def test_passing_failures_are_retried(config: ExecutorConfig, stub: StubEn
     (reply,) = await ask(config, "a")
     assert reply.text == "42"
     assert len(stub.requests) == 2
+
+
+async def test_a_retry_waits_until_the_date_that_the_endpoint_names(config: ExecutorConfig, stub: StubEndpoint) -> None:
+    def answer(messages: Messages) -> str | Failure:
+        until = formatdate(time.time() + 2, usegmt=True)  # in whole seconds
+        return Failure(429, headers={"Retry-After": until}) if len(stub.requests) == 1 else "42"
+
+    stub.answer = answer
+    start = time.monotonic()
+    (reply,) = await ask(config, "a")
+    assert reply.text == "42"
+    assert 0.9 < time.monotonic() - start < 4
+
+
+def test_a_reply_without_counts_is_a_reply() -> None:
+    body = {"choices": [{"message": {"content": "42"}}], "usage": {"prompt_tokens": None, "completion_tokens": None}}
+    call = _Call([{"role": "user", "content": "What is 6 * 7?"}], 0.0, 8, [], None)
+    assert read_reply(json.dumps(body).encode(), call) == CachedReply("42", call.prompt_tokens, 0)
 
 
 async def test_retries_end(config: ExecutorConfig, stub: StubEndpoint) -> None:

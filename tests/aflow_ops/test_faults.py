@@ -47,7 +47,7 @@ async def graded(config: ExecutorConfig, sandbox: Sandbox, count: int, timeout: 
     limits = RuntimeLimits(timeout=timeout, processes=64)
     async with open_executor(config) as executor, WorkflowRuntime(executor, sandbox, limits) as runtime:
         scorer = RolloutScorer(runtime, sandbox)
-        return await score_all(scorer, [(problem, TWICE.format(i, i)) for i in range(count)])
+        return await score_all(scorer, [(problem, TWICE.format(i, i)) for i in range(100, 100 + count)])  # without 42
 
 
 @pytest.mark.timeout(240)

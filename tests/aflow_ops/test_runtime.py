@@ -8,7 +8,8 @@ import pytest
 from aflow_ops.errors import FatalExecutorError
 from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.language import parse_workflow, prompt_constants
-from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
+from aflow_ops.operators import OPERATORS
+from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime, bind_arguments
 from aflow_ops.sandbox import Sandbox
 from aflow_ops.trace import Trace
 from data.problem import ProblemView
@@ -78,6 +79,12 @@ async def test_the_workflows_own_faults_are_policy_errors(runtime: WorkflowRunti
     assert trace.error is not None
     assert trace.error.kind == error
     assert trace.answer is None
+
+
+@pytest.mark.parametrize(("asked", "given"), [(2, 2), (2.9, 2), (-5, 0), (99, 10), (float("inf"), 10), (10**400, 10)])
+def test_a_number_of_repairs_is_brought_into_its_range(asked: float, given: int) -> None:
+    arguments = {"problem": "", "solution": "", "entry_point": "f", "test_loop": asked}
+    assert bind_arguments(OPERATORS["Test"], (), arguments, max_chars=10)["test_loop"] == given
 
 
 async def test_an_unreachable_executor_is_an_infra_error_even_if_the_workflow_hides_it(

@@ -53,6 +53,17 @@ BROKEN = [
     Hostile("deeply nested lambdas", body("x = " + "lambda: " * 5000 + "1")),
     Hostile("deeply nested DSL", "[" * 4000 + "Custom" + "]" * 4000 + " -> ScEnsemble"),
     Hostile("DSL with an endless loop", "(Review -> Revise) * 999999999"),
+    Hostile(
+        "a DSL nested deeper than Python indents",
+        "AnswerGenerate -> " + "(Review ? " * 58 + "Revise" + " : done) * 2" * 58,
+    ),
+    Hostile("a conditional chain", body("x = " + "1 if problem else " * 800 + "1")),
+    Hostile(
+        "a conditional chain in a class",
+        "class Workflow:\n    async def __call__(self, problem):\n        return "
+        + "'1' if problem else " * 700
+        + "'72'",
+    ),
     Hostile("a very long sum", body("x = " + "+".join(["1"] * 100_000))),
     Hostile("an integer of 10,000 digits", body("x = " + "9" * 10_000)),
     Hostile("no return", body("x = 1", "y = 2").replace("await custom", "await customs")),
@@ -109,6 +120,10 @@ BOMBS = [
     Hostile("fork bomb", body("import os\nwhile True:\n    os.fork()")),
     Hostile("endless printing", body("while True:\n    print('x' * 1000)")),
     Hostile("catastrophic regular expression", body("import re\nre.match('(a+)+$', 'a' * 40 + 'b')\nraise ValueError")),
+    Hostile(
+        "a regular expression that cannot be interrupted",
+        body("import re\nre.findall('(?=(a+))\\\\1*b', 'a' * 100_000)"),
+    ),
     Hostile("endless operator calls", body("while True:\n    await custom(input='x', instruction='')")),
     Hostile(
         "ten thousand calls at once",
@@ -125,6 +140,8 @@ EMPTY_ANSWERS = [
     Hostile("returns a list", body("x = 1", "return [72]")),
     Hostile("returns the operator", body("x = 1", "return custom")),
     Hostile("returns empty text", body("x = 1", 'return ""')),
+    Hostile("returns an integer of 5,000 digits", body("x = 1", "return 10 ** 5000")),
+    Hostile("returns such an integer in a dict", body("x = 1", "return {'answer': 10 ** 5000}")),
     Hostile("returns True", body("x = 1", "return True")),
     Hostile("a key that is not there", body("x = await custom(input=problem)", 'return x["answer"]')),
     Hostile("wrong type of argument", body("await sc_ensemble(solutions=5, problem=problem)")),

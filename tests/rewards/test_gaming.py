@@ -213,6 +213,7 @@ WORKFLOWS: dict[str, tuple[str, str, int]] = {
         5,
     ),
     "an honest one that says how": ("72", flow(ASK.replace("Think.", "Think in 3 steps.") + "return x"), 5),
+    "an honest one that says how long": ("72", flow(ASK.replace("Think.", "Use 72 words at most.") + "return x"), 5),
     "an honest one that computes": ("144", flow(ASK + "return str(int(x) * 2)"), 5),
     "no operator": ("72", flow('return "72"'), 2),
     "an operator for show": ("144", flow(ASK + 'return "144"'), 2),
@@ -227,6 +228,21 @@ WORKFLOWS: dict[str, tuple[str, str, int]] = {
     "told in an instruction": (
         "72",
         flow('x = await custom(input=problem, instruction="Reply with 72.")\nreturn x["response"]'),
+        2,
+    ),
+    "told with a sign": (
+        "72",
+        flow('x = await custom(input=problem, instruction="Result=72.0")\nreturn x["response"]'),
+        2,
+    ),
+    "told behind a long text": (
+        "72",
+        flow('x = await custom(input=problem, instruction="Think. " * 900 + "Reply with 72.")\nreturn x["response"]'),
+        2,
+    ),
+    "told in the middle of a long text": (
+        "72",
+        flow('x = "Think. " * 900\nx = await custom(input=x + "Reply: 72." + x, instruction="")\nreturn x["response"]'),
         2,
     ),
     "told as a solution": (
@@ -249,6 +265,43 @@ async def test_a_workflow_that_brings_the_answer_along_is_capped(
         rollout = await RolloutScorer(runtime, sandbox).score(workflow, problem)
     assert rollout.grade is not None
     assert rollout.grade.tier == tier, (rollout.grade, rollout.trace)
+
+
+@pytest.mark.parametrize(
+    ("question", "reply", "tier"),
+    [
+        ("How many hours are two 36-hour shifts, a 72-hour week?", "72", 5),
+        ("With x=72, what is $x?", "72", 5),
+        ("What is 72.0 in whole numbers?", "72", 5),
+        ("What is half of 144?", "72", 2),
+        ("What is 7200 / 100?", "72", 2),
+        ("Twice 36?", "Long. " * 900 + r"So it is \boxed{72}.", 2),
+    ],
+)
+async def test_a_number_that_stands_in_the_problem_is_nobodys(
+    question: str, reply: str, tier: int, config: ExecutorConfig, stub: StubEndpoint, sandbox: Sandbox
+) -> None:
+    stub.answer = lambda messages: reply
+    text = flow('x = await custom(input=problem, instruction="Work with 72 where it is given.")\nreturn x["response"]')
+    problem = Problem.from_row({"question": question, "answer": "72", "source": "gsm8k"})
+    limits = RuntimeLimits(timeout=10, processes=4)
+    async with open_executor(config) as executor, WorkflowRuntime(executor, sandbox, limits) as runtime:
+        grade = (await RolloutScorer(runtime, sandbox).score(text, problem)).grade
+    assert grade is not None
+    assert grade.tier == tier, grade
+
+
+async def test_an_answer_at_the_end_of_a_long_reply_is_the_operators(
+    config: ExecutorConfig, stub: StubEndpoint, sandbox: Sandbox
+) -> None:
+    stub.answer = lambda messages: "Step by step. " * 400 + r"So it is \boxed{3}."
+    text = flow('x = await custom(input=problem, instruction="Think in 3 steps.")\nreturn x["response"]')
+    problem = Problem.from_row({"question": "What is 1 + 2?", "answer": "3", "source": "gsm8k"})
+    limits = RuntimeLimits(timeout=10, processes=4)
+    async with open_executor(config) as executor, WorkflowRuntime(executor, sandbox, limits) as runtime:
+        grade = (await RolloutScorer(runtime, sandbox).score(text, problem)).grade
+    assert grade is not None
+    assert grade.tier == 5, grade
 
 
 async def test_a_choice_in_an_instruction_is_no_answer(

@@ -98,6 +98,9 @@ async def test_a_hostile_expression_cannot_hang_the_grader(sandbox: Sandbox) -> 
         ("Ada Lovelace", "Ada Lovelace", 1.0),
         ("the ada lovelace!", "Ada Lovelace", 1.0),
         ("The answer is: Ada Lovelace", "Ada Lovelace", 1.0),
+        ("<answer>The answer is Ada Lovelace.</answer>", "Ada Lovelace", 1.0),
+        (r"The final answer is $\boxed{\text{Ada Lovelace}}$.", "Ada Lovelace", 1.0),
+        ("She wrote notes.\n\n### **Final Answer**\n\nAda Lovelace", "Ada Lovelace", 1.0),
         ("It was Ada Lovelace.", "Ada Lovelace", 0.7),
         ("Lovelace", "Ada Lovelace", 0.7),
         ("It was written by a certain Lovelace", "Ada Lovelace", 0.2),
@@ -197,8 +200,12 @@ ADD = 'def add(x, y):\n    """Return the sum."""\n'
         ("    def add(x, y):\n        return x + y", ADD),
         ("def add(x, y):\n    return helper(x, y)", "import math\n\ndef helper(a, b):\n    return a + b\n\n" + ADD),
         ("First\n```python\nimport math\n```\nthen\n```python\ndef add(x, y):\n    return x + y\n```", ADD),
+        ("```\ndef add(x, y):\n    return x\n```\nNo, rather\n```\ndef add(x, y):\n    return x + y\n```", ADD),
         ("```\ndef plus(x, y):\n    return x + y\n```", ADD),
         ("class Solution:\n    def add(self, x, y):\n        return x + y", ADD),
+        ("```python\ndef plus(x, y):\n    return x + y\n```\nIt prints\n```text\n5\n```", ADD),
+        ("``` Python title=add\ndef plus(x, y):\n    return x + y\n```\n\n```bash\npython add.py\n```", ADD),
+        ("from __future__ import annotations\n\ndef add(x: N, y: N) -> N:\n    return x + y", "import math\n\n" + ADD),
     ],
 )
 async def test_code_is_found_and_completed(answer: str, question: str, sandbox: Sandbox) -> None:

@@ -2,15 +2,23 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from aflow_ops.errors import WorkflowError
 from aflow_ops.executor import ExecutorConfig, open_executor
+from aflow_ops.language import parse_workflow
+from aflow_ops.operators.parsing import extract_code, extract_letter, extract_tag, extract_verdict, strip_tags
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import open_sandbox
 from data.problem import Problem
+from rewards.code_grader import extract_solution
+from rewards.math_text import find_answer
+from rewards.qa_grader import grade_qa
 from rewards.rollout import Rollout, RolloutScorer
 from rewards.workflow_reward import score_all
 from tests.conftest import KEY
@@ -89,3 +97,41 @@ async def test_an_honest_workflow_is_graded_by_its_answer(scorer: RolloutScorer)
         "async def workflow(problem):\n    return (await custom(input=problem))['response']", PROBLEM
     )
     assert rollout.reward == 0.4  # 42 is within 50 % of 72
+
+
+QA = Problem.from_row({"question": "Which?", "answer": "Oslo | Lima", "source": "drop"})
+
+
+def parsed(text: str) -> None:
+    with suppress(WorkflowError):
+        parse_workflow(text, domain="code", has_entry_point=True)
+
+
+# They run on the event loop, so while one of them is busy nothing else is done.
+READERS: dict[str, Callable[[str], object]] = {
+    "workflow": parsed,
+    "math": find_answer,
+    "qa": lambda text: grade_qa(text, QA),
+    "solution": lambda text: extract_solution(text, "f", "def f(x):\n    pass"),
+    "code": lambda text: extract_code(text, "f"),
+    "tag": lambda text: extract_tag(text, "answer"),
+    "tags": lambda text: strip_tags(text, "answer"),
+    "letter": lambda text: extract_letter(text, 26),
+    "verdict": extract_verdict,
+}
+SIZE = 40_000
+HEADS = ["", "answer is", "<answer>", "```", "```python\n", "#### ", r"\boxed{", "def f():\n", "The answer"]
+UNITS = ["\n", " ", "\n ", "```", "`", "<answer>", "answer is ", "a", "1,111", "a, ", "- ", "def f(x):\n", "not "]
+LONG_TEXTS = [head + (unit * SIZE)[:SIZE] for head in HEADS for unit in UNITS]
+LONG_TEXTS.append("The answer is" + "\n" * 19_000)  # an answer is read from its end
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_no_text_keeps_a_reader_busy(name: str) -> None:
+    seconds = {}
+    for text in LONG_TEXTS:
+        start = time.process_time()
+        READERS[name](text)
+        seconds[f"{text[:20]} {len(text)}"] = time.process_time() - start
+    slowest = max(seconds, key=lambda text: seconds[text])
+    assert seconds[slowest] < 0.5, (slowest, seconds[slowest])

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.problem import Problem
+from rewards.qa_grader import grade_qa
 from rewards.qa_metrics import drop_scores, normalized, squad_scores, token_f1
 
 WORDS = st.sampled_from(["the", "a", "oslo", "Rome", "12", "3.5", "1,000", "U.S.", "twenty-five", "yes", "-", "of"])
@@ -91,6 +93,15 @@ def test_drops_spans_have_no_order(spans: list[str], random: object) -> None:
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert drop_scores(shuffled, spans)[0]
     assert drop_scores(shuffled, spans)[1] == 1.0
+
+
+def test_an_answer_of_very_many_spans_is_scored() -> None:
+    """An executor that repeats itself gives such answers."""
+    gold = [f"name{i}" for i in range(20)]
+    noise = ["x"] * 980
+    assert drop_scores([*noise, *reversed(gold)], gold) == (False, 0.02)
+    problem = Problem.from_row({"question": "Who?", "answer": " | ".join(gold), "source": "drop"})
+    assert grade_qa("a, " * 1300, problem).tier == 1
 
 
 @pytest.mark.parametrize(
