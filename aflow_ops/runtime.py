@@ -16,13 +16,13 @@ from typing import Any
 from pydantic_monty import AsyncMonty, MontyCrashedError, MontyError, ResourceLimits
 
 from aflow_ops.errors import FatalExecutorError, InfraError
-from aflow_ops.executor.faults import FaultClock
 from aflow_ops.executor.types import Executor, Message
+from aflow_ops.fault_clock import FaultClock
 from aflow_ops.language.workflow import Workflow
 from aflow_ops.lowering import OPERATOR_DOOR, lower_workflow
 from aflow_ops.operators import OPERATORS, Operator, OperatorContext
 from aflow_ops.operators.base import IGNORED_ARGUMENTS
-from aflow_ops.sandbox import Sandbox
+from aflow_ops.sandbox import Sandbox, SandboxResult
 from aflow_ops.trace import OperatorCall, Outcome, Trace, TraceError
 from data.problem import ProblemView
 
@@ -223,7 +223,7 @@ class _Run:
         """The record of a run whose time is up: its own fault, unless we lost more of it than it used."""
         if self.own_seconds >= self.limits.timeout:
             return self.trace("timeout", error=TraceError("TimeoutError", f"over {self.limits.timeout:g} s"))
-        lost = f"{self.faults.seconds:.0f} s lost to failures of the executor"
+        lost = f"{self.faults.seconds:.0f} s lost waiting for the executor and the sandbox"
         return self.trace("infra_error", error=TraceError("ExecutorOutage", lost))
 
     def host_functions(self) -> dict[str, Any]:
@@ -279,7 +279,7 @@ class _Run:
         try:
             arguments = bind_arguments(OPERATORS[name], args, kwargs, self.limits.argument_chars)
             context = OperatorContext(
-                self.problem, self._metered(usage), self.sandbox, self.executor.prompt_set, options
+                self.problem, self._metered(usage), self._run_code, self.executor.prompt_set, options
             )
             output = await OPERATORS[name](context)(**arguments)
             return output
@@ -313,6 +313,9 @@ class _Run:
                 error=failure,
                 replies=usage.replies,
             )
+
+    async def _run_code(self, code: str, *, timeout: float) -> SandboxResult:
+        return await self.sandbox.run(code, timeout=timeout, faults=self.faults)
 
     def _metered(self, usage: _Usage) -> Any:
         async def ask(

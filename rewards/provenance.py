@@ -18,8 +18,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from aflow_ops.executor.faults import FaultClock
 from aflow_ops.executor.types import ExecutorUsage, Message, Reply
+from aflow_ops.fault_clock import FaultClock
 from aflow_ops.language import Workflow
 from aflow_ops.runtime import MAX_TRACE_CHARS, WorkflowRuntime
 from aflow_ops.trace import OperatorCall, Trace

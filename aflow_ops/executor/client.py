@@ -24,10 +24,10 @@ from aflow_ops.errors import BudgetExceededError, ExecutorError, FatalExecutorEr
 from aflow_ops.executor.cache import CachedReply, ResponseCache, cache_key
 from aflow_ops.executor.config import KEY_VARIABLE, ExecutorConfig
 from aflow_ops.executor.endpoints import EndpointPool, UnusableReplyError
-from aflow_ops.executor.faults import FaultClock
 from aflow_ops.executor.limits import RateLimiter
 from aflow_ops.executor.requests import RequestForm
 from aflow_ops.executor.types import ExecutorUsage, Message, Reply
+from aflow_ops.fault_clock import FaultClock
 
 MAX_BACKOFF_SECONDS = 30.0
 # Of its own: how often calls are retried must not change what a seeded run samples.

@@ -12,8 +12,8 @@ from httpx2 import Limits  # comes with openai
 from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from aflow_ops.errors import ExecutorError
+from aflow_ops.executor.breaker import CircuitBreaker
 from aflow_ops.executor.config import KEY_VARIABLE, ExecutorConfig
-from aflow_ops.executor.faults import CircuitBreaker
 
 # How often a held-back call looks whether it may go on.
 LOOK_SECONDS = 0.05

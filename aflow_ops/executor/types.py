@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict
 
-from aflow_ops.executor.faults import FaultClock
+from aflow_ops.fault_clock import FaultClock
 
 
 class Message(TypedDict):

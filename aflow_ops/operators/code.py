@@ -71,7 +71,7 @@ class Programmer(Operator):
         if not code:
             return "", "The reply has no Python code."
         program = solve_program(code)
-        result = await self.context.sandbox.run(program.code, timeout=self.timeout)
+        result = await self.context.run_code(program.code, timeout=self.timeout)
         output = solve_output(program, result)
         return output, "" if output else result.error or "solve() returned nothing and nothing was printed."
 
@@ -117,7 +117,7 @@ class Test(Operator):
     async def _report(self, code: str, entry_point: str) -> TestReport:
         tests = self.context.problem.public_tests
         program = test_program(code, entry_point, tests)
-        result = await self.context.sandbox.run(program.code, timeout=self.timeout)
+        result = await self.context.run_code(program.code, timeout=self.timeout)
         return read_test_report(program, result, tests)
 
 

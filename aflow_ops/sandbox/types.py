@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from types import CodeType, TracebackType
 from typing import Protocol
 
+from aflow_ops.fault_clock import FaultClock
+
 
 @dataclass(frozen=True)
 class SandboxResult:
@@ -38,7 +40,9 @@ class Sandbox(Protocol):
         """End all workers."""
         ...
 
-    async def run(self, code: str | CodeType, *, timeout: float, stdin: str = "") -> SandboxResult:
+    async def run(
+        self, code: str | CodeType, *, timeout: float, stdin: str = "", faults: FaultClock | None = None
+    ) -> SandboxResult:
         """Run one program to its end or to its limit.
 
         Every run starts in the same state, `random`'s included, so that equal programs give equal results.
@@ -50,6 +54,7 @@ class Sandbox(Protocol):
                 forked process off from the one that it was forked from.
             timeout (`float`): wall-clock limit in seconds, from the moment when the program starts.
             stdin (`str`): its standard input.
+            faults (`FaultClock`, *optional*): counts the time for which the program waits for others to end.
 
         Raises:
             SandboxError: the sandbox itself failed; says nothing about the program.

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import CodeType, TracebackType
 from typing import IO, Any, Protocol
@@ -18,6 +19,7 @@ from typing import IO, Any, Protocol
 import sandlock
 
 from aflow_ops.errors import SandboxError
+from aflow_ops.fault_clock import FaultClock
 from aflow_ops.sandbox.types import SandboxResult
 
 
@@ -102,7 +104,9 @@ class WarmSandbox:
 
     def __init__(self, launcher: Launcher, concurrency: int | None = None) -> None:
         self._launcher = launcher
-        self._threads = ThreadPoolExecutor(max_workers=concurrency or os.cpu_count() or 2, thread_name_prefix="sandbox")
+        concurrency = concurrency or os.cpu_count() or 2
+        self._threads = ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="sandbox")
+        self._slots = asyncio.Semaphore(concurrency)
         self._idle: dict[Warmth, list[Process]] = {}
         self._busy: list[Process] = []
         self._lock = threading.Lock()
@@ -129,7 +133,9 @@ class WarmSandbox:
         for worker in idle:
             self._launcher.reap(worker)
 
-    async def run(self, code: str | CodeType, *, timeout: float, stdin: str = "") -> SandboxResult:
+    async def run(
+        self, code: str | CodeType, *, timeout: float, stdin: str = "", faults: FaultClock | None = None
+    ) -> SandboxResult:
         """Run one program; see `Sandbox.run`."""
         if self._closed:
             raise SandboxError("the sandbox is closed")
@@ -140,6 +146,8 @@ class WarmSandbox:
         body = len(source).to_bytes(8, "big") + source + given
         job = struct.pack(">Qd", len(body), timeout) + body
         lease = _Lease()
+        with nullcontext() if faults is None else faults.waiting():
+            await self._slots.acquire()
         try:
             return await asyncio.get_running_loop().run_in_executor(
                 self._threads, self._run_twice, warmth, job, timeout, lease
@@ -150,6 +158,8 @@ class WarmSandbox:
                 if lease.worker is not None:
                     lease.worker.kill()
             raise
+        finally:
+            self._slots.release()
 
     def _run_twice(self, warmth: Warmth, job: bytes, timeout: float, lease: _Lease) -> SandboxResult:
         """Run the program, in a second worker if the first one is lost."""

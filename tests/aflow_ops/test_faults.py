@@ -10,11 +10,12 @@ import pytest
 
 from aflow_ops.errors import ExecutorError
 from aflow_ops.executor import ExecutorConfig, open_executor
-from aflow_ops.executor.faults import FAILURES_TO_OPEN, CircuitBreaker, FaultClock
+from aflow_ops.executor.breaker import FAILURES_TO_OPEN, CircuitBreaker
 from aflow_ops.executor.requests import RequestForm
+from aflow_ops.fault_clock import FaultClock
 from aflow_ops.language import parse_workflow
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
-from aflow_ops.sandbox import Sandbox
+from aflow_ops.sandbox import Sandbox, open_sandbox
 from data.problem import Problem
 from rewards.rollout import Rollout, RolloutScorer
 from rewards.workflow_reward import score_all
@@ -91,6 +92,28 @@ async def test_a_workflow_that_is_slow_itself_still_times_out(
     stub.latency = 0.4
     rollouts = await graded(config, sandbox, 2, timeout=0.6)
     assert {(rollout.reward, rollout.ending) for rollout in rollouts} == {(0.0, "timeout")}
+
+
+async def test_a_queue_for_the_sandbox_is_not_held_against_a_workflow(
+    config: ExecutorConfig, stub: StubEndpoint
+) -> None:
+    stub.answer = lambda messages: "```python\ndef solve():\n    return 42\n```"
+    workflow = 'async def workflow(problem):\n    return (await programmer(problem=problem))["output"]'
+    problem = Problem.from_row({"question": "What?", "answer": "42", "source": "gsm8k"})
+    limits = RuntimeLimits(timeout=2.0)
+    async with (
+        open_sandbox(concurrency=1) as single,
+        open_executor(config) as executor,
+        WorkflowRuntime(executor, single, limits) as runtime,
+    ):
+        scorer = RolloutScorer(runtime, single)
+        await scorer.score(workflow, problem)  # starts what starts once
+        hanging = asyncio.create_task(single.run("import time; time.sleep(60)", timeout=4))
+        await asyncio.sleep(0.1)
+        rollout = await scorer.score(workflow, problem)
+        await hanging
+    assert rollout.trace is not None and (rollout.trace.outcome, rollout.reward) == ("ok", 1.0)
+    assert rollout.trace.lost_seconds > 2
 
 
 async def test_killed_interpreters_cost_no_grade(config: ExecutorConfig, stub: StubEndpoint, sandbox: Sandbox) -> None:
