@@ -91,37 +91,10 @@ def _drop_f1(prediction: set[str], gold: set[str]) -> float:
 
 
 def _best_pairing(scores: Sequence[Sequence[float]]) -> float:
-    """Largest sum of scores of a one-to-one pairing of rows with columns, by the Hungarian method.
-
-    With potentials and shortest augmenting paths (Kuhn, 1955; Jonker & Volgenant, 1987): an answer may have thousands
-    of spans.
-    """
+    """Largest sum of scores of a one-to-one pairing of rows with columns."""
     if not scores or not scores[0]:
         return 0.0
+    from scipy.optimize import linear_sum_assignment  # slow to import, and only DROP needs it
+
     matrix = np.asarray(scores, dtype=float)
-    if matrix.shape[0] > matrix.shape[1]:
-        matrix = matrix.T
-    rows, columns = matrix.shape
-    # Index 0 stands for "none" in rows and columns; `owner` is the row that a column is paired with.
-    row_price, column_price = np.zeros(rows + 1), np.zeros(columns + 1)
-    owner = np.zeros(columns + 1, dtype=int)
-    for row in range(1, rows + 1):
-        owner[0], at = row, 0
-        slack, back = np.full(columns + 1, np.inf), np.zeros(columns + 1, dtype=int)
-        seen = np.zeros(columns + 1, dtype=bool)
-        while owner[at]:
-            seen[at] = True
-            reduced = np.append(np.inf, -matrix[owner[at] - 1]) - row_price[owner[at]] - column_price
-            shorter = ~seen & (reduced < slack)
-            slack[shorter], back[shorter] = reduced[shorter], at
-            nearest = int(np.argmin(np.where(seen, np.inf, slack)))
-            step = slack[nearest]
-            row_price[owner[seen]] += step
-            column_price[seen] -= step
-            slack[~seen] -= step
-            at = nearest
-        while at:
-            owner[at] = owner[back[at]]
-            at = int(back[at])
-    paired = np.flatnonzero(owner[1:])
-    return float(matrix[owner[1:][paired] - 1, paired].sum())
+    return float(matrix[linear_sum_assignment(matrix, maximize=True)].sum())
