@@ -1,5 +1,6 @@
 import asyncio
 import dataclasses
+import json
 import logging
 import sqlite3
 import subprocess
@@ -7,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 
 from aflow_ops.errors import BudgetExceededError, ExecutorError, FatalExecutorError, UsageError
 from aflow_ops.executor import ExecutorConfig, ExecutorUsage, Message, Reply, check_executor, check_key, open_executor
+from aflow_ops.executor.client import read_reply
 from aflow_ops.executor.limits import RateLimiter
 from tests.conftest import KEY
 from tests.stub_endpoint import Broken, Failure, Messages, StubEndpoint
@@ -318,3 +322,8 @@ async def test_the_embedded_executor_comes_back_when_it_is_killed(tmp_path: Path
         server.kill()
         assert all(await first)
         assert await ask(99)
+
+
+def test_half_a_surrogate_pair_in_a_reply_is_not_the_policys_fault() -> None:
+    body = json.dumps({"choices": [{"message": {"content": "72 \ud83d"}}], "usage": {"prompt_tokens": 1}})
+    assert read_reply(body.encode(), cast(Any, SimpleNamespace(prompt_tokens=1))).text == "72 ?"
