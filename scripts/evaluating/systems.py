@@ -64,7 +64,7 @@ def _workflow_files(path: Path) -> list[Path]:
 def _fixed(path: Path, given: Path) -> System:
     """The workflow of a file, named by where it lies in the folder given: AFlow's own are all called graph.py."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--workflow {path} cannot be read: {error}") from None
     name = "_".join(path.relative_to(given).with_suffix("").parts) if given.is_dir() else path.stem
