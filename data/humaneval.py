@@ -20,7 +20,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from data.benchmarks.row import text
 from data.code_tests import split_tests
 from data.problem import DataError, Problem
 
@@ -52,6 +51,8 @@ def problem_row(row: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: a column is missing, or the tests are not Python.
     """
+    from data.benchmarks.row import text  # whose package imports this module
+
     task, prompt, entry_point = (text(row, name) for name in ("task_id", "prompt", "entry_point"))
     return {
         "id": task,

@@ -15,6 +15,7 @@ import random
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from data.problem import DataError, Problem
 
@@ -26,19 +27,28 @@ def read_problems(path: Path) -> list[Problem]:
         path (`Path`): a UTF-8 JSONL file; empty lines are skipped.
 
     Raises:
-        DataError: the file is missing or empty, or a row is malformed; names the file, the line and the reason.
+        DataError: the file is missing or empty, a row is malformed, or different rows have one id; names the file, the
+            line and the reason.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
     problems = []
+    texts: dict[tuple[str, str], tuple[int, str]] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        problems.append(_problem(path, number, line))
+        problem = _problem(path, number, line)
+        problems.append(problem)
+        first, known = texts.setdefault((problem.source, problem.id), (number, problem.view.text))
+        if known != problem.view.text:
+            raise DataError(
+                f"{path}, line {number}: id {problem.id!r} is that of line {first}, another problem of the source "
+                f"{problem.source}; give each its own, or leave id out"
+            )
     if not problems:
         raise DataError(f"{path}: no rows")
     return problems
@@ -70,15 +80,28 @@ def shuffled_problems(path: Path, rng: random.Random | None) -> Iterator[Problem
 
 def _problem(path: Path, number: int, line: str | bytes) -> Problem:
     try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{path}, line {number}: not valid JSON: {error}") from None
-    if not isinstance(row, dict):
-        raise DataError(f"{path}, line {number}: must be an object, not {type(row).__name__}")
-    try:
-        return gradable(Problem.from_row(row))
+        return gradable(Problem.from_row(read_row(line)))
     except ValueError as error:
         raise DataError(f"{path}, line {number}: {error}") from None
+
+
+def read_row(line: str | bytes) -> dict[str, Any]:
+    """Return the JSON object of one line.
+
+    Raises:
+        ValueError: it is none, or has text that could not be written again.
+    """
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not valid JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"must be an object, not {type(row).__name__}")
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"half a surrogate pair, {error.object[error.start]!r}, is no text") from None
+    return row
 
 
 def gradable(problem: Problem) -> Problem:

@@ -1,11 +1,13 @@
 """Flags and YAML keys of the recipes: TRL's own, the executor's, and the few below."""
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, cast
+from types import UnionType
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 import torch
 import yaml
@@ -203,6 +205,10 @@ class RecipeArguments(BackupArguments):
                 f"curriculum={self.curriculum!r} with curriculum_rows={self.curriculum_rows!r}: 'pass_rate' needs the "
                 "rows.jsonl of an evaluation, and nothing else takes one"
             )
+        if not self.workflow_timeout > 0:
+            raise ValueError(f"workflow_timeout={self.workflow_timeout} must be above 0")
+        if self.eval_temperature < 0:
+            raise ValueError(f"eval_temperature={self.eval_temperature} must not be negative")
         if not self.rollouts_part_mb > 0:
             raise ValueError(f"rollouts_part_mb={self.rollouts_part_mb} must be above 0; 1e9 keeps one file")
         for name in ("num_train_problems", "num_heldout_problems", "eval_samples", "max_outage_steps"):
@@ -306,7 +312,7 @@ def parse_arguments(
 def _executor_config(argv: Sequence[str], layers: Layers) -> ExecutorConfig:
     """Read the executor's flags alone: a missing key is said before anything about GPUs and models."""
     parser = TrlParser((ExecutorConfig,), add_help=False, allow_abbrev=False)
-    parser.set_defaults_with_config(**layers.values)
+    parser.set_defaults_with_config(**typed_values(layers, (ExecutorConfig,)))
     try:
         executor, _ = parser.parse_args_into_dataclasses(args=list(argv), return_remaining_strings=True)
     except ValueError as error:
@@ -339,7 +345,7 @@ def _parse(
     )
     try:
         parser.set_defaults_with_config(**layers.class_values)
-        unknown = parser.set_defaults_with_config(**layers.values)
+        unknown = parser.set_defaults_with_config(**typed_values(layers, classes))
         if unknown:
             raise UsageError(f"unknown keys in the config: {', '.join(unknown[::2])}; --help lists the known ones")
         if (planning or "dry_run" in layers.flags) and not torch.cuda.is_available():
@@ -347,6 +353,7 @@ def _parse(
         *parsed, unused = parser.parse_args_into_dataclasses(args=list(argv), return_remaining_strings=True)
         if unused:
             raise UsageError(f"unknown flags: {' '.join(unused)}; --help lists the known ones")
+        check_finite(parsed, layers)
         return tuple(parsed)
     except (ValueError, TypeError) as error:
         if "use_cpu" in str(error) and not torch.cuda.is_available():
@@ -372,14 +379,82 @@ def read_layers(argv: list[str], default_config: str, *, with_gpu_class: bool) -
     return Layers(flags, known.config, values, gpu)
 
 
+def typed_values(layers: Layers, classes: Sequence[type]) -> dict[str, Any]:
+    """Return the YAML's values in their settings' types: argparse converts a default only when it is text.
+
+    Settings of several types, or of none of ours, are left to the library that they are of.
+
+    Raises:
+        UsageError: a value of another type; names it.
+    """
+    settings = {setting.name: (setting, hint) for cls in classes for setting, hint in _hinted(cls)}
+    values = dict(layers.values)
+    for name, value in values.items():
+        if name not in settings:
+            continue
+        setting, hint = settings[name]
+        kinds = [hint]
+        if get_origin(hint) in (Union, UnionType):
+            kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+        if value is None and (hint is not kinds[0] or setting.default is None):
+            continue
+        try:
+            values[name] = _typed(value, get_origin(kinds[0]) or kinds[0]) if len(kinds) == 1 else value
+        except ValueError as error:
+            raise UsageError(f"--config {layers.config}: {name}: {value!r} must be {error}") from None
+    return values
+
+
+def _hinted(cls: type) -> list[tuple[Field[Any], Any]]:
+    hints = get_type_hints(cls)
+    return [(setting, hints[setting.name]) for setting in fields(cls)]
+
+
+def _typed(value: Any, kind: type) -> Any:
+    """Return a YAML value as what a setting takes; text is left to argparse.
+
+    Raises:
+        ValueError: it cannot be that; says what it must be.
+    """
+    if isinstance(value, str):
+        return [value] if kind is list else value
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind is list and not isinstance(value, list):
+        raise ValueError("a list")
+    if kind is int and not (number and float(value).is_integer()):
+        raise ValueError("a whole number")
+    if kind is float and not number:
+        raise ValueError("a number")
+    if kind is bool and not isinstance(value, (bool, int)):
+        raise ValueError("true or false")
+    if kind is str and not number:
+        raise ValueError("text")
+    return kind(value) if kind in (int, str) else value
+
+
+def check_finite(parsed: Sequence[Any], layers: Layers) -> None:
+    """Refuse nan and inf: every comparison with nan is false, so limits that are nan would not limit anything.
+
+    Raises:
+        UsageError: names the setting.
+    """
+    for part in parsed:
+        for name, value in vars(part).items():
+            given = name in layers.flags or name in layers.values
+            if given and isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"{name}={value} must be a finite number")
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"--config {path}: no such file; recipes/configs/ has the ones that come with it") from None
     except yaml.YAMLError as error:
         raise UsageError(f"--config {path}: not valid YAML: {error}") from None
-    if not isinstance(config, dict):
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {path}: cannot be read: {error}") from None
+    if not isinstance(config, dict) or not all(isinstance(name, str) for name in config):
         raise UsageError(f"--config {path}: must be a mapping of flags to values")
     return config
 

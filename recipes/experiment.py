@@ -29,6 +29,7 @@ from aflow_ops.errors import BudgetExceededError, FatalExecutorError, InfraError
 from aflow_ops.executor import ExecutorUsage, check_executor, price_of
 from aflow_ops.policy_prompt import policy_messages
 from data.corpus import CORPUS_FILE
+from data.files import claimed
 from data.problem import Problem
 from recipes.arguments import Arguments, parse_arguments
 from recipes.backup import Backup, open_backup
@@ -133,10 +134,17 @@ class Experiment:
 
 
 def run_experiment(experiment: Experiment) -> None:
-    """Evaluate, train, evaluate again and write the results."""
+    """Evaluate, train, evaluate again and write the results, in a folder that no other run writes meanwhile."""
+    asyncio.run(check_executor(experiment.args.executor))
+    folder = Path(experiment.args.training.output_dir)
+    with claimed(folder) if PartialState().is_main_process else nullcontext():
+        run_claimed_experiment(experiment)
+
+
+def run_claimed_experiment(experiment: Experiment) -> None:
+    """Do what `run_experiment` says."""
     args, heldout, backup = experiment.args, experiment.heldout, experiment.backup
     main_process = PartialState().is_main_process
-    asyncio.run(check_executor(args.executor))
     publication = requested_publication(args.training) if main_process else None
     if main_process:
         if experiment.start is not None:
@@ -357,7 +365,9 @@ def build_trainer(
         RolloutLog(Path(training.output_dir)).remove()
         drop_checkpoints_after(Path(training.output_dir), -1)  # unfinished ones
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model.model_name_or_path, padding_side="left")
+        tokenizer = AutoTokenizer.from_pretrained(
+            model.model_name_or_path, revision=model.model_revision, padding_side="left"
+        )
         return trainer_class(
             model=model.model_name_or_path,
             args=training,
@@ -475,6 +485,7 @@ def evaluate_policy(
             temperature=args.recipe.eval_temperature,
             top_p=args.training.top_p,
             top_k=args.training.top_k,
+            repetition_penalty=args.training.repetition_penalty,
             batch_size=max(32, args.training.per_device_train_batch_size),
             seed=args.training.seed + trainer.accelerator.process_index,
         )

@@ -71,7 +71,7 @@ def base_model_of(adapter: str) -> str:
         adapter (`str`): Hub name or folder.
 
     Raises:
-        UsageError: there is no adapter.
+        UsageError: there is no adapter, or it does not say.
     """
     if (Path(adapter) / BASE_FOLDER / "config.json").is_file():
         return str(Path(adapter) / BASE_FOLDER)
@@ -80,7 +80,13 @@ def base_model_of(adapter: str) -> str:
         raise UsageError(
             f"--adapter {adapter}: no adapter_config.json there; is it a folder, or on a Hub that can be reached?"
         )
-    return str(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"--adapter {adapter}: its adapter_config.json cannot be read ({type(error).__name__}: {error}); name the "
+            "base model with --model"
+        ) from None
 
 
 def policy_file(place: str, name: str) -> Path | None:
@@ -120,9 +126,16 @@ def trained_sources(place: str | None) -> list[str]:
 
 
 def _left_beside(place: str | None, name: str) -> dict[str, Any]:
-    """Read a JSON or YAML object beside an adapter; YAML reads both."""
+    """Read a JSON or YAML object beside an adapter; YAML reads both.
+
+    Raises:
+        UsageError: it is there and cannot be read.
+    """
     path = policy_file(place, name) if place is not None else None
-    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path else None
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) if path else None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     return found if isinstance(found, dict) else {}
 
 
@@ -136,6 +149,7 @@ def generate_completions(
     temperature: float,
     top_p: float = 1.0,
     top_k: int = 0,
+    repetition_penalty: float = 1.0,
     batch_size: int = 32,
     seed: int = 0,
     on_batch: Callable[[int], Any] | None = None,
@@ -150,6 +164,7 @@ def generate_completions(
         temperature (`float`): at least 0; 0 is greedy.
         top_p (`float`): nucleus in (0, 1].
         top_k (`int`): candidates, 0 for all.
+        repetition_penalty (`float`): as in training, whatever the model's own default (Qwen2.5 has 1.05); 1 is none.
         batch_size (`int`): prompts at once.
         seed (`int`): sampling seed; the global random state is put back afterwards.
         on_batch (`Callable[[int], Any]`, *optional*): told how many prompts are done after each batch.
@@ -169,6 +184,7 @@ def generate_completions(
                 max_new_tokens=max_new_tokens,
                 do_sample=temperature > 0,
                 pad_token_id=tokenizer.pad_token_id,
+                repetition_penalty=repetition_penalty,
                 **sampling,
             )
             written = output[:, inputs["input_ids"].shape[1] :]

@@ -10,13 +10,20 @@ model learns to write every design and to prefer none. With `--from_scratch` it 
 import shutil
 import sys
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from accelerate import PartialState
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from trl import (
+    ModelConfig,
+    SFTConfig,
+    SFTTrainer,
+    get_peft_config,
+    get_quantization_config,
+)
 
 from aflow_ops.errors import UsageError
 from aflow_ops.policy_prompt import policy_messages
@@ -29,6 +36,7 @@ from recipes.embedded_policy import load_embedded_policy
 from recipes.problems import mixed_problems
 from recipes.progress import progress_of, quiet_libraries
 from recipes.tiny_policy import build_tiny_policy, train_tokenizer
+from recipes.tracking import check_trackers
 from scripts.cli import run_command
 
 
@@ -89,13 +97,19 @@ def warm_start_dataset(pairs: list[tuple[Problem, str]], prompt_style: str) -> D
 
 def base_policy(
     args: WarmStartArguments, model_args: ModelConfig, dataset: Dataset, training: SFTConfig
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load the model to teach, or build the tiny one from the training texts."""
+) -> tuple[PreTrainedModel | str, PreTrainedTokenizerBase]:
+    """Return the model to teach, or the name that TRL loads it by, and its tokenizer; build the tiny one from texts."""
     if args.from_embedded:
         return load_embedded_policy()
     if not args.from_scratch:
-        tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path)
-        return AutoModelForCausalLM.from_pretrained(model_args.model_name_or_path, dtype=model_args.dtype), tokenizer
+        training.model_init_kwargs = {
+            "revision": model_args.model_revision,
+            "attn_implementation": model_args.attn_implementation,
+            "dtype": model_args.dtype,
+            **(training.model_init_kwargs or {}),
+        }
+        name = model_args.model_name_or_path
+        return name, AutoTokenizer.from_pretrained(name, revision=model_args.model_revision)
     texts = [message["content"] for row in dataset for message in row["prompt"] + row["completion"]]
     tokenizer = train_tokenizer(texts, args.vocab_size)
     model = build_tiny_policy(
@@ -122,6 +136,20 @@ def check_replaceable(output: Path) -> None:
         )
 
 
+def check_quantization(model: ModelConfig) -> None:
+    """Refuse 4 or 8 bits without the package that they need, or without the adapter that alone can train then.
+
+    Raises:
+        UsageError: says what is missing.
+    """
+    if not (model.load_in_4bit or model.load_in_8bit):
+        return
+    if not model.use_peft:
+        raise UsageError("load_in_4bit and load_in_8bit need --use_peft: quantized weights cannot be trained")
+    if find_spec("bitsandbytes") is None:
+        raise UsageError('a quantized base needs the package bitsandbytes: pip install --editable ".[quantized]"')
+
+
 def main() -> None:
     """Train and save; the output folder appears only when it is complete."""
     quiet_libraries()
@@ -130,6 +158,10 @@ def main() -> None:
     )
     output = Path(training.output_dir)
     check_replaceable(output)
+    check_quantization(model_args)
+    check_trackers(training.report_to)
+    if training.resume_from_checkpoint:
+        raise UsageError("--resume_from_checkpoint: a warm start is short and starts anew; leave the flag out")
     main_process = PartialState().is_main_process
     with TemporaryDirectory() as nowhere, open_backup(args.backup_url, Path(nowhere), main_process=main_process):
         pass  # a URL that cannot work is said now, not after the training
@@ -139,14 +171,18 @@ def main() -> None:
         print(f"dry run: {len(pairs)} examples for {output}; nothing was started")
         return
     dataset = warm_start_dataset(pairs, args.prompt_style)
-    model, tokenizer = base_policy(args, model_args, dataset, training)
-    trainer = SFTTrainer(
-        model=model,
-        args=training,
-        train_dataset=dataset,
-        processing_class=tokenizer,
-        peft_config=get_peft_config(model_args),
-    )
+    try:
+        model, tokenizer = base_policy(args, model_args, dataset, training)
+        trainer = SFTTrainer(
+            model=model,
+            args=training,
+            train_dataset=dataset,
+            processing_class=tokenizer,
+            quantization_config=get_quantization_config(model_args) if isinstance(model, str) else None,
+            peft_config=get_peft_config(model_args),
+        )
+    except OSError as error:
+        raise UsageError(f"--model_name_or_path {model_args.model_name_or_path}: {error}") from error
     with progress_of(trainer, "warm start", {"loss": "loss {:.3f}"}):
         trainer.train()
     trainer.save_model()

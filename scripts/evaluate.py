@@ -42,13 +42,13 @@ from aflow_ops.policy_prompt import PROMPT_STYLES
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import open_sandbox
 from data.benchmarks import benchmarks
-from data.files import write_atomically
+from data.files import claimed, write_atomically
 from data.jsonl import read_problems
 from data.problem import DataError, Problem
 from data.registry import PROCESSED_FOLDER, has_own_parts, in_heldout_part
 from rewards.baselines import PUBLISHED_BASELINES
 from rewards.benchmark_metrics import benchmark_metrics
-from rewards.evaluation import DEFAULT_PASS_K, summarize_rows
+from rewards.evaluation import DEFAULT_PASS_K, Key, summarize_rows
 from rewards.judge import JudgeConfig
 from rewards.rollout import RolloutScorer
 from scripts.cli import run_command
@@ -88,10 +88,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--judge", action="store_true", help="ask the executor about answers that the rules may miss")
     executor_argument_group(parser)
     arguments = parser.parse_args()
-    for name in ("num_samples", "batch_size", "limit"):
+    for name in ("num_samples", "batch_size", "limit", "max_completion_length"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             parser.error(f"--{name} {value} must be at least 1")
+    if not arguments.temperature >= 0:  # nan too
+        parser.error(f"--temperature {arguments.temperature} must not be negative")
+    if not arguments.workflow_timeout > 0:
+        parser.error(f"--workflow_timeout {arguments.workflow_timeout} must be above 0")
     for k in arguments.pass_k or ():
         if not 1 <= k <= arguments.num_samples:
             parser.error(f"--pass_k {k} must be from 1 to --num_samples {arguments.num_samples}")
@@ -99,6 +103,8 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--adapter needs --model, the base model that it belongs to")
     if arguments.model_base_url and (not arguments.model or arguments.adapter):
         parser.error("--model_base_url needs --model, the name at that server, and takes no --adapter: serve it there")
+    if arguments.model_base_url and not arguments.model_base_url.startswith(("http://", "https://")):
+        parser.error(f"--model_base_url {arguments.model_base_url} must start with http:// or https://")
     return arguments
 
 
@@ -130,8 +136,29 @@ def read_data(names: Sequence[str], limit: int | None, trained_on: Sequence[str]
             if not found:
                 raise UsageError(f"{about}; give others, or --all_problems to evaluate on them all the same")
             print(f"{about}; the {len(found)} held-out ones are evaluated (--all_problems: all)", file=sys.stderr)
-        problems += found[:limit]
+        problems += _not_yet(name, found, {(known.source, known.id): known for known in problems})[:limit]
     return problems
+
+
+def _not_yet(name: str, found: Sequence[Problem], known: dict[Key, Problem]) -> list[Problem]:
+    """Return the problems that are not known: the same row again would be counted as another sample of its problem.
+
+    Raises:
+        DataError: a known id stands for another problem.
+    """
+    different = []
+    for problem in found:
+        first = known.setdefault((problem.source, problem.id), problem)
+        if first.view.text != problem.view.text:
+            raise DataError(
+                f"{name}: id {problem.id!r} of the source {problem.source} stands for two problems; evaluate the files "
+                "one by one, or give each problem its own id"
+            )
+        if first is problem or first != problem:
+            different.append(problem)
+    if len(different) < len(found):
+        print(f"{name}: {len(found) - len(different)} repeated rows are left out", file=sys.stderr)
+    return different
 
 
 def _same_source(name: str, source: str) -> bool:
@@ -171,16 +198,25 @@ class Evaluation:
 
 
 def finished_before(folder: Path, facts: str) -> bool:
-    """Whether the folder has the results of this very evaluation, all rows graded; shows them then."""
+    """Whether the folder has the results of this very evaluation, all rows graded; shows them then.
+
+    Raises:
+        UsageError: the folder is a training run's.
+    """
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return False
-    if (
-        summary.get("fingerprint") != facts
-        or summary["outcomes"]["infra_error"]
-        or not (folder / "rows.jsonl").is_file()
-    ):
+    except (OSError, ValueError):
+        summary = None
+    if not isinstance(summary, dict) or "fingerprint" not in summary:
+        raise UsageError(
+            f"--output {folder}: its summary.json is not of an evaluation and would be lost; choose another folder"
+        )
+    if summary["fingerprint"] != facts:
+        print(f"{folder}/ has another evaluation, which this one replaces when it is done", file=sys.stderr)
+        return False
+    if summary["outcomes"]["infra_error"] or not (folder / "rows.jsonl").is_file():
         return False
     print(f"{folder}/ has this evaluation already; another --output runs it again", file=sys.stderr)
     show(summary, folder)
@@ -341,15 +377,19 @@ def show(summary: dict[str, Any], output: Path) -> None:
 def main() -> None:
     """Read, generate, run, grade, write."""
     arguments = parse_arguments()
-    try:
-        config = executor_config_from(arguments)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    config = executor_config_from(arguments)
     found = systems(arguments)
     problems = read_data(arguments.data, arguments.limit, sources_of_policy(arguments))
     samples = [problem for problem in problems for _ in range(arguments.num_samples)]
     evaluation = Evaluation(arguments, config, samples, Console(stderr=True))
     asyncio.run(check_executor(config))
+    with claimed(arguments.output):
+        run(evaluation, found)
+
+
+def run(evaluation: Evaluation, found: Sequence[System]) -> None:
+    """Evaluate what is not finished."""
+    arguments = evaluation.arguments
     start = time.monotonic()
     opened: list[tuple[System, Path, Journal]] = []
     try:
@@ -359,7 +399,7 @@ def main() -> None:
                 opened.append((system, folder, Journal(folder / "rows.partial.jsonl", facts)))
         if opened and arguments.model and not arguments.model_base_url:
             with bar(evaluation, "writing workflows") as advance:
-                generate(arguments, samples, opened[0][2], advance)
+                generate(arguments, evaluation.samples, opened[0][2], advance)
         if opened:
             asyncio.run(evaluate(evaluation, opened, time.monotonic() - start))
     finally:

@@ -11,6 +11,7 @@ agreement with it is printed and each row gains "agrees".
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -35,7 +36,7 @@ from aflow_ops.executor import (
 from aflow_ops.sandbox import open_sandbox
 from data.code_tests import tests_of
 from data.files import write_atomically
-from data.jsonl import gradable
+from data.jsonl import gradable, read_row
 from data.problem import DataError, Problem
 from rewards.grading import CachedGrader
 from rewards.judge import Judge, JudgeConfig
@@ -84,7 +85,7 @@ def read_answers(path: Path) -> list[Answer]:
         DataError: the file is missing or empty, or a row is malformed; names the line and the reason.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             answers = [_answer(path, number, line) for number, line in enumerate(file, start=1) if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
@@ -95,9 +96,7 @@ def read_answers(path: Path) -> list[Answer]:
 
 def _answer(path: Path, number: int, line: str) -> Answer:
     try:
-        row = json.loads(line)
-        if not isinstance(row, dict):
-            raise ValueError(f"must be an object, not {type(row).__name__}")
+        row = read_row(line)
         prediction = row.get("prediction")
         if prediction is not None and not isinstance(prediction, (str, int, float)):
             raise ValueError(f"prediction must be text, not {prediction!r}")
@@ -116,6 +115,21 @@ def _label(value: Any) -> bool | None:
     if label is None:
         raise ValueError(f"label must be true or false, not {value!r}")
     return label
+
+
+def check_place(path: Path) -> None:
+    """Make sure that a file can be written, before anything is graded.
+
+    Raises:
+        UsageError: it cannot; says why.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the name of a file for the graded rows")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise UsageError(f"{path} cannot be written: {folder} is no folder")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"{path} cannot be written: no permission in {folder}")
 
 
 async def grade_all(
@@ -211,11 +225,9 @@ def _summary(pairs: Sequence[tuple[Answer, Row]]) -> list[str]:
 def main() -> None:
     """Read, grade, write, show."""
     arguments = parse_arguments()
-    try:
-        config = executor_config_from(arguments)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    config = executor_config_from(arguments)
     answers = read_answers(arguments.input)
+    check_place(arguments.output)
     if arguments.judge:
         asyncio.run(check_executor(config))
     graded = asyncio.run(grade_all(arguments, config, answers, Console(stderr=True)))

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Download, process, warm start, train, evaluate on six benchmarks, report. See --help.
 set -euo pipefail
+here=$PWD
 cd "$(dirname "$0")/.."
 
 usage() {
@@ -26,6 +27,7 @@ HELP
 }
 
 die() { echo "error: $*" >&2; exit 2; }
+from_here() { [[ $1 == /* || $here == "$PWD" ]] && echo "$1" || echo "$here/$1"; } # a path as the caller meant it
 
 model="" gpu="" limit="" steps="" source_dir="" run=outputs/pipeline baselines="" executor=openai
 executor_flags=()
@@ -35,8 +37,8 @@ while (($#)); do
         --model | --gpu | --limit | --steps | --source_dir | --run_dir | --baselines | --executor | --executor_*)
             (($# > 1)) || die "$1 needs a value"
             case $1 in
-                --model) model=$2 ;; --gpu) gpu=$2 ;; --limit) limit=$2 ;; --steps) steps=$2 ;;
-                --source_dir) source_dir=$2 ;; --run_dir) run=$2 ;; --baselines) baselines=$2 ;;
+                --model) model=$2; [[ -d $here/$2 ]] && model=$(from_here "$2") ;; --gpu) gpu=$2 ;; --limit) limit=$2 ;; --steps) steps=$2 ;;
+                --source_dir) source_dir=$(from_here "$2") ;; --run_dir) run=$(from_here "$2") ;; --baselines) baselines=$2 ;;
                 *) executor_flags+=("$1" "$2"); [[ $1 == --executor ]] && executor=$2 ;;
             esac
             shift 2 ;;

@@ -100,6 +100,13 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if (arguments.file is None) == (arguments.model is None and arguments.adapter is None):
         parser.error("give either FILE or a policy (--model, --adapter)")
+    for name, fine in (
+        ("workflow_timeout", arguments.workflow_timeout > 0),
+        ("max_completion_length", arguments.max_completion_length > 0),
+        ("temperature", arguments.temperature >= 0),
+    ):
+        if not fine:
+            parser.error(f"--{name} {getattr(arguments, name)} is out of range")
     if arguments.interactive and arguments.file == "-":
         parser.error("--interactive reads questions from standard input: FILE cannot be - too")
     return arguments
@@ -112,7 +119,7 @@ def read_file(path: Path, flag: str) -> str:
         UsageError: it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{flag} {path} cannot be read: {error}") from None
 
@@ -309,8 +316,12 @@ def problem_of(arguments: argparse.Namespace, question: str) -> ProblemView:
     """Return the question with everything the flags say about it.
 
     Raises:
-        UsageError: the context cannot be read.
+        UsageError: the context cannot be read, or the question is no UTF-8.
     """
+    try:
+        question.encode()
+    except UnicodeEncodeError:
+        raise UsageError("the question is not valid UTF-8") from None
     return ProblemView(
         question=question,
         domain=arguments.domain or ("code" if arguments.entry_point else "math"),

@@ -375,7 +375,8 @@ def read_reply(content: bytes, call: _Call) -> CachedReply:
         raise UnusableReplyError(f"a reply that is no completion ({type(error).__name__}): {shown}") from None
     if not isinstance(text, str):
         raise UnusableReplyError(f"a reply whose content is no text: {str(text)[:80]}")
-    return CachedReply(text, *tokens)
+    writable = text.encode("utf-8", "replace").decode("utf-8")  # half an emoji, cut off at the token limit
+    return CachedReply(writable, *tokens)
 
 
 def _is_passing(error: Exception) -> bool:

@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 from dataclasses import dataclass, field
 
+from aflow_ops.errors import UsageError
+
 KEY_VARIABLE = "OPENAI_API_KEY"
 EMBEDDED_MODEL = "SmolLM2-135M-Instruct"
 
@@ -67,7 +69,7 @@ class ExecutorConfig:
 
     def __post_init__(self) -> None:
         for name in ("executor_max_concurrency", "executor_timeout", "executor_outage_seconds"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:  # nan too, here and below
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0")
         for name in (
             "executor_max_retries",
@@ -76,10 +78,13 @@ class ExecutorConfig:
             "executor_tpm",
             "executor_budget_usd",
         ):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if self.executor not in ("openai", "local"):
             raise ValueError(f"executor={self.executor!r} must be 'openai' or 'local'")
+        for url in (self.executor_base_url or "").split(","):
+            if url.strip() and not url.strip().startswith(("http://", "https://")):
+                raise ValueError(f"executor_base_url={url.strip()!r} must start with http:// or https://")
         if self.executor == "local":
             self.executor_model = EMBEDDED_MODEL
 
@@ -140,6 +145,10 @@ def executor_config_from(arguments: argparse.Namespace) -> ExecutorConfig:
     """Collect the executor flags of a parsed command line.
 
     Raises:
-        ValueError: a value is out of range.
+        UsageError: a value is out of range.
     """
-    return ExecutorConfig(**{item.name: getattr(arguments, item.name) for item in dataclasses.fields(ExecutorConfig)})
+    values = {item.name: getattr(arguments, item.name) for item in dataclasses.fields(ExecutorConfig)}
+    try:
+        return ExecutorConfig(**values)
+    except ValueError as error:
+        raise UsageError(str(error)) from None

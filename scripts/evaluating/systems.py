@@ -74,7 +74,7 @@ def _names(files: Sequence[Path], given: Path) -> list[str]:
 
 def _fixed(path: Path, name: str) -> System:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--workflow {path} cannot be read: {error}") from None
     return System(name, text, lambda problem: text)

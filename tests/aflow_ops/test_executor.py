@@ -9,6 +9,8 @@ import time
 from email.utils import formatdate
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -340,3 +342,8 @@ async def test_the_embedded_executor_comes_back_when_it_is_killed(tmp_path: Path
         server.kill()
         assert all(await first)
         assert await ask(99)
+
+
+def test_half_a_surrogate_pair_in_a_reply_is_not_the_policys_fault() -> None:
+    body = json.dumps({"choices": [{"message": {"content": "72 \ud83d"}}], "usage": {"prompt_tokens": 1}})
+    assert read_reply(body.encode(), cast(Any, SimpleNamespace(prompt_tokens=1))).text == "72 ?"

@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import tracemalloc
 from itertools import islice
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.files import write_atomically
+from data.files import claimed, write_atomically
 from data.jsonl import read_problems, shuffled_problems
 from data.problem import DataError, Problem
 
@@ -107,3 +108,51 @@ def test_a_malformed_row_among_shuffled_ones_is_named_by_its_line(tmp_path: Path
         list(shuffled_problems(path, random.Random(0)))
     with pytest.raises(DataError, match="cannot be read"):
         list(shuffled_problems(tmp_path, random.Random(0)))
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n\r\n")
+    assert len(read_problems(path)) == 1
+    assert len(list(shuffled_problems(path, None))) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [("[" * 100_000, "not valid JSON"), (json.dumps({**GOOD, "question": "half \ud83d"}), "surrogate")],
+)
+def test_a_line_that_cannot_be_read_or_written_again_is_named(tmp_path: Path, line: str, reason: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(line)
+    with pytest.raises(DataError, match=f"line 1: .*{reason}"):
+        read_problems(path)
+
+
+def test_one_id_for_two_problems_is_refused_and_the_same_row_again_is_not(tmp_path: Path) -> None:
+    same = {**GOOD, "id": "1"}
+    assert len(read_problems(write(tmp_path / "same.jsonl", same, same))) == 2
+    with pytest.raises(DataError, match="line 2: id '1' is that of line 1"):
+        read_problems(write(tmp_path / "two.jsonl", same, {**same, "question": "Another one?"}))
+
+
+def test_a_link_is_written_through_and_a_device_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    with write_atomically(tmp_path / "link") as file:
+        file.write("text")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "text"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with write_atomically(tmp_path / "pipe") as file:
+        file.write("text")
+    assert os.read(reader, 9) == b"text"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_folder_has_one_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.files.CLAIM_SECONDS", 0.2)
+    with claimed(tmp_path / "out"), pytest.raises(DataError, match="another process"), claimed(tmp_path / "out"):
+        pass
+    with claimed(tmp_path / "out"):
+        assert not any((tmp_path / "out").iterdir())

@@ -1,5 +1,8 @@
 import asyncio
+import subprocess
+import sys
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +11,8 @@ from data.problem import DOMAINS, DataError, Problem
 from data.registry import SOURCES, iter_problems, load_problems
 from rewards.code_grader import grade_code
 from rewards.grading import grade_answer
+
+ROOT = Path(__file__).parents[2]
 
 GENERATED = [name for name in SOURCES if name != "humaneval"]
 
@@ -88,3 +93,10 @@ async def test_the_public_tests_read_from_humanevals_docstrings_hold(sandbox: Sa
 def test_an_unknown_source_names_the_known_ones() -> None:
     with pytest.raises(DataError, match=r"no_such_source.*arithmetic"):
         load_problems("no_such_source", "train", 1, 0)
+
+
+def test_every_module_can_be_the_first_one_imported() -> None:
+    for path in (ROOT / "data").rglob("*.py"):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        done = subprocess.run([sys.executable, "-c", f"import {module}"], cwd=ROOT, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr

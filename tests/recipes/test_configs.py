@@ -341,3 +341,32 @@ def test_the_slurm_script_says_what_is_missing(tmp_path: Path) -> None:
     done = slurm(tmp_path / "two", "recipes/grpo_mixed.py", key=None)
     assert done.returncode != 0
     assert "OPENAI_API_KEY" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("max_steps: 1.5", "max_steps: 1.5 must be a whole number"),
+        ("max_steps:", "max_steps: None must be a whole number"),
+        ("seed: [1]", "seed: .* must be a whole number"),
+        ("executor_budget_usd: [5]", "executor_budget_usd: .* must be a number"),
+        ("executor_budget_usd: .nan", "executor_budget_usd"),
+        ("learning_rate: .nan", "learning_rate=nan must be a finite number"),
+        ("domain_mix: {math: 1}", "domain_mix: .* must be text"),
+        ("workflow_timeout: 0", "workflow_timeout=0 must be above 0"),
+        ("1: 2", "must be a mapping"),
+        ("output_dir: caf\xe9", "cannot be read"),
+    ],
+)
+def test_a_value_of_the_wrong_type_in_a_yaml_is_named(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UsageError, match=words):
+        parse_arguments("grpo_mixed.yaml", "", ["--config", str(path), "--bf16", "false"], planning=True)
+
+
+def test_a_list_of_one_may_be_written_without_brackets(tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_bytes(b"\xef\xbb\xbfsources: mine.jsonl\r\nmax_steps: 5.0\r\n")
+    args = parse_arguments("grpo_mixed.yaml", "", ["--config", str(path), "--bf16", "false"], planning=True)
+    assert (args.recipe.sources, args.training.max_steps) == (["mine.jsonl"], 5)

@@ -353,3 +353,33 @@ def test_help_teaches(script: str) -> None:
     assert done.returncode == 0
     for word in ("python scripts/", "--executor_budget_usd", "OPENAI_API_KEY"):
         assert word in done.stdout
+
+
+def test_numbers_out_of_range_are_usage_errors(stub: StubEndpoint, tmp_path: Path) -> None:
+    flags = executor_flags(stub, tmp_path)
+    base = ["-", "--question", "?", *flags]
+    for wrong in (
+        ("--executor_rpm", "-3"),
+        ("--executor_budget_usd", "nan"),
+        ("--executor_base_url", "localhost:8000/v1"),
+        ("--workflow_timeout", "nan"),
+    ):
+        fails(run("scripts/run_workflow.py", *base, *wrong, stdin="Custom"), 2, wrong[0].removeprefix("--"))
+
+
+def test_an_evaluation_never_replaces_a_training_runs_summary(stub: StubEndpoint, tmp_path: Path) -> None:
+    out, data, workflow = tmp_path / "run", rows_file(tmp_path, ROW), workflow_file(tmp_path)
+    out.mkdir()
+    (out / "summary.json").write_text('{"run": "run", "heldout": {}}')
+    command = ["--data", data, "--workflow", workflow, *executor_flags(stub, tmp_path)]
+    fails(run("scripts/evaluate.py", *command, "--output", out), 2, "summary.json", "choose another folder")
+    assert json.loads((out / "summary.json").read_text())["run"] == "run"
+
+
+def test_a_row_that_is_given_twice_is_evaluated_once(stub: StubEndpoint, tmp_path: Path) -> None:
+    data, out = rows_file(tmp_path, ROW), tmp_path / "out"
+    command = ["--data", data, data, "--workflow", workflow_file(tmp_path), *executor_flags(stub, tmp_path)]
+    done = run("scripts/evaluate.py", *command, "--output", out)
+    assert done.returncode == 0, done.stderr
+    assert "1 repeated rows are left out" in done.stderr
+    assert set(json.loads((out / "summary.json").read_text())["pass_at_k"]) == {"1"}

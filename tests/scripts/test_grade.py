@@ -102,3 +102,17 @@ def test_a_missing_file_a_bad_flag_and_a_missing_key_are_one_line(tmp_path: Path
     assert (code, "executor_timeout" in err, "Traceback" in err) == (2, True, False)
     code, _, err = grade(tmp_path, [GOOD], "--judge", OPENAI_API_KEY="")
     assert (code, "OPENAI_API_KEY" in err, "Traceback" in err) == (2, True, False)
+
+
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_graded(tmp_path: Path) -> None:
+    (tmp_path / "graded.jsonl").mkdir()
+    code, _, error = grade(tmp_path, [GOOD])
+    assert code == 2
+    assert "graded.jsonl is a folder" in error
+    assert "grading" not in error
+
+
+def test_half_a_surrogate_pair_is_named_by_its_line(tmp_path: Path) -> None:
+    code, _, error = grade(tmp_path, [GOOD, {**GOOD, "prediction": "4 \ud83d"}])
+    assert (code, error.count("\n")) == (2, 1)
+    assert "line 2" in error

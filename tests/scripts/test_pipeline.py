@@ -134,3 +134,9 @@ def test_a_stage_that_fails_is_tried_again_by_the_same_command(tmp_path: Path) -
     assert "no column 'question'" in done.stderr
     assert "Traceback" not in done.stderr
     assert run(*flags).stdout.startswith("== download: done before\n== process\n")
+
+
+def test_paths_are_the_callers_own(tmp_path: Path) -> None:
+    command = ["bash", str(SCRIPT), "--executor", "local", "--source_dir", "raw"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, f"--source_dir {tmp_path / 'raw'}: no such folder" in done.stderr) == (2, True)
