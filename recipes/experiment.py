@@ -135,17 +135,19 @@ class Experiment:
 
 def run_experiment(experiment: Experiment) -> None:
     """Evaluate, train, evaluate again and write the results, in a folder that no other run writes meanwhile."""
+    training, main_process = experiment.args.training, PartialState().is_main_process
     asyncio.run(check_executor(experiment.args.executor))
-    folder = Path(experiment.args.training.output_dir)
-    with claimed(folder) if PartialState().is_main_process else nullcontext():
-        run_claimed_experiment(experiment)
+    publication = requested_publication(training) if main_process else None
+    with claimed(Path(training.output_dir)) if main_process else nullcontext():
+        train_and_evaluate(experiment)
+    if publication is not None:
+        print(f"pushed to {publish_finished_run(Path(training.output_dir), publication)}")
 
 
-def run_claimed_experiment(experiment: Experiment) -> None:
-    """Do what `run_experiment` says."""
+def train_and_evaluate(experiment: Experiment) -> None:
+    """Do what `run_experiment` says, in a folder that is ours."""
     args, heldout, backup = experiment.args, experiment.heldout, experiment.backup
     main_process = PartialState().is_main_process
-    publication = requested_publication(args.training) if main_process else None
     if main_process:
         if experiment.start is not None:
             print_resumption(args, experiment.start)
@@ -186,8 +188,6 @@ def run_claimed_experiment(experiment: Experiment) -> None:
     finally:
         trainer.close()
     trainer.end()
-    if publication is not None:
-        print(f"pushed to {publish_finished_run(Path(args.training.output_dir), publication)}")
 
 
 def run_settings(args: Arguments) -> dict[str, Any]:

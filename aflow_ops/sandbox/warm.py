@@ -104,9 +104,7 @@ class WarmSandbox:
 
     def __init__(self, launcher: Launcher, concurrency: int | None = None) -> None:
         self._launcher = launcher
-        concurrency = concurrency or os.cpu_count() or 2
-        self._threads = ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="sandbox")
-        self._slots = asyncio.Semaphore(concurrency)
+        self._threads = ThreadPoolExecutor(max_workers=concurrency or os.cpu_count() or 2, thread_name_prefix="sandbox")
         self._idle: dict[Warmth, list[Process]] = {}
         self._busy: list[Process] = []
         self._lock = threading.Lock()
@@ -145,21 +143,25 @@ class WarmSandbox:
         warmth = HEAVY if heavy else LIGHT
         body = len(source).to_bytes(8, "big") + source + given
         job = struct.pack(">Qd", len(body), timeout) + body
-        lease = _Lease()
-        with nullcontext() if faults is None else faults.waiting():
-            await self._slots.acquire()
+        lease, loop = _Lease(), asyncio.get_running_loop()
+        begun: asyncio.Future[Any] = loop.create_future()
+
+        def in_thread() -> SandboxResult:
+            loop.call_soon_threadsafe(begun.set_result, None)
+            return self._run_twice(warmth, job, timeout, lease)
+
+        running = loop.run_in_executor(self._threads, in_thread)
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._run_twice, warmth, job, timeout, lease
-            )
+            with nullcontext() if faults is None else faults.waiting():
+                await asyncio.wait({begun, running}, return_when=asyncio.FIRST_COMPLETED)
+            return await running
         except asyncio.CancelledError:
+            running.cancel()
             with lease.lock:
                 lease.cancelled = True
                 if lease.worker is not None:
                     lease.worker.kill()
             raise
-        finally:
-            self._slots.release()
 
     def _run_twice(self, warmth: Warmth, job: bytes, timeout: float, lease: _Lease) -> SandboxResult:
         """Run the program, in a second worker if the first one is lost."""
