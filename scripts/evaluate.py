@@ -19,6 +19,7 @@ import dataclasses
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -347,6 +348,10 @@ def write_results(
         file.write(json.dumps(summary, indent=2) + "\n")
     journal.close(finished=True)
     show(summary, folder)
+    reasons = Counter(row["invalid"] for row in lasting if row["invalid"])
+    if reasons:
+        reason, _ = reasons.most_common(1)[0]
+        print(f"{reasons.total()} of {len(lasting)} rows have no valid workflow, most often: {reason}", file=sys.stderr)
 
 
 def show(summary: dict[str, Any], output: Path) -> None:

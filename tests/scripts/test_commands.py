@@ -266,6 +266,14 @@ def test_a_folder_of_workflows_is_evaluated_one_by_one(stub: StubEndpoint, tmp_p
     fails(run("scripts/evaluate.py", *command, *executor_flags(stub, tmp_path)), 2, "no workflow")
 
 
+def test_an_evaluation_says_why_a_workflow_is_none(stub: StubEndpoint, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("async def workflow(problem):\n    return await guess(input=problem)")
+    command = ["--data", rows_file(tmp_path, ROW), "--workflow", tmp_path / "broken.py", "--output", tmp_path / "out"]
+    done = run("scripts/evaluate.py", *command, *executor_flags(stub, tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 rows have no valid workflow, most often: " in done.stderr and "guess" in done.stderr
+
+
 def test_samples_of_one_workflow_are_independent_runs(stub: StubEndpoint, tmp_path: Path) -> None:
     command = ["--data", rows_file(tmp_path, ROW), "--workflow", workflow_file(tmp_path), "--num_samples", 4]
     command += ["--pass_k", 3, "--output", tmp_path / "out"]
