@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 
 class FaultClock:
-    """Counts the seconds in which a workflow run waits for us: for retries, rate limits, an outage, a free
-    slot at the executor or in the sandbox.
+    """Counts the seconds in which a workflow run waits for us.
 
-    That time is not the workflow's, so it does not count against its deadline.
+    For retries, rate limits, an outage, a free slot at the executor or in the sandbox: that time is not the workflow's,
+    so it does not count against its deadline.
     """
 
     def __init__(self) -> None:
