@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup train test lint bench bench-wa-grpo
+.PHONY: help setup train test test-long lint bench bench-wa-grpo
 
 help:
 	@echo "make train   warm-start and train the quickstart policy (no GPU, no key; about ten minutes on two cores)"
 	@echo "make test    run the test suite"
+	@echo "make test-long   the long proofs: kills and resumes, process topologies, soaks, whole quickstarts"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   measure the reward pipeline, stage by stage"
 	@echo "make bench-wa-grpo   plain GRPO against WA-GRPO on the quickstart (18 short runs, about an hour)"
@@ -17,8 +18,8 @@ help:
 setup: $(READY)
 
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-		{ echo "Python 3.10 or later is needed: $$($(PYTHON) --version). Choose one with: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed: $$($(PYTHON) --version). Choose one with: make PYTHON=python3.11"; exit 1; }
 	@echo "setup 1/3: creating $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ echo "the venv module is missing: apt-get install python3-venv"; exit 1; }
@@ -35,6 +36,9 @@ train: setup
 
 test: setup
 	@$(BIN)/python -m pytest
+
+test-long: setup
+	@$(BIN)/python -m pytest -m long
 
 lint: setup
 	@$(BIN)/ruff check

@@ -141,7 +141,7 @@ class WorkflowRuntime:
             )
             try:
                 value = await self._within_deadline(run, feed)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 self._cut_off_at = time.monotonic()
                 return run.timed_out()
             except MontyCrashedError:
@@ -168,7 +168,7 @@ class WorkflowRuntime:
             while not task.done():
                 left = self.limits.timeout - run.own_seconds
                 if left <= 0 or run.faults.seconds > MAX_LOST_LIMITS * self.limits.timeout:
-                    raise asyncio.TimeoutError
+                    raise TimeoutError
                 await asyncio.wait([task], timeout=left)
             return task.result()
         finally:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -399,7 +399,7 @@ class _Attempt(threading.Thread):
                 raise SourceChanged(f"{path} is not what the checkpoint was sealed with")
             self.sent[name] = stored
         files = {name: self.sent[name] for name in local.files} | self._rollouts(store, local, earlier)
-        written = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        written = datetime.now(UTC).isoformat(timespec="seconds")
         entry = replace(entry, files=files, spent=spent(backup.run_dir), written=written)
         store.commit(entry)
         return entry

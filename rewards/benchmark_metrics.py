@@ -8,7 +8,7 @@
 """
 
 from data.problem import Problem
-from rewards.qa_grader import answer_scores
+from rewards.graders.qa import answer_scores
 from rewards.rollout import Rollout
 
 

@@ -5,10 +5,10 @@ from collections import OrderedDict
 
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
-from rewards.code_grader import grade_code
+from rewards.graders.code import grade_code
+from rewards.graders.math import grade_math
+from rewards.graders.qa import grade_qa
 from rewards.judge import Judge
-from rewards.math_grader import grade_math
-from rewards.qa_grader import grade_qa
 from rewards.tiers import Grade
 
 

@@ -24,7 +24,7 @@ from aflow_ops.language import Workflow
 from aflow_ops.runtime import MAX_TRACE_CHARS, WorkflowRuntime
 from aflow_ops.trace import OperatorCall, Trace
 from data.problem import ProblemView
-from rewards.qa_metrics import normalized
+from rewards.graders.qa_metrics import normalized
 
 # In a prompt these are words like others: only "reply with 7" gives them away.
 _COMMON = frozenset({"yes", "no", "true", "false", "none", "noanswer"})

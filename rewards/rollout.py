@@ -14,7 +14,7 @@ from aflow_ops.runtime import WorkflowRuntime
 from aflow_ops.sandbox import Sandbox
 from aflow_ops.trace import OperatorCall, Trace
 from data.problem import Problem
-from rewards.code_grader import extract_solution
+from rewards.graders.code import extract_solution
 from rewards.grading import CachedGrader
 from rewards.judge import Judge, JudgeConfig
 from rewards.provenance import brought_along

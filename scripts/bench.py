@@ -35,8 +35,8 @@ from data.files import write_atomically
 from data.humaneval import humaneval, raw_rows
 from data.problem import Problem
 from data.registry import load_problems
-from rewards.code_grader import grade_code
-from rewards.math_grader import grade_math
+from rewards.graders.code import grade_code
+from rewards.graders.math import grade_math
 from scripts.cli import run_command
 
 ROOT = Path(__file__).parents[1]

@@ -295,7 +295,7 @@ class OpenAIExecutor:
                 sent = endpoint.client.post("/chat/completions", body=request, cast_to=Response)
                 try:
                     response = await asyncio.wait_for(sent, self.config.executor_timeout + 5)
-                except asyncio.TimeoutError:
+                except TimeoutError:
                     raise UnusableReplyError(f"no reply in {self.config.executor_timeout:g} s") from None
                 return read_reply(response.content, call)
         except (openai.APIError, UnusableReplyError):

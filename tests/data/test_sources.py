@@ -9,7 +9,7 @@ import pytest
 from aflow_ops.sandbox import Sandbox
 from data.problem import DOMAINS, DataError, Problem
 from data.registry import SOURCES, iter_problems, load_problems
-from rewards.code_grader import grade_code
+from rewards.graders.code import grade_code
 from rewards.grading import grade_answer
 
 ROOT = Path(__file__).parents[2]

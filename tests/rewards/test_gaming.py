@@ -7,7 +7,7 @@ from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import Sandbox, open_sandbox
 from data.problem import Problem
-from rewards.code_grader import grade_code
+from rewards.graders.code import grade_code
 from rewards.grading import grade_answer
 from rewards.rollout import RolloutScorer
 from tests.stub_endpoint import Messages, StubEndpoint

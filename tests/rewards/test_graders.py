@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
 from data.registry import load_problems
-from rewards.code_grader import code_tier, extract_solution, grade_code
+from rewards.graders.code import code_tier, extract_solution, grade_code
+from rewards.graders.math import grade_math, numeric_tier, plain_text
+from rewards.graders.math_text import find_answer, is_calculation, is_expression, lists_several, to_number
+from rewards.graders.qa import extract_answer, f1_tier, grade_qa
 from rewards.grading import CachedGrader, grade_answer
-from rewards.math_grader import grade_math, numeric_tier, plain_text
-from rewards.math_text import find_answer, is_calculation, is_expression, lists_several, to_number
-from rewards.qa_grader import extract_answer, f1_tier, grade_qa
 from rewards.tiers import TIER_REWARDS
 
 NUMBERS = st.floats(-1e9, 1e9, allow_nan=False).filter(lambda x: abs(x) > 1e-3)

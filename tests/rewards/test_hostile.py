@@ -16,9 +16,9 @@ from aflow_ops.operators.parsing import extract_code, extract_letter, extract_ta
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import open_sandbox
 from data.problem import Problem
-from rewards.code_grader import extract_solution
-from rewards.math_text import find_answer
-from rewards.qa_grader import grade_qa
+from rewards.graders.code import extract_solution
+from rewards.graders.math_text import find_answer
+from rewards.graders.qa import grade_qa
 from rewards.rollout import Rollout, RolloutScorer
 from rewards.workflow_reward import score_all
 from tests.conftest import KEY

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.problem import Problem
-from rewards.qa_grader import grade_qa
-from rewards.qa_metrics import drop_scores, normalized, squad_scores, token_f1
+from rewards.graders.qa import grade_qa
+from rewards.graders.qa_metrics import drop_scores, normalized, squad_scores, token_f1
 
 WORDS = st.sampled_from(["the", "a", "oslo", "Rome", "12", "3.5", "1,000", "U.S.", "twenty-five", "yes", "-", "of"])
 PHRASES = st.lists(WORDS, max_size=5).map(" ".join)

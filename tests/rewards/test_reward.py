@@ -13,8 +13,8 @@ from data.problem import Problem
 from rewards.baselines import FIXED_BASELINES, PUBLISHED_BASELINES, published_baseline
 from rewards.benchmark_metrics import benchmark_metrics
 from rewards.evaluation import summarize_rows
-from rewards.qa_grader import grade_qa
-from rewards.qa_metrics import squad_scores
+from rewards.graders.qa import grade_qa
+from rewards.graders.qa_metrics import squad_scores
 from rewards.rollout import Rollout, RolloutScorer
 from rewards.statistics import bootstrap_mean, paired_bootstrap, pass_at_k
 from rewards.tiers import Grade

@@ -2,7 +2,7 @@
 
 Example: gold `Ada Lovelace`, answer `It was Lovelace.` has token F1 0.5 after normalisation.
 
-The metric is that of the row's benchmark (`rewards/qa_metrics.py`): DROP's for `source: drop`, else SQuAD's with
+The metric is that of the row's benchmark (`qa_metrics.py`): DROP's for `source: drop`, else SQuAD's with
 HotpotQA's rule for yes and no. Several gold answers: the best one counts. An empty gold answer means that the passage
 does not say (SQuAD 2.0), and only an answer that says so is right.
 """
@@ -11,7 +11,7 @@ import re
 from collections import Counter
 
 from data.problem import SPAN_SEPARATOR, Problem
-from rewards.qa_metrics import drop_scores, normalized, squad_scores
+from rewards.graders.qa_metrics import drop_scores, normalized, squad_scores
 from rewards.tiers import Grade, Tier
 
 MAX_ANSWER_CHARS = 4_000

@@ -2,7 +2,7 @@ r"""Math: is the number or expression in the answer the gold one, or close to it
 
 Example: gold `18`, answer `She makes 9 * 2 = <answer>$18</answer> every day.`
 
-`rewards/math_text.py` says where the answer is looked for. Equality is decided by numbers first (thousands separators,
+`math_text.py` says where the answer is looked for. Equality is decided by numbers first (thousands separators,
 currency, percent signs, units, fractions, mixed numbers), then by text, then by `math-verify`
 (https://github.com/huggingface/Math-Verify) in the sandbox under a hard time limit: LaTeX, sets, intervals, tuples,
 equations. Rows of AIME follow its rule: the answer is an integer from 0 to 999.
@@ -17,7 +17,7 @@ from types import CodeType
 from aflow_ops.errors import SandboxError
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
-from rewards.math_text import (
+from rewards.graders.math_text import (
     find_answer,
     find_marked,
     is_calculation,

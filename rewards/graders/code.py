@@ -6,7 +6,7 @@ Example: entry point `add`, tests `["assert candidate(1, 2) == 3", "assert candi
         return a + b
 
 The rule is that of HumanEval (https://arxiv.org/abs/2107.03374): right means that every test passes. The tests run in
-the sandbox, apart from the solution (`rewards/code_harness.py`).
+the sandbox, apart from the solution (`rewards/graders/code_harness.py`).
 """
 
 import ast

@@ -1,0 +1,1 @@
+"""One module a domain: the answer in a text, and its tier."""
