@@ -91,7 +91,7 @@ async def test_a_repeated_request_gets_the_same_proposal_and_a_refused_one_anoth
 
 
 def test_programs_are_compared_by_what_they_do_not_by_how_they_are_spelled() -> None:
-    one = "async def workflow(problem: str) -> str:\n    '''Doc'''\n    a = await custom(input=problem)  # !\n    return a"
+    one = "async def workflow(problem: str):\n    '''Doc'''\n    a = await custom(input=problem)  # !\n    return a"
     same = "async def workflow(problem):\n    draft = (await custom(input = problem))\n    return draft"
     other = "async def workflow(problem):\n    a = await custom(input=problem, instruction='x')\n    return a"
     assert workflow_key(one) == workflow_key(same) != workflow_key(other)
