@@ -15,7 +15,7 @@ are compared by value, so `12` stands in `a 12-hour shift` and in `x=12.0`.
 import ast
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aflow_ops.executor.types import ExecutorUsage, Message, Reply
@@ -78,9 +78,18 @@ class MuteExecutor:
 
     temperature = 0.0
     usage = ExecutorUsage()
+    cache_statistics = None
 
     def __init__(self, prompt_set: str) -> None:
         self.prompt_set = prompt_set
+        self.on_paid: Callable[[str | None, ExecutorUsage], None] | None = None
+
+    def restore(self, usage: ExecutorUsage) -> None:
+        """Nothing is counted."""
+
+    def price(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Nothing is paid."""
+        return 0.0
 
     async def complete(
         self,
