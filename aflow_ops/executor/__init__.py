@@ -37,9 +37,11 @@ async def open_executor(
     check_key(config)
     if config.executor == "local":
         with TemporaryDirectory() as temporary:
-            async with embedded_server(run_dir or Path(temporary)) as url:
-                async with MeteredExecutor(config, [await _local_transport(config, url)]) as executor:
-                    yield executor
+            async with (
+                embedded_server(run_dir or Path(temporary)) as url,
+                MeteredExecutor(config, [await _local_transport(config, url)]) as executor,
+            ):
+                yield executor
         return
     transports = openai_transports(config) if config.executor == "openai" else [_own_transport(config)]
     async with MeteredExecutor(config, transports, ledger) as executor:
@@ -105,8 +107,8 @@ __all__ = [
     "Executor",
     "ExecutorConfig",
     "ExecutorUsage",
-    "MeteredExecutor",
     "Message",
+    "MeteredExecutor",
     "Reply",
     "Transport",
     "TransportError",

@@ -45,6 +45,8 @@ class ChatTransport(Transport):
         self._form = form
         self._key = read_key(config.executor_api_key_env) if config.executor == "openai" else None
         self._client = _client(self.address, self._key, config)
+        # The SDK takes a missing key for a mistake, unless each request says that it is none.
+        self._options: Any = {} if self._key or self.address.authorization else {"headers": {"Authorization": Omit()}}
         self._in_flight = 0
 
     @property
@@ -96,15 +98,17 @@ class ChatTransport(Transport):
 
         Not by `chat.completions.create`: checking each message against its schema is a third of a call's work.
         """
-        sent = self._client.post("/chat/completions", body=request, cast_to=Response)
+        sent = self._client.post("/chat/completions", body=request, cast_to=Response, options=self._options)
         timeout = self.config.executor_timeout
         try:
             response = await asyncio.wait_for(sent, timeout + GRACE_SECONDS)
-        except (TimeoutError, openai.APITimeoutError):
+        except TimeoutError:
             raise TransportError("outage", f"no reply in {timeout:g} s") from None
         except openai.APIConnectionError as error:
             # The SDK says "timed out" also when the connection was refused; its cause knows.
-            cause = scrubbed(str(error.__cause__ or error), self._key)[:200]
+            cause = scrubbed(str(error.__cause__ or ""), self._key)[:200]
+            if isinstance(error, openai.APITimeoutError) and not cause:
+                raise TransportError("outage", f"no reply in {timeout:g} s") from None
             raise TransportError(
                 "outage", f"cannot be reached; check --executor_base_url and the network: {cause}"
             ) from None
@@ -124,7 +128,9 @@ class ChatTransport(Transport):
         self._known.add((self.address.url, self.config.executor_model))
         if thought:
             self._form.give_room()
-        return Completion(without_key(completion.text, self._key), completion.prompt_tokens, completion.completion_tokens)
+        return Completion(
+            without_key(completion.text, self._key), completion.prompt_tokens, completion.completion_tokens
+        )
 
     def _refused(self, refusal: Refusal, version: int) -> TransportError:
         """What an error response means, and what to do about it."""
@@ -152,12 +158,10 @@ def openai_transports(config: ExecutorConfig) -> list[Transport]:
 
 
 def _client(address: Address, key: str | None, config: ExecutorConfig) -> AsyncOpenAI:
-    headers: dict[str, Any] = {}
+    headers: dict[str, str] = {}
     if address.authorization is not None:
         headers["Authorization"] = address.authorization
-    elif key is None:
-        headers["Authorization"] = Omit()
-    elif "api-version" in address.query:  # Azure's
+    elif key is not None and "api-version" in address.query:  # Azure's
         headers["api-key"] = key
     limits = Limits(max_connections=config.executor_max_concurrency + 8, max_keepalive_connections=None)
     return AsyncOpenAI(

@@ -25,8 +25,8 @@ class ExecutorConfig:
     executor: str = field(
         default="openai",
         metadata={
-            "help": "'openai' for any OpenAI-compatible endpoint, 'local' for the embedded SmolLM2 (no key, no GPU), or "
-            "your own transport as 'package.module:Class' (aflow_ops/executor/transport.py)."
+            "help": "'openai' for any OpenAI-compatible endpoint, 'local' for the embedded SmolLM2 (no key, no GPU), "
+            "or your own transport as 'package.module:Class' (aflow_ops/executor/transport.py)."
         },
     )
     executor_model: str = field(default="gpt-4o-mini", metadata={"help": "Model name at the endpoint."})
@@ -49,13 +49,15 @@ class ExecutorConfig:
     executor_max_retries: int = field(default=5, metadata={"help": "Attempts after the first one of a failing call."})
     executor_max_backoff: float = field(
         default=30.0,
-        metadata={"help": "Longest pause in seconds before a failed call is tried again; an endpoint may ask for more."},
+        metadata={
+            "help": "Longest pause in seconds before a failed call is tried again; an endpoint may ask for more."
+        },
     )
     executor_outage_seconds: float = field(
         default=120.0,
         metadata={
-            "help": "How long calls wait for an endpoint that is down, or that asks for a pause, before their rollouts are "
-            "left out."
+            "help": "How long calls wait for an endpoint that is down, or that asks for a pause, before their rollouts "
+            "are left out."
         },
     )
     executor_hedge_seconds: float = field(
@@ -88,8 +90,8 @@ class ExecutorConfig:
     executor_cache_namespace: str | None = field(
         default=None,
         metadata={
-            "help": "Name under which replies are cached instead of the endpoint's address, so that several endpoints of "
-            "one model share them."
+            "help": "Name under which replies are cached instead of the endpoint's address, so that several endpoints "
+            "of one model share them."
         },
     )
     executor_temperature: float | None = field(
@@ -135,8 +137,8 @@ class ExecutorConfig:
             raise ValueError(f"executor_price={price} must be two numbers, USD per million tokens in and out")
         if self.executor_budget_usd > 0 and self.price_per_token is None:
             raise ValueError(
-                f"executor_budget_usd={self.executor_budget_usd:g} cannot be kept: the price of {self.executor_model} is "
-                "unknown; give --executor_price IN OUT, USD per million tokens (0 0 where it is free)"
+                f"executor_budget_usd={self.executor_budget_usd:g} cannot be kept: the price of {self.executor_model} "
+                "is unknown; give --executor_price IN OUT, USD per million tokens (0 0 where it is free)"
             )
 
     @property

@@ -1,7 +1,6 @@
 """The executor over any transport: cache, budget, limits, retries and accounts, the same for every provider."""
 
 import asyncio
-import dataclasses
 import random
 import sys
 import time

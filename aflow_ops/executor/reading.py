@@ -13,13 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aflow_ops.executor.refusals import Refusal, failure_of, read_refusal
+from aflow_ops.executor.refusals import failure_of, read_refusal
 from aflow_ops.executor.transport import Call, Completion, TransportError, estimated_tokens
 
 # Counts above this are taken for nonsense.
 MOST_TOKENS = 10**8
 # Providers' names for the ends of a reply.
-_FILTERED = re.compile(r"content.?filter|safety|recitation|prohibited|blocklist|sensitive|moderat|refusal|spii|guard", re.I)
+_FILTERED = re.compile(
+    r"content.?filter|safety|recitation|prohibited|blocklist|sensitive|moderat|refusal|spii|guard", re.I
+)
 _FAILED = re.compile(r"error|abort|cancel|insufficient_system_resource|malformed|unexpected", re.IGNORECASE)
 _CUT_OFF = re.compile(r"length|max_?(?:output_)?tokens", re.IGNORECASE)
 _TOOLS = re.compile(r"tool|function", re.IGNORECASE)
@@ -131,7 +133,10 @@ def _from_events(text: str) -> dict[str, Any] | None:
                     parts.setdefault(name, []).append(value)
     if ending is None and not done:
         return None
-    message = {name: "".join(values) if all(isinstance(v, str) for v in values) else values[-1] for name, values in parts.items()}
+    message = {
+        name: "".join(values) if all(isinstance(v, str) for v in values) else values[-1]
+        for name, values in parts.items()
+    }
     return {"choices": [{"message": message, "finish_reason": ending}], "usage": usage}
 
 
@@ -152,7 +157,10 @@ def _said(choice: Mapping[str, Any]) -> _Said:
     for part in parts:
         if isinstance(part, dict):
             kind = str(part.get("type", "text"))
-            text = next((part[name] for name in ("text", "content", "refusal", "thinking") if isinstance(part.get(name), str)), "")
+            text = next(
+                (part[name] for name in ("text", "content", "refusal", "thinking") if isinstance(part.get(name), str)),
+                "",
+            )
             into = refusals if "refusal" in kind else thoughts if re.search("reason|think", kind) else texts
             if "text" in kind or into is not texts:
                 into.append(text)

@@ -13,7 +13,18 @@ from aflow_ops.executor.transport import Failure
 
 MAX_REASON_CHARS = 300
 # Where providers put the reason, the most telling first.
-_REASONS = ("message", "msg", "detail", "details", "error", "errors", "error_description", "description", "reason", "title")
+_REASONS = (
+    "message",
+    "msg",
+    "detail",
+    "details",
+    "error",
+    "errors",
+    "error_description",
+    "description",
+    "reason",
+    "title",
+)
 _CODES = ("code", "type", "status", "param", "loc")
 _FILTERED = re.compile(
     r"content.?filter|content.?policy|content management|moderat|flagged|safety|prohibited|violat|blocked by|"
@@ -27,7 +38,9 @@ _SPENT = re.compile(
 )
 _PLAN = re.compile(r"check your plan and billing", re.IGNORECASE)
 _MINUTE = re.compile(r"per.?minute|RESOURCE_EXHAUSTED|retry in", re.IGNORECASE)
-_BAD_KEY = re.compile(r"(?:invalid|incorrect).{0,10}api.?key|api.?key.{0,20}(?:invalid|not valid|expired)", re.IGNORECASE)
+_BAD_KEY = re.compile(
+    r"(?:invalid|incorrect).{0,10}api.?key|api.?key.{0,20}(?:invalid|not valid|expired)", re.IGNORECASE
+)
 _BAD_MODEL = re.compile(r"model.?not.?found|not a valid model|model .{0,80}does not exist|unknown model", re.IGNORECASE)
 _BUSY = (408, 409, 425, 429)
 
@@ -69,7 +82,9 @@ def read_refusal(status: int, content: bytes, headers: Mapping[str, str]) -> Ref
         codes = list(dict.fromkeys(_codes(body)))
         reason = "; ".join(dict.fromkeys(_reasons(body))) or _plain(text)
         status = _status_in(body) or status if status == 502 else status
-    shown = [code for code in codes if not code.isdigit() and code.lower() not in ("error", "none") and code not in reason]
+    shown = [
+        code for code in codes if not code.isdigit() and code.lower() not in ("error", "none") and code not in reason
+    ]
     told = f"{reason} ({', '.join(shown[:3])})" if shown else reason
     return Refusal(status, told or "no reason given", " ".join(codes), _asked_wait(headers))
 
@@ -79,8 +94,8 @@ def failure_of(refusal: Refusal, *, answered: bool) -> Failure:
 
     Args:
         refusal (`Refusal`): the error response.
-        answered (`bool`): whether the endpoint has answered others: its address, key and model are right then, and what it
-            says about them now is about this call.
+        answered (`bool`): whether the endpoint has answered others: its address, key and model are right then, and
+            what it says about them now is about this call.
     """
     status, text = refusal.status, refusal.text
     if status == 402 or (status in (400, 403, 429) and _is_spent(text)):
@@ -139,7 +154,7 @@ def _status_in(body: Any) -> int | None:
     """The status that an error in a reply of status 200 names."""
     error = body.get("error") if isinstance(body, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
-    return int(code) if str(code).isdigit() and 400 <= int(str(code)) < 600 else None
+    return int(str(code)) if str(code).isdigit() and 400 <= int(str(code)) < 600 else None
 
 
 def _plain(text: str) -> str:

@@ -125,7 +125,8 @@ def fitting_limit(refusal: str, limit: int) -> int | None:
     """Return a limit of completion tokens that fits, when the refusal says that this one does not; else `None`.
 
     Args:
-        refusal (`str`): what the provider says, such as "maximum context length is 4096 tokens ... 1000 in the messages".
+        refusal (`str`): what the provider says, such as "maximum context length is 4096 tokens ... 1000 in the
+            messages".
         limit (`int`): the limit that was asked for.
     """
     if "tokens" not in refusal or not _TOO_LONG.search(refusal):

@@ -27,8 +27,8 @@ from aflow_ops.executor import (
     check_key,
     open_executor,
 )
-from aflow_ops.executor.reading import read_completion
 from aflow_ops.executor.limits import RateLimiter
+from aflow_ops.executor.reading import read_completion
 from tests.conftest import KEY
 from tests.patience import PATIENCE
 from tests.stub_endpoint import Broken, Failure, Messages, StubEndpoint
