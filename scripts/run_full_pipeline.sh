@@ -152,7 +152,7 @@ for name in "${test_names[@]}"; do
 done
 ((${#training[@]})) || die "no benchmark with a training split was processed"
 [[ -n ${trains[math]:-} ]] && shares+=(math=0.4)
-for domain in "${!trains[@]}"; do [[ $domain == math ]] || shares+=("$domain=0.3"); done
+for domain in $(printf "%s\n" "${!trains[@]}" | sort); do [[ $domain == math ]] || shares+=("$domain=0.3"); done
 mix=$(IFS=,; echo "${shares[*]}")
 
 stage warm_start warm_start "$model" "$mix" "${training[@]}"
