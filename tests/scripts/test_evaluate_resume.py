@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import KEY
+from tests.patience import PATIENCE
 from tests.stub_endpoint import Messages, StubEndpoint
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +47,7 @@ def test_ten_kills_change_neither_the_rows_nor_what_was_paid(tmp_path: Path) -> 
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with StubEndpoint(answer, latency=0.15) as stub:
         whole = start(stub.url, tmp_path, "whole")
-        _, err = whole.communicate(timeout=120)
+        _, err = whole.communicate(timeout=PATIENCE)
         assert whole.returncode == 0, err
         paid = len([request for request in stub.requests if request["max_tokens"] > 1])
         assert paid == 4 * PROBLEMS
@@ -60,10 +61,10 @@ def test_ten_kills_change_neither_the_rows_nor_what_was_paid(tmp_path: Path) -> 
             time.sleep(dice.uniform(0, 0.6))
             assert process.poll() is None, process.communicate()[1]
             process.send_signal(signal.SIGKILL)
-            process.communicate(timeout=30)
+            process.communicate(timeout=PATIENCE)
             kills += 1
         last = start(stub.url, tmp_path, "killed")
-        _, err = last.communicate(timeout=120)
+        _, err = last.communicate(timeout=PATIENCE)
         assert last.returncode == 0, err
         asked = len([request for request in stub.requests if request["max_tokens"] > 1])
     assert (tmp_path / "killed/rows.jsonl").read_bytes() == (tmp_path / "whole/rows.jsonl").read_bytes()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import KEY
+from tests.patience import PATIENCE
 from tests.rewards.labelled_answers import rows
 from tests.stub_endpoint import StubEndpoint
 
@@ -22,7 +23,7 @@ def grade(folder: Path, given: list[Any], *flags: str, **environment: str) -> tu
     source.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in given))
     command = [sys.executable, str(ROOT / "scripts/grade.py"), str(source), str(folder / "graded.jsonl"), *flags]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **environment}
+        command, capture_output=True, text=True, timeout=PATIENCE, check=False, env={**os.environ, **environment}
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -95,7 +96,7 @@ def test_a_missing_file_a_bad_flag_and_a_missing_key_are_one_line(tmp_path: Path
         str(tmp_path / "out.jsonl"),
     ]
     environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, env=environment)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "absent.jsonl" in done.stderr
     code, _, err = grade(tmp_path, [GOOD], "--judge", "--executor_timeout", "0")

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "run_full_pipeline.sh"
 
@@ -18,7 +20,7 @@ def run(*flags: object, key: str | None = None) -> subprocess.CompletedProcess[s
     if key is not None:
         environment["OPENAI_API_KEY"] = key
     command = ["bash", str(SCRIPT), *map(str, flags)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
 
 
 def raw_files(folder: Path) -> Path:
@@ -138,5 +140,5 @@ def test_a_stage_that_fails_is_tried_again_by_the_same_command(tmp_path: Path) -
 
 def test_paths_are_the_callers_own(tmp_path: Path) -> None:
     command = ["bash", str(SCRIPT), "--executor", "local", "--source_dir", "raw"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, f"--source_dir {tmp_path / 'raw'}: no such folder" in done.stderr) == (2, True)

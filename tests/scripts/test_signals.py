@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.conftest import KEY
+from tests.patience import PATIENCE
 from tests.stub_endpoint import StubEndpoint
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +43,7 @@ def test_a_signal_stops_everything_within_seconds(number: int, code: int, tmp_pa
         command += ["--workflow", str(tmp_path / "workflow.py"), "--output", str(tmp_path / "out"), *flags]
         environment = {**os.environ, "OPENAI_API_KEY": KEY}
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while len(stub.requests) < 8 and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(1.0)
@@ -50,7 +51,7 @@ def test_a_signal_stops_everything_within_seconds(number: int, code: int, tmp_pa
         assert len(children) >= 2  # interpreters and sandbox workers
         process.send_signal(number)
         start = time.monotonic()
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=PATIENCE)
         assert time.monotonic() - start < 10
     assert process.returncode == code, err
     assert "Traceback" not in err
