@@ -77,7 +77,9 @@ def _grade(extracted: str, gold: str, answer: str, problem: Problem, words: froz
             if reading.number is not None and is_literal(reading.number) and units_agree(reading, gold_number):
                 return Grade(_close_tier(reading, gold_number), False, extracted, detail)
     usable = bool(numbers_in(extracted)) or any(mark in answer for mark in _MARKS)
-    return Grade(2 if usable else 1, False, extracted, f"{extracted[:80]} is not {gold[:80]}", disputable=number is None)
+    return Grade(
+        2 if usable else 1, False, extracted, f"{extracted[:80]} is not {gold[:80]}", disputable=number is None
+    )
 
 
 def _is_aime(number: Node | None) -> bool:
@@ -96,7 +98,10 @@ def is_literal(node: Node) -> bool:
     if node.op == "neg":
         return is_literal(node.args[0])
     if node.op == "div":
-        return all(part.op == "number" or part == Node("neg", part.args) and part.args[0].op == "number" for part in node.args)
+        return all(
+            part.op == "number" or (part == Node("neg", part.args) and part.args[0].op == "number")
+            for part in node.args
+        )
     return node.text == "mixed" or _is_scientific(node)
 
 
@@ -141,7 +146,7 @@ def near_tier(value: float, gold: float) -> Tier:
 
 
 def numeric_tier(value: float, gold: float) -> Tier:
-    """Return the tier of a number: equal within 1e-6 relative (whole numbers exactly), within 5 %, 50 %, or any number."""
+    """Return the tier of a number: equal within 1e-6 (whole numbers exactly), within 5 %, 50 %, or any."""
     if not (math.isfinite(value) and math.isfinite(gold)):
         return 2
     nodes = [Node("number", value=Fraction(item), places=None if item == int(item) else 17) for item in (value, gold)]

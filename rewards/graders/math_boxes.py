@@ -24,11 +24,12 @@ class _Box:
 
 
 def last_boxed(text: str) -> str | None:
-    """Return what the last box holds, joined with a comma to those before it that belong to it; `None` without a box."""
+    """Return what the last box holds, joined to those before it that belong to it; `None` without a box."""
     boxes = _boxes(text)
     if not boxes:
         return None
-    group, labels = [boxes[-1]], []
+    group = [boxes[-1]]
+    labels: list[str] = []
     for box in reversed(boxes[:-1]):
         joint = _joint(text[box.end : group[0].start])
         if joint is None:

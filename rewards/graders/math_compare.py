@@ -5,6 +5,7 @@ Example: `-2 \le x \le 7` says what `[-2, 7]` says; `x < 1 \text{ or } x > 3` wh
 Lists and sets have no order, brackets have. Sets of real numbers are compared at their ends, between and beyond them.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -13,11 +14,12 @@ import mpmath
 
 from rewards.graders.math_parse import Node
 from rewards.graders.math_value import NoValueError, exact, has_decimal, names_in, number_of, same_value, sample_points
+from rewards.graders.notation import word_set
 
 RELATIVE_TOLERANCE = 1e-6
 MAX_ITEMS = 40
-_SCALARS = frozenset("number name add mul div pow neg root call fact abs binom deg".split())
-_SETS = frozenset("union intersection difference reals empty set bracket relation list".split())
+_SCALARS = word_set("number name add mul div pow neg root call fact abs binom deg")
+_SETS = word_set("union intersection difference reals empty set bracket relation list")
 _FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne"}
 
 Value = Any  # Fraction, or mpmath's number
@@ -232,7 +234,11 @@ def _at(node: Node, point: Any) -> Node:
 
 
 def _is_set_of_reals(node: Node) -> bool:
-    return node.op == "list" and node.text in ("or", "and") and all(item.op == "relation" and item.text != "=" for item in node.args)
+    return (
+        node.op == "list"
+        and node.text in ("or", "and")
+        and all(item.op == "relation" and item.text != "=" for item in node.args)
+    )
 
 
 def _same_set(left: Node, right: Node) -> bool:
@@ -248,7 +254,7 @@ def _same_set(left: Node, right: Node) -> bool:
     for end in sorted(ends):
         if not ordered or not _near(end, ordered[-1]):
             ordered.append(end)
-    tests = [*ordered, *((a + b) / 2 for a, b in zip(ordered, ordered[1:], strict=False))]
+    tests = [*ordered, *((a + b) / 2 for a, b in itertools.pairwise(ordered))]
     tests += [ordered[0] - 1, ordered[-1] + 1] if ordered else [mpmath.mpf(0)]
     return all(members[0](value) == members[1](value) for value in tests)
 
@@ -334,6 +340,8 @@ def _step(sign: str, left: Node, right: Node, ends: list[Value], names: set[str]
         size = abs(value) if absolute else value
         if _near(size, bound):
             return sign in ("le", "ge", "=")
-        return bool({"<": size < bound, "le": size < bound, ">": size > bound, "ge": size > bound, "ne": True, "=": False}[sign])
+        return bool(
+            {"<": size < bound, "le": size < bound, ">": size > bound, "ge": size > bound, "ne": True, "=": False}[sign]
+        )
 
     return holds

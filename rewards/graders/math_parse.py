@@ -100,7 +100,9 @@ class _Parser:
         self.depth -= 1
         if len(found) == 1:
             return found[0]
-        return Node("list", tuple(found), text=separators.pop() if len(separators) == 1 else "or" if "or" in separators else ",")
+        return Node(
+            "list", tuple(found), text=separators.pop() if len(separators) == 1 else "or" if "or" in separators else ","
+        )
 
     def statement(self) -> Node:
         parts, signs = [self.sets()], []
@@ -132,7 +134,13 @@ class _Parser:
         while self.is_next("+", "-", "pm", "mp"):
             sign = self.take().text
             right = self.product()
-            node = Node("add", (node, right)) if sign == "+" else Node("add", (node, _negative(right))) if sign == "-" else Node("add", (node, Node(sign, (right,))))
+            node = (
+                Node("add", (node, right))
+                if sign == "+"
+                else Node("add", (node, _negative(right)))
+                if sign == "-"
+                else Node("add", (node, Node(sign, (right,))))
+            )
         if self.accept("over"):
             node = Node("div", (node, self.sum()))
         elif self.accept("choose"):

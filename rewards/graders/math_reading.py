@@ -10,7 +10,14 @@ from fractions import Fraction
 
 from rewards.graders.math_compare import equal_numbers, is_scalar, items_of, same, unlabelled
 from rewards.graders.math_parse import Node, parse_math
-from rewards.graders.math_tokens import MAX_CHARS, MathSyntaxError, Token, comma_is_ambiguous, tokens_of, without_delimiters
+from rewards.graders.math_tokens import (
+    MAX_CHARS,
+    MathSyntaxError,
+    Token,
+    comma_is_ambiguous,
+    tokens_of,
+    without_delimiters,
+)
 from rewards.graders.math_units import Quantity, split_unit
 from rewards.graders.math_value import exact, names_in
 from rewards.graders.notation import as_latex
@@ -51,7 +58,9 @@ def readings_of(text: str, question_words: Collection[str] = ()) -> tuple[Readin
     """
     if len(text) > MAX_CHARS:
         return ()
-    latex = without_delimiters(as_latex(text)).rstrip(".").strip() if not text.rstrip().endswith(".m.") else as_latex(text)
+    latex = (
+        without_delimiters(as_latex(text)).rstrip(".").strip() if not text.rstrip().endswith(".m.") else as_latex(text)
+    )
     repeating = _repeating(latex)
     if repeating is not None:
         return (Reading(repeating),)
@@ -122,7 +131,11 @@ def same_reading(answer: Reading, gold: Reading) -> bool:
         percent, plain = (answer, gold) if answer.percent else (gold, answer)
         assert percent.number is not None and plain.number is not None
         part = exact(percent.number)
-        scaled = Node("mul", (percent.number, hundredth)) if part is None else Node("number", value=part / 100, places=percent.number.places)
+        scaled = (
+            Node("mul", (percent.number, hundredth))
+            if part is None
+            else Node("number", value=part / 100, places=percent.number.places)
+        )
         return equal_numbers(percent.number, plain.number) or equal_numbers(scaled, plain.number)
     return same(answer.node, gold.node)
 

@@ -2,10 +2,10 @@ r"""Where the answer stands in a mathematical text.
 
 Example: `She makes 9 * 2 = $18 a day.\nA: 18` -> `18`; `so \boxed{1\frac{1}{2}}` -> `1\frac{1}{2}`.
 
-The answer is looked for in this order: the last `<answer>` tag, the last `\boxed{}` (with those that a comma or an "and"
+The answer is looked for in this order: the last `<answer>` tag, the last `\boxed{}` (and those that a comma or "and"
 joins to it), the last `#### n` (GSM8K's own mark), the last "the answer is ...", the last line `A: n`, and without any
-mark what the last sentence ends in: a formula, the right side of an equation, what follows "is", a number in prose. Of a
-phrase only a number between harmless words is taken: "not 5", "half of 2" and "cos 30" are not their numbers.
+mark what the last sentence ends in: a formula, the right side of an equation, what follows "is", a number in prose. Of
+a phrase only a number between harmless words is taken: "not 5", "half of 2" and "cos 30" are not their numbers.
 """
 
 import re
@@ -13,7 +13,7 @@ import re
 from rewards.graders.math_boxes import last_boxed
 from rewards.graders.math_reading import readings_of
 from rewards.graders.math_value import number_of
-from rewards.graders.notation import as_latex
+from rewards.graders.notation import as_latex, word_set
 
 # An answer is read from its end: this many characters are plenty.
 MAX_TEXT_CHARS = 20_000
@@ -28,24 +28,30 @@ _CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's calculator annotations
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3})?(?<=\d)%?")
 _SPAN = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _SENTENCE_END = re.compile(r"(?:(?<=[\w)}%$*\]])|(?<=[a-z]))[.!?]\**\s+(?=[A-Z\\$*])")
-_SAYS = re.compile(r"\b(?:is|are|was|were|be|equals?|to|get|gets|have|has|makes|obtain|yields|gives|total(?:s|ing)?)\b:?|:", re.IGNORECASE)
+_SAYS = re.compile(
+    r"\b(?:is|are|was|were|be|equals?|to|get|gets|have|has|makes|obtain|yields|gives|total(?:s|ing)?)\b:?|:",
+    re.IGNORECASE,
+)
 
 # Words before a number that leave it what it is.
-_HARMLESS = frozenset(
-    "he she it they we i you there this that these those here so thus hence therefore then now in all the a an is are was "
-    "were be will would has have had make makes made earn earns earned pay pays paid get gets got cost costs need needs "
-    "spend spends spent sell sells sold use uses used give gives gave leave leaves left answer final result total value "
-    "number equals equal exactly just only simply of which means must should can amount sum comes to at for".split()
+_HARMLESS = word_set(
+    "he she it they we i you there this that these those here so thus hence therefore then now in all the a an is "
+    "are was were be will would has have had make makes made earn earns earned pay pays paid get gets got cost "
+    "costs need needs spend spends spent sell sells sold use uses used give gives gave leave leaves left answer "
+    "final result total value number equals equal exactly just only simply of which means must should can amount "
+    "sum comes to at for"
 )
 # Words that make something else of a number, take it back or leave it open.
-_DOUBTFUL = frozenset(
-    "not no never nor isn't wasn't aren't cannot can't won't twice thrice double doubled triple tripled quadruple half "
-    "halved third quarter fifth minus plus times negative square squared cube cubed root reciprocal inverse opposite factorial "
-    "logarithm log ln sin cos tan less more fewer under over above below between least most about around approximately "
-    "nearly almost roughly except other rather instead without wrong incorrect false unless if or either maybe perhaps "
-    "possibly modulo mod base power percent dozen".split()
+_DOUBTFUL = word_set(
+    "not no never nor isn't wasn't aren't cannot can't won't twice thrice double doubled triple tripled quadruple "
+    "half halved third quarter fifth minus plus times negative square squared cube cubed root reciprocal inverse "
+    "opposite factorial logarithm log ln sin cos tan less more fewer under over above below between least most "
+    "about around approximately nearly almost roughly except other rather instead without wrong incorrect false "
+    "unless if or either maybe perhaps possibly modulo mod base power percent dozen"
 )
-_RETRACTION = re.compile(r"\b(?:no|not|wait|actually|or|alternatively|but|maybe|perhaps|else|otherwise|rather|instead|wrong|oops)\b", re.I)
+_RETRACTION = re.compile(
+    r"\b(?:no|not|wait|actually|or|alternatively|but|maybe|perhaps|else|otherwise|rather|instead|wrong|oops)\b", re.I
+)
 _UNSAFE_BEFORE, _UNSAFE_AFTER = frozenset("\\^_{/*+-×÷√∛±(=|<>≤≥·[:,"), frozenset("^/\\{!*×÷√π([_=·°:")
 
 
@@ -150,7 +156,7 @@ def _words(text: str) -> set[str]:
 
 
 def _unmarked(text: str) -> str | None:
-    if 0 < len(text) <= MAX_PHRASE_CHARS and ("\n" not in text and readings_of(text) or is_mathematics(text)):
+    if 0 < len(text) <= MAX_PHRASE_CHARS and (("\n" not in text and readings_of(text)) or is_mathematics(text)):
         return text
     sentence = _last_sentence(text)
     if sentence is None:
@@ -178,7 +184,7 @@ def _last_sentence(text: str) -> str | None:
 def _endings(sentence: str) -> list[str]:
     """What a sentence may end in, the most telling first."""
     bare = sentence.rstrip("*. ") if not sentence.endswith(".m.") else sentence
-    found = [phrase for phrase in (said(bare), _result(bare)) if phrase and phrase != bare or is_mathematics(bare)]
+    found = [phrase for phrase in (said(bare), _result(bare)) if (phrase and phrase != bare) or is_mathematics(bare)]
     spans = list(_SPAN.finditer(bare))
     if spans:
         before, rest = bare[: spans[-1].start()], bare[spans[-1].end() :].strip(" .*")
@@ -199,7 +205,7 @@ def _last_clause(text: str) -> str:
 def _stands_in_prose(sentence: str, number: re.Match[str]) -> bool:
     """Whether a number is a word among words: nothing mathematical beside it, no word that changes it."""
     before, after = sentence[: number.start()].rstrip(), sentence[number.end() :].lstrip()
-    if before[-1:] in _UNSAFE_BEFORE and before or after[:1] in _UNSAFE_AFTER and after:
+    if (before[-1:] in _UNSAFE_BEFORE and before) or (after[:1] in _UNSAFE_AFTER and after):
         return False
     if sentence[number.end() : number.end() + 1].isalpha():
         return False
@@ -221,7 +227,7 @@ def lists_several(text: str) -> bool:
 
 
 def to_number(text: str) -> float | None:
-    r"""Return the number that a text is, or `None`: `1,234`, `$5.00`, `3/4`, `1\frac{1}{2}`, `½`, `3 \times 10^5`, `7 km`.
+    r"""Return the number that a text is, or `None`: `1,234`, `$5.00`, `3/4`, `1\frac{1}{2}`, `½`, `7 km`.
 
     A percent sign and a unit after the number are dropped. Where digits matter, compare readings instead.
     """

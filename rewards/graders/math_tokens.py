@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from rewards.graders.notation import as_latex
+from rewards.graders.notation import as_latex, word_set
 
 MAX_CHARS = 1_000
 
@@ -30,36 +30,43 @@ class Token:
     glued: bool = True
 
 
-FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan asin acos atan sinh cosh tanh ln log lg exp abs floor ceil gcd lcm min "
-    "max factorial".split()
+FUNCTIONS = word_set(
+    "sin cos tan cot sec csc arcsin arccos arctan asin acos atan sinh cosh tanh ln log lg exp abs floor ceil gcd "
+    "lcm min max factorial"
 )
 _COMMANDS = {
-    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "leq": "le", "leqslant": "le",
+    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "leq": "le",
+    "leqslant": "le",
     "geq": "ge", "geqslant": "ge", "lt": "<", "gt": ">", "neq": "ne", "degree": "circ", "ast": "*", "cdot": "*",
     "times": "*", "div": "/", "varnothing": "emptyset", "lvert": "|", "rvert": "|", "vert": "|", "lbrace": "{{",
     "rbrace": "}}", "lbrack": "[", "rbrack": "]", "smallsetminus": "setminus", "backslash": "setminus", "reals": "R",
     "isin": "in", "land": "and", "lor": "or", "vee": "or", "wedge": "and", "infin": "infty", "varphi": "phi",
     "varepsilon": "epsilon", "bar": "overline",
 }  # fmt: skip
-_KEPT_COMMANDS = frozenset("frac sqrt cbrt binom over choose overline in cup cap setminus emptyset R circ pm mp".split())
-_OPERATOR_COMMANDS = frozenset("< > * / | [ ] {{ }} le ge ne".split())
-GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi chi psi omega Gamma Delta "
-    "Theta Lambda Xi Pi Sigma Phi Psi Omega ell".split()
+_KEPT_COMMANDS = word_set("frac sqrt cbrt binom over choose overline in cup cap setminus emptyset R circ pm mp")
+_OPERATOR_COMMANDS = word_set("< > * / | [ ] {{ }} le ge ne")
+GREEK = word_set(
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi chi psi omega "
+    "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell"
 )
 # Commands without a meaning of their own; those of the second line are followed by a group that is dropped too.
-_DRESSING = frozenset(
-    "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle limits rm bf it "
-    "quad qquad thinspace enspace space bigm middle".split()
+_DRESSING = word_set(
+    "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle limits rm bf "
+    "it quad qquad thinspace enspace space bigm middle"
 )
-_DRESSING_WITH_ARGUMENT = frozenset("color tag label hspace vspace".split())
-_TEXT_WRAPPERS = frozenset("text textbf textit textrm textsf texttt textnormal mbox hbox emph underline".split())
-_MATH_WRAPPERS = frozenset("mathrm mathbf mathit mathsf boldsymbol bm operatorname boxed fbox ensuremath overbrace".split())
-_ENVIRONMENTS = {"matrix": "matrix", "pmatrix": "matrix", "bmatrix": "matrix", "array": "matrix", "smallmatrix": "matrix"}
-_WORDS = frozenset(
-    "a an the is are if no not yes odd all any one two six ten none both for of to in on at by it as he she his her was "
-    "day up so be we me my us our new old red get has had can may let set sum mean".split()
+_DRESSING_WITH_ARGUMENT = word_set("color tag label hspace vspace")
+_TEXT_WRAPPERS = word_set("text textbf textit textrm textsf texttt textnormal mbox hbox emph underline")
+_MATH_WRAPPERS = word_set("mathrm mathbf mathit mathsf boldsymbol bm operatorname boxed fbox ensuremath overbrace")
+_ENVIRONMENTS = {
+    "matrix": "matrix",
+    "pmatrix": "matrix",
+    "bmatrix": "matrix",
+    "array": "matrix",
+    "smallmatrix": "matrix",
+}
+_WORDS = word_set(
+    "a an the is are if no not yes odd all any one two six ten none both for of to in on at by it as he she his "
+    "her was day up so be we me my us our new old red get has had can may let set sum mean"
 )  # fmt: skip
 
 _GROUPED = r"(?:,\\!\s*|\{,\}|\\,|\\!|'|\\ )"
@@ -175,7 +182,11 @@ class _Lexer:
             self.add("name", "infty")
         elif run in ("in", "cup", "cap") and self.found:
             self.add("command", run)
-        elif len(run) == 1 or (len(run) <= 3 and run.islower() and run not in _WORDS) or (len(run) == 2 and run != run.title() and not run.isupper()):
+        elif (
+            len(run) == 1
+            or (len(run) <= 3 and run.islower() and run not in _WORDS)
+            or (len(run) == 2 and run != run.title() and not run.isupper())
+        ):
             for letter in run:
                 self.add("name", letter)
         elif run.isupper() and len(run) <= 3:
@@ -218,9 +229,7 @@ class _Lexer:
             self.glued = False
             if self.text[self.at : self.at + 1] == "." and name in ("left", "right"):
                 raise MathSyntaxError("a delimiter on one side only")
-        elif name in _DRESSING_WITH_ARGUMENT:
-            self.group()
-        elif name == "textcolor":
+        elif name in _DRESSING_WITH_ARGUMENT or name == "textcolor":
             self.group()
         elif name == "mathbb":
             if self.group().strip() not in ("R", "{R}"):
@@ -261,7 +270,10 @@ def _english(name: str, inner: str) -> bool:
 
 def _words(text: str) -> list[Token]:
     found = re.findall(r"[a-zA-Z]+|\d+(?:\.\d+)?|[^\s.a-zA-Z\d]", text)
-    return [Token("word" if part.isalpha() else "number" if part[0].isdigit() else "operator", part.lower()) for part in found]
+    return [
+        Token("word" if part.isalpha() else "number" if part[0].isdigit() else "operator", part.lower())
+        for part in found
+    ]
 
 
 def _unwrapped(tokens: list[Token]) -> list[Token]:

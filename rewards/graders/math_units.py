@@ -1,7 +1,7 @@
 r"""What may stand around a number: currencies, units, scale words, things counted.
 
-Example: `$1.5\text{M}` is 1500000 dollars, `12\text{ cm}^2` is 12 with the unit `cm^2`, `3 tenths` is 0.3; `3x` and `7 less
-than y` have no unit, they are something else.
+Example: `$1.5\text{M}` is 1500000 dollars, `12\text{ cm}^2` is 12 with the unit `cm^2`, `3 tenths` is 0.3; `3x` and `7
+less than y` have no unit, they are something else.
 
 Units are a closed list, and so are the words around them; beside them a plural that is not an operator ("18 eggs") is
 what is counted. A single letter is a unit only where it stands upright: `12 m` may be 12 times m.
@@ -12,26 +12,47 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from fractions import Fraction
 
+from rewards.graders.notation import word_set
+
 _NAMES = {
     "mm": "mm millimeter millimetre", "cm": "cm centimeter centimetre", "dm": "dm decimeter", "m": "meter metre",
     "km": "km kilometer kilometre", "in": "in inch inches", "ft": "ft foot feet", "yd": "yd yard", "mi": "mi mile",
-    "mg": "mg milligram", "g": "gram", "kg": "kg kilogram kilo", "lb": "lb lbs pound", "oz": "oz ounce", "ton": "ton tonne",
+    "mg": "mg milligram", "g": "gram", "kg": "kg kilogram kilo", "lb": "lb lbs pound", "oz": "oz ounce",
+    "ton": "ton tonne",
     "ms": "ms millisecond", "s": "sec second", "min": "min minute", "h": "hr hrs hour", "day": "day", "week": "week wk",
     "month": "month", "year": "year yr yrs", "decade": "decade", "century": "century centuries",
-    "ml": "ml mL milliliter millilitre", "cl": "cl", "l": "liter litre", "gal": "gal gallon", "qt": "qt quart", "pt": "pint",
+    "ml": "ml mL milliliter millilitre", "cl": "cl", "l": "liter litre", "gal": "gal gallon", "qt": "qt quart",
+    "pt": "pint",
     "cup": "cup", "tbsp": "tbsp tablespoon", "tsp": "tsp teaspoon", "acre": "acre", "ha": "hectare",
-    "dollar": "dollar usd USD buck", "cent": "cent", "euro": "euro eur EUR", "GBP": "GBP", "yen": "yen", "rupee": "rupee",
-    "penny": "penny pennies pence", "deg": "degree deg", "rad": "radian rad", "celsius": "celsius", "fahrenheit": "fahrenheit",
+    "dollar": "dollar usd USD buck", "cent": "cent", "euro": "euro eur EUR", "GBP": "GBP", "yen": "yen",
+    "rupee": "rupee",
+    "penny": "penny pennies pence", "deg": "degree deg", "rad": "radian rad", "celsius": "celsius",
+    "fahrenheit": "fahrenheit",
     "percent": "percent", "N": "newton", "J": "joule kj kJ", "W": "watt", "kW": "kw kW kilowatt", "Hz": "hz Hz hertz",
-    "V": "volt", "A": "ampere amp", "ohm": "ohm", "Pa": "pascal", "mol": "mol mole", "K": "kelvin", "mph": "mph", "kph": "kph",
-    "rpm": "rpm", "cal": "cal calorie", "unit": "unit", "point": "point", "pixel": "pixel", "bit": "bit", "byte": "byte",
-    "person": "person people persons", "child": "child children", "man": "man men", "woman": "woman women", "mouse": "mice",
+    "V": "volt", "A": "ampere amp", "ohm": "ohm", "Pa": "pascal", "mol": "mol mole", "K": "kelvin", "mph": "mph",
+    "kph": "kph",
+    "rpm": "rpm", "cal": "cal calorie", "unit": "unit", "point": "point", "pixel": "pixel", "bit": "bit",
+    "byte": "byte",
+    "person": "person people persons", "child": "child children", "man": "man men", "woman": "woman women",
+    "mouse": "mice",
     "fish": "fish", "sheep": "sheep", "tooth": "teeth", "goose": "geese", "time": "o'clock", "am": "am", "pm": "pm",
 }  # fmt: skip
 _UNITS = {word: unit for unit, words in _NAMES.items() for word in words.split()}
 _UNITS |= {f"{word}s": unit for word, unit in _UNITS.items() if len(word) > 2 and not word.endswith("s")}
 # Only in \text{} or \mathrm{}, where no variable stands.
-_UPRIGHT = {"m": "m", "g": "g", "s": "s", "h": "h", "L": "l", "l": "l", "N": "N", "J": "J", "W": "W", "V": "V", "A": "A"}
+_UPRIGHT = {
+    "m": "m",
+    "g": "g",
+    "s": "s",
+    "h": "h",
+    "L": "l",
+    "l": "l",
+    "N": "N",
+    "J": "J",
+    "W": "W",
+    "V": "V",
+    "A": "A",
+}
 _CURRENCIES = {"$": "dollar", "US$": "dollar", "€": "euro", "£": "GBP", "¥": "yen", "₹": "rupee"}
 SCALES = {
     "hundred": Fraction(10**2), "thousand": Fraction(10**3), "k": Fraction(10**3), "K": Fraction(10**3),
@@ -46,18 +67,20 @@ SCALES = {
 SCALES |= {f"{word}s": scale for word, scale in list(SCALES.items()) if len(word) > 2 and not word.endswith("s")}
 _LETTERS_ONLY_AFTER_CURRENCY = frozenset({"k", "K", "M", "B", "T", "mn", "bn"})
 _SHAPES = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
-_BETWEEN = frozenset("per a an each every of the in".split())
-_AFTER = frozenset("left remaining total altogether overall more each long old high wide away old".split())
+_BETWEEN = word_set("per a an each every of the in")
+_AFTER = word_set("left remaining total altogether overall more each long old high wide away old")
 # Plurals, or what looks like one, that say something else than what is counted.
-_NO_THING = frozenset(
-    "tens twos threes fours fives sixes sevens eights nines ones zeros times plus minus less is was has does this its as us "
-    "thus yes always perhaps unless besides towards versus afterwards equals exceeds pairs couples scores grosses multiples "
-    "powers logs roots squares cubes inverses negatives reciprocals doubles triples factorials bases digits modulus radius "
-    "minuses opposites halfs percents thousandfolds cosines sines tangents logarithms exponents fails seems perils".split()
+_NO_THING = word_set(
+    "tens twos threes fours fives sixes sevens eights nines ones zeros times plus minus less is was has does this "
+    "its as us thus yes always perhaps unless besides towards versus afterwards equals exceeds pairs couples "
+    "scores grosses multiples powers logs roots squares cubes inverses negatives reciprocals doubles triples "
+    "factorials bases digits modulus radius minuses opposites halfs percents thousandfolds cosines sines tangents "
+    "logarithms exponents fails seems perils"
 )
 _CURRENCY = re.compile(r"^([-+]?)\s*(US\$|\\?[$]|[€£¥₹])\s*(?=[-+]?[.\d])([-+]?)")
 _UPRIGHT_TAIL = re.compile(
-    r"\s*(?:\\[,;:! ]|~|\\quad)*\s*\\(?:text|textrm|textbf|textit|mathrm|mbox|operatorname|rm)\s*\{([^{}]*)\}(?:\s*\^\s*\{?\s*([23])\s*\}?)?$"
+    r"\s*(?:\\[,;:! ]|~|\\quad)*\s*\\(?:text|textrm|textbf|textit|mathrm|mbox|operatorname|rm)\s*\{([^{}]*)\}"
+    r"(?:\s*\^\s*\{?\s*([23])\s*\}?)?$"
 )
 _SIGN_TAIL = re.compile(r"\s*(?:\\?%|\\%|\^\s*\{?\s*\\circ\s*\}?|\\circ|\\degrees?|°)\s*([CF]?)$")
 _PLAIN_TAIL = re.compile(r"(?<=[\d})\s])\s*(?<![\\A-Za-z])([A-Za-z][A-Za-z'./ ^\d·*-]*)$")
@@ -106,7 +129,9 @@ def split_unit(text: str, question_words: Collection[str] = ()) -> Quantity:
     if match is None or not text[: match.start()].strip():
         return Quantity(text, unit=currency)
     head, tail = text[: match.start()].strip(), match.group(1).strip()
-    if upright and (inner := _UPRIGHT_TAIL.search(head)) and inner.group(1).strip() in SCALES:  # 3\text{ million}\text{ km}
+    if (
+        upright and (inner := _UPRIGHT_TAIL.search(head)) and inner.group(1).strip() in SCALES
+    ):  # 3\text{ million}\text{ km}
         head, tail = head[: inner.start()].strip(), f"{inner.group(1).strip()} {tail}"
     found = _read(tail, power, upright, bool(currency), question_words)
     if found is None:
@@ -121,11 +146,13 @@ def _read(
     tail: str, power: str, upright: bool, currency: bool, question_words: Collection[str]
 ) -> tuple[Fraction, str, bool] | None:
     """The scale, the unit and whether it is a percentage; `None` when the words are neither."""
-    tail = re.sub(r"\s+", " ", tail.replace("a.m", "am").replace("p.m", "pm").replace("A.M", "am").replace("P.M", "pm")).strip(" .")
+    tail = re.sub(
+        r"\s+", " ", tail.replace("a.m", "am").replace("p.m", "pm").replace("A.M", "am").replace("P.M", "pm")
+    ).strip(" .")
     tail = {"AM": "am", "PM": "pm"}.get(tail, tail)
     scale = Fraction(1)
     words = tail.split()
-    if words and (words[0] in SCALES or words[0].lower() in SCALES and len(words[0]) > 2):
+    if words and (words[0] in SCALES or (words[0].lower() in SCALES and len(words[0]) > 2)):
         if words[0] in _LETTERS_ONLY_AFTER_CURRENCY and not (upright or currency):
             return None
         scale = SCALES[words[0] if words[0] in SCALES else words[0].lower()]
@@ -153,7 +180,16 @@ def _unit(words: list[str], upright: bool, question_words: Collection[str]) -> s
         return f"{unit}^{match.group(2)}" if unit else None
     while len(words) > 1 and words[-1] in _AFTER:
         words = words[:-2] if words[-2] == "in" and len(words) > 2 else words[:-1]
-    if words in (["in", "total"], ["in", "all"], ["each"], ["total"], ["left"], ["remaining"], ["altogether"], ["more"]):
+    if words in (
+        ["in", "total"],
+        ["in", "all"],
+        ["each"],
+        ["total"],
+        ["left"],
+        ["remaining"],
+        ["altogether"],
+        ["more"],
+    ):
         return ""
     if words[0].lower() in ("per", "a", "an", "each", "every"):
         rest = [word for word in words[1:] if word not in _BETWEEN]
@@ -170,7 +206,9 @@ def _unit(words: list[str], upright: bool, question_words: Collection[str]) -> s
             parts.append(f"{unit}^{exponent}" if exponent and unit != "unit" else unit)
         elif thing := _thing(word):
             parts.append(thing)
-        elif word.lower() in question_words and word.lower() not in _NO_THING and len(word) > 2 and word is not words[-1]:
+        elif (
+            word.lower() in question_words and word.lower() not in _NO_THING and len(word) > 2 and word is not words[-1]
+        ):
             continue
         else:
             return None

@@ -15,6 +15,7 @@ from typing import Any
 import mpmath
 
 from rewards.graders.math_parse import Node
+from rewards.graders.notation import word_set
 
 MAX_BITS = 20_000
 MAX_FACTORIAL = 1_000
@@ -301,7 +302,7 @@ def _bounded(function: Any) -> Any:
 
 @cache
 def _unknown_base() -> Number:
-    """`log` is to the base e in one book and to the base 10 in another: to a base that nobody uses, it is only itself."""
+    """`log` is to the base e in one book and to the base 10 in another: to an unusual one, it is only itself."""
     return mpmath.mpf("7.319275018362917")
 
 
@@ -327,7 +328,10 @@ _OPERATIONS: dict[str, Any] = {
     "call min": _real_only(min),
     "call max": _real_only(max),
     "call factorial": _mp_gamma,
-    **{f"call {name}": _bounded(getattr(mpmath, name)) for name in "sin cos tan cot sec csc sinh cosh tanh".split()},
-    **{f"call arc{name}": getattr(mpmath, f"a{name}") for name in "sin cos tan".split()},
-    **{f"call a{name}": getattr(mpmath, f"a{name}") for name in "sin cos tan".split()},
+    **{
+        f"call {name}": _bounded(getattr(mpmath, name))
+        for name in sorted(word_set("sin cos tan cot sec csc sinh cosh tanh"))
+    },
+    **{f"call arc{name}": getattr(mpmath, f"a{name}") for name in sorted(word_set("sin cos tan"))},
+    **{f"call a{name}": getattr(mpmath, f"a{name}") for name in sorted(word_set("sin cos tan"))},
 }

@@ -49,7 +49,9 @@ async def verified(pairs: Sequence[tuple[str, str]], sandbox: Sandbox) -> bool:
         SandboxError: the sandbox failed, or math-verify is missing.
     """
     given = json.dumps([[_bare(text) for text in pair] for pair in pairs])
-    result = await sandbox.run(_program(), timeout=VERIFY_SECONDS, stdin=f"{len(given):08d}{given}")
+    result = await sandbox.run(
+        _program(), timeout=VERIFY_SECONDS, stdin=f"{len(given):08d}{given}", modules=("math_verify",)
+    )
     if result.error is not None and "ModuleNotFoundError" in result.error:
         raise SandboxError(f"math-verify is not installed for {result.error}")
     return result.ok and result.stdout.strip().endswith("true")

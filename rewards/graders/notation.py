@@ -35,6 +35,11 @@ _WORDS = {"或": " or ", "和": " and ", "且": " and ", "、": ", ", "∧": " a
 _AS_LATEX = str.maketrans({sign: f"\\{name} " for sign, name in _SIGNS.items()} | _WORDS)
 
 
+def word_set(words: str) -> frozenset[str]:
+    """Return the words of a text, for closed lists of them."""
+    return frozenset(words.split())
+
+
 def tidy(text: str) -> str:
     """Return a text with ASCII digits, quotes, dashes and spaces, in usual width, without invisible characters.
 

@@ -8,7 +8,8 @@ from data.registry import load_problems
 from rewards.graders.code import code_tier, extract_solution, grade_code
 from rewards.graders.math import grade_math, numeric_tier
 from rewards.graders.math_text import find_answer, lists_several, to_number
-from rewards.graders.qa import extract_answer, f1_tier, grade_qa
+from rewards.graders.qa import f1_tier, grade_qa
+from rewards.graders.qa_text import extract_answer
 from rewards.grading import CachedGrader, grade_answer
 from rewards.tiers import TIER_REWARDS
 
