@@ -30,7 +30,7 @@ from transformers.trainer_utils import rotate_checkpoints
 from trl import GRPOTrainer
 
 from aflow_ops.errors import BudgetExceededError, InfraError
-from aflow_ops.executor import ExecutorConfig, ExecutorUsage, OpenAIExecutor, open_executor
+from aflow_ops.executor import Executor, ExecutorConfig, ExecutorUsage, open_executor
 from aflow_ops.policy_prompt import policy_messages
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import open_sandbox
@@ -143,7 +143,7 @@ class WorkflowGRPOTrainer(GRPOTrainer):
         self._resources.callback(ledger.unlink, missing_ok=True)
         return ledger
 
-    async def _open(self, config: ExecutorConfig, ledger: Path | None) -> OpenAIExecutor:
+    async def _open(self, config: ExecutorConfig, ledger: Path | None) -> Executor:
         opened = open_executor(config, run_dir=self.run_dir, ledger=ledger)
         executor = await self._resources.enter_async_context(opened)
         sandbox = await self._resources.enter_async_context(
