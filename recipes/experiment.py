@@ -26,7 +26,7 @@ from trl import get_peft_config, get_quantization_config
 from trl.models import unwrap_model_for_generation
 
 from aflow_ops.errors import BudgetExceededError, FatalExecutorError, InfraError, UsageError
-from aflow_ops.executor import ExecutorUsage, check_executor, price_of
+from aflow_ops.executor import ExecutorUsage, check_executor
 from aflow_ops.policy_prompt import policy_messages
 from data.corpus import CORPUS_FILE
 from data.files import claimed
@@ -230,7 +230,7 @@ def print_resumption(args: Arguments, start: Checkpoint) -> None:
 def print_forecast(args: Arguments, processes: int, rows: Sequence[dict[str, Any]]) -> None:
     """Say what training will cost at most, from what the evaluation before it cost without the cache's help."""
     traces = [row["trace"] for row in rows if row["trace"] is not None]
-    price = price_of(args.executor.executor_model)
+    price = args.executor.price_per_token
     if price is None or not traces:
         return
     training = args.training
