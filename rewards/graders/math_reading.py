@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from rewards.graders.math_compare import equal_numbers, is_scalar, items_of, same, unlabelled
-from rewards.graders.math_parse import Node, parse_math
+from rewards.graders.math_nodes import Node
+from rewards.graders.math_parse import parse_math
 from rewards.graders.math_tokens import (
     MAX_CHARS,
     MathSyntaxError,
