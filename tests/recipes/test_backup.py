@@ -17,15 +17,18 @@ import torch
 
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
-from recipes import backup as backup_module
-from recipes.arguments import WorkflowGRPOConfig
-from recipes.backup import Backup, Patience, open_backup
-from recipes.backup_files import public_command
-from recipes.backup_store import UPLOAD_BYTES, BackupStore, Entry, FileRecord, check_url
-from recipes.checkpoints import seal
-from recipes.experiment import roll_back, train_policy
-from recipes.guard import Collapse
-from recipes.rollout_log import RolloutLog, open_part, rollout_files
+from recipes.backup import open as backup_module
+from recipes.backup.backup import Backup
+from recipes.backup.files import public_command
+from recipes.backup.jobs import Patience
+from recipes.backup.manifest import Entry, FileRecord
+from recipes.backup.open import open_backup
+from recipes.backup.store import UPLOAD_BYTES, BackupStore, check_url
+from recipes.run.checkpoints import seal
+from recipes.run.rollout_log import RolloutLog, open_part, rollout_files
+from recipes.settings.arguments import WorkflowGRPOConfig
+from recipes.training.collapse import Collapse
+from recipes.training.phases import roll_back, train_policy
 from tests.conftest import KEY
 from tests.recipes.faulty_store import FaultyFileSystem
 from tests.recipes.test_training_signals import ROOT, tiny_config

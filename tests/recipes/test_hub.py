@@ -21,13 +21,17 @@ from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
 from aflow_ops.policy_prompt import policy_messages
 from data.problem import ProblemView
-from recipes.arguments import CONFIGS, parse_arguments
-from recipes.experiment import run_recipe, run_settings
-from recipes.generation import base_model_of, generate_completions, load_policy, trained_prompt_style
-from recipes.hub import HubError, Publication, portable, publish, published_config, read_run, stage
-from recipes.run_config import changed_settings, read_config, write_config
-from recipes.trainer import WorkflowGRPOTrainer
-from scripts.cli import run_command
+from recipes.hub.publication import HubError, Publication
+from recipes.hub.publish import publish
+from recipes.hub.staging import portable, published_config, read_run, stage
+from recipes.policy.generation import generate_completions
+from recipes.policy.loading import base_model_of, load_policy, trained_prompt_style
+from recipes.run.command import run_command
+from recipes.run.config import changed_settings, read_config, write_config
+from recipes.settings.layers import CONFIGS
+from recipes.settings.parse import parse_arguments
+from recipes.training.experiment import run_recipe, run_settings
+from recipes.training.trainer import WorkflowGRPOTrainer
 from tests.conftest import KEY
 from tests.fake_hub import TOKEN, FakeHub
 from tests.recipes.finished_run import GOLD, save_base, save_run

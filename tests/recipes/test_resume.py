@@ -21,15 +21,15 @@ from trl.trainer.utils import RepeatSampler
 
 from aflow_ops.errors import InfraError, UsageError
 from aflow_ops.executor import ExecutorConfig, ExecutorUsage
-from recipes.arguments import RecipeArguments
-from recipes.best import BestByHeldout, best_of
-from recipes.checkpoints import checkpoint_to_resume, latest_checkpoint, read_checkpoint
-from recipes.experiment import train_policy
-from recipes.guard import CollapseWatch
-from recipes.progress import MetricsFile
-from recipes.rollout_log import open_part, rollout_files
-from recipes.sampling import EpochSampler
-from recipes.spending import Spending
+from recipes.run.checkpoints import best_of, checkpoint_to_resume, latest_checkpoint, read_checkpoint
+from recipes.run.progress import MetricsFile
+from recipes.run.rollout_log import open_part, rollout_files
+from recipes.run.spending import Spending
+from recipes.settings.arguments import RecipeArguments
+from recipes.training.best import BestByHeldout
+from recipes.training.collapse import CollapseWatch
+from recipes.training.phases import train_policy
+from recipes.training.sampling import EpochSampler
 from tests.recipes.tiny_run import ASK, COMPLETIONS, drawn_completions, make_trainer
 from tests.stub_endpoint import Messages, StubEndpoint
 

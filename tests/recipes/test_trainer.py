@@ -16,9 +16,11 @@ import torch
 from aflow_ops.errors import BudgetExceededError, InfraError
 from aflow_ops.executor import ExecutorConfig
 from data.registry import load_problems
-from recipes.arguments import RecipeArguments
-from recipes.experiment import train_policy
-from recipes.trainer import WorkflowGRPOTrainer, scoring_temperature, training_dataset
+from recipes.settings.arguments import RecipeArguments
+from recipes.training.phases import train_policy
+from recipes.training.problems import training_dataset
+from recipes.training.trainer import WorkflowGRPOTrainer
+from recipes.training.trl_internals import scoring_temperature
 from tests.recipes.tiny_run import ASK, COMPLETIONS, K, given_completions, make_trainer
 from tests.stub_endpoint import Failure, Messages, StubEndpoint
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import yaml
 
-from recipes.tiny_policy import build_tiny_policy
+from recipes.policy.tiny import build_tiny_policy
 from tests.recipes.tiny_run import tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]
