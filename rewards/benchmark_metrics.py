@@ -26,8 +26,7 @@ def benchmark_metrics(rollout: Rollout) -> dict[str, float]:
     exact, f1 = _qa(rollout.grade.extracted, rollout.problem) if rollout.grade.tier > 1 else (False, 0.0)
     if rollout.grade.correct:  # by the rules, or by a judge
         return {"em": float(exact), "f1": max(f1, float(exact))}
-    capped = "capped" in rollout.grade.detail
-    return {"em": 0.0 if capped else float(exact), "f1": 0.0 if capped else f1}
+    return {"em": 0.0, "f1": 0.0} if rollout.grade.capped else {"em": float(exact), "f1": f1}
 
 
 def _qa(extracted: str | None, problem: Problem) -> tuple[bool, float]:

@@ -8,7 +8,6 @@ What comes from the problem and from the workflow reaches the judge as one JSON 
 fence around it.
 """
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -120,9 +119,7 @@ class Judge:
         if verdict is not True:
             return grade
         self.counts.raised += 1
-        return dataclasses.replace(
-            grade, tier=5, correct=True, disputable=False, detail=f"{grade.detail}; judged equal"
-        )
+        return grade.moved_to(5, f"{grade.detail}; judged equal", correct=True)
 
     async def _audit(self, answer: str, problem: Problem) -> None:
         digest = hashlib.sha256(f"{problem.id}\x1f{answer}".encode("utf-8", "replace")).digest()

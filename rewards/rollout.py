@@ -18,7 +18,7 @@ from rewards.graders.code import extract_solution
 from rewards.grading import CachedGrader
 from rewards.judge import Judge, JudgeConfig
 from rewards.provenance import brought_along
-from rewards.tiers import Grade
+from rewards.tiers import TIER_REWARDS, Grade
 from rewards.wa_grpo import NO_LOOP_GAIN, Ending, WorkflowFeatures, node_counts, revise_gain
 
 # A record keeps this much of a completion.
@@ -180,8 +180,8 @@ class RolloutScorer:
         return dataclasses.replace(rollout, grade=await self._capped(grade, rollout))
 
     async def _capped(self, grade: Grade, rollout: Rollout) -> Grade:
-        """The policy designs, it does not answer: without an operator's part in the answer the tier is 2 at most."""
-        if grade.tier <= 2:
+        """The policy designs, it does not answer: without an operator's part in the answer it earns tier 2 at most."""
+        if grade.reward <= TIER_REWARDS[2]:
             return grade
         if not rollout.calls:
             reason: str | None = "the workflow called no operator"
@@ -195,7 +195,7 @@ class RolloutScorer:
             reason = await brought_along(answer, rollout.trace, rollout.workflow, rollout.problem.view, self.runtime)
         if reason is None:
             return grade
-        return Grade(2, False, grade.extracted, f"{grade.detail}; capped: {reason}")
+        return grade.moved_to(2, f"{grade.detail}; capped: {reason}", correct=False, capped=True)
 
     async def with_revise_gain(self, rollout: Rollout) -> Rollout:
         """Measure what the workflow's Revise and Test calls improved, by grading the draft before and the result after.

@@ -17,8 +17,8 @@ import torch
 
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
-from recipes.backup import open as backup_module
 from recipes.backup.backup import Backup
+from recipes.backup.backup import open as backup_module
 from recipes.backup.files import public_command
 from recipes.backup.jobs import Patience
 from recipes.backup.manifest import Entry, FileRecord

@@ -184,7 +184,9 @@ def test_an_unanswerable_question_is_right_when_the_answer_says_so() -> None:
 
 
 def test_a_capped_answer_scores_nothing() -> None:
-    capped = Grade(2, False, QA.answer, "exact match; capped: the workflow called no operator")
+    capped = Grade(2, False, QA.answer, "exact match; the workflow called no operator", capped=True)
+    titled = Grade(4, False, "Ada, capped", "F1 0.50, of an answer that says capped")
+    assert answered(QA, titled)["f1"] > 0
     assert answered(QA, capped) == {"em": 0.0, "f1": 0.0}
 
 

@@ -1,0 +1,155 @@
+"""AFlow's own folders: read the rounds of a search of its, and write ours as it lays them out.
+
+    workspace/MATH/workflows/results.json              [{"round": 1, "score": 0.5, "avg_cost": 0.001, ...}, ...]
+                             round_1/graph.py          the workflow
+                                     prompt.py         its prompts
+                                     experience.json   {"father node": 1, "modification": ..., "before": ..., ...}
+                                     log.json          failed problems; not read
+                             template/operator.py      the operators; not read: this runtime has its own
+
+Layout as in FoundationAgents/AFlow, `scripts/optimizer_utils`. Nothing in the folder is run.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from aflow_ops.errors import UsageError
+from aflow_ops.language import Workflow, prompt_constants
+from aflow_ops.search.expand import as_completion
+from aflow_ops.search.native import native_files
+from aflow_ops.search.node import Node
+from data.files import write_atomically
+
+_ROUND = re.compile(r"round_(\d+)")
+MAX_FILE_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class AFlowRound:
+    """One round of AFlow's.
+
+    Args:
+        number (`int`): from 1.
+        completion (`str`): its workflow with its prompts.
+        modification (`str`): what it changed of its father; empty for the first one.
+        father (`int`, *optional*): the round it was made from.
+        score (`float`, *optional*): its mean score over AFlow's validations.
+    """
+
+    number: int
+    completion: str
+    modification: str
+    father: int | None
+    score: float | None
+
+
+def read_aflow_folder(folder: Path) -> list[AFlowRound]:
+    """Read the rounds of a `workflows` folder, or of the data set's folder around it, in order.
+
+    Args:
+        folder (`Path`): where `round_1` lies.
+
+    Raises:
+        UsageError: there is no round, or a file cannot be read; says which.
+    """
+    folder = folder / "workflows" if (folder / "workflows").is_dir() else folder
+    numbers = sorted(int(match[1]) for path in _entries(folder) if (match := _ROUND.fullmatch(path.name)))
+    if not numbers:
+        raise UsageError(
+            f"{folder} has no round_N folder: give the `workflows` folder of a data set in AFlow's workspace"
+        )
+    scores = _scores(folder / "results.json")
+    return [_round(folder / f"round_{number}", number, scores.get(number)) for number in numbers]
+
+
+def _entries(folder: Path) -> Iterable[Path]:
+    return folder.iterdir() if folder.is_dir() else ()
+
+
+def _round(folder: Path, number: int, score: float | None) -> AFlowRound:
+    prompts = prompt_constants(_text(folder / "prompt.py")) if (folder / "prompt.py").is_file() else {}
+    experience = _json(folder / "experience.json") if (folder / "experience.json").is_file() else {}
+    experience = experience if isinstance(experience, dict) else {}
+    father = experience.get("father node")
+    return AFlowRound(
+        number=number,
+        completion=as_completion(_text(folder / "graph.py"), prompts),
+        modification=str(experience.get("modification") or ""),
+        father=father if isinstance(father, int) else None,
+        score=score,
+    )
+
+
+def _scores(path: Path) -> dict[int, float]:
+    """Mean score of every round; AFlow has a row for each validation."""
+    rows = _json(path) if path.is_file() else []
+    found: dict[int, list[float]] = {}
+    for row in rows if isinstance(rows, list) else []:
+        number, score = (row.get("round"), row.get("score")) if isinstance(row, dict) else (None, None)
+        if isinstance(number, int) and isinstance(score, int | float):
+            found.setdefault(number, []).append(float(score))
+    return {number: fmean(values) for number, values in found.items()}
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise UsageError(f"{path} has {path.stat().st_size} bytes; at most {MAX_FILE_BYTES} are read")
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(_text(path))
+    except ValueError as error:
+        raise UsageError(f"{path} is no JSON: {error}") from None
+
+
+def write_aflow_folder(
+    nodes: Sequence[Node], folder: Path, *, dataset: str, check: Callable[[str], Workflow], problems: int
+) -> list[int]:
+    """Write every node that ran as a round of AFlow's.
+
+    Args:
+        nodes (`Sequence[Node]`): of a search. Rejected and crashed ones are left out, as they are by AFlow.
+        folder (`Path`): of the rounds; it is created.
+        dataset (`str`): AFlow's name of the data set.
+        check (`Callable`): parses a completion for the search's problems.
+        problems (`int`): size of the validation slice, for the cost of a whole validation.
+
+    Returns:
+        `list[int]` of the ids of the nodes that became rounds 1, 2, ...
+    """
+    kept = [node for node in nodes if node.status == "ok" and node.validation is not None]
+    rounds = {node.id: number for number, node in enumerate(kept, start=1)}
+    results = []
+    for node in kept:
+        number = rounds[node.id]
+        files = native_files(check(as_completion(node.workflow, node.prompts)), dataset=dataset, number=number)
+        place = folder / f"round_{number}"
+        _write(place / "graph.py", files.graph)
+        _write(place / "prompt.py", files.prompt)
+        _write(place / "__init__.py", "")
+        assert node.validation is not None
+        row = {"round": number, "score": node.validation.reward, "avg_cost": node.usd_per_problem}
+        results.append({**row, "total_cost": node.usd_per_problem * problems, "time": 0})
+        parent = next((other for other in kept if other.id == node.parent), None)
+        if parent is not None and parent.validation is not None:
+            before, after = parent.validation.reward, node.validation.reward
+            experience = {"father node": rounds[parent.id], "modification": node.modification}
+            experience |= {"before": before, "after": after, "succeed": after > before}
+            _write(place / "experience.json", json.dumps(experience, indent=4))
+    _write(folder / "results.json", json.dumps(results, indent=4))
+    return list(rounds)
+
+
+def _write(path: Path, text: str) -> None:
+    with write_atomically(path) as file:
+        file.write(text)

@@ -1,0 +1,179 @@
+"""Expand a node: ask a proposer for one modification, check it, and give it a few chances to be repaired.
+
+Whatever comes of it is kept: a proposal that is no workflow, or that was tried before, is a rejected node with its
+reason, so that no idea is paid for twice without anybody knowing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from aflow_ops.errors import WorkflowError
+from aflow_ops.language import Workflow
+from aflow_ops.search.canonical import workflow_key
+from aflow_ops.search.node import Node, Origin, Sample, Spend
+
+MAX_REPAIRS = 3
+# A node keeps so much of a reply that is no workflow, and of a modification's description.
+MAX_KEPT_CHARS, MAX_MODIFICATION_CHARS = 4_000, 500
+
+# From a completion to a workflow that is valid for the problems of the search; raises `WorkflowError`.
+Check = Callable[[str], Workflow]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A problem that the parent did not solve, as the proposer is shown it.
+
+    Args:
+        problem (`str`): its text, never its gold answer.
+        sample (`Sample`): what the parent's run on it came to.
+    """
+
+    problem: str
+    sample: Sample
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a proposer may know.
+
+    Args:
+        parent (`Node`): what to modify.
+        score (`float`): the parent's.
+        children (`tuple[tuple[str, float | None], ...]`): modifications that were tried on the parent, each with the
+            score that it led to; `None` for one that did not run.
+        failures (`tuple[Failure, ...]`): a few problems that the parent did not solve.
+        others (`tuple[Node, ...]`): other scored nodes, the best first, for proposers that combine two workflows.
+        sample (`int`): number of the proposal, which tells equal requests apart.
+    """
+
+    parent: Node
+    score: float
+    children: tuple[tuple[str, float | None], ...] = ()
+    failures: tuple[Failure, ...] = ()
+    others: tuple[Node, ...] = ()
+    sample: int = 0
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a proposer wrote.
+
+    Args:
+        completion (`str`): text that should hold a workflow.
+        modification (`str`): what it changes, in a sentence.
+        tokens (`int`): that it took to write.
+        cost_usd (`float`): their price.
+        messages (`tuple`): the prompt that led to it, for training; empty for a proposer without an LLM.
+        completion_ids (`tuple[int, ...]`, *optional*): token ids, from a policy that is run here.
+        logprobs (`tuple[float, ...]`, *optional*): their log-probabilities.
+    """
+
+    completion: str
+    modification: str
+    tokens: int = 0
+    cost_usd: float = 0.0
+    messages: tuple[Mapping[str, str], ...] = ()
+    completion_ids: tuple[int, ...] | None = None
+    logprobs: tuple[float, ...] | None = None
+
+
+class Proposer(Protocol):
+    """Proposes modifications of a workflow."""
+
+    @property
+    def origin(self) -> Origin:
+        """What its nodes' `origin` says."""
+        ...
+
+    async def propose(self, context: Context, refused: Sequence[tuple[Proposal, str]]) -> Proposal:
+        """Propose one modification.
+
+        Args:
+            context (`Context`): the parent and what is known of it.
+            refused (`Sequence[tuple[Proposal, str]]`): its own earlier attempts at this expansion, each with what was
+                wrong with it.
+
+        Raises:
+            InfraError: it could not be asked.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A proposal that was accepted, or the reason why none was.
+
+    Args:
+        proposal (`Proposal`): the last one.
+        workflow (`Workflow`, *optional*): `None` when it was rejected.
+        error (`str`, *optional*): why.
+        spent (`Spend`): optimizer tokens of all attempts.
+        cost_usd (`Spend`): their price.
+    """
+
+    proposal: Proposal
+    workflow: Workflow | None
+    error: str | None
+    spent: Spend = field(default_factory=Spend)
+    cost_usd: Spend = field(default_factory=Spend)
+
+    @property
+    def key(self) -> str | None:
+        """The accepted program's digest."""
+        return None if self.workflow is None else workflow_key(self.workflow.text, self.workflow.prompts)
+
+    def node_parts(self) -> dict[str, Any]:
+        """Return what a node says of the proposal."""
+        refused = self.workflow is None
+        text = self.proposal.completion[:MAX_KEPT_CHARS] if self.workflow is None else self.workflow.text
+        return {
+            "modification": " ".join(self.proposal.modification.split())[:MAX_MODIFICATION_CHARS],
+            "workflow": text.encode("utf-8", "replace").decode("utf-8"),
+            "prompts": {} if self.workflow is None else dict(self.workflow.prompts),
+            "status": "rejected" if refused else "ok",
+            "error": self.error,
+        }
+
+
+async def expand(proposer: Proposer, context: Context, check: Check, known: Mapping[str, int]) -> Candidate:
+    """Ask for a modification until one is accepted, at most `MAX_REPAIRS` times after the first.
+
+    Args:
+        proposer (`Proposer`): who is asked.
+        context (`Context`): the parent and what is known of it.
+        check (`Check`): the workflow language's verdict.
+        known (`Mapping[str, int]`): nodes by the digests of their programs.
+    """
+    refused: list[tuple[Proposal, str]] = []
+    while True:
+        proposal = await proposer.propose(context, refused)
+        error, workflow = None, None
+        try:
+            workflow = check(proposal.completion)
+            double = known.get(workflow_key(workflow.text, workflow.prompts))
+            error = None if double is None else f"the same program as node {double}: make another change"
+        except WorkflowError as wrong:
+            error = str(wrong)
+        attempts = [*(earlier for earlier, _ in refused), proposal]
+        spent = Spend(optimizer=sum(attempt.tokens for attempt in attempts))
+        cost = Spend(optimizer=sum(attempt.cost_usd for attempt in attempts))
+        if error is None:
+            return Candidate(proposal, workflow, None, spent, cost)
+        refused.append((proposal, error))
+        if len(refused) > MAX_REPAIRS:
+            return Candidate(proposal, None, error, spent, cost)
+
+
+def as_completion(workflow: str, prompts: Mapping[str, str]) -> str:
+    """Return a workflow with its prompts as one completion, which the language reads back.
+
+    Args:
+        workflow (`str`): its text.
+        prompts (`Mapping[str, str]`): texts of `prompt_custom.NAME`.
+    """
+    if not prompts:
+        return workflow
+    constants = "\n".join(f"{name} = {text!r}" for name, text in prompts.items())
+    return f"<workflow>\n{workflow}\n</workflow>\n<prompt>\n{constants}\n</prompt>"

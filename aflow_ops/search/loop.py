@@ -1,0 +1,265 @@
+"""The search itself: select, expand, evaluate, keep; until it has converged, or rounds or money run out.
+
+A round is one proposal. Several rounds can be under way at once: they are one wave, chosen from the same tree and kept
+together. Every choice is drawn from the seed and the number of the wave, so a search that was killed and resumed makes
+the choices that it would have made.
+"""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from aflow_ops.concurrency import gather_or_cancel
+from aflow_ops.errors import WorkflowError
+from aflow_ops.search.evaluate import Evaluate, Rungs, run_candidate
+from aflow_ops.search.expand import Candidate, Check, Context, Failure, Proposer, as_completion, expand
+from aflow_ops.search.node import Node, Objective, Origin, Sample, Spend, validation_of
+from aflow_ops.search.select import Strategy, select_parents
+from aflow_ops.search.stop import Convergence
+from aflow_ops.search.tree import Tree
+from data.problem import ProblemView
+
+Stopped = Literal["converged", "rounds"]
+# A proposer is shown so many failed problems, and so many other workflows.
+SHOWN_FAILURES = 3
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What decides a search's course, beside the problems and the proposer.
+
+    Args:
+        rounds (`int`): proposals in all.
+        parallel (`int`): proposals at a time.
+        selection (`str`): how parents are chosen.
+        sample (`int`): the pool that AFlow's selection draws from, root included.
+        seed (`int`): of every choice.
+        objective (`str`): `"reward"` or `"correct"`.
+        price_per_usd (`float`): what a dollar a problem costs, in units of the objective.
+        convergence (`Convergence`, *optional*): `None` never stops before the rounds are over.
+        clock (`bool`): whether nodes say how long their evaluation took; off, equal searches leave equal files.
+    """
+
+    rounds: int = 20
+    parallel: int = 1
+    selection: Strategy = "aflow"
+    sample: int = 4
+    seed: int = 0
+    objective: Objective = "reward"
+    price_per_usd: float = 0.0
+    convergence: Convergence | None = None
+    clock: bool = False
+
+
+@dataclass(frozen=True)
+class Root:
+    """A workflow that the search starts from.
+
+    Args:
+        completion (`str`): text that holds it.
+        origin (`str`): `"root"`, or `"import"` for a workflow of another search.
+        modification (`str`): what it is.
+    """
+
+    completion: str
+    origin: Origin = "root"
+    modification: str = "the first workflow"
+
+
+@dataclass
+class Search:
+    """One search.
+
+    Args:
+        settings (`SearchSettings`): its course.
+        proposer (`Proposer`): proposes modifications.
+        check (`Check`): the workflow language's verdict on a completion.
+        evaluate (`Evaluate`): runs a workflow on a problem.
+        problems (`Mapping[str, ProblemView]`): the validation slice, by id.
+        rungs (`Rungs`): how the slice is spent.
+        nodes (`list[Node]`): those of an earlier start; the search appends.
+        keep (`Callable[[Sequence[Node]], None]`): called with the nodes of each wave, before the next one begins.
+    """
+
+    settings: SearchSettings
+    proposer: Proposer
+    check: Check
+    evaluate: Evaluate
+    problems: Mapping[str, ProblemView]
+    rungs: Rungs
+    nodes: list[Node] = field(default_factory=list)
+    keep: Callable[[Sequence[Node]], None] = lambda nodes: None
+    _samples: dict[int, Mapping[str, Sequence[Sample]]] = field(default_factory=dict)
+
+    async def run(self, roots: Sequence[Root]) -> Stopped:
+        """Go on until the search has converged or its rounds are over.
+
+        Args:
+            roots (`Sequence[Root]`): what to start from; ignored where the nodes have roots already.
+
+        Returns:
+            `str`: why it stopped.
+
+        Raises:
+            WorkflowError: no root is a workflow for these problems.
+            InfraError: a failure of ours, or the budget is spent; all nodes kept so far stand.
+        """
+        if not self.nodes:
+            await self._plant(roots)
+        while True:
+            done = max(node.round for node in self.nodes)
+            if done >= self.settings.rounds:
+                return "rounds"
+            if self._converged():
+                return "converged"
+            await self._wave(range(done + 1, min(done + self.settings.parallel, self.settings.rounds) + 1))
+
+    def tree(self) -> Tree:
+        """Return the tree so far."""
+        return Tree(self.nodes, self.settings.objective, self.settings.price_per_usd)
+
+    def best(self) -> Node | None:
+        """Return the best node that ran on the whole slice."""
+        return self.tree().best(len(self.problems))
+
+    def _converged(self) -> bool:
+        convergence = self.settings.convergence
+        if convergence is None:
+            return False
+        tree = self.tree()
+        ran = [node for node in self.nodes if node.status == "ok" and node.validation is not None]
+        return convergence.reached([(tree.score(node), node.validation.std) for node in ran if node.validation])
+
+    async def _plant(self, roots: Sequence[Root]) -> None:
+        """Run the roots. One that is no workflow for these problems is kept as a rejected node."""
+        pending, errors = [], []
+        for index, root in enumerate(roots):
+            node = Node(index, None, 0, root.origin, root.modification, root.completion)
+            try:
+                workflow = self.check(root.completion)
+            except WorkflowError as error:
+                errors.append(error)
+                pending.append(_as_it_is(replace(node, status="rejected", error=str(error))))
+                continue
+            node = replace(node, workflow=workflow.text, prompts=dict(workflow.prompts))
+            pending.append(self._run(node, best={}))
+        if len(errors) == len(roots):
+            for coroutine in pending:
+                coroutine.close()
+            raise errors[0] if errors else WorkflowError("find", "a search needs a workflow to start from")
+        self._take(await gather_or_cancel(pending))
+
+    async def _wave(self, rounds: range) -> None:
+        """Make the proposals of some rounds at once."""
+        tree = self.tree()
+        rng = random.Random(f"{self.settings.seed} {rounds.start}")
+        settings = self.settings
+        parents = select_parents(tree, settings.selection, len(rounds), sample=settings.sample, rng=rng)
+        contexts = await gather_or_cancel(
+            self._context(tree, parent, number) for parent, number in zip(parents, rounds, strict=True)
+        )
+        candidates = await gather_or_cancel(
+            expand(self.proposer, context, self.check, tree.keys) for context in contexts
+        )
+        best = tree.best(len(self.problems))
+        rewards = {} if best is None else best.per_problem
+        seen: set[str] = set()
+        pending = []
+        for offset, (candidate, parent, number) in enumerate(zip(candidates, parents, rounds, strict=True)):
+            node = self._node(len(self.nodes) + offset, parent, number, candidate, seen)
+            pending.append(self._run(node, rewards) if node.status == "ok" else _as_it_is(node))
+        self._take(await gather_or_cancel(pending))
+
+    def _node(self, position: int, parent: int, number: int, candidate: Candidate, seen: set[str]) -> Node:
+        """Make the node of a proposal, before it is run; a second one of the same program is rejected."""
+        parts = candidate.node_parts()
+        if candidate.key is not None and candidate.key in seen:
+            parts |= {"status": "rejected", "error": "the same program was proposed twice at once"}
+        if candidate.key is not None:
+            seen.add(candidate.key)
+        return Node(
+            id=position,
+            parent=parent,
+            round=number,
+            origin=self.proposer.origin,
+            tokens=candidate.spent,
+            cost_usd=candidate.cost_usd,
+            **parts,
+        )
+
+    async def _run(self, node: Node, best: Mapping[str, Sequence[float]]) -> Node:
+        """Evaluate a node; one whose every run ended in an error has crashed."""
+        start = time.monotonic()
+        samples = await run_candidate(as_completion(node.workflow, node.prompts), self.evaluate, self.rungs, best)
+        self._samples[node.id] = samples
+        runs = [sample for group in samples.values() for sample in group]
+        crashed = all(sample.outcome != "ok" for sample in runs)
+        errors = Counter(sample.error for sample in runs if sample.error)
+        return replace(
+            node,
+            status="crashed" if crashed else "ok",
+            error=errors.most_common(1)[0][0] if errors else None,
+            validation=validation_of(samples),
+            per_problem={key: tuple(sample.reward for sample in group) for key, group in samples.items()},
+            tokens=node.tokens + Spend(executor=sum(sample.tokens for sample in runs)),
+            cost_usd=node.cost_usd + Spend(executor=sum(sample.cost_usd for sample in runs)),
+            seconds=round(time.monotonic() - start, 3) if self.settings.clock else 0.0,
+        )
+
+    def _take(self, nodes: Sequence[Node]) -> None:
+        self.keep(nodes)
+        self.nodes += nodes
+
+    async def _context(self, tree: Tree, parent_id: int, number: int) -> Context:
+        """Collect what a proposer may know of a parent: never a gold answer."""
+        parent = tree.nodes[parent_id]
+        others = sorted((item for item in tree.scored if item.id != parent_id), key=lambda item: (-item.score, item.id))
+        return Context(
+            parent=parent,
+            score=tree.score(parent),
+            children=tuple(
+                (child.modification, tree.score(child) if child.status == "ok" else None)
+                for child in tree.children(parent_id)
+            ),
+            failures=tuple(await self._failures(parent, number)),
+            others=tuple(tree.nodes[item.id] for item in others[: self.settings.sample]),
+            sample=number,
+        )
+
+    async def _failures(self, parent: Node, number: int) -> list[Failure]:
+        """Draw a few problems that the parent did not solve. After a resume they are run again, from the cache."""
+        rng = random.Random(f"{self.settings.seed} failures {number}")
+        failed = [problem for problem, rewards in parent.per_problem.items() if min(rewards) < 1.0]
+        shown = rng.sample(failed, min(SHOWN_FAILURES, len(failed)))
+        found = []
+        for problem in shown:
+            known = self._samples.get(parent.id, {}).get(problem)
+            if known is None:
+                text = as_completion(parent.workflow, parent.prompts)
+                known = [await self.evaluate(text, problem, repeat) for repeat in range(self.rungs.repeats)]
+            worst = min(known, key=lambda sample: sample.reward)
+            found.append(Failure(self.problems[problem].text, worst))
+        return found
+
+
+def whole_waves(nodes: Sequence[Node], roots: int, settings: SearchSettings) -> int:
+    """Return how many of the nodes belong to waves that were kept whole: a resumed search goes on after them.
+
+    Args:
+        nodes (`Sequence[Node]`): as they were read.
+        roots (`int`): how many the search starts from.
+        settings (`SearchSettings`): its course.
+    """
+    proposals = len(nodes) - roots
+    if proposals < 0:
+        return 0
+    if proposals >= settings.rounds:
+        return roots + settings.rounds
+    return roots + proposals // settings.parallel * settings.parallel
+
+
+async def _as_it_is(node: Node) -> Node:
+    return node

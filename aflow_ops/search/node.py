@@ -1,0 +1,191 @@
+"""A node of the search: a workflow with its prompts, made by one modification of its parent, and how it scored.
+
+Example row of `nodes.jsonl`, shortened:
+
+    {"id": 2, "parent": 0, "round": 1, "origin": "grammar", "modification": "vote over two drafts",
+     "workflow": "async def workflow(problem): ...", "prompts": {}, "status": "ok", "error": null,
+     "validation": {"n": 12, "repeats": 1, "reward": 0.61, "correct": 0.5, "std": 0.0, "ci95": [0.4, 0.8]},
+     "per_problem": {"p1": [1.0], "p2": [0.2]}, "tokens": {"optimizer": 0, "executor": 5120},
+     "cost_usd": {"optimizer": 0.0, "executor": 0.0}, "seconds": 0.0}
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+Origin = Literal["root", "openai", "policy", "grammar", "import"]
+Status = Literal["ok", "rejected", "crashed"]
+Objective = Literal["reward", "correct"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run of a workflow on one problem.
+
+    Args:
+        reward (`float`): in [0, 1].
+        correct (`bool`): whether the answer was right.
+        outcome (`str`): the trace's outcome: `"ok"`, `"policy_error"` or `"timeout"`.
+        error (`str`, *optional*): why the run is not `"ok"`, as `"class: message"`.
+        answer (`str`, *optional*): what the workflow answered.
+        calls (`tuple[str, ...]`): the operators that were called, each with what it returned, shortened.
+        tokens (`int`): executor tokens.
+        cost_usd (`float`): price of these tokens, whether they were paid for or came from the cache.
+    """
+
+    reward: float
+    correct: bool
+    outcome: str
+    error: str | None = None
+    answer: str | None = None
+    calls: tuple[str, ...] = ()
+    tokens: int = 0
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True)
+class Spend:
+    """Tokens or dollars, for the model that proposes workflows and for the one that answers inside them apart."""
+
+    optimizer: float = 0.0
+    executor: float = 0.0
+
+    def __add__(self, other: "Spend") -> "Spend":
+        return Spend(self.optimizer + other.optimizer, self.executor + other.executor)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What the runs of one node on the validation slice add up to.
+
+    Args:
+        n (`int`): problems that it was run on; fewer than the slice where it was given up early.
+        repeats (`int`): runs of each problem.
+        reward (`float`): mean reward over problems.
+        correct (`float`): share of right answers.
+        std (`float`): standard deviation of the mean reward between repeats; 0 with one repeat.
+        ci95 (`tuple[float, float]`): 95 % normal interval of the mean reward over problems.
+    """
+
+    n: int
+    repeats: int
+    reward: float
+    correct: float
+    std: float
+    ci95: tuple[float, float]
+
+
+def validation_of(samples: Mapping[str, Sequence[Sample]]) -> Validation:
+    """Add up a node's runs.
+
+    Args:
+        samples (`Mapping[str, Sequence[Sample]]`): by problem, each with the same number of repeats, at least one.
+
+    Raises:
+        ValueError: there are no samples, or problems have different numbers of them.
+    """
+    counts = {len(runs) for runs in samples.values()}
+    if len(counts) != 1 or 0 in counts:
+        raise ValueError(f"every problem needs the same number of samples, at least one; got {sorted(counts)}")
+    (repeats,) = counts
+    means = [fmean(sample.reward for sample in runs) for runs in samples.values()]
+    rounds = [fmean(runs[index].reward for runs in samples.values()) for index in range(repeats)]
+    mean = fmean(means)
+    half = 1.96 * stdev(means) / math.sqrt(len(means)) if len(means) > 1 else 0.0
+    correct = fmean(sample.correct for runs in samples.values() for sample in runs)
+    std = stdev(rounds) if repeats > 1 else 0.0
+    return Validation(len(means), repeats, mean, correct, std, (max(0.0, mean - half), min(1.0, mean + half)))
+
+
+@dataclass(frozen=True)
+class Node:
+    """One workflow that the search has tried, or has refused to try.
+
+    Args:
+        id (`int`): position in the list of nodes, from 0.
+        parent (`int`, *optional*): the node that was modified; `None` for a root.
+        round (`int`): the round that made it; 0 for roots.
+        origin (`str`): who proposed it.
+        modification (`str`): what was changed, in a sentence.
+        workflow (`str`): its text; for a rejected proposal whatever could be read, possibly empty.
+        prompts (`Mapping[str, str]`): texts of `prompt_custom.NAME`, complete.
+        status (`str`): `"ok"`, `"rejected"` (nothing was run) or `"crashed"` (every run ended in an error).
+        error (`str`, *optional*): why it was rejected, or its most frequent error.
+        validation (`Validation`, *optional*): `None` when nothing was run.
+        per_problem (`Mapping[str, tuple[float, ...]]`): rewards of the repeats, by problem.
+        tokens (`Spend`): tokens spent on proposing and running it.
+        cost_usd (`Spend`): likewise, dollars.
+        seconds (`float`): wall seconds of its evaluation; 0 where runs must be comparable byte for byte.
+    """
+
+    id: int
+    parent: int | None
+    round: int
+    origin: Origin
+    modification: str
+    workflow: str
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    status: Status = "ok"
+    error: str | None = None
+    validation: Validation | None = None
+    per_problem: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    tokens: Spend = Spend()
+    cost_usd: Spend = Spend()
+    seconds: float = 0.0
+
+    def score(self, objective: Objective = "reward", price_per_usd: float = 0.0) -> float:
+        """Return what the search maximises: mean reward or share right, less a price for a run's dollars.
+
+        Args:
+            objective (`str`): `"reward"` or `"correct"`.
+            price_per_usd (`float`): what a dollar a problem costs in units of the objective.
+
+        Raises:
+            ValueError: the node has no score.
+        """
+        if self.validation is None:
+            raise ValueError(f"node {self.id} is {self.status} and has no score")
+        value = self.validation.reward if objective == "reward" else self.validation.correct
+        return value - price_per_usd * self.usd_per_problem
+
+    @property
+    def usd_per_problem(self) -> float:
+        """Executor dollars of one run, the mean over its runs."""
+        runs = 0 if self.validation is None else self.validation.n * self.validation.repeats
+        return self.cost_usd.executor / runs if runs else 0.0
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the JSON form; `Node.from_row` reads it back."""
+        validation = None
+        if self.validation is not None:
+            validation = {**vars(self.validation), "ci95": list(self.validation.ci95)}
+        return {
+            **vars(self),
+            "prompts": dict(self.prompts),
+            "validation": validation,
+            "per_problem": {problem: list(rewards) for problem, rewards in self.per_problem.items()},
+            "tokens": vars(self.tokens),
+            "cost_usd": vars(self.cost_usd),
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Node":
+        """Read one row of `nodes.jsonl`.
+
+        Raises:
+            ValueError: a key is missing or unknown.
+        """
+        try:
+            found = row["validation"]
+            validation = None if found is None else Validation(**{**found, "ci95": tuple(found["ci95"])})
+            parts = {
+                "validation": validation,
+                "per_problem": {problem: tuple(rewards) for problem, rewards in row["per_problem"].items()},
+                "tokens": Spend(**row["tokens"]),
+                "cost_usd": Spend(**row["cost_usd"]),
+            }
+            return cls(**{**row, **parts})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"no row of a search's nodes.jsonl ({type(error).__name__}: {error})") from None

@@ -1,0 +1,138 @@
+"""What the list of nodes says as a tree: scores, visits, backed-up values, and what was tried already."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from aflow_ops.search.canonical import workflow_key
+from aflow_ops.search.node import Node, Objective
+
+
+@dataclass(frozen=True)
+class ScoredNode:
+    """A node that can be chosen.
+
+    Args:
+        id (`int`): of the node.
+        score (`float`): by the search's objective.
+        is_root (`bool`): whether it has no parent.
+    """
+
+    id: int
+    score: float
+    is_root: bool
+
+
+class Tree:
+    """An immutable view of the nodes so far.
+
+    Args:
+        nodes (`Sequence[Node]`): in order of their ids.
+        objective (`str`): what scores are.
+        price_per_usd (`float`): see `Node.score`.
+    """
+
+    def __init__(self, nodes: Sequence[Node], objective: Objective = "reward", price_per_usd: float = 0.0) -> None:
+        self.nodes = tuple(nodes)
+        self.objective: Objective = objective
+        self.price_per_usd = price_per_usd
+
+    def score(self, node: Node) -> float:
+        """Return the node's score by the search's objective."""
+        return node.score(self.objective, self.price_per_usd)
+
+    @cached_property
+    def scored(self) -> tuple[ScoredNode, ...]:
+        """The nodes that ran, in order."""
+        return tuple(
+            ScoredNode(node.id, self.score(node), node.parent is None) for node in self.nodes if node.status == "ok"
+        )
+
+    @cached_property
+    def _scored_by_id(self) -> dict[int, ScoredNode]:
+        return {item.id: item for item in self.scored}
+
+    @cached_property
+    def _children(self) -> dict[int, list[Node]]:
+        children: dict[int, list[Node]] = {}
+        for node in self.nodes:
+            if node.parent is not None:
+                children.setdefault(node.parent, []).append(node)
+        return children
+
+    def children(self, node_id: int) -> list[Node]:
+        """Return what the node was modified into, rejected and crashed proposals too, in order."""
+        return self._children.get(node_id, [])
+
+    def scored_children(self, node_id: int) -> list[ScoredNode]:
+        """Return the children that ran."""
+        return [self._scored_by_id[node.id] for node in self.children(node_id) if node.id in self._scored_by_id]
+
+    @cached_property
+    def tries(self) -> Counter[int]:
+        """How often each node was modified, whatever came of it."""
+        return Counter(node.parent for node in self.nodes if node.parent is not None)
+
+    @cached_property
+    def visits(self) -> dict[int, int]:
+        """Evaluations and failed proposals in each node's subtree, itself included: at least 1."""
+        return {key: int(value) for key, value in self._summed({node.id: 1.0 for node in self.nodes}).items()}
+
+    @cached_property
+    def total_value(self) -> dict[int, float]:
+        """Sum of the scores in each node's subtree; a proposal that did not run adds a visit without a gain."""
+        return self._summed({item.id: item.score for item in self.scored})
+
+    def _summed(self, own: Mapping[int, float]) -> dict[int, float]:
+        sums = {node.id: own.get(node.id, 0.0) for node in self.nodes}
+        for node in reversed(self.nodes):  # children come after their parents
+            if node.parent is not None:
+                sums[node.parent] += sums[node.id]
+        return sums
+
+    def backed_up_counts(self, pending: Mapping[int, int]) -> Counter[int]:
+        """Return proposals under way in each node's subtree."""
+        counts: Counter[int] = Counter()
+        for node_id, count in pending.items():
+            here: int | None = node_id
+            while here is not None:
+                counts[here] += count
+                here = self.nodes[here].parent
+        return counts
+
+    @cached_property
+    def keys(self) -> dict[str, int]:
+        """The first node of every workflow that was run, by its normalised form."""
+        keys: dict[str, int] = {}
+        for node in self.nodes:
+            if node.status != "rejected":
+                keys.setdefault(workflow_key(node.workflow, node.prompts), node.id)
+        return keys
+
+    def best(self, problems: int) -> Node | None:
+        """Return the best node among those that were run on all problems; the first one of equals.
+
+        Args:
+            problems (`int`): size of the validation slice.
+        """
+        whole = [self.nodes[item.id] for item in self.scored]
+        whole = [node for node in whole if node.validation is not None and node.validation.n >= problems]
+        return min(whole, key=lambda node: (-self.score(node), node.id), default=None)
+
+    def pareto(self) -> list[tuple[float, float, int]]:
+        """Return the nodes that no other beats in both dollars a problem and mean reward, the cheapest first.
+
+        Returns:
+            `list` of `(cost_usd, reward, id)`.
+        """
+        points = []
+        for item in self.scored:
+            node = self.nodes[item.id]
+            assert node.validation is not None
+            points.append((node.usd_per_problem, node.validation.reward, node.id))
+        front: list[tuple[float, float, int]] = []
+        for point in sorted(points, key=lambda point: (point[0], -point[1], point[2])):
+            if not front or point[1] > front[-1][1]:
+                front.append(point)
+        return front

@@ -1,0 +1,137 @@
+import asyncio
+import json
+import re
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aflow_ops.errors import UsageError
+from aflow_ops.language import Workflow, parse_workflow
+from aflow_ops.search.aflow_folder import read_aflow_folder, write_aflow_folder
+from aflow_ops.search.native import native_files
+from aflow_ops.search.node import Node, Validation
+from aflow_ops.search.plan import Plan, print_plan
+
+PUBLISHED = Path(__file__).parents[1] / "published"
+
+
+def check(completion: str) -> Workflow:
+    return parse_workflow(completion, domain="math", has_entry_point=False)
+
+
+def scored(identity: int, parent: int | None, workflow: str, reward: float) -> Node:
+    validation = Validation(4, 1, reward, reward, 0.0, (0.0, 1.0))
+    return Node(identity, parent, identity, "grammar", f"change {identity}", workflow, validation=validation)
+
+
+def loaded(graph: str, prompt: str) -> Any:
+    """Load the files as AFlow does, its own modules replaced by stand-ins that write down their calls."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def operator_class(name: str) -> Any:
+        async def call(**arguments: Any) -> dict[str, Any]:
+            calls.append((name, arguments))
+            return {
+                "response": "r",
+                "output": "o",
+                "answer": "a",
+                "solution": "s",
+                "review_result": False,
+                "feedback": "f",
+            }
+
+        return lambda llm: call
+
+    operators = types.SimpleNamespace(
+        **{
+            name: operator_class(name)
+            for name in ("Custom", "Programmer", "AnswerGenerate", "ScEnsemble", "Review", "Revise", "Format")
+        }
+    )
+    prompts: dict[str, Any] = {}
+    exec(prompt, prompts)
+    namespace: dict[str, Any] = {
+        "operator": operators,
+        "prompt_custom": types.SimpleNamespace(**prompts),
+        "create_llm_instance": lambda config: types.SimpleNamespace(get_usage_summary=lambda: {"total_cost": 0.25}),
+        "DatasetType": str,
+        "__name__": "graph",
+    }
+    kept = [line for line in graph.splitlines() if not re.match(r"(import|from) (workspace|scripts)\.", line)]
+    exec("\n".join(kept), namespace)
+    return namespace["Workflow"](name="x", llm_config={}, dataset="MATH"), calls
+
+
+PLANS = [
+    Plan("custom", "Think."),
+    Plan("vote", "sc_ensemble", (Plan("compute"), Plan("answer"))),
+    Plan("refine", "2", (Plan("shorten", "", (Plan("custom", ""),)),)),
+    Plan("branch", "is long", (Plan("compute"), Plan("answer"))),
+]
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+def test_a_short_workflow_becomes_a_class_that_aflow_runs(plan: Plan) -> None:
+    workflow = check(print_plan(plan, has_entry_point=False))
+    files = native_files(workflow, dataset="MATH", number=3)
+    native, calls = loaded(files.graph, files.prompt)
+    answer, cost = asyncio.run(native(problem="What is 1 + 1?"))
+    assert isinstance(answer, str) and cost == 0.25
+    assert calls and all("instruction" in arguments for name, arguments in calls if name == "Custom")
+    again = check(files.graph)
+    assert (again.form, again.operators) == ("native", workflow.operators)
+
+
+def test_helpers_keep_their_own_returns_and_prompts_go_along() -> None:
+    workflow = check(
+        "def double(text):\n    return text * 2\n\nasync def workflow(problem):\n"
+        "    def inner():\n        return 1\n    a = await custom(problem)\n    return double(a['response'])"
+    )
+    native, calls = loaded(native_files(workflow, dataset="MATH", number=1).graph, "")
+    assert asyncio.run(native("x")) == ("rr", 0.25)
+    assert calls == [("Custom", {"input": "x", "instruction": ""})]
+
+
+@pytest.mark.parametrize("name", ["math", "hotpotqa", "gsm8k"])
+def test_a_workspace_is_read_and_written_again(name: str, tmp_path: Path) -> None:
+    place = tmp_path / "MATH" / "workflows" / "round_1"
+    place.mkdir(parents=True)
+    for file in ("graph.py", "prompt.py"):
+        (place / file).write_text((PUBLISHED / name / file).read_text())
+    second = place.with_name("round_2")
+    second.mkdir()
+    (second / "graph.py").write_text((place / "graph.py").read_text())
+    (second / "experience.json").write_text(json.dumps({"father node": 1, "modification": "vote", "after": 0.7}))
+    rows = [{"round": 1, "score": 0.4}, {"round": 1, "score": 0.6}, {"round": 2, "score": 0.7}]
+    (place.parent / "results.json").write_text(json.dumps(rows))
+    rounds = read_aflow_folder(tmp_path / "MATH")
+    assert [(found.number, found.father, found.score) for found in rounds] == [(1, None, 0.5), (2, 1, 0.7)]
+    domain: Any = "qa" if name == "hotpotqa" else "math"
+
+    def parse(completion: str) -> Workflow:
+        return parse_workflow(completion, domain=domain, has_entry_point=False)
+
+    first = parse(rounds[0].completion)
+    nodes = [scored(0, None, first.text, 0.5), scored(2, 0, print_plan(PLANS[1], has_entry_point=False), 0.8)]
+    nodes[0] = Node(**{**vars(nodes[0]), "prompts": dict(first.prompts)})
+    nodes.insert(1, Node(1, 0, 1, "grammar", "no", "nonsense", status="rejected"))
+    out = tmp_path / "out"
+    assert write_aflow_folder(nodes, out, dataset="MATH", check=parse, problems=4) == [0, 2]
+    again = read_aflow_folder(out)
+    assert [(found.number, found.father, found.score) for found in again] == [(1, None, 0.5), (2, 1, 0.8)]
+    assert parse(again[0].completion).operators == first.operators
+    assert parse(again[0].completion).prompts == first.prompts
+
+
+def test_what_is_no_workspace_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no round_N folder"):
+        read_aflow_folder(tmp_path)
+    (tmp_path / "round_1").mkdir()
+    with pytest.raises(UsageError, match=r"round_1/graph\.py cannot be read"):
+        read_aflow_folder(tmp_path)
+    (tmp_path / "round_1" / "graph.py").write_text("x")
+    (tmp_path / "results.json").write_text("[")
+    with pytest.raises(UsageError, match=r"results\.json is no JSON"):
+        read_aflow_folder(tmp_path)

@@ -1,0 +1,265 @@
+import asyncio
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aflow_ops.errors import InfraError, UsageError, WorkflowError
+from aflow_ops.language import Workflow, parse_workflow
+from aflow_ops.search.evaluate import Rungs, is_hopeless
+from aflow_ops.search.expand import MAX_REPAIRS, Context, Proposal, as_completion
+from aflow_ops.search.grammar import GrammarProposer
+from aflow_ops.search.journal import Journal
+from aflow_ops.search.loop import Root, Search, SearchSettings, whole_waves
+from aflow_ops.search.node import Node, Sample, validation_of
+from aflow_ops.search.plan import Plan, print_plan, read_plan
+from aflow_ops.search.stop import Convergence
+from data.problem import ProblemView
+
+PROBLEMS = {f"p{index}": ProblemView(f"What is {index} + 1?", "math") for index in range(12)}
+RUNGS = Rungs(tuple(PROBLEMS))
+ROOT = Root(print_plan(Plan("custom", ""), has_entry_point=False))
+
+
+def check(completion: str) -> Workflow:
+    return parse_workflow(completion, domain="math", has_entry_point=False)
+
+
+class Landscape:
+    """Runs nothing: a workflow's reward is how many of three steps it has, and a little luck of the problem."""
+
+    def __init__(self, flaky: float = 0.0) -> None:
+        self.flaky, self.dice, self.runs = flaky, random.Random(0), 0
+
+    async def __call__(self, workflow: str, problem: str, repeat: int) -> Sample:
+        self.runs += 1
+        await asyncio.sleep(0)
+        if self.dice.random() < self.flaky:
+            raise InfraError("the network is down")
+        plan = read_plan(workflow)
+        assert plan is not None
+        kinds = {plan.at(path).kind for path in plan.positions()}
+        luck = random.Random(f"{workflow} {problem} {repeat}").uniform(0, 0.1)
+        reward = 0.3 * len(kinds & {"compute", "shorten", "vote"}) + luck
+        return Sample(reward, reward > 0.9, "ok", tokens=10 * plan.size, cost_usd=0.001 * plan.size)
+
+
+def search(evaluate: Landscape, nodes: Sequence[Node] = (), **settings: object) -> Search:
+    chosen = SearchSettings(**{"rounds": 24, "parallel": 3, "seed": 7, **settings})  # type: ignore[arg-type]
+    return Search(chosen, GrammarProposer([("math", False)], 7), check, evaluate, PROBLEMS, RUNGS, list(nodes))
+
+
+async def test_it_climbs_and_every_proposal_is_a_node() -> None:
+    found = search(Landscape(), rounds=60)
+    assert await found.run([ROOT]) == "rounds"
+    assert [node.id for node in found.nodes] == list(range(61))
+    assert [node.round for node in found.nodes] == list(range(61))
+    best = found.best()
+    assert best is not None and best.validation is not None
+    assert best.validation.n == len(PROBLEMS) and best.validation.reward > 0.85
+    texts = [node.workflow for node in found.nodes if node.status != "rejected"]
+    assert len(texts) == len(set(texts))
+
+
+async def test_a_killed_search_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
+    settings = SearchSettings(rounds=24, parallel=3, seed=7)
+
+    async def go(folder: Path, stop_after: int | None) -> bytes:
+        with Journal(folder, {"seed": 7}) as journal:
+            journal.cut(whole_waves(journal.nodes, 1, settings))
+            running = search(Landscape(), journal.nodes)
+
+            def keep(nodes: Sequence[Node]) -> None:
+                if stop_after is not None and len(journal.nodes) + len(nodes) > stop_after:
+                    cut = json.dumps(nodes[0].to_row()) + "\n" + json.dumps(nodes[-1].to_row())[:40]
+                    with journal.path.open("a") as file:
+                        file.write(cut)  # as far as the kill let it
+                    raise KeyboardInterrupt
+                journal.append(nodes)
+
+            running.keep = keep
+            await running.run([ROOT])
+        return (folder / "nodes.jsonl").read_bytes()
+
+    whole = await go(tmp_path / "whole", None)
+    for stop_after in (0, 1, 5, 11, 20):
+        with pytest.raises(KeyboardInterrupt):
+            await go(tmp_path / "killed", stop_after)
+    assert await go(tmp_path / "killed", None) == whole
+    assert await go(tmp_path / "killed", None) == whole  # nothing left to do
+
+
+async def test_failures_of_ours_change_no_score() -> None:
+    calm, flaky = search(Landscape()), search(Landscape(flaky=0.05))
+    await calm.run([ROOT])
+    await flaky.run([ROOT])
+    assert calm.nodes == flaky.nodes
+
+
+async def test_a_failure_of_ours_that_stays_stops_the_search() -> None:
+    broken = search(Landscape(flaky=1.0))
+    with pytest.raises(InfraError, match="network"):
+        await broken.run([ROOT])
+    assert broken.nodes == []
+
+
+async def test_halving_runs_less_and_finds_no_worse() -> None:
+    short, whole = Landscape(), Landscape()
+    halved, full = search(short), search(whole)
+    full.rungs = replace(RUNGS, halving=False)
+    await halved.run([ROOT])
+    await full.run([ROOT])
+    assert short.runs < 0.8 * whole.runs
+    best = [found.best() for found in (halved, full)]
+    assert all(node is not None and node.validation is not None and node.validation.n == 12 for node in best)
+
+
+class Stubborn:
+    """A proposer that writes what it is told to."""
+
+    origin = "openai"
+
+    def __init__(self, *replies: str) -> None:
+        self.replies, self.seen = replies, []
+
+    async def propose(self, context: Context, refused: Sequence[tuple[Proposal, str]]) -> Proposal:
+        self.seen.append([error for _, error in refused])
+        return Proposal(self.replies[min(len(refused), len(self.replies) - 1)], "try", tokens=5, cost_usd=0.1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ("I would add a vote.", "find: "),
+        ("<workflow><agent name='x'/></workflow>", "syntax: "),
+        ("async def workflow(problem):\n    return await oracle(problem)", "unknown operator 'oracle'"),
+        ("async def workflow(problem):\n    import os\n    return os.getcwd()", "import of 'os'"),
+        ("x" * 2**20, "find: "),
+        (ROOT.completion, "the same program as node 0"),
+    ],
+)
+async def test_what_is_no_new_workflow_is_one_recorded_node(reply: str, reason: str) -> None:
+    proposer = Stubborn(reply)
+    found = search(Landscape(), rounds=1)
+    found.proposer = proposer
+    await found.run([ROOT])
+    assert (found.nodes[1].status, found.nodes[1].validation) == ("rejected", None)
+    assert reason in (found.nodes[1].error or "")
+    assert len(proposer.seen) == 1 + MAX_REPAIRS
+    assert found.nodes[1].tokens.optimizer == 5 * (1 + MAX_REPAIRS)
+    assert len(json.dumps(found.nodes[1].to_row())) < 10_000
+
+
+async def test_a_repair_is_shown_what_was_wrong() -> None:
+    good = print_plan(Plan("answer"), has_entry_point=False)
+    proposer = Stubborn("nothing", good)
+    found = search(Landscape(), rounds=1)
+    found.proposer = proposer
+    await found.run([ROOT])
+    assert found.nodes[1].status == "ok" and found.nodes[1].workflow == good
+    assert proposer.seen[1][0].startswith("find: ")
+
+
+async def test_one_program_proposed_twice_at_once_is_run_once() -> None:
+    found = search(Landscape(), rounds=2, parallel=2)
+    found.proposer = Stubborn(print_plan(Plan("answer"), has_entry_point=False))
+    await found.run([ROOT])
+    assert [node.status for node in found.nodes] == ["ok", "ok", "rejected"]
+
+
+async def test_a_workflow_whose_every_run_fails_has_crashed_and_is_never_chosen() -> None:
+    class Raises(Landscape):
+        async def __call__(self, workflow: str, problem: str, repeat: int) -> Sample:
+            if "answer_generate" in workflow:
+                return Sample(0.0, False, "policy_error", error="KeyError: 'solution'")
+            return await super().__call__(workflow, problem, repeat)
+
+    found = search(Raises(), rounds=1)
+    found.proposer = Stubborn(print_plan(Plan("answer"), has_entry_point=False))
+    await found.run([ROOT])
+    assert (found.nodes[1].status, found.nodes[1].error) == ("crashed", "KeyError: 'solution'")
+    assert [item.id for item in found.tree().scored] == [0]
+
+
+async def test_a_proposer_never_sees_a_gold_answer_but_sees_errors_and_scores() -> None:
+    contexts: list[Context] = []
+
+    class Curious(GrammarProposer):
+        async def propose(self, context: Context, refused: Sequence[tuple[Proposal, str]]) -> Proposal:
+            contexts.append(context)
+            return await super().propose(context, refused)
+
+    found = search(Landscape(), rounds=12, selection="greedy", parallel=1)
+    found.proposer = Curious([("math", False)], 7)
+    await found.run([ROOT])
+    assert all(len(context.failures) == 3 for context in contexts)
+    assert {failure.problem for failure in contexts[0].failures} <= {view.text for view in PROBLEMS.values()}
+    assert any(score is not None for context in contexts for _, score in context.children)
+
+
+async def test_without_a_workflow_to_start_from_there_is_no_search() -> None:
+    with pytest.raises(WorkflowError):
+        await search(Landscape()).run([Root("hello")])
+    found = search(Landscape(), rounds=0)
+    await found.run([Root("hello"), ROOT])
+    assert [node.status for node in found.nodes] == ["rejected", "ok"]
+
+
+def test_another_search_is_not_overwritten(tmp_path: Path) -> None:
+    with Journal(tmp_path, {"seed": 1, "rounds": 5}) as journal:
+        journal.append([Node(0, None, 0, "root", "", "x")])
+    with pytest.raises(UsageError, match="seed was 1, is 2"):
+        Journal(tmp_path, {"seed": 2, "rounds": 5})
+    rows = (tmp_path / "nodes.jsonl").read_text()
+    (tmp_path / "nodes.jsonl").write_text('{"id": 0}\n' + rows)
+    with pytest.raises(UsageError, match="line 1 is damaged"):
+        Journal(tmp_path, {"seed": 1, "rounds": 5})
+
+
+@given(st.lists(st.lists(st.floats(0, 1), min_size=2, max_size=2), min_size=1, max_size=9))
+def test_a_node_is_what_its_row_says(rewards: list[list[float]]) -> None:
+    samples = {str(key): [Sample(reward, False, "ok") for reward in group] for key, group in enumerate(rewards)}
+    validation = validation_of(samples)
+    assert 0 <= validation.ci95[0] <= validation.reward + 1e-9 and validation.reward - 1e-9 <= validation.ci95[1] <= 1
+    per_problem = {key: tuple(sample.reward for sample in group) for key, group in samples.items()}
+    node = Node(3, 1, 2, "grammar", "m", "w", {"P": "x"}, validation=validation, per_problem=per_problem)
+    assert Node.from_row(json.loads(json.dumps(node.to_row()))) == node
+
+
+def test_the_language_reads_a_workflow_back_with_its_prompts() -> None:
+    native = (
+        "class Workflow:\n    def __init__(self, name, llm_config, dataset):\n"
+        "        self.llm = create_llm_instance(llm_config)\n        self.custom = operator.Custom(self.llm)\n"
+        "    async def __call__(self, problem):\n"
+        "        reply = await self.custom(input=problem, instruction=prompt_custom.P)\n"
+        "        return reply['response']"
+    )
+    found = check(as_completion(native, {"P": 'Say "yes"\n</workflow> or no.'}))
+    assert found.prompts == {"P": 'Say "yes"\n</workflow> or no.'}
+
+
+def test_a_candidate_is_given_up_only_when_it_is_worse_beyond_the_spread() -> None:
+    best = {str(key): (0.5,) for key in range(8)}
+
+    def of(*rewards: float) -> dict[str, list[Sample]]:
+        return {str(key): [Sample(reward, False, "ok")] for key, reward in enumerate(rewards)}
+
+    assert is_hopeless(of(0.2, 0.2, 0.2, 0.2), best)
+    assert not is_hopeless(of(0.5, 0.5, 0.5, 0.5), best)
+    assert not is_hopeless(of(1.0, 0.0, 1.0, 0.0), best)
+    assert not is_hopeless(of(0.0), best)
+
+
+def test_convergence_uses_the_spread_between_repeats() -> None:
+    rising = [(0.1 * index, 0.02) for index in range(9)]
+    level = [(0.5, 0.02)] * 4 + [(0.4, 0.02)] * 5
+    noisy = [(0.5 + 0.001 * index, 0.05) for index in range(9)]
+    assert not Convergence(z=1.96).reached(rising)
+    assert Convergence(z=0).reached(level)
+    assert not Convergence(z=0).reached(noisy) and Convergence(z=1.96).reached(noisy)
+    assert not Convergence(z=1.96).reached(level[:7])

@@ -1,0 +1,105 @@
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aflow_ops.language import parse_workflow
+from aflow_ops.search.canonical import workflow_key
+from aflow_ops.search.expand import Context
+from aflow_ops.search.grammar import INSTRUCTIONS, GrammarProposer
+from aflow_ops.search.node import Node
+from aflow_ops.search.plan import TESTS, Plan, print_plan, printable, read_plan
+
+KINDS = [("math", False), ("qa", False), ("code", True), ("code", False)]
+LEAVES = st.one_of(
+    st.sampled_from([Plan("answer"), Plan("compute")]),
+    st.builds(lambda choice: Plan("custom", choice), st.one_of(st.sampled_from(INSTRUCTIONS), st.text(max_size=20))),
+)
+PLANS = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.builds(lambda part: Plan("shorten", "", (part,)), inner),
+        st.builds(lambda choice, part: Plan("refine", choice, (part,)), st.sampled_from("123"), inner),
+        st.builds(
+            lambda choice, parts: Plan("vote", choice, tuple(parts)),
+            st.sampled_from(["sc_ensemble", "md_ensemble"]),
+            st.lists(inner, min_size=2, max_size=4),
+        ),
+        st.builds(lambda choice, *parts: Plan("branch", choice, parts), st.sampled_from(list(TESTS)), inner, inner),
+    ),
+    max_leaves=6,
+)
+
+
+@given(PLANS)
+def test_every_plan_is_a_valid_workflow_and_is_read_back(plan: Plan) -> None:
+    assert printable(plan)
+    text = print_plan(plan, has_entry_point=False)
+    workflow = parse_workflow(text, domain="math", has_entry_point=False)
+    assert workflow.repairs == ()
+    assert read_plan(workflow.text) == plan
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "async def workflow(problem):\n    return 1",
+        "# plan: answer()\nasync def workflow(problem):\n    return 'something else'",
+        "# plan: __import__('os').system('true')\nx",
+        "# plan: vote('; import os', answer(), answer())\nx",
+        "# plan: refine('many', answer())\nx",
+        "# plan: branch('no test', answer(), answer())\nx",
+        "# plan: answer(answer())\nx",
+        "# plan: " + "refine('1', " * 5_000 + "\nx",
+    ],
+)
+def test_what_no_plan_printed_is_not_read(text: str) -> None:
+    assert read_plan(text) is None
+
+
+@given(PLANS, st.integers(0, 10**6), st.sampled_from(KINDS[:2]))
+def test_a_mutation_is_another_valid_workflow(plan: Plan, seed: int, kind: tuple[str, bool]) -> None:
+    proposer = GrammarProposer([kind], seed)  # type: ignore[list-item]
+    found, what = proposer.modified(plan, [plan], random.Random(seed))
+    assert what and printable(found) and found.size <= 9
+    parse_workflow(print_plan(found, has_entry_point=False), domain=kind[0], has_entry_point=False)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_chain_of_proposals_stays_valid_and_reaches_every_step(kind: tuple[str, bool]) -> None:
+    proposer = GrammarProposer([kind], seed=1)  # type: ignore[list-item]
+    text = "async def workflow(problem):\n    return (await custom(input=problem))['response']"
+    seen: set[str] = set()
+    for sample in range(150):
+        context = Context(Node(0, None, 0, "root", "", text), 0.0, sample=sample)
+        proposal = await proposer.propose(context, [])
+        text = parse_workflow(proposal.completion, domain=kind[0], has_entry_point=kind[1]).text  # type: ignore[arg-type]
+        plan = read_plan(text)
+        assert plan is not None
+        seen |= {plan.at(path).kind for path in plan.positions()}
+    assert seen >= set(proposer.steps) | {"branch"}
+
+
+async def test_a_repeated_request_gets_the_same_proposal_and_a_refused_one_another() -> None:
+    proposer = GrammarProposer([("math", False)], seed=3)
+    context = Context(Node(0, None, 0, "root", "", print_plan(Plan("answer"), has_entry_point=False)), 0.0, sample=5)
+    first = await proposer.propose(context, [])
+    assert await proposer.propose(context, []) == first
+    others = {(await proposer.propose(context, [(first, "again")] * count)).completion for count in range(1, 6)}
+    assert others != {first.completion}
+
+
+def test_programs_are_compared_by_what_they_do_not_by_how_they_are_spelled() -> None:
+    one = "async def workflow(problem: str):\n    '''Doc'''\n    a = await custom(input=problem)  # !\n    return a"
+    same = "async def workflow(problem):\n    draft = (await custom(input = problem))\n    return draft"
+    other = "async def workflow(problem):\n    a = await custom(input=problem, instruction='x')\n    return a"
+    assert workflow_key(one) == workflow_key(same) != workflow_key(other)
+    assert workflow_key(one, {"P": "a"}) != workflow_key(one, {"P": "b"})
+    assert workflow_key("[A, A] -> B") == workflow_key("[A,A]->B") != workflow_key("A -> B")
+
+
+@given(PLANS, PLANS)
+def test_different_plans_are_different_programs(one: Plan, other: Plan) -> None:
+    keys = {workflow_key(print_plan(plan, has_entry_point=False)) for plan in (one, other)}
+    assert len(keys) == len({one, other})
