@@ -17,8 +17,8 @@ import torch
 
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
+from recipes.backup import open as backup_opening
 from recipes.backup.backup import Backup
-from recipes.backup.backup import open as backup_module
 from recipes.backup.files import public_command
 from recipes.backup.jobs import Patience
 from recipes.backup.manifest import Entry, FileRecord
@@ -443,7 +443,7 @@ def test_a_url_that_cannot_work_is_refused_with_the_package_it_needs(run: Path) 
 
 
 def test_an_interrupted_run_waits_a_moment_only(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backup_module, "INTERRUPTED_SECONDS", 0.5)
+    monkeypatch.setattr(backup_opening, "INTERRUPTED_SECONDS", 0.5)
     start = time.monotonic()
     with (
         pytest.raises(KeyboardInterrupt),
