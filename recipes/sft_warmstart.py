@@ -4,7 +4,7 @@
 
 The examples are problems paired with workflows of `data/workflow_corpus.yaml` that fit their domain, drawn evenly: the
 model learns to write every design and to prefer none. With `--from_scratch` it first builds the tiny policy of
-`recipes/tiny_policy.py`.
+`recipes/policy/tiny.py`.
 """
 
 import shutil

@@ -32,8 +32,8 @@ from rich.table import Table
 from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.errors import BudgetExceededError, UsageError
 from aflow_ops.executor import (
+    Executor,
     ExecutorConfig,
-    OpenAIExecutor,
     check_executor,
     executor_argument_group,
     executor_config_from,
@@ -275,7 +275,7 @@ async def graded_rows(
     return [rows[index] for index in range(len(samples))]
 
 
-def reproducible(row: Row, executor: OpenAIExecutor) -> Row:
+def reproducible(row: Row, executor: Executor) -> Row:
     """Return a row without what depends on the day: wall times, and what the cache saved.
 
     Costs are by the price table, whether paid or not. So replaying an evaluation, or one that was killed and went on,
@@ -326,7 +326,7 @@ def write_results(
     folder: Path,
     journal: Journal,
     rows: Sequence[Row],
-    executor: OpenAIExecutor,
+    executor: Executor,
     seconds: dict[str, float],
 ) -> None:
     """Write rows.jsonl and summary.json, print the table, and drop the journal."""

@@ -1,5 +1,6 @@
 """Flags and YAML keys of the GRPO recipes beside TRL's and the executor's."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -168,6 +169,10 @@ class RecipeArguments(BackupArguments):
         default=True, metadata={"help": "Break ties inside a group with WA-GRPO; --no_wa_grpo is plain GRPO."}
     )
     wa_alpha: float = field(default=0.12, metadata={"help": "Size of the tie-break, below the smallest tier gap 0.2."})
+    level_weight: float = field(
+        default=0.0,
+        metadata={"help": "Weight, in groups without a signal, of the distance to what the domain earned lately."},
+    )
     wa_diversity: float = field(default=0.35, metadata={"help": "Weight of the distance to the group's others."})
     wa_revise_gain: float = field(default=0.25, metadata={"help": "Weight of what Revise/Test improved."})
     wa_exec_success: float = field(default=0.20, metadata={"help": "Weight of how the run ended."})
@@ -181,6 +186,8 @@ class RecipeArguments(BackupArguments):
         _ = self.mix, self.wa_config, self.judge_config  # each says what is wrong with its values
         if self.heldout_every < 0:
             raise ValueError(f"heldout_every={self.heldout_every} must not be negative")
+        if not 0 <= self.level_weight < math.inf:
+            raise ValueError(f"level_weight={self.level_weight} must be a number of at least 0")
         if self.collapse_patience < 0 or not 0 < self.collapse_lr_factor < 1:
             raise ValueError(
                 f"collapse_patience={self.collapse_patience} must not be negative, and collapse_lr_factor="

@@ -4,14 +4,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from aflow_ops.executor import price_of
 from recipes.settings.parse import Arguments
 
 
 def print_forecast(args: Arguments, processes: int, rows: Sequence[dict[str, Any]]) -> None:
     """Say what training will cost at most, from what the evaluation before it cost without the cache's help."""
     traces = [row["trace"] for row in rows if row["trace"] is not None]
-    price = price_of(args.executor.executor_model)
+    price = args.executor.price_per_token
     if price is None or not traces:
         return
     training = args.training

@@ -1,13 +1,14 @@
 """`WorkflowGRPOTrainer`: TRL's `GRPOTrainer`, rewarded by running the workflows that the policy writes.
 
 What it adds to the base class: the executor, the runtime and the sandbox live on TRL's reward event loop for the whole
-run; rewards are tie-broken by WA-GRPO on whole groups, across processes; the temperature follows its schedule; every
-rollout is written to `rollouts.jsonl` with the advantage it got.
+run; groups whose rewards are all equal get advantages of `rewards/signal.py`, over all processes; the temperature
+follows its schedule; every rollout is written to `rollouts.jsonl` with the advantage it got.
 """
 
 import asyncio
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -22,17 +23,20 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import PreTrainedModel
 
 from aflow_ops.errors import BudgetExceededError, InfraError
-from aflow_ops.executor import ExecutorConfig, ExecutorUsage, OpenAIExecutor, open_executor
+from aflow_ops.executor import Executor, ExecutorConfig, ExecutorUsage, open_executor
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import open_sandbox
 from data.problem import DOMAINS, Domain, Problem
+from recipes.run.checkpoints import Checkpoint
 from recipes.run.spending import Spending
 from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
 from recipes.training.lifecycle import ResumableGRPOTrainer
 from recipes.training.problems import training_dataset
 from recipes.training.tracking import add_policy_metrics
 from recipes.training.trl_internals import not_an_unscored_row, scoring_temperature, train_in_float32
+from rewards.diagnostics import Sample, shape_of
 from rewards.rollout import Rollout, RolloutScorer
+from rewards.signal import LearningSignal
 from rewards.wa_grpo import Ending, adjust_groups, zero_signal_groups
 from rewards.workflow_reward import WorkflowReward
 
@@ -82,6 +86,8 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         self.num_completions_to_print = args.num_completions_to_print or 0  # TRL's own default is all, every log
         self.recipe = recipe
         self.wa_config = recipe.wa_config
+        self.signal = LearningSignal(args.num_generations, args.scale_rewards, recipe.level_weight)
+        self._added: list[float] = []
         self._gathered: list[dict[str, Any]] = []
         self.run_usage = ExecutorUsage()
         self._resources = AsyncExitStack()
@@ -103,7 +109,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         self._resources.callback(ledger.unlink, missing_ok=True)
         return ledger
 
-    async def _open(self, config: ExecutorConfig, ledger: Path | None) -> OpenAIExecutor:
+    async def _open(self, config: ExecutorConfig, ledger: Path | None) -> Executor:
         opened = open_executor(config, run_dir=self.run_dir, ledger=ledger)
         executor = await self._resources.enter_async_context(opened)
         sandbox = await self._resources.enter_async_context(
@@ -148,6 +154,9 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._set_temperature(self.current_temperature())
         output = super()._generate_and_score_completions(inputs)
+        advantages = output["advantages"]
+        first = self.accelerator.process_index * len(advantages)
+        output["advantages"] = advantages + advantages.new_tensor(self._added[first : first + len(advantages)])
         self._write_rollouts(gather_object(output["advantages"].tolist()))
         return output
 
@@ -167,15 +176,26 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         models = [model for model in (self.model, self.ref_model) if model is not None]
         return [scoring_temperature(self.accelerator.unwrap_model(model)) for model in models]
 
+    # Checkpoints
+
+    def start_from(self, checkpoint: Checkpoint | None) -> None:
+        """Go on from a checkpoint with the next `train()`: what was written after it is forgotten."""
+        super().start_from(checkpoint)
+        if checkpoint is not None:
+            self.signal.go_on_from(checkpoint.state["signal"])
+
+    def _checkpoint_state(self) -> dict[str, Any]:
+        return {**super()._checkpoint_state(), "signal": self.signal.state()}
+
     # Rewards
 
     def _calculate_rewards(
         self, inputs: list[dict[str, Any]], prompts: list[Any], completions: list[Any], completion_ids_list: list[Any]
     ) -> torch.Tensor:
-        """Score the local completions, then break ties on whole groups.
+        """Score the local completions, and work out on whole groups what tied ones add to the advantages.
 
         Returns:
-            `torch.Tensor` of shape (world_size * B, 1): adjusted rewards, K consecutive rows a group, NaN for none.
+            `torch.Tensor` of shape (world_size * B, 1): tier rewards, K consecutive rows a group, NaN for none.
         """
         gathered = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         rewards = [None if value != value else value for value in gathered[:, 0].tolist()]
@@ -189,15 +209,19 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         features = gather_object([rollout.features() for rollout in rollouts])
         self._watch_for_collapse([feature.ending for feature in features])
         adjusted = adjust_groups(rewards, features, self.num_generations, self.wa_config)
-        for name, value in adjusted.metrics.items():
-            self._log_metric(f"wa_grpo/{name}", value)
+        samples = gather_object([_sample(rollout) for rollout in rollouts])
+        step = self.signal.step(samples, adjusted.rewards)
+        self._added = step.advantages
+        for name, value in {**{f"wa_grpo/{n}": v for n, v in adjusted.metrics.items()}, **step.metrics}.items():
+            self._log_metric(name, value)
+        for warning in step.warnings if self.accelerator.is_main_process else ():
+            print(f"warning: step {self.state.global_step + 1}: {warning}", file=sys.stderr)
         rows = [{"prompt": prompt, **rollout.to_row()} for prompt, rollout in zip(prompts, rollouts, strict=True)]
         self._gathered = [
             {**row, "adjusted_reward": reward}
             for row, reward in zip(gather_object(rows), adjusted.rewards, strict=True)
         ]
-        values = [float("nan") if reward is None else reward for reward in adjusted.rewards]
-        return torch.tensor(values, dtype=gathered.dtype, device=gathered.device).unsqueeze(1)
+        return gathered
 
     def _stop_if_pointless(self, rewards: Sequence[float | None], rollouts: Sequence[Rollout]) -> None:
         """Have the run stop after this step, on all processes alike, when it cannot get further rewards."""
@@ -238,6 +262,11 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
 def processes_here() -> int:
     """How many processes of this run are on this machine, as the launcher says."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", PartialState().num_processes))
+
+
+def _sample(rollout: Rollout) -> Sample:
+    shape = shape_of(rollout.workflow.operators) if rollout.workflow is not None else None
+    return Sample(rollout.problem.domain, shape, rollout.reward)
 
 
 async def _unchanged(rollout: Rollout) -> Rollout:

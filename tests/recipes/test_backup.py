@@ -30,6 +30,7 @@ from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.training.collapse import Collapse
 from recipes.training.phases import roll_back, train_policy
 from tests.conftest import KEY
+from tests.patience import PATIENCE
 from tests.recipes.faulty_store import FaultyFileSystem
 from tests.recipes.test_training_signals import ROOT, tiny_config
 from tests.recipes.tiny_run import ASK, drawn_completions, make_trainer
@@ -83,7 +84,7 @@ def no_links(*_: object) -> None:
     raise PermissionError("no hard links here")
 
 
-def until(condition: Callable[[], Any], seconds: float = 10) -> bool:
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -504,7 +505,7 @@ def test_a_recipe_backs_up_what_it_trains_from_where_it_is_told(stub: StubEndpoi
     flags += ["--save_strategy", "steps", "--save_steps", "2", "--backup_url", f"{tmp_path}/drive"]
     command = [sys.executable, str(ROOT / "tests/recipes/given_run.py"), "--config", str(tiny_config(tmp_path)), *flags]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     store = BackupStore(f"{tmp_path}/drive")
     assert steps(store)[-1] == 2 and steps(store, "policy") == [0] and steps(store, "results") == [2]

@@ -26,6 +26,7 @@ from recipes.training.experiment import run_recipe
 from recipes.training.problems import mixed_problems
 from recipes.training.trainer import WorkflowGRPOTrainer
 from recipes.training.trl_internals import train_in_float32
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 GRPO = sorted(path for path in CONFIGS.glob("*.yaml") if "warmstart" not in path.name and path.name != "gpus.yaml")
@@ -325,7 +326,12 @@ def slurm(tmp_path: Path, *arguments: str, key: str | None = "sk-test") -> subpr
         environment["OPENAI_API_KEY"] = key
     script = ROOT / "accelerate_configs" / "multi_node_zero3.slurm"
     return subprocess.run(
-        ["bash", str(script), *arguments], env=environment, capture_output=True, text=True, timeout=20, check=False
+        ["bash", str(script), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
 
 

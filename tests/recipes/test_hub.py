@@ -34,6 +34,7 @@ from recipes.training.experiment import run_recipe, run_settings
 from recipes.training.trainer import WorkflowGRPOTrainer
 from tests.conftest import KEY
 from tests.fake_hub import TOKEN, FakeHub
+from tests.patience import PATIENCE
 from tests.recipes.finished_run import GOLD, save_base, save_run
 from tests.recipes.test_training_signals import tiny_config
 from tests.recipes.tiny_run import COMPLETIONS, given_completions, make_trainer
@@ -83,7 +84,7 @@ def push_script(*arguments: object, hub: FakeHub | None = None, token: str | Non
         environment |= {"HF_HOME": home} | ({"HF_TOKEN": token} if token else {})
         return subprocess.run(
             [sys.executable, str(ROOT / "scripts/push_to_hub.py"), *map(str, arguments)],
-            env=environment, capture_output=True, text=True, timeout=60, check=False,
+            env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
 
 

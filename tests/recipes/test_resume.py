@@ -30,6 +30,7 @@ from recipes.training.best import BestByHeldout
 from recipes.training.collapse import CollapseWatch
 from recipes.training.phases import train_policy
 from recipes.training.sampling import EpochSampler
+from tests.patience import PATIENCE
 from tests.recipes.tiny_run import ASK, COMPLETIONS, drawn_completions, make_trainer
 from tests.stub_endpoint import Messages, StubEndpoint
 
@@ -102,7 +103,7 @@ def test_a_run_killed_at_any_moment_gives_the_same_adapter_and_rewards(tmp_path:
         while kills < KILLS:
             killed = process(stub.url, tmp_path, "killed")
             steps_before = latest_checkpoint(tmp_path / "killed", quiet=True)
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE
             while time.monotonic() < deadline and killed.is_alive():
                 now = latest_checkpoint(tmp_path / "killed", quiet=True)
                 if now is not None and (steps_before is None or now.step > steps_before.step):
