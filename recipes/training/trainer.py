@@ -157,6 +157,9 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         advantages = output["advantages"]
         first = self.accelerator.process_index * len(advantages)
         output["advantages"] = advantages + advantages.new_tensor(self._added[first : first + len(advantages)])
+        logged = self._logs["advantages"]  # of TRL's table of completions
+        for offset, added in enumerate(reversed(self._added[-len(logged) :]), start=1):
+            logged[-offset] += added
         self._write_rollouts(gather_object(output["advantages"].tolist()))
         return output
 
