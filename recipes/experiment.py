@@ -310,24 +310,24 @@ def ensure_policy(args: Arguments) -> None:
     folder = Path(args.model.model_name_or_path)
     state = PartialState()
     if state.is_main_process:
-        warm_start(Path(config), folder)
+        warm_start(Path(config), folder, args.training.seed)
     state.wait_for_everyone()
 
 
-def warm_start(config: Path, folder: Path) -> None:
-    """Run `recipes/sft_warmstart.py` in a process of its own and stamp its result.
+def warm_start(config: Path, folder: Path, seed: int) -> None:
+    """Run `recipes/sft_warmstart.py` in a process of its own, with the run's seed, and stamp its result.
 
     Raises:
         UsageError: the warm start failed.
     """
-    inputs = config.read_bytes() + CORPUS_FILE.read_bytes()
+    inputs = config.read_bytes() + CORPUS_FILE.read_bytes() + f"seed {seed}".encode()
     stamp, fingerprint = folder / "warm_start.sha256", hashlib.sha256(inputs).hexdigest()
     if stamp.is_file() and stamp.read_text() == fingerprint:
         print(f"policy: {folder} (cached)", file=sys.stderr)
         return
     print(f"policy: building and warm-starting {folder}", file=sys.stderr)
     command = [sys.executable, str(Path(__file__).parent / "sft_warmstart.py")]
-    command += ["--config", str(config), "--output_dir", str(folder)]
+    command += ["--config", str(config), "--output_dir", str(folder), "--seed", str(seed)]
     launcher = (
         "RANK",
         "LOCAL_RANK",

@@ -181,7 +181,7 @@ async def run_tests(
 
 
 async def _run_some(job: dict[str, Any], tests: Sequence[str], sandbox: Sandbox, seconds: float) -> SolutionReport:
-    result = await sandbox.run(_harness(), timeout=seconds, stdin=_block(job) + _block(list(tests)))
+    result = await sandbox.run(_harness(), timeout=seconds, stdin=_block(job) + _block(list(tests)), forks=True)
     try:
         fields: dict[str, Any] = json.loads(result.stdout)
     except ValueError:

@@ -1,0 +1,137 @@
+"""Which system calls a program in the sandbox may make: allow-lists, compiled once by libseccomp.
+
+What is not listed, calls that no kernel has yet included, fails with `ENOSYS`, so that the C library falls back where
+it can; calls with a name that we refuse fail with `EPERM`, which says more in a traceback. Calls that are harmless with
+some arguments only are listed with these arguments.
+
+Two lists. `PROGRAM` is for code that nobody trusts: it is one process that reads the interpreter's files, computes and
+answers on the descriptors that it was born with. `FORKING` is for programs of ours that fork a confined process for
+such code: it adds that, and what a process needs to confine itself.
+"""
+
+import errno
+import tempfile
+from functools import cache
+
+from aflow_ops.errors import UsageError
+
+# Stands in a filter for the process that installs it; `nursery.py` writes the process's own number over it.
+SELF = 0x5AFE5E1F
+
+_FILES = (
+    "access chdir close close_range dup dup2 dup3 faccessat faccessat2 fchdir fstat fstatfs getcwd getdents getdents64 "
+    "lseek lstat newfstatat open openat pread64 preadv read readlink readlinkat readv stat statfs statx umask write "
+    "writev pwrite64 pwritev"
+)
+_WAITING = (
+    "alarm clock_nanosleep epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2 "
+    "futex futex_waitv getitimer nanosleep pause pipe pipe2 poll ppoll pselect6 restart_syscall sched_yield select "
+    "setitimer timerfd_create timerfd_gettime timerfd_settime wait4 waitid"
+)
+_MEMORY = "brk madvise membarrier mmap mprotect mremap munmap"
+_SIGNALS = "rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait sigaltstack"
+_ITSELF = (
+    "arch_prctl clock_getres clock_gettime exit exit_group getcpu getegid geteuid getgid getgroups getpgrp getpid "
+    "getppid getrandom getresgid getresuid getrlimit getrusage gettid gettimeofday getuid rseq set_robust_list "
+    "set_tid_address setrlimit sysinfo time times uname"
+)
+_SOCKETPAIR = "getpeername getsockname getsockopt shutdown"
+PROGRAM = " ".join((_FILES, _WAITING, _MEMORY, _SIGNALS, _ITSELF, _SOCKETPAIR)).split()
+FORKING = ["fork", "kill", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "seccomp", "vfork"]
+
+# Refused with a plain word. Anything else that is not allowed is refused just as much.
+REFUSED = (
+    "accept accept4 acct add_key adjtimex bind bpf chmod chown chroot clock_adjtime clock_settime clone connect "
+    "creat delete_module execve execveat fanotify_init fchmod fchmodat fchown fchownat fcntl fdatasync "
+    "finit_module flock fremovexattr fsetxattr fsync ftruncate futimesat getpriority init_module inotify_init "
+    "inotify_init1 io_setup io_uring_setup ioctl ioprio_set ipc kcmp kexec_load keyctl lchown link linkat listen "
+    "lookup_dcookie lremovexattr lsetxattr mbind memfd_create memfd_secret migrate_pages mkdir mkdirat mknod "
+    "mknodat mlock mlock2 mlockall mount move_pages mq_open msgget msgsnd name_to_handle_at open_by_handle_at "
+    "perf_event_open personality pidfd_getfd pidfd_open pidfd_send_signal pivot_root prctl prlimit64 "
+    "process_madvise process_mrelease process_vm_readv process_vm_writev ptrace quotactl reboot recvfrom "
+    "removexattr rename renameat renameat2 request_key rmdir rt_sigqueueinfo rt_tgsigqueueinfo sched_getaffinity "
+    "sched_getattr sched_getparam sched_getscheduler sched_setaffinity sched_setattr sched_setparam "
+    "sched_setscheduler semget semop sendfile sendmmsg sendmsg sendto setdomainname setfsgid setfsuid setgid "
+    "setgroups sethostname setns setpgid setpriority setregid setresgid setresuid setreuid setsid setsockopt "
+    "settimeofday setuid setxattr shmat shmget signalfd signalfd4 socket socketpair splice swapoff swapon symlink "
+    "symlinkat sync sync_file_range syncfs syslog tee tgkill timer_create tkill truncate umount2 unlink unlinkat "
+    "unshare userfaultfd ustat utime utimensat utimes vhangup vmsplice"
+).split()
+
+AF_UNIX = 1
+MSG_PEEK, MSG_TRUNC, MSG_DONTWAIT, MSG_WAITALL, MSG_NOSIGNAL = 0x2, 0x20, 0x40, 0x100, 0x4000
+F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GETPIPE_SZ = 0, 1, 2, 3, 4, 1030, 1032
+TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX = 0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_GET_NAME, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 15, 16, 22, 38
+PR_SET_VMA = 0x53564D41
+CLONE_VM, CLONE_THREAD = 0x100, 0x10000
+# NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, and PTRACE, UNTRACED, PARENT: no relations either.
+CLONE_REFUSED = 0x80 | 0x20000 | 0x7E000000 | 0x2000 | 0x800000 | 0x8000
+_ALL_BITS = 2**64 - 1
+
+
+@cache
+def compile_filter(*, forking: bool) -> bytes:
+    """Return the filter as the kernel takes it (classic BPF), with `SELF` where the process's number belongs.
+
+    Args:
+        forking (`bool`): for a program of ours that forks, instead of for one that nobody trusts.
+
+    Raises:
+        UsageError: libseccomp is not installed.
+    """
+    try:
+        import pyseccomp as seccomp
+    except (ImportError, OSError, RuntimeError) as error:
+        raise UsageError(
+            f"libseccomp cannot be loaded ({error}), and without it system calls cannot be filtered: install it "
+            "(apt-get install libseccomp2), or accept resource limits only with --unsafe_subprocess"
+        ) from error
+    rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.ENOSYS))
+
+    def add(action: int, name: str, *tests: object) -> None:
+        try:
+            rules.add_rule(action, name, *tests)
+        except (OSError, ValueError):
+            return  # this machine has no such call, or libseccomp does not know it: then it is refused
+
+    def is_(index: int, value: int) -> object:
+        return seccomp.Arg(index, seccomp.EQ, value)
+
+    def bits(index: int, mask: int, value: int = 0) -> object:
+        return seccomp.Arg(index, seccomp.MASKED_EQ, mask, value)
+
+    allow, plain = seccomp.ALLOW, PROGRAM + (FORKING if forking else [])
+    for name in plain:
+        add(allow, name)
+    for name in REFUSED:
+        if name not in plain and name not in _WITH_ARGUMENTS:
+            add(seccomp.ERRNO(errno.EPERM), name)
+    for name, index, values in (
+        ("fcntl", 1, (F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GETPIPE_SZ)),
+        ("ioctl", 1, (TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX)),
+        ("prlimit64", 0, (0, SELF)),
+        ("sched_getaffinity", 0, (0, SELF)),
+        ("tgkill", 0, (SELF,)),
+        ("socketpair", 0, (AF_UNIX,)),
+        ("prctl", 0, (PR_SET_NAME, PR_GET_NAME, PR_SET_VMA)),
+    ):
+        for value in values:
+            add(allow, name, is_(index, value))
+    if forking:
+        for value in (PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS):
+            add(allow, "prctl", is_(0, value))
+        add(allow, "clone", bits(0, CLONE_REFUSED))
+    else:
+        add(allow, "kill", is_(0, SELF))
+        add(allow, "clone", bits(0, CLONE_REFUSED | CLONE_VM | CLONE_THREAD, CLONE_VM | CLONE_THREAD))
+    add(allow, "sendto", bits(3, _ALL_BITS ^ (MSG_DONTWAIT | MSG_NOSIGNAL)), is_(4, 0))
+    add(allow, "recvfrom", bits(3, _ALL_BITS ^ (MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT | MSG_WAITALL)))
+    with tempfile.TemporaryFile() as file:
+        rules.export_bpf(file)
+        file.seek(0)
+        return file.read()
+
+
+# Refused by having no rule for other arguments (`ENOSYS`): libseccomp takes no two actions for overlapping rules.
+_WITH_ARGUMENTS = "clone fcntl ioctl kill prctl prlimit64 recvfrom sched_getaffinity sendto socketpair tgkill".split()
