@@ -33,6 +33,7 @@ from aflow_ops.policy_prompt import PROMPT_STYLES, policy_messages
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import open_sandbox
 from aflow_ops.trace import Trace, TraceError
+from data.domains import default_domain
 from data.problem import DOMAINS, ProblemView
 from scripts.cli import run_command
 
@@ -324,7 +325,7 @@ def problem_of(arguments: argparse.Namespace, question: str) -> ProblemView:
         raise UsageError("the question is not valid UTF-8") from None
     return ProblemView(
         question=question,
-        domain=arguments.domain or ("code" if arguments.entry_point else "math"),
+        domain=arguments.domain or default_domain(has_entry_point=bool(arguments.entry_point)),
         context=read_file(arguments.context_file, "--context_file") if arguments.context_file else None,
         entry_point=arguments.entry_point,
         public_tests=tuple(arguments.public_test),

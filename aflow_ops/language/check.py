@@ -134,7 +134,6 @@ def _check_arguments(operator: type[Operator], call: ast.Call) -> None:
 
 
 def _check_domain(operator: type[Operator], domain: Domain, has_entry_point: bool) -> None:
-    if operator.needs_entry_point and not has_entry_point:
-        raise WorkflowError("check", f"{operator.__name__} needs an entry point, and this {domain} problem has none")
-    if domain not in operator.domains:
-        raise WorkflowError("check", f"{operator.__name__} is for {', '.join(operator.domains)} problems, not {domain}")
+    misfit = operator.misfit(domain, has_entry_point)
+    if misfit is not None:
+        raise WorkflowError("check", misfit)

@@ -10,6 +10,7 @@ does not say (SQuAD 2.0), and only an answer that says so is right.
 import re
 from collections import Counter
 
+from data.catalogue import metric_of_source
 from data.problem import SPAN_SEPARATOR, Problem
 from rewards.graders.qa_metrics import drop_scores, normalized, squad_scores
 from rewards.tiers import Grade, Tier
@@ -79,11 +80,17 @@ def answer_scores(extracted: str, gold: str, problem: Problem) -> tuple[bool, fl
         silent = " ".join(normalized(extracted).split()) in _UNANSWERABLE
         return silent, float(silent)
     spans = [span.strip() for span in gold.split(SPAN_SEPARATOR)]
-    if problem.source.lower() == "drop":
+    if metric_of_source(problem.source) == "drop":
         if len(spans) > 1:
             return drop_scores(_spans_of(extracted), spans)
         return drop_scores([extracted], spans)
     return squad_scores(" ".join(_spans_of(extracted)) if len(spans) > 1 else extracted, " ".join(spans))
+
+
+def best_scores(extracted: str, problem: Problem) -> tuple[bool, float]:
+    """Return exact match and F1 in [0, 1], each the best over the problem's gold answers."""
+    scores = [answer_scores(extracted, gold, problem) for gold in problem.golds]
+    return any(exact for exact, _ in scores), max(f1 for _, f1 in scores)
 
 
 def _spans_of(text: str) -> list[str]:
