@@ -18,6 +18,7 @@ from pydantic_monty import AsyncMonty, MontyCrashedError, MontyError, ResourceLi
 from aflow_ops.errors import FatalExecutorError, InfraError
 from aflow_ops.executor.types import Executor, Message
 from aflow_ops.fault_clock import FaultClock
+from aflow_ops.language.dialects import Spoken, spoken_operator
 from aflow_ops.language.workflow import Workflow
 from aflow_ops.lowering import OPERATOR_DOOR, lower_workflow
 from aflow_ops.operators import OPERATORS, Operator, OperatorContext
@@ -32,6 +33,8 @@ MAX_TRACE_CHARS = 4_000
 SETTLE_SECONDS = 0.6
 # A run that we keep waiting for longer than this many times its limit is given up, as a failure of ours.
 MAX_LOST_LIMITS = 10
+# A result in a tuple in a dict: that deep an answer is looked for.
+MAX_ANSWER_DEPTH = 5
 # Equal calls of one run are fewer than this, so runs with another `repeat` share none of their samples.
 SAMPLES_APART = 1_000
 
@@ -212,6 +215,8 @@ class _Run:
     tasks: set["asyncio.Task[Any]"] = field(default_factory=set)
     infra_error: InfraError | None = None
     total_cost: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
     faults: FaultClock = field(default_factory=FaultClock)
 
     @property
@@ -234,23 +239,33 @@ class _Run:
 
     def _by_name(self, name: str) -> HostFunction:
         async def call(*args: Any, **kwargs: Any) -> dict[str, Any]:
-            return await self._tracked(name, {}, args, kwargs)
+            spoken = spoken_operator(name)
+            assert spoken is not None, name
+            return await self._tracked(spoken, {}, args, kwargs)
 
         return call
 
     async def _native_call(
         self, name: Any, options: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> dict[str, Any]:
-        if name not in OPERATORS or not isinstance(options, dict):
+        spoken = spoken_operator(name) if isinstance(name, str) else None
+        if spoken is None or not isinstance(options, dict):
             raise TypeError(f"unknown operator {name!r}")
-        result = await self._tracked(name, options, args, kwargs)
-        return {"result": result, "total_cost": self.total_cost}
+        result = await self._tracked(spoken, options, args, kwargs)
+        text = result_text(result)
+        return {
+            "result": {**dict.fromkeys(spoken.keys, text), **result},
+            "text": text,
+            "total_cost": self.total_cost,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+        }
 
     async def _tracked(
-        self, name: str, options: dict[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+        self, spoken: Spoken, options: dict[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Run the call as a task of its own: the interpreter does not cancel host functions when it is cut off."""
-        task = asyncio.ensure_future(self._call(name, options, args, kwargs))
+        task = asyncio.ensure_future(self._call(spoken, options, args, kwargs))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return await task
@@ -264,24 +279,25 @@ class _Run:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _call(
-        self, name: str, options: dict[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+        self, spoken: Spoken, options: dict[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> dict[str, Any]:
         if self.infra_error is not None:
             raise self.infra_error
         if len(self.calls) >= self.limits.operator_calls:
             raise RuntimeError(f"more than {self.limits.operator_calls} operator calls")
-        slot = len(self.calls)
+        name, slot = spoken.operator.__name__, len(self.calls)
         self.calls.append(None)
         usage, start = _Usage(), time.monotonic()
         arguments: dict[str, Any] = {}
         output: dict[str, Any] | None = None
         failure: str | None = None
         try:
-            arguments = bind_arguments(OPERATORS[name], args, kwargs, self.limits.argument_chars)
+            given = spoken.arguments(args, kwargs, self.problem)
+            arguments = bind_arguments(spoken.operator, (), given, self.limits.argument_chars)
             context = OperatorContext(
                 self.problem, self._metered(usage), self._run_code, self.executor.prompt_set, options
             )
-            output = await OPERATORS[name](context)(**arguments)
+            output = await spoken.operator(context)(**arguments)
             return output
         except (TypeError, ValueError, RecursionError) as error:
             failure = f"{type(error).__name__}: {error}"
@@ -343,6 +359,8 @@ class _Run:
             usage.completion_tokens += reply.completion_tokens
             usage.cost_usd += reply.cost_usd
             self.total_cost += reply.cost_usd
+            self.prompt_tokens += reply.prompt_tokens
+            self.completion_tokens += reply.completion_tokens
             return reply.text
 
         return ask
@@ -410,16 +428,34 @@ def result_text(value: Any) -> str:
     raise TypeError(f"expected text, not {type(value).__name__}")
 
 
+# Keys under which workflows return their answer in a dict of their own, the clearest first.
+ANSWER_KEYS = ("answer", "final_answer", "solution", "response", "result", "output", "code")
+
+
 def answer_text(value: Any) -> str | None:
-    """Return the answer in what a workflow returned: text, a number, a result dict, or `(answer, cost)`."""
-    if isinstance(value, tuple) and value:
-        value = value[0]
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, dict)):
-        return str(value) if isinstance(value, bool) else None
+    """Return the answer in what a workflow returned: text, a number, a dict, a list, or `(answer, cost)`."""
+    for _ in range(MAX_ANSWER_DEPTH):
+        if isinstance(value, tuple) and value:
+            value = value[0]
+        elif isinstance(value, dict) and (key := _answer_key(value)) is not None:
+            value = value[key]
+        else:
+            break
+    if not isinstance(value, (str, bool, int, float, dict, list)) or value in ({}, []):
+        return None
     try:
         return result_text(value)
     except (TypeError, ValueError, RecursionError):  # such as an integer of more digits than Python prints
         return None
+
+
+def _answer_key(value: dict[Any, Any]) -> Any:
+    for operator in OPERATORS.values():
+        if set(value) == set(operator.returns):
+            return operator.main
+    if len(value) == 1:
+        return next(iter(value))
+    return next((key for key in ANSWER_KEYS if key in value), None)
 
 
 def _for_trace(value: Any) -> Any:

@@ -97,9 +97,18 @@ class MuteExecutor:
 
     temperature = 0.0
     usage = ExecutorUsage()
+    cache_statistics = None
 
     def __init__(self, prompt_set: str) -> None:
         self.prompt_set = prompt_set
+        self.on_paid: Callable[[str | None, ExecutorUsage], None] | None = None
+
+    def restore(self, usage: ExecutorUsage) -> None:
+        """Nothing is counted."""
+
+    def price(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Nothing is paid."""
+        return 0.0
 
     async def complete(
         self,

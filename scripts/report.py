@@ -21,7 +21,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from aflow_ops.errors import UsageError
 from data.files import write_atomically
-from scripts.cli import run_command
+from recipes.run.command import run_command
 from scripts.reporting.collect import JSONL_FILES, RUN_FILES, RunFiles, collect, sizes
 from scripts.reporting.page import render
 from scripts.reporting.search_page import render_search

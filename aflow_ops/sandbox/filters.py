@@ -1,8 +1,7 @@
 """Which system calls a program in the sandbox may make: allow-lists, compiled once by libseccomp.
 
 What is not listed, calls that no kernel has yet included, fails with `ENOSYS`, so that the C library falls back where
-it can; calls with a name that we refuse fail with `EPERM`, which says more in a traceback. Calls that are harmless with
-some arguments only are listed with these arguments.
+it can. Calls that are harmless with some arguments only are listed with these arguments.
 
 Two lists. `PROGRAM` is for code that nobody trusts: it is one process that reads the interpreter's files, computes and
 answers on the descriptors that it was born with. `FORKING` is for programs of ours that fork a confined process for
@@ -37,26 +36,7 @@ _ITSELF = (
 )
 _SOCKETPAIR = "getpeername getsockname getsockopt shutdown"
 PROGRAM = " ".join((_FILES, _WAITING, _MEMORY, _SIGNALS, _ITSELF, _SOCKETPAIR)).split()
-FORKING = ["fork", "kill", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "seccomp", "vfork"]
-
-# Refused with a plain word. Anything else that is not allowed is refused just as much.
-REFUSED = (
-    "accept accept4 acct add_key adjtimex bind bpf chmod chown chroot clock_adjtime clock_settime clone connect "
-    "creat delete_module execve execveat fanotify_init fchmod fchmodat fchown fchownat fcntl fdatasync "
-    "finit_module flock fremovexattr fsetxattr fsync ftruncate futimesat getpriority init_module inotify_init "
-    "inotify_init1 io_setup io_uring_setup ioctl ioprio_set ipc kcmp kexec_load keyctl lchown link linkat listen "
-    "lookup_dcookie lremovexattr lsetxattr mbind memfd_create memfd_secret migrate_pages mkdir mkdirat mknod "
-    "mknodat mlock mlock2 mlockall mount move_pages mq_open msgget msgsnd name_to_handle_at open_by_handle_at "
-    "perf_event_open personality pidfd_getfd pidfd_open pidfd_send_signal pivot_root prctl prlimit64 "
-    "process_madvise process_mrelease process_vm_readv process_vm_writev ptrace quotactl reboot recvfrom "
-    "removexattr rename renameat renameat2 request_key rmdir rt_sigqueueinfo rt_tgsigqueueinfo sched_getaffinity "
-    "sched_getattr sched_getparam sched_getscheduler sched_setaffinity sched_setattr sched_setparam "
-    "sched_setscheduler semget semop sendfile sendmmsg sendmsg sendto setdomainname setfsgid setfsuid setgid "
-    "setgroups sethostname setns setpgid setpriority setregid setresgid setresuid setreuid setsid setsockopt "
-    "settimeofday setuid setxattr shmat shmget signalfd signalfd4 socket socketpair splice swapoff swapon symlink "
-    "symlinkat sync sync_file_range syncfs syslog tee tgkill timer_create tkill truncate umount2 unlink unlinkat "
-    "unshare userfaultfd ustat utime utimensat utimes vhangup vmsplice"
-).split()
+FORKING = ["fork", "kill", "seccomp", "vfork"]
 
 AF_UNIX = 1
 MSG_PEEK, MSG_TRUNC, MSG_DONTWAIT, MSG_WAITALL, MSG_NOSIGNAL = 0x2, 0x20, 0x40, 0x100, 0x4000
@@ -82,16 +62,18 @@ def compile_filter(*, forking: bool) -> bytes:
     """
     try:
         import pyseccomp as seccomp
-    except (ImportError, OSError, RuntimeError) as error:
+    except ImportError as error:
+        raise UsageError(f"{error}: install the project's dependencies again (pip install -e .)") from error
+    except (OSError, RuntimeError) as error:
         raise UsageError(
             f"libseccomp cannot be loaded ({error}), and without it system calls cannot be filtered: install it "
             "(apt-get install libseccomp2), or accept resource limits only with --unsafe_subprocess"
         ) from error
     rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.ENOSYS))
 
-    def add(action: int, name: str, *tests: object) -> None:
+    def add(name: str, *tests: object) -> None:
         try:
-            rules.add_rule(action, name, *tests)
+            rules.add_rule(seccomp.ALLOW, name, *tests)
         except (OSError, ValueError):
             return  # this machine has no such call, or libseccomp does not know it: then it is refused
 
@@ -101,12 +83,8 @@ def compile_filter(*, forking: bool) -> bytes:
     def bits(index: int, mask: int, value: int = 0) -> object:
         return seccomp.Arg(index, seccomp.MASKED_EQ, mask, value)
 
-    allow, plain = seccomp.ALLOW, PROGRAM + (FORKING if forking else [])
-    for name in plain:
-        add(allow, name)
-    for name in REFUSED:
-        if name not in plain and name not in _WITH_ARGUMENTS:
-            add(seccomp.ERRNO(errno.EPERM), name)
+    for name in PROGRAM + (FORKING if forking else []):
+        add(name)
     for name, index, values in (
         ("fcntl", 1, (F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GETPIPE_SZ)),
         ("ioctl", 1, (TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX)),
@@ -117,21 +95,17 @@ def compile_filter(*, forking: bool) -> bytes:
         ("prctl", 0, (PR_SET_NAME, PR_GET_NAME, PR_SET_VMA)),
     ):
         for value in values:
-            add(allow, name, is_(index, value))
+            add(name, is_(index, value))
     if forking:
         for value in (PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS):
-            add(allow, "prctl", is_(0, value))
-        add(allow, "clone", bits(0, CLONE_REFUSED))
+            add("prctl", is_(0, value))
+        add("clone", bits(0, CLONE_REFUSED))
     else:
-        add(allow, "kill", is_(0, SELF))
-        add(allow, "clone", bits(0, CLONE_REFUSED | CLONE_VM | CLONE_THREAD, CLONE_VM | CLONE_THREAD))
-    add(allow, "sendto", bits(3, _ALL_BITS ^ (MSG_DONTWAIT | MSG_NOSIGNAL)), is_(4, 0))
-    add(allow, "recvfrom", bits(3, _ALL_BITS ^ (MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT | MSG_WAITALL)))
+        add("kill", is_(0, SELF))
+        add("clone", bits(0, CLONE_REFUSED | CLONE_VM | CLONE_THREAD, CLONE_VM | CLONE_THREAD))
+    add("sendto", bits(3, _ALL_BITS ^ (MSG_DONTWAIT | MSG_NOSIGNAL)), is_(4, 0))
+    add("recvfrom", bits(3, _ALL_BITS ^ (MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT | MSG_WAITALL)))
     with tempfile.TemporaryFile() as file:
         rules.export_bpf(file)
         file.seek(0)
         return file.read()
-
-
-# Refused by having no rule for other arguments (`ENOSYS`): libseccomp takes no two actions for overlapping rules.
-_WITH_ARGUMENTS = "clone fcntl ioctl kill prctl prlimit64 recvfrom sched_getaffinity sendto socketpair tgkill".split()

@@ -70,14 +70,14 @@ def read_frame(fd: int) -> bytes:
 
 
 def write_frame(fd: int, data: bytes) -> None:
-    """Write data after its length in eight bytes."""
+    """Write data after its length."""
     data = len(data).to_bytes(8, "big") + data
     while data:
         data = data[os.write(fd, data) :]
 
 
 def confine(settings: dict[str, Any], name: str = "program") -> None:
-    """Shut this process off: it dies with its parent, cannot signal or trace it, and gets the system calls of a list.
+    """Shut this process off: it dies with its parent, and gets the system calls of a list, which name it alone.
 
     Args:
         settings (`dict`): of the nursery.
@@ -86,17 +86,10 @@ def confine(settings: dict[str, Any], name: str = "program") -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if settings["degraded"] is None:
         return
-    import sandlock
-
-    # No new rule about files: those of the nursery hold as they are.
-    sandlock.confine(
-        sandlock.Sandbox(fs_readable=["/"], fs_writable=["/dev/null"], allow_degraded=settings["degraded"])
-    )
-    code = bytearray(base64.b64decode(settings["filters"][name]))
-    own, place = os.getpid().to_bytes(4, sys.byteorder), settings["self"].to_bytes(4, sys.byteorder)
-    for at in range(4, len(code), 8):  # an instruction's operand is the second half of its eight bytes
-        if code[at : at + 4] == place:
-            code[at : at + 4] = own
+    code, places = settings["filters"][name]
+    code = bytearray(code)
+    for place in places:
+        code[place : place + 4] = os.getpid().to_bytes(4, sys.byteorder)
     instructions = ctypes.create_string_buffer(bytes(code))
 
     class Program(ctypes.Structure):
@@ -308,7 +301,6 @@ def state() -> dict[str, object]:
         "affinity": os.sched_getaffinity(0),
         "signals": (
             signal.pthread_sigmask(signal.SIG_BLOCK, []),
-            [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD)],
             signal.getitimer(signal.ITIMER_REAL),
         ),
         "folder": os.getcwd(),
@@ -383,6 +375,15 @@ def enclose(settings: dict[str, Any]) -> None:
         )
 
 
+def decoded(text: str, own: int) -> tuple[bytes, list[int]]:
+    """A filter, and where in it the number of the process belongs that installs it.
+
+    An instruction has eight bytes, of which the second half is its operand.
+    """
+    code, mark = base64.b64decode(text), own.to_bytes(4, sys.byteorder)
+    return code, [place for place in range(4, len(code), 8) if code[place : place + 4] == mark]
+
+
 def main() -> None:
     """Warm up, then serve jobs until nobody asks for any."""
     settings = json.loads(sys.argv[1])
@@ -399,6 +400,7 @@ def main() -> None:
     sys.stderr.flush()  # what is left in a buffer, every child would print
     gc.collect()
     gc.freeze()  # children share these pages as long as nobody writes to them
+    settings["filters"] = {name: decoded(text, settings["self"]) for name, text in settings["filters"].items()}
     settings["mapped"] = mapped_bytes()
     Nursery(settings).serve()
 

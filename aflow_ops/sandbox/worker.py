@@ -54,7 +54,7 @@ class Worker:
                 stderr=self._log,
                 env=ENVIRONMENT,
                 cwd="/",
-                start_new_session=True,
+                process_group=0,  # no session of its own: the kernel would schedule it apart, and slowly beside others
             )
         self._numbers = count()
         self._lock = threading.Lock()

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from recipes.results import HeldOut
-from recipes.run_config import write_config
+from recipes.run.command import run_command
+from recipes.run.config import write_config
+from recipes.run.results import HeldOut
 from rewards.evaluation import summarize_rows
 from rewards.statistics import bootstrap_mean
 from scripts import report
-from scripts.cli import run_command
 from scripts.reporting.collect import collect
 from scripts.reporting.configuration import versions_of_card
 from scripts.reporting.counters import MAX_BINS
