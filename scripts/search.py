@@ -20,7 +20,7 @@ from pathlib import Path
 from aflow_ops.executor import check_executor, executor_argument_group, executor_config_from
 from aflow_ops.search.select import STRATEGIES
 from data.files import claimed
-from scripts.cli import run_command
+from recipes.run.command import run_command
 from scripts.searching.command import SearchCommand
 from scripts.searching.problems import read_slices
 from scripts.searching.proposers import PROPOSERS, optimizer_config
