@@ -268,7 +268,7 @@ def train(url: str, folder: Path, name: str, backup_url: str | None) -> None:
     trainer.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_lost_its_machine_ends_as_if_it_had_not(tmp_path: Path) -> None:
     drive = tmp_path / "drive"
     with StubEndpoint(answer, latency=0.02) as stub:
