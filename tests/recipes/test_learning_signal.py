@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from aflow_ops.executor import ExecutorConfig
-from recipes.trainer import WorkflowGRPOTrainer
+from recipes.training.trainer import WorkflowGRPOTrainer
 from rewards.advantages import TIER_STD
 from tests.recipes.tiny_run import K, drawn_completions, make_trainer, problems
 from tests.stub_endpoint import Messages, StubEndpoint

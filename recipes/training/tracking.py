@@ -19,10 +19,10 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from trl import GRPOTrainer
 
 from aflow_ops.errors import UsageError
-from recipes.redaction import without_secrets
+from recipes.settings.redaction import without_secrets
 
 if TYPE_CHECKING:
-    from recipes.arguments import Arguments
+    from recipes.settings.parse import Arguments
 
 PROJECT = "aflow-recipes"
 POLICY_METRICS = {

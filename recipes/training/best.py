@@ -3,14 +3,14 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from transformers import TrainerCallback
 
 from data.files import write_atomically
-from recipes.trainer import WorkflowGRPOTrainer
+from recipes.run.checkpoints import best_of
+from recipes.training.trainer import WorkflowGRPOTrainer
 from rewards.evaluation import by_problem
 
 Row = dict[str, Any]
@@ -65,12 +65,3 @@ class BestByHeldout(TrainerCallback):
             partial.rename(self.folder)
             shutil.rmtree(self.old, ignore_errors=True)
         self.trainer.accelerator.wait_for_everyone()
-
-
-def best_of(run_dir: Path) -> dict[str, Any] | None:
-    """Return `{"step", "reward"}` of the best adapter that a run kept, or `None`."""
-    try:
-        best: dict[str, Any] = json.loads((run_dir / "best" / "best.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return best

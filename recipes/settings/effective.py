@@ -3,7 +3,7 @@
 import sys
 from dataclasses import fields
 
-from recipes.arguments import Arguments
+from recipes.settings.parse import Arguments
 
 # One screen. Every other flag is in --help; what is not set in a YAML has its default.
 SHOWN = (

@@ -9,155 +9,29 @@ Object stores cannot rename, so a backup exists from the moment its manifest doe
 the highest is the newest, and none is used by two attempts of which one may still be writing.
 """
 
-import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import fsspec
 from fsspec.core import url_to_fs
 from fsspec.utils import get_protocol
 
 from aflow_ops.errors import UsageError
-from recipes.checkpoints import new_digest
-from recipes.redaction import without_secrets
-from recipes.rollout_log import open_part
+from recipes.backup.manifest import BLOCK_BYTES, Entry, FileRecord, SourceChanged, blocks
+from recipes.run.checkpoints import new_digest
+from recipes.run.rollout_log import open_part
+from recipes.settings.redaction import without_secrets
 
-Kind = Literal["checkpoint", "policy", "results"]
-BLOCK_BYTES = 1 << 22
 # What an object store is sent at a time, so that a slow line is heard of often; S3 takes 5 MB or more, 10,000 times.
 UPLOAD_BYTES = 1 << 23
-FORMAT = 2
 ROLLOUTS = "rollouts"
 NUMBERED = re.compile(r"(\d{6,})-(checkpoint|policy|results)-\d+(\.json)?")
 NUMBERED_PART = re.compile(r"(\d{6,})-rollouts(-\d+)?\.jsonl\.gz")
-SPENT = re.compile(r"\.spent-\d+\.json")
 # Packages of the protocols that people use most; fsspec names the others itself.
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
-
-
-class SourceChanged(Exception):
-    """A local file went away or changed while it was backed up."""
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """One stored file.
-
-    Args:
-        size (`int`): bytes.
-        digest (`str`): of these bytes.
-        at (`str`): where it lies below the backup's URL, if not in its backup's own folder.
-    """
-
-    size: int
-    digest: str
-    at: str = ""
-
-    @classmethod
-    def of(cls, path: Path) -> "FileRecord":
-        """Read a local file."""
-        digest = new_digest()
-        with path.open("rb") as file:
-            for block in _blocks(file):
-                digest.update(block)
-            return cls(file.tell(), digest.hexdigest())
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The run that backs up.
-
-    Args:
-        run_id (`str`): made up at its fresh start, and kept over all its continuations.
-        output_dir (`str`): as the run was told.
-        command (`tuple[str, ...]`): the recipe's script and flags, without secrets.
-    """
-
-    run_id: str
-    output_dir: str
-    command: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One complete backup, as its manifest describes it.
-
-    Args:
-        number (`int`): its place in the order of writing.
-        kind (`str`): `checkpoint`; `results`, what a run leaves at its end; or `policy`, a local model that it trains.
-        step (`int`): optimizer steps done.
-        origin (`Origin`): the run.
-        files (`Mapping[str, FileRecord]`): by path within the backup; the rollouts as parts, the live file's compressed
-            like the others.
-        spent (`Mapping[str, Mapping]`): records of `recipes/spending.py` by file name.
-        target (`str`): for a policy, the folder it came from.
-        written (`str`): UTC, ISO 8601.
-    """
-
-    number: int
-    kind: Kind
-    step: int
-    origin: Origin
-    files: Mapping[str, FileRecord] = field(default_factory=dict)
-    spent: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    target: str = ""
-    written: str = ""
-
-    @property
-    def name(self) -> str:
-        """Its folder, and its manifest without the suffix."""
-        return f"{self.number:06d}-{self.kind}-{self.step}"
-
-    @property
-    def size(self) -> int:
-        """Bytes of its files, as stored."""
-        return sum(file.size for file in self.files.values())
-
-    def stored(self) -> dict[str, FileRecord]:
-        """Return its files by where they lie below the URL."""
-        return {self.place(name): record for name, record in self.files.items()}
-
-    def place(self, name: str) -> str:
-        """Return where one of its files lies below the URL."""
-        return self.files[name].at or f"{self.name}/{name}"
-
-    def to_json(self) -> bytes:
-        """Return the manifest."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1).encode()
-
-    @classmethod
-    def from_json(cls, content: bytes) -> "Entry":
-        """Read a manifest.
-
-        Raises:
-            ValueError: it is torn, or names files outside its folder.
-            UsageError: it is of another format.
-        """
-        try:
-            row = json.loads(content)
-            if row.pop("format") != FORMAT:
-                raise UsageError("there are backups of another version of this program: use that one, or another URL")
-            row["files"] = {name: FileRecord(**record) for name, record in row["files"].items()}
-            row["origin"] = Origin(**{**row["origin"], "command": tuple(row["origin"]["command"])})
-            entry = cls(**row)
-        except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"its manifest cannot be read ({type(error).__name__})") from None
-        unsafe = [name for name in (*entry.files, *entry.stored()) if not is_inside(name)]
-        unsafe += [name for name in entry.spent if not SPENT.fullmatch(name)]
-        if unsafe:
-            raise ValueError(f"its manifest names {unsafe[0]!r}, which is not a file of a run")
-        return entry
-
-
-def is_inside(name: str) -> bool:
-    """Whether a relative path stays in its folder."""
-    path = PurePosixPath(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 def check_url(flag: str, url: str) -> None:
@@ -263,7 +137,7 @@ class BackupStore:
             raise SourceChanged(f"{source}: {error}") from None
         digest, size = new_digest(), 0
         with file, self._writer(name) as out:
-            for block in _blocks(file) if count is None else _compressed(file, count):
+            for block in blocks(file) if count is None else _compressed(file, count):
                 self.tick()
                 out.write(block)
                 digest.update(block)
@@ -320,7 +194,7 @@ class BackupStore:
         digest = new_digest()
         try:
             with self.fs.open(f"{self.root}/{name}", "rb") as file, target.open("wb") as out:
-                for block in _blocks(file):
+                for block in blocks(file):
                     self.tick()
                     out.write(block)
                     digest.update(block)
@@ -347,10 +221,6 @@ class BackupStore:
         except FileNotFoundError:  # a file system with real folders
             self.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
             return self.fs.open(path, "wb", block_size=UPLOAD_BYTES)
-
-
-def _blocks(file: IO[bytes]) -> Iterator[bytes]:
-    return iter(partial(file.read, BLOCK_BYTES), b"")
 
 
 def _compressed(file: IO[bytes], count: int) -> Iterator[bytes]:

@@ -140,6 +140,15 @@ def drop_checkpoints_after(run_dir: Path, step: int) -> None:
             shutil.rmtree(folder)
 
 
+def best_of(run_dir: Path) -> dict[str, Any] | None:
+    """Return `{"step", "reward"}` of the best adapter that a run kept, or `None`."""
+    try:
+        best: dict[str, Any] = json.loads((run_dir / "best" / "best.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return best
+
+
 def _step(folder: Path) -> int:
     return int(folder.name.rpartition("-")[2]) if re.search(r"-\d+$", folder.name) else 0
 

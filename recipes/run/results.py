@@ -14,7 +14,7 @@ from rich.table import Table
 
 from aflow_ops.executor.types import ExecutorUsage
 from data.files import write_atomically
-from recipes.best import best_of
+from recipes.run.checkpoints import best_of
 from rewards.statistics import paired_bootstrap
 
 Row = dict[str, Any]

@@ -13,7 +13,7 @@ import yaml
 
 from aflow_ops.errors import UsageError
 
-CLASSES_FILE = Path(__file__).parent / "configs" / "gpus.yaml"
+CLASSES_FILE = Path(__file__).parents[1] / "configs" / "gpus.yaml"
 # What the recipes are written for, and what is assumed where there is no GPU to look at.
 DEFAULT_CLASS = "a100_40gb"
 # Drivers, ECC and firmware keep a few percent, and not the same on every host.

@@ -15,14 +15,12 @@ from data.mixing import Queue, cycled, shuffled_cycles
 from data.problem import Problem
 from rewards.evaluation import Key, by_problem
 
-CURRICULA = ("none", "order", "pass_rate")
-
 
 def queue_of(curriculum: str, rows: str | None, seed: int) -> Queue | None:
     """Return how a domain's problems follow each other; `None` for a shuffle.
 
     Args:
-        curriculum (`str`): one of `CURRICULA`.
+        curriculum (`str`): `none`, `order` or `pass_rate`.
         rows (`str`, *optional*): `rows.jsonl` of an evaluation of the base policy on training problems.
         seed (`int`): which problems are chosen for `pass_rate`, and the order of equally easy ones.
 

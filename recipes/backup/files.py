@@ -14,10 +14,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from data.files import write_atomically
-from recipes.backup_store import SPENT, Entry, FileRecord, Kind, SourceChanged
-from recipes.checkpoints import MANIFEST
-from recipes.redaction import is_secret, without_secrets
-from recipes.rollout_log import LIVE, part_size, rollout_files, rollouts_size
+from recipes.backup.manifest import SPENT, Entry, FileRecord, Kind, SourceChanged
+from recipes.run.checkpoints import MANIFEST
+from recipes.run.rollout_log import LIVE, part_size, rollout_files, rollouts_size
+from recipes.settings.redaction import is_secret, without_secrets
 
 # Below the run's folder, under a name that `push_to_hub` leaves out.
 ID_FILE = "_backup/id"

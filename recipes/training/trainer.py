@@ -6,10 +6,8 @@ follows its schedule; every rollout is written to `rollouts.jsonl` with the adva
 """
 
 import asyncio
-import json
 import logging
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Coroutine, Sequence
@@ -22,28 +20,20 @@ from uuid import uuid4
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
-from datasets import Dataset
-from peft import PeftModel
-from safetensors import SafetensorError
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl
-from transformers.trainer_utils import rotate_checkpoints
-from trl import GRPOTrainer
+from transformers import PreTrainedModel
 
 from aflow_ops.errors import BudgetExceededError, InfraError
 from aflow_ops.executor import Executor, ExecutorConfig, ExecutorUsage, open_executor
-from aflow_ops.policy_prompt import policy_messages
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import open_sandbox
 from data.problem import DOMAINS, Domain, Problem
-from recipes.arguments import RecipeArguments, WorkflowGRPOConfig
-from recipes.backup import Backup
-from recipes.checkpoints import Checkpoint, seal, unseal
-from recipes.guard import Collapse, CollapseWatch
-from recipes.hub import Publication, publish
-from recipes.rollout_log import RolloutLog
-from recipes.sampling import EpochSampler
-from recipes.spending import Spending
-from recipes.tracking import add_policy_metrics
+from recipes.run.checkpoints import Checkpoint
+from recipes.run.spending import Spending
+from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
+from recipes.training.lifecycle import ResumableGRPOTrainer
+from recipes.training.problems import training_dataset
+from recipes.training.tracking import add_policy_metrics
+from recipes.training.trl_internals import not_an_unscored_row, scoring_temperature, train_in_float32
 from rewards.diagnostics import Sample, shape_of
 from rewards.rollout import Rollout, RolloutScorer
 from rewards.signal import LearningSignal
@@ -51,25 +41,9 @@ from rewards.wa_grpo import Ending, adjust_groups, zero_signal_groups
 from rewards.workflow_reward import WorkflowReward
 
 T = TypeVar("T")
-# What torch's file writers say on a full disk: the zip writer for large and for small files, and the stream under it.
-_WRITER_FAILED = re.compile(r"inline_container\.cc|PytorchStreamWriter|iostream error")
 
 
-def training_dataset(problems: Sequence[Problem], prompt_style: str) -> Dataset:
-    """Return the dataset TRL trains on.
-
-    Each row has `prompt` (chat messages made from the problem's public part) and `problem` (the whole row as JSON, for
-    the reward only).
-    """
-    return Dataset.from_dict(
-        {
-            "prompt": [policy_messages(problem.view, style=prompt_style) for problem in problems],
-            "problem": [json.dumps(problem.to_row()) for problem in problems],
-        }
-    )
-
-
-class WorkflowGRPOTrainer(GRPOTrainer):
+class WorkflowGRPOTrainer(ResumableGRPOTrainer):
     """GRPO on workflows. Recipes subclass it and may override any stage.
 
     Args:
@@ -102,27 +76,19 @@ class WorkflowGRPOTrainer(GRPOTrainer):
             reward_funcs=[self.reward],
             args=args,
             train_dataset=training_dataset(problems, recipe.prompt_style),
+            collapse_patience=recipe.collapse_patience,
+            rollouts_part_mb=recipe.rollouts_part_mb,
             **kwargs,
         )
         if args.fp16:
             train_in_float32(self.model)
-        logging.getLogger("trl.trainer.grpo_trainer").addFilter(_not_an_unscored_row)
+        logging.getLogger("trl.trainer.grpo_trainer").addFilter(not_an_unscored_row)
         self.num_completions_to_print = args.num_completions_to_print or 0  # TRL's own default is all, every log
         self.recipe = recipe
         self.wa_config = recipe.wa_config
-        self.run_dir = Path(args.output_dir)
-        self.rollout_log = RolloutLog(self.run_dir, recipe.rollouts_part_mb * 1e6)
         self.signal = LearningSignal(args.num_generations, args.scale_rewards, recipe.level_weight)
         self._added: list[float] = []
         self._gathered: list[dict[str, Any]] = []
-        self._steps_without_reward = 0
-        self._start: Checkpoint | None = None
-        self.lr_scale = 1.0
-        self.backup: Backup | None = None
-        self.watch = CollapseWatch(recipe.collapse_patience)
-        self.collapse: Collapse | None = None
-        self.stop_error: InfraError | None = None
-        self.add_callback(_StepEnd(self))
         self.run_usage = ExecutorUsage()
         self._resources = AsyncExitStack()
         processes = self.accelerator.num_processes
@@ -160,105 +126,6 @@ class WorkflowGRPOTrainer(GRPOTrainer):
         self.run_async(self._resources.aclose())
         self.rollout_log.close()
 
-    # The Hub
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Write none beside a checkpoint: the card tells results, and `recipes/hub.py` writes it with them."""
-
-    def push_to_hub(self, *_: Any, **__: Any) -> str | None:
-        """Push what the run left to `hub_model_id`, as `--push_to_hub` and `scripts/push_to_hub.py` do.
-
-        Returns:
-            `str`, *optional*: address of the model, on the main process.
-        """
-        self.save_model()
-        if not self.accelerator.is_main_process:
-            return None
-        return publish(self.run_dir, Publication(self.args.hub_model_id or "", private=self.args.hub_private_repo))
-
-    # Checkpoints
-
-    def start_from(self, checkpoint: Checkpoint | None) -> None:
-        """Go on from a checkpoint with the next `train()`: what was written after it is forgotten."""
-        self._start = checkpoint
-        self.args.resume_from_checkpoint = None if checkpoint is None else str(checkpoint.path)
-        self._step, self._buffered_inputs = 0, None
-        if checkpoint is None:
-            return
-        self._steps_without_reward = checkpoint.state["steps_without_reward"]
-        self.lr_scale = min(self.lr_scale, checkpoint.state["lr_scale"])
-        self.watch.go_on_from(checkpoint.state["watch"])
-        self.signal.go_on_from(checkpoint.state["signal"])
-        if checkpoint.path.parent.resolve() == self.run_dir.resolve() and self.accelerator.is_main_process:
-            self.rollout_log.cut_back(checkpoint.state["rollouts_bytes"])
-
-    def save_checkpoint(self) -> Path:
-        """Save adapter, optimizer and scheduler of this step; returns the folder, for `--resume_from_checkpoint`.
-
-        Raises:
-            InfraError: the disk did not take it; the checkpoint before it stands.
-        """
-        self._save_checkpoint(self.model, trial=None)
-        return self.run_dir / f"checkpoint-{self.state.global_step}"
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        folder = self.run_dir / f"checkpoint-{self.state.global_step}"
-        limit, self.args.save_total_limit = self.args.save_total_limit, None  # older ones go once this one is whole
-        try:
-            unseal(folder)
-            super()._save_checkpoint(model, trial)
-            self.accelerator.wait_for_everyone()
-            if self.accelerator.is_main_process:
-                seal(folder, self._checkpoint_state())
-                if self.backup is not None:
-                    self.backup.checkpoint(folder)
-                rotate_checkpoints(str(self.run_dir), limit, use_mtime=False)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            if not is_writing_failure(error):
-                raise
-            raise InfraError(
-                f"{folder} could not be written: {error}; free some space and go on from the checkpoint before it with "
-                "--resume_from_checkpoint auto"
-            ) from error
-        finally:
-            self.args.save_total_limit = limit
-
-    def _checkpoint_state(self) -> dict[str, Any]:
-        return {
-            "rollouts_bytes": self.rollout_log.size,
-            "steps_without_reward": self._steps_without_reward,
-            "lr_scale": self.lr_scale,
-            "watch": self.watch.state(),
-            "signal": self.signal.state(),
-        }
-
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        if self.state.global_step >= self.state.max_steps:  # transformers looks only after a step that it has trained
-            self.control.should_training_stop = True
-            return
-        super()._run_epoch(*args, **kwargs)
-
-    @property
-    def between_generations(self) -> bool:
-        """Whether every sampled completion has been trained on: only then is a checkpoint all there is to a run."""
-        return bool(self._step % (self.args.steps_per_generation * self.num_iterations) == 0)
-
-    def _get_train_sampler(self, dataset: Dataset | None = None) -> EpochSampler:
-        return EpochSampler(super()._get_train_sampler(dataset), lambda: int(self.state.epoch or 0))
-
-    def scale_learning_rate(self) -> None:
-        """Bring the learning rate, as a checkpoint restored it, to `lr_scale` times the configured one."""
-        restored = 1.0 if self._start is None else self._start.state["lr_scale"]
-        factor = self.lr_scale / restored
-        if factor == 1.0:
-            return
-        scheduler = getattr(self.lr_scheduler, "scheduler", self.lr_scheduler)
-        scheduler.base_lrs = [rate * factor for rate in scheduler.base_lrs]
-        scheduler._last_lr = [rate * factor for rate in scheduler.get_last_lr()]
-        for group in self.optimizer.param_groups:
-            group["lr"] *= factor
-            group["initial_lr"] = group.get("initial_lr", self.args.learning_rate) * factor
-
     def run_async(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the reward event loop and wait for it; Ctrl-C cancels it."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self.async_loop)
@@ -290,6 +157,9 @@ class WorkflowGRPOTrainer(GRPOTrainer):
         advantages = output["advantages"]
         first = self.accelerator.process_index * len(advantages)
         output["advantages"] = advantages + advantages.new_tensor(self._added[first : first + len(advantages)])
+        logged = self._logs["advantages"]  # of TRL's table of completions
+        for offset, added in enumerate(reversed(self._added[-len(logged) :]), start=1):
+            logged[-offset] += added
         self._write_rollouts(gather_object(output["advantages"].tolist()))
         return output
 
@@ -308,6 +178,17 @@ class WorkflowGRPOTrainer(GRPOTrainer):
         """Where the fused LM heads of the policy and of the reference keep their temperature; unwrapping takes time."""
         models = [model for model in (self.model, self.ref_model) if model is not None]
         return [scoring_temperature(self.accelerator.unwrap_model(model)) for model in models]
+
+    # Checkpoints
+
+    def start_from(self, checkpoint: Checkpoint | None) -> None:
+        """Go on from a checkpoint with the next `train()`: what was written after it is forgotten."""
+        super().start_from(checkpoint)
+        if checkpoint is not None:
+            self.signal.go_on_from(checkpoint.state["signal"])
+
+    def _checkpoint_state(self) -> dict[str, Any]:
+        return {**super()._checkpoint_state(), "signal": self.signal.state()}
 
     # Rewards
 
@@ -353,11 +234,11 @@ class WorkflowGRPOTrainer(GRPOTrainer):
         spent, failed = ([item for item in column if item] for column in errors)
         self.run_usage = sum(usages, ExecutorUsage())
         blind = all(reward is None for reward in rewards)
-        self._steps_without_reward = self._steps_without_reward + 1 if blind else 0
+        self.steps_without_reward = self.steps_without_reward + 1 if blind else 0
         if spent:
             self.stop_error = BudgetExceededError(spent[0])
-        elif self._steps_without_reward >= self.recipe.max_outage_steps:
-            steps = self._steps_without_reward
+        elif self.steps_without_reward >= self.recipe.max_outage_steps:
+            steps = self.steps_without_reward
             self.stop_error = InfraError(f"no rollout of the last {steps} steps could be graded: {failed[0]}")
 
     def _watch_for_collapse(self, endings: Sequence[Ending]) -> None:
@@ -381,48 +262,6 @@ class WorkflowGRPOTrainer(GRPOTrainer):
             self.rollout_log.write(self.state.global_step, [{**row, "advantage": value} for row, value in rows])
 
 
-class _StepEnd(TrainerCallback):
-    """What the trainer does between steps: saving only when a checkpoint is complete, and stopping with one."""
-
-    def __init__(self, trainer: WorkflowGRPOTrainer) -> None:
-        self.trainer = trainer
-        self._overdue = False
-
-    def on_train_begin(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:
-        """Apply a lowered learning rate; keep the very beginning, so that there is always something to roll back to."""
-        self.trainer.scale_learning_rate()
-        if state.global_step == 0 and self.trainer.watch.patience and self.trainer._start is None:
-            self.trainer.save_checkpoint()
-
-    def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> TrainerControl:
-        """Ask for a checkpoint and the end when there is a reason to stop; put a checkpoint off that would lose
-        completions that were sampled but not trained on."""
-        if self.trainer.stop_error is not None:
-            control.should_save = control.should_training_stop = True
-        elif self.trainer.collapse is not None:
-            control.should_save, control.should_training_stop = False, True
-        elif control.should_save or self._overdue:
-            control.should_save = self.trainer.between_generations
-            self._overdue = not control.should_save
-        return control
-
-
-def train_in_float32(model: torch.nn.Module) -> None:
-    """Hold the parameters that train in float32, as fp16 mixed precision needs them.
-
-    TRL keeps the adapter of a quantized model in bf16, and the gradient scaler unscales neither bf16 on CUDA
-    (https://github.com/pytorch/pytorch/issues/127176) nor fp16 gradients.
-    """
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-
-
-def is_writing_failure(error: Exception) -> bool:
-    """Whether an error while saving is the disk's; torch's writers raise a plain `RuntimeError` for it."""
-    return not isinstance(error, RuntimeError) or _WRITER_FAILED.search(str(error)) is not None
-
-
 def processes_here() -> int:
     """How many processes of this run are on this machine, as the launcher says."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", PartialState().num_processes))
@@ -435,24 +274,3 @@ def _sample(rollout: Rollout) -> Sample:
 
 async def _unchanged(rollout: Rollout) -> Rollout:
     return rollout
-
-
-def _not_an_unscored_row(record: logging.LogRecord) -> bool:
-    """Keep TRL from printing whole rows, gold answers included, for rollouts without a reward: we log their share."""
-    return not record.getMessage().startswith("All reward functions returned None")
-
-
-def scoring_temperature(model: torch.nn.Module) -> Any:
-    """Return the cell with the temperature of TRL's fused LM head, which keeps it in a closure (`trl.trainer.utils`).
-
-    Raises:
-        RuntimeError: the model has no such head: another version of trl.
-    """
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
-    head: Any = base.forward
-    while head is not None:
-        function = getattr(head, "__func__", head)
-        if "temperature" in function.__code__.co_freevars and function.__name__ == "forward":
-            return function.__closure__[function.__code__.co_freevars.index("temperature")]
-        head = getattr(function, "__wrapped__", None)
-    raise RuntimeError("TRL's fused LM head was not found on the policy; this trl version is not supported")
