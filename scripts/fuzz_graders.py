@@ -22,8 +22,8 @@ from rich.progress import track
 from rich.table import Table
 
 from aflow_ops.sandbox import open_sandbox
+from recipes.run.command import run_command
 from rewards.grading import grade_answer
-from scripts.cli import run_command
 from scripts.fuzzing import GENERATORS, Case, cases
 
 MOST_LOST = 0.01
