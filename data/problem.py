@@ -169,7 +169,7 @@ def _domain(value: Any, source: str) -> Domain:
             raise ValueError(
                 f'source {source!r} has no known domain: add "domain", or use one of {", ".join(sorted(known))}'
             )
-    return domain_row(value).name
+    return domain_row(str(value)).name
 
 
 def _digest(*parts: str) -> str:

@@ -4,7 +4,7 @@
 
 The examples are problems paired with workflows of `data/workflow_corpus.yaml` that fit their domain, drawn evenly: the
 model learns to write every design and to prefer none. With `--from_scratch` it first builds the tiny policy of
-`recipes/tiny_policy.py`.
+`recipes/policy/tiny.py`.
 """
 
 import shutil
@@ -31,14 +31,15 @@ from aflow_ops.policy_prompt import policy_messages
 from data.corpus import CorpusWorkflow, corpus_pairs, task_line
 from data.mixing import parse_mix
 from data.problem import Problem
-from recipes.arguments import BackupArguments, parse_with_config
-from recipes.backup import open_backup
-from recipes.embedded_policy import load_embedded_policy
-from recipes.problems import mixed_problems
-from recipes.progress import progress_of, quiet_libraries
-from recipes.tiny_policy import build_tiny_policy, train_tokenizer
-from recipes.tracking import check_trackers
-from scripts.cli import run_command
+from recipes.backup.open import open_backup
+from recipes.policy.embedded import load_embedded_policy
+from recipes.policy.tiny import build_tiny_policy, train_tokenizer
+from recipes.run.command import run_command
+from recipes.run.progress import progress_of, quiet_libraries
+from recipes.settings.arguments import BackupArguments
+from recipes.settings.parse import parse_with_config
+from recipes.training.problems import mixed_problems
+from recipes.training.tracking import check_trackers
 
 
 @dataclass

@@ -60,9 +60,9 @@ async def _grade_qa(answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
 
 
 def _qa_metrics(grade: Grade, problem: Problem) -> dict[str, float]:
-    if grade.capped or grade.tier == 1:
+    if grade.capped or grade.extracted is None:
         return {"em": 0.0, "f1": 0.0}
-    exact, f1 = best_scores(grade.extracted or "", problem)
+    exact, f1 = best_scores(grade.extracted, problem)  # by the authors' rule, where the reward is stricter too
     return {"em": float(exact), "f1": max(f1, float(exact)) if grade.correct else f1}
 
 

@@ -22,8 +22,9 @@ from typing import Any
 from aflow_ops.executor.types import ExecutorUsage, Message, Reply
 from aflow_ops.fault_clock import FaultClock
 from aflow_ops.language import Workflow
-from aflow_ops.runtime import MAX_TRACE_CHARS, WorkflowRuntime
+from aflow_ops.runtime import WorkflowRuntime
 from aflow_ops.trace import OperatorCall, Trace
+from aflow_ops.values import MAX_TRACE_CHARS
 from data.problem import ProblemView
 from rewards.graders.qa_metrics import normalized
 

@@ -35,9 +35,9 @@ from data.files import write_atomically
 from data.humaneval import humaneval, raw_rows
 from data.problem import DOMAINS, Problem
 from data.registry import load_problems
+from recipes.run.command import run_command
 from rewards.graders.code import grade_code
 from rewards.graders.math import grade_math
-from scripts.cli import run_command
 
 ROOT = Path(__file__).parents[1]
 LATENCY, WORKFLOWS, CALLS = 0.5, 256, 4
@@ -250,7 +250,7 @@ async def trainer_overhead() -> float:
 def _trainer_overhead() -> float:
     from trl import GRPOTrainer
 
-    from recipes.progress import quiet_libraries
+    from recipes.run.progress import quiet_libraries
     from tests.recipes.tiny_run import make_trainer
 
     quiet_libraries()

@@ -20,7 +20,7 @@ from data.benchmarks import benchmark, benchmarks
 from data.download import RawFile, from_folder, from_hub, present
 from data.problem import DataError
 from data.registry import RAW_FOLDER
-from scripts.cli import run_command
+from recipes.run.command import run_command
 
 
 def parse_arguments() -> argparse.Namespace:

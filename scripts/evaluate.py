@@ -47,12 +47,12 @@ from data.files import claimed, write_atomically
 from data.jsonl import read_problems
 from data.problem import DataError, Problem
 from data.registry import PROCESSED_FOLDER, has_own_parts, in_heldout_part
+from recipes.run.command import run_command
 from rewards.baselines import PUBLISHED_BASELINES
 from rewards.benchmark_metrics import benchmark_metrics
 from rewards.evaluation import DEFAULT_PASS_K, Key, summarize_rows
 from rewards.judge import JudgeConfig
 from rewards.rollout import RolloutScorer
-from scripts.cli import run_command
 from scripts.evaluating.journal import Journal, Row, fingerprint
 from scripts.evaluating.systems import System, ask_server, generate, systems
 
@@ -171,7 +171,7 @@ def sources_of_policy(arguments: argparse.Namespace) -> list[str]:
     if arguments.model is None or arguments.model_base_url or arguments.all_problems:
         return []
     # torch takes seconds to import and a fixed workflow does not need it
-    from recipes.generation import trained_sources
+    from recipes.policy.loading import trained_sources
 
     return trained_sources(arguments.adapter or arguments.model)
 

@@ -23,10 +23,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from aflow_ops.domains import DOMAIN_PROMPTS
 from aflow_ops.errors import InfraError, UsageError
 from aflow_ops.policy_prompt import policy_messages
-from recipes.generation import base_model_of, downloaded_folder, policy_file
-from recipes.progress import quiet_libraries
-from recipes.run_config import CONFIG_FILE
-from scripts.cli import run_command
+from recipes.policy.loading import base_model_of, downloaded_folder, policy_file
+from recipes.run.command import run_command
+from recipes.run.config import CONFIG_FILE
+from recipes.run.progress import quiet_libraries
 
 # Largest relative difference of the logits (in the 2-norm) that rounding explains.
 TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}

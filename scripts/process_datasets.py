@@ -35,7 +35,7 @@ from data.processing import COUNTED, HELD_OUT, RawSplit, Rules, SplitReport, pro
 from data.raw_files import SUFFIXES, iter_raw_rows
 from data.registry import PROCESSED_FOLDER, RAW_FOLDER
 from data.trimming import TextBudget
-from scripts.cli import run_command
+from recipes.run.command import run_command
 
 Dataset = tuple[str, Benchmark | None, list[RawSplit]]
 

@@ -35,7 +35,7 @@ from aflow_ops.sandbox import open_sandbox
 from aflow_ops.trace import Trace, TraceError
 from data.domains import default_domain
 from data.problem import DOMAINS, ProblemView
-from scripts.cli import run_command
+from recipes.run.command import run_command
 
 SHOWN_CHARS = 160
 
@@ -149,8 +149,9 @@ def policy_writer(arguments: argparse.Namespace) -> Writer:
         UsageError: it cannot be loaded; says why.
     """
     # torch takes seconds to import and a workflow in a file does not need it
-    from recipes.generation import base_model_of, generate_completions, load_policy, trained_prompt_style
-    from recipes.progress import quiet_libraries
+    from recipes.policy.generation import generate_completions
+    from recipes.policy.loading import base_model_of, load_policy, trained_prompt_style
+    from recipes.run.progress import quiet_libraries
 
     quiet_libraries()
     name = arguments.model or base_model_of(arguments.adapter)

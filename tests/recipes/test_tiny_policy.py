@@ -4,7 +4,7 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from recipes.tiny_policy import build_tiny_policy, train_tokenizer
+from recipes.policy.tiny import build_tiny_policy, train_tokenizer
 
 WORKFLOW = 'async def workflow(problem):\n    result = await programmer(problem=problem)\n    return result["output"]'
 TEXTS = ["math: custom, programmer", "Calculate 12 + 345.", WORKFLOW] * 5
