@@ -6,10 +6,8 @@ AFlow's own modules are dropped, and a call of a `Workflow` instance is appended
 """
 
 import ast
-import json
 
-from aflow_ops.language.check import AFLOW_MODULES
-from aflow_ops.language.scope import Scope, scope_of
+from aflow_ops.language.scope import Scope, method_of, scope_of
 from aflow_ops.language.workflow import SOURCE_NAME, Workflow
 from aflow_ops.operators import OPERATORS
 from data.problem import ProblemView
@@ -30,29 +28,65 @@ _AFLOW_PRELUDE = """
 class _Ledger:
     def __init__(self):
         self.total_cost = 0.0
+        self.total_tokens = 0
+        self.total_prompt_tokens = self.total_input_tokens = 0
+        self.total_completion_tokens = self.total_output_tokens = 0
+    def get_summary(self):
+        return {
+            "total_cost": self.total_cost,
+            "total_tokens": self.total_tokens,
+            "total_input_tokens": self.total_input_tokens,
+            "total_output_tokens": self.total_output_tokens,
+        }
+    def get_total_cost(self):
+        return self.total_cost
+    def reset(self):
+        return None
 _ledger = _Ledger()
+async def _reply_of(key, options, args, kwargs):
+    reply = await _call_operator(key, options, args, kwargs)
+    _ledger.total_cost = reply["total_cost"]
+    _ledger.total_prompt_tokens = _ledger.total_input_tokens = reply["prompt_tokens"]
+    _ledger.total_completion_tokens = _ledger.total_output_tokens = reply["completion_tokens"]
+    _ledger.total_tokens = reply["prompt_tokens"] + reply["completion_tokens"]
+    return reply
 def CostManager(*args, **kwargs):
     return _ledger
-class _LLM:
-    def __init__(self):
-        self.cost_manager = _ledger
+class AsyncLLM:
+    def __init__(self, *args, **kwargs):
+        self.cost_manager = self.usage_tracker = _ledger
     def get_usage_summary(self):
-        return {"total_cost": _ledger.total_cost}
+        return _ledger.get_summary()
+    async def __call__(self, prompt, *args, **kwargs):
+        return (await _reply_of("Custom", {}, [], {"input": prompt}))["text"]
+    async def aask(self, prompt, *args, **kwargs):
+        return (await _reply_of("Custom", {}, [], {"input": prompt}))["text"]
 def create_llm_instance(*args, **kwargs):
-    return _LLM()
+    return AsyncLLM()
 class _Operator:
-    def __init__(self, name, options):
-        self.name = name
+    def __init__(self, key, options):
+        self.key = key
         self.options = options
     async def __call__(self, *args, **kwargs):
-        reply = await _call_operator(self.name, self.options, list(args), kwargs)
-        _ledger.total_cost = reply["total_cost"]
-        return reply["result"]
+        return (await _reply_of(self.key, self.options, list(args), kwargs))[_RESULT]
+class AflowObject:
+    def __init__(self, *args, **kwargs):
+        pass
 class _Namespace:
     pass
-def _constructor(name):
-    def construct(llm=None, **options):
-        return _Operator(name, options)
+def _nested(first, rest, value):
+    package = _packages.setdefault(first, _Namespace())
+    inner = package
+    for name in rest[:-1]:
+        if not hasattr(inner, name):
+            setattr(inner, name, _Namespace())
+        inner = getattr(inner, name)
+    setattr(inner, rest[-1], value)
+    return package
+_packages = {}
+def _constructor(key):
+    def construct(*llm, **options):
+        return _Operator(key, options)
     return construct
 class _Logger:
     def log(self, *args, **kwargs):
@@ -62,7 +96,13 @@ logger.debug = logger.info = logger.warning = logger.error = logger.exception = 
 DatasetType = str
 operator = _Namespace()
 prompt_custom = _Namespace()
+_aflow_AflowObject, _aflow_DatasetType, _aflow_logger = AflowObject, DatasetType, logger
+_aflow_operator, _aflow_prompt_custom = operator, prompt_custom
+_aflow_create_llm_instance, _aflow_AsyncLLM, _aflow_CostManager = create_llm_instance, AsyncLLM, CostManager
 """
+
+# What ScoreFlow's operators return is text; workflows that read an item of it expect the dict.
+_RESULT_KEYS = frozenset({"code", *(key for operator in OPERATORS.values() for key in operator.returns)})
 
 
 def lower_workflow(workflow: Workflow, problem: ProblemView) -> str:
@@ -74,16 +114,53 @@ def lower_workflow(workflow: Workflow, problem: ProblemView) -> str:
             point as `_entry_point`: neither is written into the code.
     """
     tree = ast.parse(workflow.source, SOURCE_NAME)
-    scope = scope_of(tree)
-    call = f"({_call_arguments(scope)})"
+    scope = scope_of(tree, workflow.prompts)
+    source = _without_aflow(workflow.source, scope)
     if scope.workflow_class is None:
-        return f"{_MODULES}{_FORMAT}{workflow.source}\nawait workflow{call}"
-    tree.body = [node for node in tree.body if not _is_aflow_only(node)]
-    prelude = [_MODULES, _AFLOW_PRELUDE]
-    prelude += [f"operator.{name} = _constructor({name!r})\n" for name in OPERATORS]
-    prelude += [f"prompt_custom.{name} = {json.dumps(text)}\n" for name, text in workflow.prompts.items()]
-    instance = f"Workflow(name='workflow', llm_config={{}}, dataset={problem.domain!r})"
-    return f"{''.join(prelude)}{ast.unparse(tree)}\n_workflow = {instance}\nawait _workflow{call}"
+        surroundings = _short_prelude(scope)
+        return f"{_MODULES}{surroundings}{_FORMAT}{source}\nawait workflow({_call_arguments(scope)})"
+    reads_text = scope.is_scoreflow and not _reads_items(tree)
+    prelude = [_MODULES, f"_RESULT = {'text' if reads_text else 'result'!r}", _AFLOW_PRELUDE]
+    prelude += [f"operator.{name} = _constructor({key!r})\n" for name, key in scope.keys.items()]
+    # JSON's constants are no Python, but texts, lists and dicts of them are.
+    prelude += [f"prompt_custom.{name} = {value!r}\n" for name, value in workflow.prompts.items()]
+    instance = f"{scope.workflow_class.name}({_constructor_arguments(scope, problem)})"
+    method = "" if scope.main.name == "__call__" else f".{scope.main.name}"
+    return f"{''.join(prelude)}{source}\n_workflow = {instance}\nawait _workflow{method}({_call_arguments(scope)})"
+
+
+def _short_prelude(scope: Scope) -> str:
+    """AFlow's surroundings, where a short workflow imports them too."""
+    if not scope.imports.replacements:
+        return ""
+    keys = [f"operator.{name} = _constructor({key!r})\n" for name, key in scope.keys.items()]
+    return f"_RESULT = 'result'{_AFLOW_PRELUDE}{''.join(keys)}"
+
+
+def _reads_items(tree: ast.Module) -> bool:
+    """Whether a source takes an operator's result by one of its keys."""
+    return any(
+        isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and node.slice.value in _RESULT_KEYS
+        for node in ast.walk(tree)
+    )
+
+
+def _constructor_arguments(scope: Scope, problem: ProblemView) -> str:
+    """AFlow's constructor takes a name, a configuration and a data set; ScoreFlow's the problem."""
+    method = method_of(scope.classes, "__init__")
+    if method is None:
+        return ""
+    values = {"name": "'workflow'", "problem": "_problem", "dataset": repr(problem.domain)}
+    values |= dict.fromkeys(("llm_config", "config", "llm"), "{}")
+    arguments = method.args
+    positional = [argument.arg for argument in [*arguments.posonlyargs, *arguments.args]][1:]
+    required = len(positional) - len(arguments.defaults)
+    given = [values.get(name, "_entry_point" if name == "entry_point" else "''") for name in positional[:required]]
+    given += [f"{name}={values[name]}" for name in positional[max(0, required) :] if name in values]
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        if default is None or argument.arg in values:
+            given.append(f"{argument.arg}={values.get(argument.arg, repr(''))}")
+    return ", ".join(given)
 
 
 def _call_arguments(scope: Scope) -> str:
@@ -92,10 +169,18 @@ def _call_arguments(scope: Scope) -> str:
     names = [argument.arg for argument in [*arguments.posonlyargs, *arguments.args]]
     names = names[1:] if scope.workflow_class is not None else names
     required = len(names) - len(arguments.defaults)
-    values = ["_problem"] + [_value_of(name) for name in names[1:required]]
+    values, keyword_only = [], [argument.arg for argument in arguments.kwonlyargs]
+    by_keyword = next((name for name in ("problem", *keyword_only) if name in keyword_only), None)
+    if names or arguments.vararg:
+        values, by_keyword = ["_problem"], None
+    elif by_keyword is None and arguments.kwarg:
+        values = ["problem=_problem"]
+    values += [_value_of(name) for name in names[1:required]]
     values += [f"{name}=_entry_point" for name in names[max(1, required) :] if name == "entry_point"]
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        if default is None or argument.arg == "entry_point":
+        if argument.arg == by_keyword:
+            values.append(f"{argument.arg}=_problem")
+        elif default is None or argument.arg == "entry_point":
             values.append(f"{argument.arg}={_value_of(argument.arg)}")
     return ", ".join(values)
 
@@ -104,13 +189,29 @@ def _value_of(name: str) -> str:
     return "_entry_point" if name == "entry_point" else "''"
 
 
-def _is_aflow_only(node: ast.stmt) -> bool:
-    """Whether a top-level statement has no meaning here: an AFlow import, or an alias that Monty cannot evaluate."""
-    if isinstance(node, ast.ImportFrom):
-        return (node.module or "").split(".")[0] in AFLOW_MODULES
-    if isinstance(node, ast.Import):
-        node.names = [alias for alias in node.names if alias.name.split(".")[0] not in AFLOW_MODULES]
-        return not node.names
+def _without_aflow(source: str, scope: Scope) -> str:
+    """The source with AFlow's imports replaced by what they bind, and without aliases that Monty cannot evaluate."""
+    lines = source.encode().split(b"\n")
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line) + 1)
+    edits = []
+    for node in ast.walk(scope.tree):
+        if not isinstance(node, ast.stmt) or node.end_lineno is None or node.end_col_offset is None:
+            continue
+        text = scope.imports.replacements.get((node.lineno, node.col_offset))
+        if not isinstance(node, (ast.Import, ast.ImportFrom)):
+            text = "pass" if _is_type_alias(node) else None
+        if text is not None:
+            start, end = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
+            edits.append((start, end, text.encode()))
+    data = source.encode()
+    for start, end, replacement in sorted(edits, reverse=True):
+        data = data[:start] + replacement + data[end:]
+    return data.decode()
+
+
+def _is_type_alias(node: ast.stmt) -> bool:
     return (
         isinstance(node, ast.Assign)
         and isinstance(node.value, ast.Subscript)

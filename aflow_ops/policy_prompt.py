@@ -7,9 +7,10 @@ Only a `ProblemView` goes in: a prompt cannot hold the gold answer or a hidden t
 import inspect
 from typing import Literal
 
+from aflow_ops.domains import domain_prompt
 from aflow_ops.executor.types import Message
 from aflow_ops.operators import Operator, fitting_operators
-from data.problem import Domain, ProblemView
+from data.problem import ProblemView
 
 PromptStyle = Literal["full", "brief"]
 PROMPT_STYLES: tuple[PromptStyle, ...] = ("full", "brief")
@@ -34,52 +35,6 @@ Example, for {example_problem}:
 ```
 
 Reply with one ```python block that holds the workflow for the problem below, and nothing else."""
-
-_WHAT_TO_RETURN: dict[Domain, str] = {
-    "math": "",
-    "qa": " and ends with the question",
-    "code": ", `entry_point` the name of the function to write; return the function's code",
-}
-
-_EXAMPLES: dict[Domain, tuple[str, str]] = {
-    "math": (
-        '"A tank holds 240 litres and loses 3.5 litres an hour. How much is left after 16 hours?"',
-        """\
-async def workflow(problem):
-    computed = await programmer(problem=problem)
-    reasoned = await custom(input=problem, instruction="Solve step by step, then state the final number.")
-    best = await sc_ensemble(solutions=[computed["output"], reasoned["response"]], problem=problem)
-    return best["response"]""",
-    ),
-    "qa": (
-        'a passage about two lighthouses and "Which of them was built first?"',
-        """\
-async def workflow(problem):
-    draft = await answer_generate(input=problem)
-    check = await review(problem=problem, solution=draft["answer"])
-    if check["review_result"]:
-        return draft["answer"]
-    better = await revise(problem=problem, solution=draft["answer"], feedback=check["feedback"])
-    return better["solution"]""",
-    ),
-    "code": (
-        "a function `longest_run(items)` that returns the length of the longest run of equal items",
-        """\
-async def workflow(problem, entry_point):
-    code = await custom_code_generate(problem=problem, entry_point=entry_point, instruction="Mind empty input.")
-    tested = await test(problem=problem, solution=code["response"], entry_point=entry_point)
-    return tested["solution"]""",
-    ),
-}
-_WITHOUT_ENTRY_POINT = (
-    'the task "Write a program that prints the first ten squares."',
-    """\
-async def workflow(problem):
-    draft = await custom(input=problem, instruction="Write the program. Give only code.")
-    check = await review(problem=problem, solution=draft["response"])
-    better = await revise(problem=problem, solution=draft["response"], feedback=check["feedback"])
-    return better["solution"]""",
-)
 
 
 def policy_messages(view: ProblemView, style: PromptStyle = "full") -> list[Message]:
@@ -121,13 +76,12 @@ def _brief_system(view: ProblemView) -> str:
 
 def _full_system(view: ProblemView) -> str:
     has_entry_point = view.entry_point is not None
-    problem, example = _EXAMPLES[view.domain]
-    if view.domain == "code" and not has_entry_point:
-        problem, example = _WITHOUT_ENTRY_POINT
+    prompt = domain_prompt(view.domain).without_function if not has_entry_point else None
+    prompt = prompt or domain_prompt(view.domain)
     return _TASK.format(
         operators="\n".join(describe_operator(operator) for operator in _fitting(view)),
         parameters="problem, entry_point" if has_entry_point else "problem",
-        about=_WHAT_TO_RETURN[view.domain] if view.domain != "code" or has_entry_point else "",
-        example_problem=problem,
-        example=example,
+        about=prompt.about,
+        example_problem=prompt.example_problem,
+        example=prompt.example,
     )

@@ -18,16 +18,15 @@ from pydantic_monty import AsyncMonty, MontyCrashedError, MontyError, ResourceLi
 from aflow_ops.errors import FatalExecutorError, InfraError
 from aflow_ops.executor.types import Executor, Message
 from aflow_ops.fault_clock import FaultClock
+from aflow_ops.language.dialects import Spoken, spoken_operator
 from aflow_ops.language.workflow import Workflow
 from aflow_ops.lowering import OPERATOR_DOOR, lower_workflow
-from aflow_ops.operators import OPERATORS, Operator, OperatorContext
-from aflow_ops.operators.base import IGNORED_ARGUMENTS
+from aflow_ops.operators import OPERATORS, OperatorContext
 from aflow_ops.sandbox import Sandbox, SandboxResult
 from aflow_ops.trace import OperatorCall, Outcome, Trace, TraceError
+from aflow_ops.values import MAX_TRACE_CHARS, answer_text, bind_arguments, result_text, shortened
 from data.problem import ProblemView
 
-# What a trace keeps of one text.
-MAX_TRACE_CHARS = 4_000
 # Closing a Monty pool and exiting right after a feed was cut off aborts the interpreter (pydantic-monty 1.4.0).
 SETTLE_SECONDS = 0.6
 # A run that we keep waiting for longer than this many times its limit is given up, as a failure of ours.
@@ -212,6 +211,8 @@ class _Run:
     tasks: set["asyncio.Task[Any]"] = field(default_factory=set)
     infra_error: InfraError | None = None
     total_cost: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
     faults: FaultClock = field(default_factory=FaultClock)
 
     @property
@@ -234,23 +235,33 @@ class _Run:
 
     def _by_name(self, name: str) -> HostFunction:
         async def call(*args: Any, **kwargs: Any) -> dict[str, Any]:
-            return await self._tracked(name, {}, args, kwargs)
+            spoken = spoken_operator(name)
+            assert spoken is not None, name
+            return await self._tracked(spoken, {}, args, kwargs)
 
         return call
 
     async def _native_call(
         self, name: Any, options: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> dict[str, Any]:
-        if name not in OPERATORS or not isinstance(options, dict):
+        spoken = spoken_operator(name) if isinstance(name, str) else None
+        if spoken is None or not isinstance(options, dict):
             raise TypeError(f"unknown operator {name!r}")
-        result = await self._tracked(name, options, args, kwargs)
-        return {"result": result, "total_cost": self.total_cost}
+        result = await self._tracked(spoken, options, args, kwargs)
+        text = result_text(result)
+        return {
+            "result": {**dict.fromkeys(spoken.keys, text), **result},
+            "text": text,
+            "total_cost": self.total_cost,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+        }
 
     async def _tracked(
-        self, name: str, options: dict[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+        self, spoken: Spoken, options: dict[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Run the call as a task of its own: the interpreter does not cancel host functions when it is cut off."""
-        task = asyncio.ensure_future(self._call(name, options, args, kwargs))
+        task = asyncio.ensure_future(self._call(spoken, options, args, kwargs))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return await task
@@ -264,24 +275,25 @@ class _Run:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _call(
-        self, name: str, options: dict[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+        self, spoken: Spoken, options: dict[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> dict[str, Any]:
         if self.infra_error is not None:
             raise self.infra_error
         if len(self.calls) >= self.limits.operator_calls:
             raise RuntimeError(f"more than {self.limits.operator_calls} operator calls")
-        slot = len(self.calls)
+        name, slot = spoken.operator.__name__, len(self.calls)
         self.calls.append(None)
         usage, start = _Usage(), time.monotonic()
         arguments: dict[str, Any] = {}
         output: dict[str, Any] | None = None
         failure: str | None = None
         try:
-            arguments = bind_arguments(OPERATORS[name], args, kwargs, self.limits.argument_chars)
+            given = spoken.arguments(args, kwargs, self.problem)
+            arguments = bind_arguments(spoken.operator, (), given, self.limits.argument_chars)
             context = OperatorContext(
                 self.problem, self._metered(usage), self._run_code, self.executor.prompt_set, options
             )
-            output = await OPERATORS[name](context)(**arguments)
+            output = await spoken.operator(context)(**arguments)
             return output
         except (TypeError, ValueError, RecursionError) as error:
             failure = f"{type(error).__name__}: {error}"
@@ -303,8 +315,8 @@ class _Run:
         finally:
             self.calls[slot] = OperatorCall(
                 operator=name,
-                args=_for_trace(arguments),
-                output=_for_trace(output),
+                args=shortened(arguments),
+                output=shortened(output),
                 prompt_tokens=usage.prompt_tokens,
                 completion_tokens=usage.completion_tokens,
                 cost_usd=usage.cost_usd,
@@ -343,6 +355,8 @@ class _Run:
             usage.completion_tokens += reply.completion_tokens
             usage.cost_usd += reply.cost_usd
             self.total_cost += reply.cost_usd
+            self.prompt_tokens += reply.prompt_tokens
+            self.completion_tokens += reply.completion_tokens
             return reply.text
 
         return ask
@@ -356,84 +370,6 @@ class _Run:
         seconds = round(time.monotonic() - self.started, 4) if self.started else 0.0
         lost = round(self.faults.seconds, 4)
         return Trace(answer=answer, outcome=outcome, error=error, calls=calls, seconds=seconds, lost_seconds=lost)
-
-
-def bind_arguments(
-    operator: type[Operator], args: Sequence[Any], kwargs: Mapping[str, Any], max_chars: int
-) -> dict[str, Any]:
-    """Match a call's arguments to the operator's signature and bring them to its types.
-
-    An operator's result passed whole stands for its main text, as does any number; a list of solutions likewise item
-    by item.
-
-    Raises:
-        TypeError: missing, unknown or unusable arguments.
-    """
-    known = {name: value for name, value in kwargs.items() if name not in IGNORED_ARGUMENTS}
-    signature = operator.signature()
-    try:
-        bound = signature.bind(*args, **known).arguments
-    except TypeError as error:
-        raise TypeError(f"{operator.__name__}: {error}") from None
-    return {
-        name: _coerced(name, value, signature.parameters[name].annotation, max_chars) for name, value in bound.items()
-    }
-
-
-def _coerced(name: str, value: Any, annotation: Any, max_chars: int) -> Any:
-    if annotation is int:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-        return int(max(0, min(value, 10)))
-    if annotation == list[str]:
-        if not isinstance(value, (list, tuple)) or not value:
-            raise TypeError(f"{name} must be a list with at least one solution, not {type(value).__name__}")
-        return [result_text(item)[:max_chars] for item in value[:32]]
-    if annotation is not str and value is None:
-        return None
-    return result_text(value)[:max_chars]
-
-
-def result_text(value: Any) -> str:
-    """Return the text that a value stands for where an operator expects text."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict):
-        for operator in OPERATORS.values():
-            if set(value) == set(operator.returns):
-                return result_text(value[operator.main])
-        return json.dumps(value, default=str)
-    if isinstance(value, (list, tuple)):
-        return "\n".join(result_text(item) for item in value)
-    if value is None or isinstance(value, (bool, int, float)):
-        return str(value)
-    raise TypeError(f"expected text, not {type(value).__name__}")
-
-
-def answer_text(value: Any) -> str | None:
-    """Return the answer in what a workflow returned: text, a number, a result dict, or `(answer, cost)`."""
-    if isinstance(value, tuple) and value:
-        value = value[0]
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, dict)):
-        return str(value) if isinstance(value, bool) else None
-    try:
-        return result_text(value)
-    except (TypeError, ValueError, RecursionError):  # such as an integer of more digits than Python prints
-        return None
-
-
-def _for_trace(value: Any) -> Any:
-    """A JSON-safe copy; long texts lose their middle, for an answer often stands at the end."""
-    if isinstance(value, str):
-        text, tail = value, MAX_TRACE_CHARS // 4
-        if len(value) > MAX_TRACE_CHARS:
-            text = f"{value[: MAX_TRACE_CHARS - tail]}... [{len(value)} characters] ...{value[-tail:]}"
-        return text.encode("utf-8", "replace").decode("utf-8")
-    if isinstance(value, dict):
-        return {str(key): _for_trace(item) for key, item in list(value.items())[:32]}
-    if isinstance(value, (list, tuple)):
-        return [_for_trace(item) for item in value[:32]]
-    return value if value is None or isinstance(value, (bool, int, float)) else str(value)[:MAX_TRACE_CHARS]
 
 
 def _trace_error(error: MontyError) -> TraceError:

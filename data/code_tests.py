@@ -5,8 +5,8 @@
     plain       "tests": ["assert square(2) == 4", ...], or all of them in one text
     programs    "tests": [{"input": "2\\n", "output": "4\\n"}, ...], or {"inputs": [...], "outputs": [...]} (APPS)
 
-A snippet fails when it raises. It is run with `candidate` bound to the entry point, with `check_output(stdin, expected)`
-for a program, and with `check_result(arguments, accepted)` for a function whose results are given as JSON.
+A snippet fails when it raises. It is run with `candidate` bound to the entry point, with `check_output(stdin,
+expected)` for a program, and with `check_result(arguments, accepted)` for a function whose results are given as JSON.
 """
 
 import ast

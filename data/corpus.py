@@ -12,7 +12,7 @@ Example entry of `data/workflow_corpus.yaml`:
 """
 
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -49,25 +49,67 @@ def load_corpus() -> tuple[CorpusWorkflow, ...]:
 
 
 def corpus_pairs(
-    problems: Sequence[Problem], *, seed: int, forms: Collection[str] = ("short", "dsl", "native")
+    problems: Sequence[Problem],
+    *,
+    seed: int,
+    forms: Collection[str] = ("short", "dsl", "native"),
+    shape: Callable[[CorpusWorkflow, Problem], Hashable] = lambda workflow, _: workflow.name,
 ) -> Iterator[tuple[Problem, CorpusWorkflow]]:
-    """Pair every problem with a workflow of its domain, each workflow as often as the others.
+    """Pair every problem with a workflow of its domain, each shape as often as the others, whatever their texts.
 
     Args:
         problems (`Sequence[Problem]`): problems in order.
         seed (`int`): which problem meets which workflow.
         forms (`Collection[str]`): forms to use.
+        shape (`Callable`): what makes two workflows count as one design, e.g. their operators in order; every text is
+            a shape of its own by default.
 
     Raises:
         DataError: no workflow of these forms fits a problem's domain.
     """
     rng = random.Random(seed)
-    decks: dict[Domain, list[CorpusWorkflow]] = {}
+    designs: dict[Domain, list[list[CorpusWorkflow]]] = {}
+    decks: dict[Domain, list[list[CorpusWorkflow]]] = {}
     for problem in problems:
+        if problem.domain not in designs:
+            designs[problem.domain] = _designs(problem, forms, shape, rng)
         deck = decks.setdefault(problem.domain, [])
         if not deck:
-            deck += [item for item in load_corpus() if problem.domain in item.domains and item.form in forms]
+            deck += designs[problem.domain]
             rng.shuffle(deck)
-        if not deck:
-            raise DataError(f"the corpus has no {problem.domain} workflow of the forms {', '.join(forms)}")
-        yield problem, deck.pop()
+        texts = deck.pop()
+        texts.append(texts.pop(0))  # the next text of this shape
+        yield problem, texts[-1]
+
+
+def _designs(
+    problem: Problem,
+    forms: Collection[str],
+    shape: Callable[[CorpusWorkflow, Problem], Hashable],
+    rng: random.Random,
+) -> list[list[CorpusWorkflow]]:
+    """Return the workflows of a problem's domain by shape, the texts of each shape in an order of their own."""
+    found: dict[Hashable, list[CorpusWorkflow]] = {}
+    for item in load_corpus():
+        if problem.domain in item.domains and item.form in forms:
+            found.setdefault(shape(item, problem), []).append(item)
+    if not found:
+        raise DataError(f"the corpus has no {problem.domain} workflow of the forms {', '.join(forms)}")
+    for texts in found.values():
+        rng.shuffle(texts)
+    return list(found.values())
+
+
+def task_line(problem: Problem) -> str:
+    """Return the line that names the kind of task in the problem's own words: `math: Calculate`, `qa: In which`.
+
+    A policy that writes it before its workflow has said what it was asked before it decides what to do about it. It is
+    made of the domain and of the plain words, two at most, that the question begins with, and knows nothing of
+    workflows.
+    """
+    words = []
+    for word in problem.question.split()[:2]:
+        if not word.isalpha():
+            break
+        words.append(word)
+    return f"{problem.domain}: {' '.join(words)}".rstrip(" ")

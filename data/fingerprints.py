@@ -3,7 +3,7 @@
 - the same: equal text after lower-casing, without punctuation and extra spaces, but with the signs of formulas;
 - nearly the same: Jaccard similarity of the questions' shingles of 3, estimated by MinHash (Broder, 1997) with
   locality-sensitive banding; only of questions about the same passage, with the same numbers and the same gold answer
-  (code aside, where each solution is different), for one word can turn a long question into another;
+  (programs aside, where each solution is different), for one word can turn a long question into another;
 - contaminated: shares a run of 13 words with a test question (Brown et al., 2020, arXiv:2005.14165, appendix C).
 """
 
@@ -18,6 +18,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from data.domains import domain_row
 from data.problem import Problem
 
 NGRAM_WORDS = 13
@@ -94,7 +95,7 @@ class Fingerprints:
         if not shingles:
             return False
         signature = minhash(shingles)
-        golds = () if problem.domain == "code" else problem.golds
+        golds = () if domain_row(problem.domain).has_tests else problem.golds
         same = "\x1f".join([problem.context or "", *_NUMBER.findall(problem.question), "", *golds])
         keys = [
             _hash(f"{band}\x1f{same}\x1f{part.tobytes().hex()}") for band, part in enumerate(np.split(signature, BANDS))

@@ -4,7 +4,7 @@ Example row:
 
     {"question": "What is 12 + 30 * 2?", "answer": "72", "source": "gsm8k"}
 
-Optional keys: `id`, `domain` (`math`, `code` or `qa`; told from the source if absent), `context`, `entry_point`,
+Optional keys: `id`, `domain` (`math`, `code`, `qa`, ...; told from the source if absent), `context`, `entry_point`,
 `public_tests` and `tests` (`data/code_tests.py` has their forms). A code row needs `tests`, and
 `entry_point` unless its tests call one function only or run a program. An `answer` may be a list of answers that are
 all right.
@@ -17,6 +17,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from data.domains import domain_row
 from data.problem import DataError, Problem
 
 
@@ -108,12 +109,12 @@ def gradable(problem: Problem) -> Problem:
     """Return the problem if its answers can be graded.
 
     Raises:
-        ValueError: a code problem without tests, or without a name for the function that they call.
+        ValueError: a problem that a program solves has no tests, or no name for the function that they call.
     """
-    if problem.domain != "code":
+    if not domain_row(problem.domain).has_tests:
         return problem
     if not problem.tests:
-        raise ValueError("a code row needs tests: without them no solution can be graded")
+        raise ValueError(f"a {problem.domain} row needs tests: without them no solution can be graded")
     if problem.entry_point is None and not all("check_output(" in test for test in problem.tests):
-        raise ValueError("a code row needs entry_point, the name of the function that its tests call")
+        raise ValueError(f"a {problem.domain} row needs entry_point, the name of the function that its tests call")
     return problem

@@ -8,33 +8,16 @@ Example row (the format users bring):
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast
+from typing import Any
 
+from data.catalogue import source_domains
 from data.code_tests import entry_point_of, tests_of
+from data.domains import DOMAINS, Domain, domain_row
 
-Domain = Literal["math", "code", "qa"]
+__all__ = ["DOMAINS", "SPAN_SEPARATOR", "DataError", "Domain", "Problem", "ProblemView"]
+
 # Between the spans of an answer that has several.
 SPAN_SEPARATOR = " | "
-DOMAINS: tuple[Domain, ...] = ("math", "code", "qa")
-
-# Domain of a row that does not name its own. Keys are compared in lower case.
-SOURCE_DOMAINS: dict[str, Domain] = {
-    "aime": "math",
-    "aime24": "math",
-    "arithmetic": "math",
-    "gsm8k": "math",
-    "gsm_symbolic": "math",
-    "math": "math",
-    "math500": "math",
-    "humaneval": "code",
-    "deepcoder": "code",
-    "mbpp": "code",
-    "small_functions": "code",
-    "drop": "qa",
-    "hotpotqa": "qa",
-    "invented_facts": "qa",
-    "squad": "qa",
-}
 
 
 class DataError(ValueError):
@@ -72,7 +55,7 @@ class Problem:
             spans that must all be given (DROP) are separated by `" | "`.
         aliases (`tuple[str, ...]`): other gold answers, each as good as the first. Only graders see them.
         source (`str`): where the row is from, e.g. `"gsm8k"`.
-        domain (`str`): `"math"`, `"code"` or `"qa"`.
+        domain (`str`): a name in `data.domains.DOMAINS`, e.g. `"math"`.
         id (`str`): stable identifier, unique within a source.
         context (`str`, *optional*): passage that the question is about.
         entry_point (`str`, *optional*): name of the function to write.
@@ -180,13 +163,13 @@ def _texts(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 def _domain(value: Any, source: str) -> Domain:
     if value is None or value == "":
-        value = SOURCE_DOMAINS.get(source.lower())
+        known = source_domains()
+        value = known.get(source.lower())
         if value is None:
-            known = ", ".join(sorted(SOURCE_DOMAINS))
-            raise ValueError(f'source {source!r} has no known domain: add "domain", or use one of {known}')
-    if value not in DOMAINS:
-        raise ValueError(f"domain must be one of {', '.join(DOMAINS)}, not {value!r}")
-    return cast(Domain, value)
+            raise ValueError(
+                f'source {source!r} has no known domain: add "domain", or use one of {", ".join(sorted(known))}'
+            )
+    return domain_row(str(value)).name
 
 
 def _digest(*parts: str) -> str:

@@ -9,9 +9,9 @@ and the recipe's own; flags win over the YAML.
 
 import sys
 
-from recipes.experiment import run_recipe
-from recipes.trainer import WorkflowGRPOTrainer
-from scripts.cli import run_command
+from recipes.run.command import run_command
+from recipes.training.experiment import run_recipe
+from recipes.training.trainer import WorkflowGRPOTrainer
 
 
 class AimeGRPOTrainer(WorkflowGRPOTrainer):

@@ -8,9 +8,9 @@ Every flag of `trl.GRPOConfig` works, next to the executor's and the recipe's ow
 
 import sys
 
-from recipes.experiment import run_recipe
-from recipes.trainer import WorkflowGRPOTrainer
-from scripts.cli import run_command
+from recipes.run.command import run_command
+from recipes.training.experiment import run_recipe
+from recipes.training.trainer import WorkflowGRPOTrainer
 
 
 class CodeGRPOTrainer(WorkflowGRPOTrainer):

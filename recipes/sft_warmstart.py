@@ -4,7 +4,7 @@
 
 The examples are problems paired with workflows of `data/workflow_corpus.yaml` that fit their domain, drawn evenly: the
 model learns to write every design and to prefer none. With `--from_scratch` it first builds the tiny policy of
-`recipes/tiny_policy.py`.
+`recipes/policy/tiny.py`.
 """
 
 import shutil
@@ -26,18 +26,20 @@ from trl import (
 )
 
 from aflow_ops.errors import UsageError
+from aflow_ops.language import parse_workflow
 from aflow_ops.policy_prompt import policy_messages
-from data.corpus import corpus_pairs
+from data.corpus import CorpusWorkflow, corpus_pairs, task_line
 from data.mixing import parse_mix
 from data.problem import Problem
-from recipes.arguments import BackupArguments, parse_with_config
-from recipes.backup import open_backup
-from recipes.embedded_policy import load_embedded_policy
-from recipes.problems import mixed_problems
-from recipes.progress import progress_of, quiet_libraries
-from recipes.tiny_policy import build_tiny_policy, train_tokenizer
-from recipes.tracking import check_trackers
-from scripts.cli import run_command
+from recipes.backup.open import open_backup
+from recipes.policy.embedded import load_embedded_policy
+from recipes.policy.tiny import build_tiny_policy, train_tokenizer
+from recipes.run.command import run_command
+from recipes.run.progress import progress_of, quiet_libraries
+from recipes.settings.arguments import BackupArguments
+from recipes.settings.parse import parse_with_config
+from recipes.training.problems import mixed_problems
+from recipes.training.tracking import check_trackers
 
 
 @dataclass
@@ -49,6 +51,7 @@ class WarmStartArguments(BackupArguments):
         domain_mix (`str`): share of each domain.
         num_examples (`int`): problem-workflow pairs.
         forms (`list[str]`): forms of the corpus to teach, among `short`, `dsl` and `native`.
+        task_line (`bool`): whether a line that names the kind of task (`math: Calculate`) comes before the workflow.
     """
 
     sources: list[str] = field(
@@ -62,6 +65,10 @@ class WarmStartArguments(BackupArguments):
     )
     prompt_style: str = field(
         default="full", metadata={"help": "Policy prompt, as in the GRPO recipes.", "choices": ["full", "brief"]}
+    )
+    task_line: bool = field(
+        default=False,
+        metadata={"help": "Teach to name the kind of task, in the problem's own words, before the workflow."},
     )
     from_scratch: bool = field(default=False, metadata={"help": "Build the tiny policy instead of loading a model."})
     from_embedded: bool = field(
@@ -79,10 +86,22 @@ class WarmStartArguments(BackupArguments):
 
 
 def warm_start_pairs(args: WarmStartArguments, seed: int) -> list[tuple[Problem, str]]:
-    """Return problems with the completion that the policy should write for them."""
+    """Return problems with the completion that the policy should write for them: every shape of workflow equally often.
+
+    A domain's shapes are its sequences of operators, so that an operator that many texts of the corpus use is drawn no
+    more often than one that few do.
+    """
     problems = mixed_problems(args.sources, parse_mix(args.domain_mix), args.num_examples, "train", seed)
-    pairs = corpus_pairs(problems, seed=seed, forms=args.forms)
-    return [(problem, f"```python\n{workflow.text.strip()}\n```") for problem, workflow in pairs]
+    pairs = corpus_pairs(problems, seed=seed, forms=args.forms, shape=_operators)
+    return [
+        (problem, (f"{task_line(problem)}\n" if args.task_line else "") + f"```python\n{workflow.text.strip()}\n```")
+        for problem, workflow in pairs
+    ]
+
+
+def _operators(workflow: CorpusWorkflow, problem: Problem) -> tuple[str, ...]:
+    has_entry_point = problem.entry_point is not None
+    return parse_workflow(workflow.text, domain=problem.domain, has_entry_point=has_entry_point).operators
 
 
 def warm_start_dataset(pairs: list[tuple[Problem, str]], prompt_style: str) -> Dataset:

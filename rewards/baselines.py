@@ -1,5 +1,6 @@
 """Fixed workflows to compare with: one around each operator, and the baselines that papers report."""
 
+from aflow_ops.operators.code import CustomCodeGenerate
 from data.problem import Domain
 
 # The least workflow around each operator, and two composite ones. Operators that need a draft get one from Custom.
@@ -175,4 +176,4 @@ def published_baseline(name: str, domain: Domain, has_entry_point: bool) -> str:
         has_entry_point (`bool`): whether the problem names a function; code without one is a whole program.
     """
     plain, code = PUBLISHED_BASELINES[name]
-    return code if domain == "code" and has_entry_point else plain
+    return code if CustomCodeGenerate.misfit(domain, has_entry_point) is None else plain

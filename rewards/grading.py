@@ -5,9 +5,7 @@ from collections import OrderedDict
 
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
-from rewards.graders.code import grade_code
-from rewards.graders.math import grade_math
-from rewards.graders.qa import grade_qa
+from rewards.domains import domain_rewards
 from rewards.judge import Judge
 from rewards.tiers import Grade
 
@@ -22,14 +20,11 @@ async def grade_answer(answer: str | None, problem: Problem, sandbox: Sandbox) -
 
     Raises:
         SandboxError: the sandbox failed; the answer has no grade.
+        UsageError: nobody has said how the problem's domain is graded.
     """
     if answer is None or not answer.strip():
         return Grade(1, False, None, "no answer")
-    if problem.domain == "code":
-        return await grade_code(answer, problem, sandbox)
-    if problem.domain == "qa":
-        return grade_qa(answer, problem)
-    return await grade_math(answer, problem, sandbox)
+    return await domain_rewards(problem.domain).grade(answer, problem, sandbox)
 
 
 class CachedGrader:

@@ -21,11 +21,10 @@ import yaml
 
 from aflow_ops.executor.types import Executor, Message
 from data.problem import DOMAINS, Domain, Problem
+from rewards.domains import domain_rewards, judged_domains
 from rewards.tiers import Grade
 
 MAX_QUESTION_CHARS = 6_000
-# What is longer is no short answer, and a text with room for persuasion.
-MAX_ANSWER_CHARS: dict[Domain, int] = {"math": 300, "qa": 300, "code": 10_000}
 _VERDICT = re.compile(r"\W*(EQUAL|DIFFERENT)\W*", re.IGNORECASE)
 _SAME_PROMPT = {"gsm_symbolic": "gsm8k", "aime": "math", "aime24": "math", "mbpp": "humaneval"}
 
@@ -45,7 +44,7 @@ class JudgeConfig:
     """
 
     enabled: bool = False
-    domains: tuple[Domain, ...] = ("math", "qa")
+    domains: tuple[Domain, ...] = field(default_factory=judged_domains)
     audit: float = 0.05
 
     def __post_init__(self) -> None:
@@ -107,7 +106,7 @@ class Judge:
         """
         if problem.domain not in self.config.domains or grade.extracted is None:
             return grade
-        if len(grade.extracted) > MAX_ANSWER_CHARS[problem.domain]:
+        if len(grade.extracted) > domain_rewards(problem.domain).judge_chars:
             return grade
         if grade.correct:
             await self._audit(grade.extracted, problem)

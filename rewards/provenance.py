@@ -15,14 +15,16 @@ are compared by value, so `12` stands in `a 12-hour shift` and in `x=12.0`.
 import ast
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from aflow_ops.executor.types import ExecutorUsage, Message, Reply
 from aflow_ops.fault_clock import FaultClock
 from aflow_ops.language import Workflow
-from aflow_ops.runtime import MAX_TRACE_CHARS, WorkflowRuntime
+from aflow_ops.runtime import WorkflowRuntime
 from aflow_ops.trace import OperatorCall, Trace
+from aflow_ops.values import MAX_TRACE_CHARS
 from data.problem import ProblemView
 from rewards.graders.qa_metrics import normalized
 
@@ -32,12 +34,31 @@ _ORDER = r"\b(?:answer|reply|respond|say|output|print|return|write|repeat|give)\
 _PROCESS = (  # what a number of the work counts
     r"(?:steps?|words?|sentences?|lines?|digits?|decimals?|places?|characters?|tokens?|times|examples?|bullets?)\b"
 )
-_MIN_CODE_CHARS = 20
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?!,?\d)(?:\.\d+)?")
 
 
+@dataclass(frozen=True)
+class AnswerForm:
+    """The form in which texts are compared.
+
+    Args:
+        of (`Callable[[str], str]`): a text to its form.
+        whole_words (`bool`): whether only whole words of the form count as found.
+        min_chars (`int`): a shorter form says too little to be anybody's.
+    """
+
+    of: Callable[[str], str]
+    whole_words: bool
+    min_chars: int = 1
+
+    def has(self, text: str, wanted: str) -> bool:
+        """Whether a text, once in this form, has the wanted form in it."""
+        formed = self.of(text)
+        return f" {wanted} " in f" {formed} " if self.whole_words else wanted in formed
+
+
 async def brought_along(
-    answer: str, trace: Trace, workflow: Workflow, problem: ProblemView, runtime: WorkflowRuntime
+    answer: str, trace: Trace, workflow: Workflow, problem: ProblemView, runtime: WorkflowRuntime, form: AnswerForm
 ) -> str | None:
     """Tell how the workflow brought its answer along, or `None` when the operators gave it.
 
@@ -47,22 +68,21 @@ async def brought_along(
         workflow (`Workflow`): what was run.
         problem (`ProblemView`): what it was run on.
         runtime (`WorkflowRuntime`): runs it once more where that decides, without asking the executor.
+        form (`AnswerForm`): of the problem's domain.
     """
-    form = _code_form if problem.domain == "code" else _words
-    wanted = form(answer)
-    if not wanted or (problem.domain == "code" and len(wanted) < _MIN_CODE_CHARS):
+    wanted = form.of(answer)
+    if len(wanted) < form.min_chars:
         return None
-    outputs = (form(_text(call.output)) for call in trace.calls)
-    given = next((index for index, output in enumerate(outputs) if _has(output, wanted, form)), None)
+    given = next((index for index, call in enumerate(trace.calls) if form.has(_text(call.output), wanted)), None)
     constants = _constants(workflow.source)
     if given is None:
-        if any(_has(form(constant), wanted, form) for constant in constants):
+        if any(form.has(constant, wanted) for constant in constants):
             return "the answer stands in the workflow and no operator gave it"
         mute = await runtime.run(workflow, problem, executor=MuteExecutor(runtime.executor.prompt_set))
-        if mute.answer is not None and form(mute.answer) == form(trace.answer or ""):
+        if mute.answer is not None and form.of(mute.answer) == form.of(trace.answer or ""):
             return "the answer does not depend on the operators"
         return None
-    if _has(form(problem.text), wanted, form):
+    if form.has(problem.text, wanted):
         return None
     if any(_orders(_arguments(call, constants), answer, wanted, form) for call in trace.calls[: given + 1]):
         return "the answer was put into an operator's arguments"
@@ -78,9 +98,18 @@ class MuteExecutor:
 
     temperature = 0.0
     usage = ExecutorUsage()
+    cache_statistics = None
 
     def __init__(self, prompt_set: str) -> None:
         self.prompt_set = prompt_set
+        self.on_paid: Callable[[str | None, ExecutorUsage], None] | None = None
+
+    def restore(self, usage: ExecutorUsage) -> None:
+        """Nothing is counted."""
+
+    def price(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Nothing is paid."""
+        return 0.0
 
     async def complete(
         self,
@@ -103,21 +132,16 @@ def _arguments(call: OperatorCall, constants: Sequence[str]) -> str:
     return text if len(text) <= MAX_TRACE_CHARS else "\n".join([text, *constants])
 
 
-def _orders(text: str, answer: str, wanted: str, form: Any) -> bool:
+def _orders(text: str, answer: str, wanted: str, form: AnswerForm) -> bool:
     if re.fullmatch(r"\d{2,}", wanted):  # "in 12 steps" says how to work
         text = re.sub(rf"\b{wanted}(?=\W+{_PROCESS})", "", text, flags=re.IGNORECASE)
-    if not _has(form(text), wanted, form):
+    if not form.has(text, wanted):
         return False
     if wanted not in _COMMON and not re.fullmatch(r"\d", wanted):
         return True
     # A choice ("yes or no") and a count ("3 steps") are no answers.
     found = re.search(_ORDER + re.escape(answer.strip()) + r"\b(?!\W+(?:or|and)\b|/|\s+\w)", text, re.IGNORECASE)
     return found is not None
-
-
-def _has(text: str, wanted: str, form: Any) -> bool:
-    """Whether a text has the wanted one: code as a part, words as whole words."""
-    return wanted in text if form is _code_form else f" {wanted} " in f" {text} "
 
 
 def _text(value: Any) -> str:
@@ -151,3 +175,7 @@ def _plain_number(text: str) -> str:
 def _code_form(text: str) -> str:
     """Code without white space, comments' text included."""
     return re.sub(r"\s+", "", text)
+
+
+WORDS = AnswerForm(_words, whole_words=True)
+CODE = AnswerForm(_code_form, whole_words=False, min_chars=20)

@@ -14,7 +14,7 @@ from aflow_ops.runtime import WorkflowRuntime
 from aflow_ops.sandbox import Sandbox
 from aflow_ops.trace import OperatorCall, Trace
 from data.problem import Problem
-from rewards.graders.code import extract_solution
+from rewards.domains import domain_rewards
 from rewards.grading import CachedGrader
 from rewards.judge import Judge, JudgeConfig
 from rewards.provenance import brought_along
@@ -187,12 +187,15 @@ class RolloutScorer:
             reason: str | None = "the workflow called no operator"
         else:
             assert rollout.workflow is not None and rollout.trace is not None
-            answer = rollout.trace.answer or ""
-            if rollout.problem.domain == "code":  # without what the question gave
-                answer = extract_solution(answer, rollout.problem.entry_point, "") or answer
-            else:
-                answer = grade.extracted or answer
-            reason = await brought_along(answer, rollout.trace, rollout.workflow, rollout.problem.view, self.runtime)
+            row = domain_rewards(rollout.problem.domain)
+            reason = await brought_along(
+                row.designed_part(rollout.trace.answer or "", rollout.problem, grade),
+                rollout.trace,
+                rollout.workflow,
+                rollout.problem.view,
+                self.runtime,
+                row.form,
+            )
         if reason is None:
             return grade
         return grade.moved_to(2, f"{grade.detail}; capped: {reason}", correct=False, capped=True)

@@ -1,7 +1,7 @@
 """The statistics that an evaluation reports: pass@k, and bootstrap intervals of a mean and of a gain."""
 
 from collections.abc import Sequence
-from math import comb
+from math import comb, sqrt
 
 import numpy as np
 
@@ -67,3 +67,22 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
     if not (0 <= correct <= samples and 1 <= k <= samples):
         raise ValueError(f"pass@{k} of {correct} right among {samples} samples is not defined")
     return 1.0 - comb(samples - correct, k) / comb(samples, k)
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """95 % score interval of a share (Wilson, 1927), which stays sensible near 0 and 1.
+
+    Args:
+        share (`float`): in [0, 1].
+        count (`int`): independent trials, at least 1.
+
+    Raises:
+        ValueError: out of range.
+    """
+    if not (0.0 <= share <= 1.0 and count >= 1):
+        raise ValueError(f"a share of {share} in {count} trials is not defined")
+    z = 1.959964
+    spread = z * sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    scale = 1 + z**2 / count
+    middle = share + z**2 / (2 * count)
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)

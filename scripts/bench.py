@@ -33,11 +33,11 @@ from aflow_ops.sandbox import open_sandbox
 from data.corpus import load_corpus
 from data.files import write_atomically
 from data.humaneval import humaneval, raw_rows
-from data.problem import Problem
+from data.problem import DOMAINS, Problem
 from data.registry import load_problems
+from recipes.run.command import run_command
 from rewards.graders.code import grade_code
 from rewards.graders.math import grade_math
-from scripts.cli import run_command
 
 ROOT = Path(__file__).parents[1]
 LATENCY, WORKFLOWS, CALLS = 0.5, 256, 4
@@ -82,7 +82,7 @@ async def parsing() -> float:
     start = time.monotonic()
     for _ in range(20):
         for item in corpus:
-            parse_workflow(item.text, domain=item.domains[0], has_entry_point=item.domains[0] == "code")
+            parse_workflow(item.text, domain=item.domains[0], has_entry_point=DOMAINS[item.domains[0]].has_tests)
     return (time.monotonic() - start) / 20 / len(corpus) * 1e3
 
 
@@ -250,7 +250,7 @@ async def trainer_overhead() -> float:
 def _trainer_overhead() -> float:
     from trl import GRPOTrainer
 
-    from recipes.progress import quiet_libraries
+    from recipes.run.progress import quiet_libraries
     from tests.recipes.tiny_run import make_trainer
 
     quiet_libraries()

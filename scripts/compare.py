@@ -20,9 +20,9 @@ from rich.table import Table
 
 from aflow_ops.errors import UsageError
 from data.files import write_atomically
+from recipes.run.command import run_command
 from rewards.evaluation import Key, by_problem
 from rewards.statistics import paired_bootstrap
-from scripts.cli import run_command
 
 Row = dict[str, Any]
 

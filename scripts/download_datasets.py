@@ -16,11 +16,11 @@ from pathlib import Path
 from rich.console import Console
 
 from aflow_ops.errors import InfraError
-from data.benchmarks import DEFAULT_BENCHMARKS, benchmark, benchmarks
+from data.benchmarks import benchmark, benchmarks
 from data.download import RawFile, from_folder, from_hub, present
 from data.problem import DataError
 from data.registry import RAW_FOLDER
-from scripts.cli import run_command
+from recipes.run.command import run_command
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -29,6 +29,9 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"benchmarks: {', '.join(benchmarks())}")
+    parser.add_argument(
+        "--list", choices=("train", "test"), help="only print what the pipeline trains or tests on, with its domain"
+    )
     parser.add_argument("--source_dir", type=Path, help="take the files from this folder instead of the Hub")
     parser.add_argument("--output_dir", type=Path, default=RAW_FOLDER, help=f"[{RAW_FOLDER}]")
     parser.add_argument(
@@ -55,11 +58,16 @@ def main() -> None:
         InfraError: a benchmark could not be fetched; the others were.
     """
     arguments = parse_arguments()
+    if arguments.list is not None:
+        for known in benchmarks().values():
+            if arguments.list in known.pipeline:
+                print(known.name, known.domain)
+        return
     for name in arguments.names:
         benchmark(name)  # a typo is said before anything is fetched
     failed = []
     console = Console(stderr=True)
-    for name in arguments.names or DEFAULT_BENCHMARKS:
+    for name in arguments.names or [name for name, known in benchmarks().items() if not known.on_request]:
         try:
             with console.status(name):
                 files = fetch(name, arguments)

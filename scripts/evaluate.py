@@ -32,8 +32,8 @@ from rich.table import Table
 from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.errors import BudgetExceededError, UsageError
 from aflow_ops.executor import (
+    Executor,
     ExecutorConfig,
-    OpenAIExecutor,
     check_executor,
     executor_argument_group,
     executor_config_from,
@@ -47,12 +47,12 @@ from data.files import claimed, write_atomically
 from data.jsonl import read_problems
 from data.problem import DataError, Problem
 from data.registry import PROCESSED_FOLDER, has_own_parts, in_heldout_part
+from recipes.run.command import run_command
 from rewards.baselines import PUBLISHED_BASELINES
 from rewards.benchmark_metrics import benchmark_metrics
 from rewards.evaluation import DEFAULT_PASS_K, Key, summarize_rows
 from rewards.judge import JudgeConfig
 from rewards.rollout import RolloutScorer
-from scripts.cli import run_command
 from scripts.evaluating.journal import Journal, Row, fingerprint
 from scripts.evaluating.systems import System, ask_server, generate, systems
 
@@ -171,7 +171,7 @@ def sources_of_policy(arguments: argparse.Namespace) -> list[str]:
     if arguments.model is None or arguments.model_base_url or arguments.all_problems:
         return []
     # torch takes seconds to import and a fixed workflow does not need it
-    from recipes.generation import trained_sources
+    from recipes.policy.loading import trained_sources
 
     return trained_sources(arguments.adapter or arguments.model)
 
@@ -275,7 +275,7 @@ async def graded_rows(
     return [rows[index] for index in range(len(samples))]
 
 
-def reproducible(row: Row, executor: OpenAIExecutor) -> Row:
+def reproducible(row: Row, executor: Executor) -> Row:
     """Return a row without what depends on the day: wall times, and what the cache saved.
 
     Costs are by the price table, whether paid or not. So replaying an evaluation, or one that was killed and went on,
@@ -326,7 +326,7 @@ def write_results(
     folder: Path,
     journal: Journal,
     rows: Sequence[Row],
-    executor: OpenAIExecutor,
+    executor: Executor,
     seconds: dict[str, float],
 ) -> None:
     """Write rows.jsonl and summary.json, print the table, and drop the journal."""

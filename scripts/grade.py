@@ -38,9 +38,9 @@ from data.code_tests import tests_of
 from data.files import write_atomically
 from data.jsonl import gradable, read_row
 from data.problem import DataError, Problem
+from recipes.run.command import run_command
 from rewards.grading import CachedGrader
 from rewards.judge import Judge, JudgeConfig
-from scripts.cli import run_command
 
 # Rows that are graded at the same time; code waits for a free sandbox worker anyway.
 AT_ONCE = 256

@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from aflow_ops.errors import InfraError
 from data.files import write_atomically
-from scripts.cli import run_command
+from recipes.run.command import run_command
 
 NOTEBOOK = Path(__file__).parents[1] / "recipes" / "colab.ipynb"
 

@@ -20,22 +20,17 @@ from httpx2 import HTTPError  # comes with huggingface_hub
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from aflow_ops.domains import DOMAIN_PROMPTS
 from aflow_ops.errors import InfraError, UsageError
 from aflow_ops.policy_prompt import policy_messages
-from data.problem import ProblemView
-from recipes.generation import base_model_of, downloaded_folder, policy_file
-from recipes.progress import quiet_libraries
-from recipes.run_config import CONFIG_FILE
-from scripts.cli import run_command
+from recipes.policy.loading import base_model_of, downloaded_folder, policy_file
+from recipes.run.command import run_command
+from recipes.run.config import CONFIG_FILE
+from recipes.run.progress import quiet_libraries
 
 # Largest relative difference of the logits (in the 2-norm) that rounding explains.
 TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 KEPT_FILES = (CONFIG_FILE, "summary.json", "reward_curve.png")
-PROBES = (
-    ProblemView("What is 12 + 30 * 2?", "math"),
-    ProblemView("In which country does Mila live?", "qa", context="Mila lives in Quorby. Quorby lies in Estria."),
-    ProblemView("Write a function double(x) that returns twice x.", "code", entry_point="double"),
-)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -97,9 +92,9 @@ def load_adapted(model: str, adapter: str, dtype: str) -> tuple[PeftModel, PreTr
 
 @torch.no_grad()
 def probe_logits(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[torch.Tensor]:
-    """Return the logits after every token of three prompts, each of shape (tokens, vocabulary), in float32."""
+    """Return the logits after every token of one prompt a domain, each of shape (tokens, vocabulary), in float32."""
     logits = []
-    for problem in PROBES:
+    for problem in (prompt.sample for prompt in DOMAIN_PROMPTS.values()):
         inputs = tokenizer.apply_chat_template(
             policy_messages(problem, "brief"), add_generation_prompt=True, return_dict=True, return_tensors="pt"
         )

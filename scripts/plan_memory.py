@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from recipes.arguments import parse_arguments
-from recipes.gpus import gpu_classes
-from recipes.progress import quiet_libraries
-from scripts.cli import run_command
+from recipes.run.command import run_command
+from recipes.run.progress import quiet_libraries
+from recipes.settings.gpus import gpu_classes
+from recipes.settings.parse import parse_arguments
 from scripts.planning.arithmetic import GIB, Phase
 from scripts.planning.measure import Measured, measure
 from scripts.planning.plan import Plan, plan

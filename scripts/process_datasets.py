@@ -24,7 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from aflow_ops.errors import UsageError
-from data.benchmarks import Benchmark, benchmark, benchmarks
+from data.benchmarks import Benchmark, benchmark, benchmarks, converter
 from data.card import write_card
 from data.download import present, raw_splits
 from data.files import write_atomically
@@ -35,7 +35,7 @@ from data.processing import COUNTED, HELD_OUT, RawSplit, Rules, SplitReport, pro
 from data.raw_files import SUFFIXES, iter_raw_rows
 from data.registry import PROCESSED_FOLDER, RAW_FOLDER
 from data.trimming import TextBudget
-from scripts.cli import run_command
+from recipes.run.command import run_command
 
 Dataset = tuple[str, Benchmark | None, list[RawSplit]]
 
@@ -106,7 +106,7 @@ def datasets(arguments: argparse.Namespace) -> Iterator[Dataset]:
             continue
         known = benchmark(name)
         files = raw_splits(known, arguments.input_dir).items()
-        splits = [RawSplit(split, paths, known.converter(split), known.by_id) for split, paths in files]
+        splits = [RawSplit(split, paths, converter(known.name, split), known.by_id) for split, paths in files]
         yield name, known, splits
 
 

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from recipes.hub import Publication, check_login, files_of, publish, read_run, stage
-from scripts.cli import run_command
+from recipes.hub.publication import Publication
+from recipes.hub.publish import check_login, publish
+from recipes.hub.staging import files_of, read_run, stage
+from recipes.run.command import run_command
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -2,12 +2,14 @@
 
     python scripts/report.py outputs/grpo_mixed
     python scripts/report.py outputs/eval --output eval.html
+    python scripts/report.py outputs/search/gsm8k
 
 RUN_DIR is what a recipe leaves (rollouts.jsonl with its parts, metrics.csv, heldout.jsonl, summary.json, config.yaml,
-adapter_config.json) or what scripts/evaluate.py leaves (rows.jsonl, summary.json). The report shows what is there and
-says what is missing: reward, valid workflows, tiers, entropy, KL, zero-signal groups and cost over steps, operators by
-domain, the best and the worst workflows with the graph of a run, held-out reward before and after against fixed
-workflows, a sample of rows, and the configuration. It may be written while a run is still going.
+adapter_config.json), what scripts/evaluate.py leaves (rows.jsonl, summary.json), or a search (nodes.jsonl). The
+report shows what is there and says what is missing: reward, valid workflows, tiers, entropy, KL, zero-signal groups and
+cost over steps, operators by domain, the best and the worst workflows with the graph of a run, held-out reward before
+and after against fixed workflows, a sample of rows, and the configuration; of a search its tree, scores and pass@k over
+rounds, cost against score, and how each workflow differs from its parent. It may be written while a run is still going.
 """
 
 import argparse
@@ -19,9 +21,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from aflow_ops.errors import UsageError
 from data.files import write_atomically
-from scripts.cli import run_command
+from recipes.run.command import run_command
 from scripts.reporting.collect import JSONL_FILES, RUN_FILES, RunFiles, collect, sizes
 from scripts.reporting.page import render
+from scripts.reporting.search_page import render_search
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -29,7 +32,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a training run or an evaluation")
+    parser.add_argument(
+        "run_dir", type=Path, metavar="RUN_DIR", help="folder of a training run, an evaluation or a search"
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="the page to write [RUN_DIR/report.html]")
     return parser.parse_args()
 
@@ -42,10 +47,9 @@ def check_folder(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder: give a run, such as outputs/quickstart")
-    if not sizes(folder, RUN_FILES):
-        raise UsageError(
-            f"{folder} is neither a training run nor an evaluation: expected at least one of {', '.join(RUN_FILES)}"
-        )
+    if not sizes(folder, (*RUN_FILES, "nodes.jsonl")):
+        known = ", ".join((*RUN_FILES, "nodes.jsonl"))
+        raise UsageError(f"{folder} is no training run, evaluation or search: expected at least one of {known}")
 
 
 def read_with_bar(folder: Path) -> RunFiles:
@@ -65,7 +69,8 @@ def main() -> None:
     output = arguments.output or arguments.run_dir / "report.html"
     if output.is_dir():
         raise UsageError(f"--output {output} is a folder: name a file")
-    page = render(read_with_bar(arguments.run_dir))
+    is_search = (arguments.run_dir / "nodes.jsonl").is_file()
+    page = render_search(arguments.run_dir) if is_search else render(read_with_bar(arguments.run_dir))
     with write_atomically(output) as file:
         file.write(page)
     print(f"{output} ({len(page.encode()) / 1000:,.0f} kB)")

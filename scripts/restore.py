@@ -29,12 +29,13 @@ from rich.table import Table
 
 from aflow_ops.errors import InfraError, UsageError
 from data.files import write_atomically
-from recipes.backup_files import ID_FILE
-from recipes.backup_store import BackupStore, Entry, FileRecord, check_url, is_inside
-from recipes.checkpoints import drop_checkpoints_after, latest_checkpoint, read_checkpoint
-from recipes.redaction import without_secrets
-from recipes.rollout_log import LIVE, RolloutLog, rollout_files
-from scripts.cli import run_command
+from recipes.backup.files import ID_FILE
+from recipes.backup.manifest import Entry, FileRecord, is_inside
+from recipes.backup.store import BackupStore, check_url
+from recipes.run.checkpoints import drop_checkpoints_after, latest_checkpoint, read_checkpoint
+from recipes.run.command import run_command
+from recipes.run.rollout_log import LIVE, RolloutLog, rollout_files
+from recipes.settings.redaction import without_secrets
 
 PARTIAL = "_backup/restoring"
 

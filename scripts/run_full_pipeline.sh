@@ -73,7 +73,7 @@ stage() { # stage NAME COMMAND...: run the command, unless it is done and nothin
 }
 
 download() { # some benchmarks may be missing, but not all
-    python scripts/download_datasets.py gsm8k math math500 humaneval mbpp hotpotqa drop --output_dir "$raw" \
+    python scripts/download_datasets.py "${wanted[@]}" --output_dir "$raw" \
         ${source_dir:+--source_dir "$source_dir"} || compgen -G "$raw/*/manifest.json" >/dev/null
 }
 
@@ -122,6 +122,12 @@ report() {
 }
 
 raw=$run/data/raw processed=$run/data/processed
+declare -A domain_of # of each benchmark
+train_names=() test_names=()
+while read -r name domain; do train_names+=("$name") domain_of[$name]=$domain; done < <(python scripts/download_datasets.py --list train)
+while read -r name domain; do test_names+=("$name") domain_of[$name]=$domain; done < <(python scripts/download_datasets.py --list test)
+((${#train_names[@]} && ${#test_names[@]})) || die "data/benchmarks/hub.yaml names no benchmark for the pipeline"
+mapfile -t wanted < <(printf '%s\n' "${train_names[@]}" "${test_names[@]}" | awk '!seen[$0]++')
 tiny="" max_prompt_tokens=3072
 if [[ $executor == local && -z $gpu ]]; then
     launch=(--config_file accelerate_configs/cpu.yaml --num_cpu_threads_per_process "$(nproc)")
@@ -137,16 +143,16 @@ stage process python scripts/process_datasets.py --input_dir "$raw" --output_dir
     --max_prompt_tokens "$max_prompt_tokens"
 
 training=() tests=() shares=()
-for name in gsm8k math mbpp hotpotqa drop; do
-    [[ -f $processed/$name/train.jsonl ]] && training+=("$processed/$name/train.jsonl")
+declare -A trains # domain -> yes
+for name in "${train_names[@]}"; do
+    [[ -f $processed/$name/train.jsonl ]] && training+=("$processed/$name/train.jsonl") && trains[${domain_of[$name]}]=yes
 done
-for name in gsm8k math500 humaneval mbpp hotpotqa drop; do
+for name in "${test_names[@]}"; do
     [[ -f $processed/$name/test.jsonl ]] && tests+=("$processed/$name/test.jsonl")
 done
 ((${#training[@]})) || die "no benchmark with a training split was processed"
-[[ " ${training[*]} " =~ /(gsm8k|math)/ ]] && shares+=(math=0.4)
-[[ " ${training[*]} " =~ /(hotpotqa|drop)/ ]] && shares+=(qa=0.3)
-[[ " ${training[*]} " =~ /mbpp/ ]] && shares+=(code=0.3)
+[[ -n ${trains[math]:-} ]] && shares+=(math=0.4)
+for domain in $(printf "%s\n" "${!trains[@]}" | sort); do [[ $domain == math ]] || shares+=("$domain=0.3"); done
 mix=$(IFS=,; echo "${shares[*]}")
 
 stage warm_start warm_start "$model" "$mix" "${training[@]}"

@@ -33,8 +33,9 @@ from aflow_ops.policy_prompt import PROMPT_STYLES, policy_messages
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import open_sandbox
 from aflow_ops.trace import Trace, TraceError
+from data.domains import default_domain
 from data.problem import DOMAINS, ProblemView
-from scripts.cli import run_command
+from recipes.run.command import run_command
 
 SHOWN_CHARS = 160
 
@@ -148,8 +149,9 @@ def policy_writer(arguments: argparse.Namespace) -> Writer:
         UsageError: it cannot be loaded; says why.
     """
     # torch takes seconds to import and a workflow in a file does not need it
-    from recipes.generation import base_model_of, generate_completions, load_policy, trained_prompt_style
-    from recipes.progress import quiet_libraries
+    from recipes.policy.generation import generate_completions
+    from recipes.policy.loading import base_model_of, load_policy, trained_prompt_style
+    from recipes.run.progress import quiet_libraries
 
     quiet_libraries()
     name = arguments.model or base_model_of(arguments.adapter)
@@ -324,7 +326,7 @@ def problem_of(arguments: argparse.Namespace, question: str) -> ProblemView:
         raise UsageError("the question is not valid UTF-8") from None
     return ProblemView(
         question=question,
-        domain=arguments.domain or ("code" if arguments.entry_point else "math"),
+        domain=arguments.domain or default_domain(has_entry_point=bool(arguments.entry_point)),
         context=read_file(arguments.context_file, "--context_file") if arguments.context_file else None,
         entry_point=arguments.entry_point,
         public_tests=tuple(arguments.public_test),

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from aflow_ops.errors import InfraError
 from data.files import write_atomically
-from scripts.cli import run_command
+from recipes.run.command import run_command
 
 ROOT = Path(__file__).parents[1]
 ARMS = {"GRPO": "false", "WA-GRPO": "true"}

@@ -1,54 +1,43 @@
 """The response cache: one small SQLite database, shared by all processes of a run and by later runs.
 
-A key covers everything that decides a reply: model, messages, sampling parameters, and the sample index unless the
-temperature is 0. Values are JSON text, never pickles.
+A key covers everything that decides a reply: who answers, model, messages, sampling parameters, and the sample
+index unless the temperature is 0. Values are JSON text, never pickles.
 """
 
 import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from diskcache import Cache, JSONDisk, Timeout
 
-from aflow_ops.executor.types import Message
+from aflow_ops.executor.transport import Call, Completion
 
 # Part of every key: raised when the meaning of an entry changes.
-VERSION = 1
+VERSION = 2
 SIZE_LIMIT_BYTES = 2 * 2**30
 
 
-@dataclass(frozen=True)
-class CachedReply:
-    """What the cache keeps of a reply."""
+def cache_key(identity: str, model: str, call: Call, sample: int) -> str:
+    """Return the key of a request, a hex digest.
 
-    text: str
-    prompt_tokens: int
-    completion_tokens: int
-
-
-def cache_key(
-    model: str,
-    messages: Sequence[Message],
-    *,
-    temperature: float,
-    max_tokens: int,
-    stop: Sequence[str],
-    sample: int,
-) -> str:
-    """Return the key of a request, a hex digest."""
+    Args:
+        identity (`str`): who answers: two servers of one model name share nothing.
+        model (`str`): the model's name there.
+        call (`Call`): the request.
+        sample (`int`): tells equal requests apart that must be different samples; above temperature 0 only.
+    """
     request = {
         "version": VERSION,
+        "identity": identity,
         "model": model,
-        "messages": [[message["role"], message["content"]] for message in messages],
-        "temperature": float(temperature),
-        "max_tokens": max_tokens,
-        "stop": list(stop),
-        "sample": sample if temperature > 0 else 0,
+        "messages": [[message["role"], message["content"]] for message in call.messages],
+        "temperature": float(call.temperature),
+        "max_tokens": call.max_tokens,
+        "stop": list(call.stop),
+        "sample": sample if call.temperature > 0 else 0,
     }
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
@@ -75,18 +64,18 @@ class ResponseCache:
                 "another --executor_cache_dir ('none' for none)"
             ) from error
 
-    def get(self, key: str) -> CachedReply | None:
+    def get(self, key: str) -> Completion | None:
         """Return the reply stored under a key; an entry that cannot be read is dropped."""
         try:
             entry: Any = self._cache.get(key)
-            return None if entry is None else CachedReply(str(entry[0]), int(entry[1]), int(entry[2]))
+            return None if entry is None else Completion(str(entry[0]), int(entry[1]), int(entry[2]))
         except Timeout:
             return None
         except (ValueError, TypeError, IndexError, KeyError, OSError, zlib.error, sqlite3.DatabaseError):
             self._drop(key)
             return None
 
-    def put(self, key: str, reply: CachedReply) -> None:
+    def put(self, key: str, reply: Completion) -> None:
         """Store a reply. A full disk or a busy database costs the entry, not the run."""
         try:
             self._cache.set(key, [reply.text, reply.prompt_tokens, reply.completion_tokens])

@@ -2,11 +2,15 @@
 
 import argparse
 import dataclasses
+import math
+import os
 from dataclasses import dataclass, field
 
 from aflow_ops.errors import UsageError
+from aflow_ops.executor.address import parse_address
+from aflow_ops.executor.prices import PER_MILLION, price_of
 
-KEY_VARIABLE = "OPENAI_API_KEY"
+KEY_VARIABLE, URL_VARIABLE = "OPENAI_API_KEY", "OPENAI_BASE_URL"
 EMBEDDED_MODEL = "SmolLM2-135M-Instruct"
 
 
@@ -14,30 +18,47 @@ EMBEDDED_MODEL = "SmolLM2-135M-Instruct"
 class ExecutorConfig:
     """Which LLM answers inside the operators, and how it is called.
 
-    The key is not a setting: it is read from the environment variable `OPENAI_API_KEY` only.
+    The key is not a setting: it is read from an environment variable only, `OPENAI_API_KEY` or the one that
+    `executor_api_key_env` names.
     """
 
     executor: str = field(
         default="openai",
         metadata={
-            "help": "'openai' for any OpenAI-compatible endpoint, 'local' for the embedded SmolLM2 (no key, no GPU).",
-            "choices": ["openai", "local"],
+            "help": "'openai' for any OpenAI-compatible endpoint, 'local' for the embedded SmolLM2 (no key, no GPU), "
+            "or your own transport as 'package.module:Class' (aflow_ops/executor/transport.py)."
         },
     )
     executor_model: str = field(default="gpt-4o-mini", metadata={"help": "Model name at the endpoint."})
     executor_base_url: str | None = field(
         default=None,
         metadata={
-            "help": "Endpoint, e.g. http://localhost:8000/v1; OpenAI's own by default. Several, separated by commas, "
-            "share the calls."
+            "help": "Endpoint, e.g. http://localhost:8000/v1; $OPENAI_BASE_URL or OpenAI's own by default. Several, "
+            "separated by commas, share the calls."
+        },
+    )
+    executor_api_key_env: str = field(
+        default=KEY_VARIABLE,
+        metadata={
+            "help": "Environment variable that holds the key; 'none' sends no key. An endpoint other than OpenAI's may "
+            "need none."
         },
     )
     executor_max_concurrency: int = field(default=64, metadata={"help": "Most calls in flight in one process."})
     executor_timeout: float = field(default=60.0, metadata={"help": "Seconds for one attempt of a call."})
     executor_max_retries: int = field(default=5, metadata={"help": "Attempts after the first one of a failing call."})
+    executor_max_backoff: float = field(
+        default=30.0,
+        metadata={
+            "help": "Longest pause in seconds before a failed call is tried again; an endpoint may ask for more."
+        },
+    )
     executor_outage_seconds: float = field(
         default=120.0,
-        metadata={"help": "How long calls wait for an endpoint that is down before their rollouts are left out."},
+        metadata={
+            "help": "How long calls wait for an endpoint that is down, or that asks for a pause, before their rollouts "
+            "are left out."
+        },
     )
     executor_hedge_seconds: float = field(
         default=0.0,
@@ -52,8 +73,26 @@ class ExecutorConfig:
     executor_budget_usd: float = field(
         default=0.0, metadata={"help": "Stop before the run has cost more than this, 0 for no limit."}
     )
+    executor_price: list[float] | None = field(
+        default=None,
+        metadata={
+            "help": "Price of the model, two numbers: USD per million tokens in, and out. Needed for a budget when the "
+            "model is not in aflow_ops/executor/prices.yaml."
+        },
+    )
+    executor_thinking_tokens: int = field(
+        default=4096,
+        metadata={"help": "Tokens that a reasoning model may use for thinking, beyond each operator's own limit."},
+    )
     executor_cache_dir: str = field(
         default=".cache/executor", metadata={"help": "Folder of the response cache; 'none' turns it off."}
+    )
+    executor_cache_namespace: str | None = field(
+        default=None,
+        metadata={
+            "help": "Name under which replies are cached instead of the endpoint's address, so that several endpoints "
+            "of one model share them."
+        },
     )
     executor_temperature: float | None = field(
         default=None, metadata={"help": "Temperature of operator calls; 0.7, or 0 for the embedded executor."}
@@ -68,25 +107,51 @@ class ExecutorConfig:
     )
 
     def __post_init__(self) -> None:
+        if self.executor == "local":
+            self.executor_model = EMBEDDED_MODEL
+        elif self.executor == "openai":
+            self.executor_base_url = self.executor_base_url or os.environ.get(URL_VARIABLE, "").strip() or None
+        elif ":" not in self.executor:
+            raise ValueError(f"executor={self.executor!r} must be 'openai', 'local' or 'package.module:Class'")
         for name in ("executor_max_concurrency", "executor_timeout", "executor_outage_seconds"):
             if not getattr(self, name) > 0:  # nan too, here and below
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0")
         for name in (
             "executor_max_retries",
+            "executor_max_backoff",
             "executor_hedge_seconds",
             "executor_rpm",
             "executor_tpm",
             "executor_budget_usd",
+            "executor_thinking_tokens",
         ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
-        if self.executor not in ("openai", "local"):
-            raise ValueError(f"executor={self.executor!r} must be 'openai' or 'local'")
-        for url in (self.executor_base_url or "").split(","):
-            if url.strip() and not url.strip().startswith(("http://", "https://")):
-                raise ValueError(f"executor_base_url={url.strip()!r} must start with http:// or https://")
-        if self.executor == "local":
-            self.executor_model = EMBEDDED_MODEL
+        for url in self.base_urls:
+            parse_address(url)
+        self._check_price()
+
+    def _check_price(self) -> None:
+        price = self.executor_price
+        if price is not None and (len(price) != 2 or not all(0 <= each < math.inf for each in price)):
+            raise ValueError(f"executor_price={price} must be two numbers, USD per million tokens in and out")
+        if self.executor_budget_usd > 0 and self.price_per_token is None:
+            raise ValueError(
+                f"executor_budget_usd={self.executor_budget_usd:g} cannot be kept: the price of {self.executor_model} "
+                "is unknown; give --executor_price IN OUT, USD per million tokens (0 0 where it is free)"
+            )
+
+    @property
+    def base_urls(self) -> list[str]:
+        """The endpoints' addresses; none for OpenAI's own."""
+        return [url.strip() for url in (self.executor_base_url or "").split(",") if url.strip()]
+
+    @property
+    def price_per_token(self) -> tuple[float, float] | None:
+        """USD per token (input, output), or `None` when it is unknown."""
+        if self.executor_price is None:
+            return price_of(self.executor_model)
+        return self.executor_price[0] / PER_MILLION, self.executor_price[1] / PER_MILLION
 
     @property
     def temperature(self) -> float:
@@ -126,15 +191,23 @@ def executor_argument_group(parser: argparse.ArgumentParser) -> None:
     """Add every executor flag to a script's parser."""
     group = parser.add_argument_group("executor", "the LLM that answers inside the operators; its key: OPENAI_API_KEY")
     for setting in dataclasses.fields(ExecutorConfig):
-        kind = {"int": int, "float": float, "float | None": float}.get(_type_name(setting), str)
+        name = _type_name(setting)
+        kind = {"int": int, "float": float, "float | None": float, "list[float] | None": float}.get(name, str)
         group.add_argument(
             f"--{setting.name}",
             type=kind,
+            nargs=2 if name.startswith("list") else None,
             default=setting.default,
             choices=setting.metadata.get("choices"),
-            metavar=None if "choices" in setting.metadata else setting.name.removeprefix("executor_").upper(),
+            metavar=_metavar(setting),
             help=f"{setting.metadata['help']} [{setting.default}]",
         )
+
+
+def _metavar(setting: "dataclasses.Field[object]") -> str | tuple[str, ...] | None:
+    if "choices" in setting.metadata:
+        return None
+    return ("IN", "OUT") if setting.name == "executor_price" else setting.name.removeprefix("executor_").upper()
 
 
 def _type_name(setting: "dataclasses.Field[object]") -> str:

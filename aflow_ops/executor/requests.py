@@ -1,19 +1,36 @@
 """The form of a request: what every provider takes, and what a model says that it does not take.
 
 Reasoning models refuse a temperature and want `max_completion_tokens`, some models refuse a system message or stop
-strings. The form starts from the model's name and learns from refusals: each costs one request, once a run.
+strings, chat templates want roles that alternate. The form starts from the model's name and learns from refusals: each
+costs one request, once a run.
 """
 
 import re
 from collections.abc import Sequence
 from typing import Any
 
+from aflow_ops.executor.transport import Call
 from aflow_ops.executor.types import Message
 
-# Reasoning models think before they answer, on the same allowance.
-REASONING_TOKENS = 4096
-_REASONING = re.compile(r"^(?:.*/)?(?:o[1-9](?:-|$)|gpt-5)")
-_REFUSES = re.compile(r"unsupported|not support|unrecognized|unknown|invalid|not allowed|extra|only the default", re.I)
+# OpenAI's reasoning models, which refuse what others take.
+_OPENAI_REASONING = re.compile(r"^(?:.*/)?(?:o[1-9](?:-|$)|gpt-5)")
+# Models that think before they answer, on the same allowance, by what their makers call them.
+_THINKING = re.compile(r"deepseek-r\d|reasoner|reasoning|thinking|qwq|qwen3|magistral|gpt-oss|grok-[34]|\br1\b", re.I)
+_REFUSES = re.compile(
+    r"unsupported|not support|unrecognized|unknown|invalid|not allowed|not permitted|not enabled|extra|"
+    r"only the default|must alternate|should alternate|alternating",
+    re.IGNORECASE,
+)
+_TOO_LONG = re.compile(r"context|too large|too long|exceed|at most|maximum", re.IGNORECASE)
+_MOST_COMPLETION = re.compile(
+    r"at most (\d+) completion tokens|maximum (?:value )?(?:for|of) .?max_(?:completion_)?tokens.? "
+    r"(?:is|must be) (?:less than or equal to )?.?(\d+)|less than or equal to .?(\d+)|range .{0,20}?(?:1|0), ?(\d+)",
+    re.IGNORECASE,
+)
+_CONTEXT = re.compile(
+    r"(?:context length|context window|context size|maximum context)\D{0,40}(\d+)|(\d+) tokens? context", re.I
+)
+_INPUT = re.compile(r"(\d+) (?:tokens )?(?:in the messages|in the prompt|input tokens|prompt tokens)", re.IGNORECASE)
 
 
 class RequestForm:
@@ -21,28 +38,42 @@ class RequestForm:
 
     Args:
         model (`str`): its name at the endpoint.
+        thinking_tokens (`int`): room for a reasoning model's thoughts, beyond a call's own limit.
+
+    Attributes:
+        version (`int`): raised by every change, so that a request of an older form is told from one of this.
+        room (`int`): tokens that every request has beyond its own limit.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, thinking_tokens: int) -> None:
         self.model = model
-        reasoning = bool(_REASONING.match(model))
+        reasoning = bool(_OPENAI_REASONING.match(model))
         self.limit_name = "max_completion_tokens" if reasoning else "max_tokens"
-        self.temperature = not reasoning
+        self.temperature = self.stop = not reasoning
         self.system = True
-        self.stop = not reasoning
+        self.alternating = False
+        self.version = 0
+        self._thinking_tokens = thinking_tokens
+        self.room = thinking_tokens if reasoning or _THINKING.search(model) else 0
 
-    def request(
-        self, messages: Sequence[Message], temperature: float, max_tokens: int, stop: Sequence[str]
-    ) -> dict[str, Any]:
-        """Return the fields of one request."""
-        request: dict[str, Any] = {"model": self.model, "messages": self._messages(messages)}
-        thinking = self.limit_name == "max_completion_tokens" and not self.temperature
-        request[self.limit_name] = max_tokens + (REASONING_TOKENS if thinking else 0)
+    def request(self, call: Call, limit: int) -> dict[str, Any]:
+        """Return the fields of one request of at most `limit` completion tokens."""
+        request: dict[str, Any] = {
+            "model": self.model,
+            "messages": self._messages(call.messages),
+            self.limit_name: limit,
+        }
         if self.temperature:
-            request["temperature"] = temperature
-        if stop and self.stop:
-            request["stop"] = list(stop)
+            request["temperature"] = call.temperature
+        if call.stop and self.stop:
+            request["stop"] = list(call.stop)
         return request
+
+    def give_room(self) -> bool:
+        """Leave room for thoughts from now on; whether there was none before."""
+        given = self.room < self._thinking_tokens
+        self.room = self._thinking_tokens
+        return given
 
     def adapt(self, refusal: str) -> bool:
         """Change the form after a refused request; whether there was something to change."""
@@ -50,24 +81,62 @@ class RequestForm:
             return False
         if "max_completion_tokens" in refusal and self.limit_name == "max_tokens":
             self.limit_name = "max_completion_tokens"
-        elif "max_tokens" in refusal and self.limit_name == "max_completion_tokens" and "use" in refusal.lower():
+        elif "max_tokens" in refusal and self.limit_name == "max_completion_tokens":
             self.limit_name = "max_tokens"
         elif "temperature" in refusal and self.temperature:
             self.temperature = False
         elif re.search(r"\bstop\b", refusal) and self.stop:
             self.stop = False
+        elif re.search(r"alternat", refusal, re.I) and not self.alternating:
+            self.alternating, self.system = True, False
         elif re.search(r"system|developer", refusal, re.I) and self.system:
             self.system = False
         else:
             return False
+        self.version += 1
         return True
 
     def _messages(self, messages: Sequence[Message]) -> list[Message]:
         """The chat; without a system role, what it says stands above the first user message."""
-        if self.system:
-            return list(messages)
-        said = "\n\n".join(message["content"] for message in messages if message["role"] == "system")
-        rest = [message for message in messages if message["role"] != "system"]
-        if said and rest:
-            rest[0] = {"role": rest[0]["role"], "content": f"{said}\n\n{rest[0]['content']}"}
-        return rest
+        chat = list(messages)
+        if not self.system:
+            said = "\n\n".join(message["content"] for message in chat if message["role"] == "system")
+            chat = [message for message in chat if message["role"] != "system"] or [{"role": "user", "content": ""}]
+            if said:
+                chat[0] = {"role": chat[0]["role"], "content": f"{said}\n\n{chat[0]['content']}".strip()}
+        return _alternating(chat) if self.alternating else chat
+
+
+def _alternating(messages: Sequence[Message]) -> list[Message]:
+    """The chat with messages of one role in a row as one message, the user's first."""
+    chat: list[Message] = []
+    for message in messages:
+        if chat and chat[-1]["role"] == message["role"]:
+            joined = f"{chat[-1]['content']}\n\n{message['content']}"
+            chat[-1] = {"role": message["role"], "content": joined}
+        elif chat or message["role"] == "user":
+            chat.append(message)
+        else:
+            chat.append({"role": "user", "content": message["content"]})
+    return chat
+
+
+def fitting_limit(refusal: str, limit: int) -> int | None:
+    """Return a limit of completion tokens that fits, when the refusal says that this one does not; else `None`.
+
+    Args:
+        refusal (`str`): what the provider says, such as "maximum context length is 4096 tokens ... 1000 in the
+            messages".
+        limit (`int`): the limit that was asked for.
+    """
+    if "tokens" not in refusal or not _TOO_LONG.search(refusal):
+        return None
+    most = _MOST_COMPLETION.search(refusal)
+    context, used = _CONTEXT.search(refusal), _INPUT.search(refusal)
+    if most is not None:
+        fitting = int(next(filter(None, most.groups())))
+    elif context is not None and used is not None:
+        fitting = int(next(filter(None, context.groups()))) - int(used.group(1))
+    else:
+        fitting = limit // 2
+    return fitting if 0 < fitting < limit else None

@@ -1,6 +1,6 @@
 """What an executor is to the rest of the code: messages in, one reply out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict
 
@@ -61,7 +61,13 @@ class ExecutorUsage:
 
 
 class Executor(Protocol):
-    """An LLM behind a chat-completions endpoint."""
+    """A frozen LLM that answers inside the operators, with its accounts.
+
+    Attributes:
+        on_paid (`Callable`, *optional*): told the cache key (`None` without a cache) and the cost of each paid reply.
+    """
+
+    on_paid: Callable[[str | None, ExecutorUsage], None] | None
 
     @property
     def prompt_set(self) -> str:
@@ -76,6 +82,19 @@ class Executor(Protocol):
     @property
     def usage(self) -> ExecutorUsage:
         """Totals so far."""
+        ...
+
+    @property
+    def cache_statistics(self) -> dict[str, int] | None:
+        """`entries` and `bytes` on disk, and `dropped`, the broken entries met so far; `None` without a cache."""
+        ...
+
+    def restore(self, usage: ExecutorUsage) -> None:
+        """Go on counting from what earlier starts of a run used: it counts against the budget."""
+        ...
+
+    def price(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """USD for so many tokens; 0 when the price is unknown."""
         ...
 
     async def complete(
@@ -100,7 +119,8 @@ class Executor(Protocol):
             faults (`FaultClock`, *optional*): counts the time for which the call waits through no fault of its own.
 
         Raises:
-            ExecutorError: no usable reply after all retries.
-            BudgetExceededError: the call would pass the USD budget.
+            ExecutorError: no answer after all retries, or this call is refused.
+            FatalExecutorError: every call is refused.
+            BudgetExceededError: the call would pass the USD budget, or the account has no credit left.
         """
         ...

@@ -1,6 +1,6 @@
 """The workflow language: find a workflow in a completion, repair what is unambiguous, check it."""
 
-from aflow_ops.language.find import prompt_constants
+from aflow_ops.language.constants import prompt_constants
 from aflow_ops.language.parse import parse_workflow
 from aflow_ops.language.workflow import Form, Workflow
 

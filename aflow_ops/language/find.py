@@ -8,9 +8,12 @@ whole is for the parser to say.
 import ast
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from aflow_ops.errors import WorkflowError
-from aflow_ops.language.scope import spelled
+from aflow_ops.language.constants import prompt_constants
+from aflow_ops.language.fstrings import plain_fstrings
+from aflow_ops.language.scope import CLASS_NAMES, spelled
 from aflow_ops.language.workflow import SOURCE_NAME
 
 # Published workflows are a few kilobytes; this bounds what the parser and the interpreter are given.
@@ -20,7 +23,7 @@ MAX_NESTING = 60
 _TAG = re.compile(r"<(workflow|graph)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _PROMPT = re.compile(r"<prompt>(.*?)(?:</prompt>|\Z)", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"(?<!`)```+[^\n`]*\n(.*?)(?:\n[^\S\n]*```|\Z)", re.DOTALL)
-_PYTHON = re.compile(r"^[^\S\n]*(?:class\s+Workflow\b|(?:async\s+)?def\s+workflow\b)", re.MULTILINE)
+_PYTHON = re.compile(rf"^[^\S\n]*(?:class\s+(?:{'|'.join(CLASS_NAMES)})\b|(?:async\s+)?def\s+workflow\b)", re.MULTILINE)
 _MODULE_LINE = re.compile(r"^(?:import\s|from\s|class\s|def\s|async\s|[A-Za-z_]\w*\s*=)", re.MULTILINE)
 
 
@@ -30,12 +33,12 @@ class FoundCode:
 
     Args:
         text (`str`): the code or DSL, without fences and tags.
-        prompts (`dict[str, str]`): constants of the `<prompt>` block, or of a file beside the workflow.
+        prompts (`dict[str, Any]`): constants of the `<prompt>` block, or of a file beside the workflow.
         is_python (`bool`): whether it is Python rather than DSL.
     """
 
     text: str
-    prompts: dict[str, str]
+    prompts: dict[str, Any]
     is_python: bool
 
 
@@ -48,7 +51,7 @@ def find_workflow(completion: str) -> FoundCode:
     if "\x00" in completion:
         raise WorkflowError("find", "the completion contains NUL bytes")
     # Beyond this nothing is searched: a workflow starts early, and patterns on megabytes of text cost seconds.
-    completion = completion[: 8 * MAX_SOURCE_CHARS]
+    completion = completion[: 8 * MAX_SOURCE_CHARS].replace("\r\n", "\n").replace("\r", "\n")
     prompts = _prompt_constants(completion)
     text = next(iter(_candidates(_PROMPT.sub("", completion))), None)
     if text is None:
@@ -101,7 +104,7 @@ def _bare_python(completion: str) -> str:
 
 def _parses(text: str) -> bool:
     try:
-        ast.parse(text, SOURCE_NAME)
+        ast.parse(plain_fstrings(text), SOURCE_NAME)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
@@ -128,32 +131,9 @@ def _trimmed(text: str) -> str:
     return "\n".join(line.rstrip() for line in lines).rstrip("\n")
 
 
-def _prompt_constants(completion: str) -> dict[str, str]:
+def _prompt_constants(completion: str) -> dict[str, Any]:
     match = _PROMPT.search(completion)
     return prompt_constants(_trimmed(match.group(1))) if match else {}
-
-
-def prompt_constants(source: str) -> dict[str, str]:
-    """Read `NAME = "text"` assignments without running them; anything else is left out.
-
-    Args:
-        source (`str`): Python, as in AFlow's `prompt.py` or a `<prompt>` block.
-    """
-    if len(source) > MAX_SOURCE_CHARS or _nesting(source) > MAX_NESTING:
-        return {}
-    try:
-        statements = ast.parse(source, SOURCE_NAME).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}
-    return {
-        target.id: statement.value.value
-        for statement in statements
-        if isinstance(statement, ast.Assign)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-        for target in statement.targets
-        if isinstance(target, ast.Name)
-    }
 
 
 def _nesting(text: str) -> int:

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Mapping
+from typing import Any
 
 from aflow_ops.errors import WorkflowError
 from aflow_ops.language.check import check_workflow
@@ -14,7 +15,7 @@ from data.problem import Domain
 
 
 def parse_workflow(
-    completion: str, *, domain: Domain, has_entry_point: bool, prompts: Mapping[str, str] | None = None
+    completion: str, *, domain: Domain, has_entry_point: bool, prompts: Mapping[str, Any] | None = None
 ) -> Workflow:
     """Find, repair and check the workflow in a completion.
 
@@ -22,7 +23,7 @@ def parse_workflow(
         completion (`str`): any text.
         domain (`str`): domain of the problem; some operators are for some domains only.
         has_entry_point (`bool`): whether the problem names a function to write.
-        prompts (`Mapping[str, str]`, *optional*): further `prompt_custom` constants, from a file beside the workflow.
+        prompts (`Mapping[str, Any]`, *optional*): further `prompt_custom` constants, from a file beside the workflow.
 
     Returns:
         `Workflow`: ready to run.
@@ -39,12 +40,13 @@ def parse_workflow(
     raise WorkflowError("find", "the code defines neither `async def workflow(problem)` nor `class Workflow`")
 
 
-def _python_workflow(found: FoundCode, domain: Domain, has_entry_point: bool, prompts: Mapping[str, str]) -> Workflow:
+def _python_workflow(found: FoundCode, domain: Domain, has_entry_point: bool, prompts: Mapping[str, Any]) -> Workflow:
     try:
+        constants = {**prompts, **found.prompts}
         tree, text, repairs = parse_python(found.text)
-        scope = scope_of(tree)
+        scope = scope_of(tree, constants)
         tree_repairs = repair_tree(scope)
-        check_workflow(scope, domain=domain, has_entry_point=has_entry_point)
+        notes = check_workflow(scope, domain=domain, has_entry_point=has_entry_point, prompts=constants)
         if tree_repairs:
             text = ast.unparse(tree)
         operators = tuple(call.operator.__name__ for call in scope.operator_calls())
@@ -55,8 +57,8 @@ def _python_workflow(found: FoundCode, domain: Domain, has_entry_point: bool, pr
         text=text,
         source=text,
         operators=operators,
-        repairs=(*repairs, *tree_repairs),
-        prompts={**prompts, **found.prompts},
+        repairs=(*repairs, *tree_repairs, *notes),
+        prompts=constants,
     )
 
 

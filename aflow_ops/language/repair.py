@@ -11,6 +11,8 @@ import textwrap
 
 from aflow_ops.errors import WorkflowError
 from aflow_ops.language.check import returns_value
+from aflow_ops.language.fstrings import plain_fstrings
+from aflow_ops.language.imports import dotted
 from aflow_ops.language.scope import Scope, is_known_function, is_self_attribute, spelled
 from aflow_ops.language.workflow import SOURCE_NAME
 from aflow_ops.operators import OPERATORS, Operator
@@ -19,7 +21,9 @@ from aflow_ops.operators import OPERATORS, Operator
 COLLECTORS = frozenset(
     {"gather", "create_task", "ensure_future", "wait", "wait_for", "shield", "as_completed", "append", "extend"}
 )
-_PLAIN_DEF = re.compile(r"^([^\S\n]*)(def\s+(?:workflow|__call__)\s*\()", re.MULTILINE)
+# The oldest Python that the project runs on: what only later ones read earns the same on all of them.
+_GRAMMAR = (3, 11)
+_PLAIN_DEF = re.compile(r"^([^\S\n]*)(def\s+(?:workflow|__call__|run_workflow)\s*\()", re.MULTILINE)
 
 
 def parse_python(text: str) -> tuple[ast.Module, str, list[str]]:
@@ -32,8 +36,10 @@ def parse_python(text: str) -> tuple[ast.Module, str, list[str]]:
         WorkflowError: stage `"syntax"`.
     """
     first_error: SyntaxError | None = None
-    made_async = _PLAIN_DEF.sub(r"\1async \2", text)
-    asynced = [] if made_async == text else ["made the workflow function async"]
+    read = plain_fstrings(text)
+    made_async = _PLAIN_DEF.sub(r"\1async \2", read)
+    asynced = [] if read == text else ["wrote f-strings as every Python reads them"]
+    asynced += [] if made_async == read else ["made the workflow function async"]
     for candidate, repairs in _indentations(made_async):
         try:
             return _parse(candidate), candidate, asynced + repairs
@@ -46,7 +52,7 @@ def parse_python(text: str) -> tuple[ast.Module, str, list[str]]:
 
 def _parse(text: str) -> ast.Module:
     try:
-        tree = ast.parse(text, SOURCE_NAME)
+        tree = ast.parse(text, SOURCE_NAME, feature_version=_GRAMMAR)
         compile(tree, SOURCE_NAME, "exec", dont_inherit=True)  # `return` outside a function and the like
         return tree
     except (ValueError, RecursionError, MemoryError) as error:
@@ -122,10 +128,10 @@ def _respell(scope: Scope) -> list[str]:
             if right != function.id:
                 repairs.append(f"spelled {function.id} as {right}")
                 function.id = right
-        elif isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+        elif isinstance(function, ast.Attribute) and dotted(function.value) is not None:
             right = function.attr
-            if function.value.id == "operator":
-                right = spelled(function.attr) or function.attr
+            if dotted(function.value) in scope.imports.operators:
+                right = right if right in scope.keys else spelled(function.attr) or function.attr
             elif is_self_attribute(function) and function.attr not in scope.attributes:
                 matches = [name for name in scope.attributes if name.lower() == function.attr.lower()]
                 right = matches[0] if len(matches) == 1 else function.attr
@@ -141,12 +147,36 @@ def _add_awaits(scope: Scope, parents: dict[ast.AST, ast.AST]) -> list[str]:
         parent = parents.get(call.node)
         if parent is None or isinstance(parent, ast.Await) or _is_collected(call.node, parents, scope):
             continue
+        if _move_await(call.node, parents):
+            repairs.append(f"awaited {call.operator.__name__} before its result is used")
+            continue
         function = _enclosing_function(call.node, parents)
         if not isinstance(function, ast.AsyncFunctionDef):
             raise WorkflowError("check", f"{call.operator.__name__} is called in a function that is not async")
         _replace(parent, call.node, ast.Await(value=call.node))
         repairs.append(f"awaited {call.operator.__name__}")
     return repairs
+
+
+def _move_await(call: ast.Call, parents: dict[ast.AST, ast.AST]) -> bool:
+    """Mend `await self.x(...)["k"]`, which awaits the item of a coroutine: await the call, then take the item."""
+    node: ast.AST = call
+    while True:
+        parent = parents.get(node)
+        is_owner = isinstance(parent, (ast.Subscript, ast.Attribute)) and parent.value is node
+        if not is_owner and not (isinstance(parent, ast.Call) and parent.func is node):
+            break
+        assert parent is not None
+        node = parent
+    if node is call or not isinstance(parent, ast.Await):
+        return False
+    grandparent = parents.get(parent)
+    if grandparent is None:
+        return False
+    _replace(parents[call], call, ast.Await(value=call))
+    _replace(grandparent, parent, node)
+    parents[node] = grandparent
+    return True
 
 
 def _is_collected(call: ast.Call, parents: dict[ast.AST, ast.AST], scope: Scope) -> bool:

@@ -2,17 +2,26 @@
 
 import ast
 import builtins
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from aflow_ops.errors import WorkflowError
+from aflow_ops.language.dialects import Spoken, operator_keys, spoken_operator
+from aflow_ops.language.imports import PROMPTS_NAME, Imports, dotted, read_imports
 from aflow_ops.operators import OPERATORS, Operator
 
 FunctionNode = ast.AsyncFunctionDef | ast.FunctionDef
 
 OPERATOR_BY_SPELLING = {name.lower(): name for name in OPERATORS}
 # What AFlow's workflows use beside operators; the runtime provides or ignores these.
-AFLOW_NAMES = frozenset({"operator", "prompt_custom", "create_llm_instance", "CostManager", "DatasetType", "logger"})
+AFLOW_NAMES = frozenset(
+    {"operator", "prompt_custom", "create_llm_instance", "AsyncLLM", "CostManager", "DatasetType", "logger"}
+)
+# Names of the class, newest first.
+CLASS_NAMES = ("Workflow", "SolveGraph")
+# What is called to run it: AFlow's name, then ScoreFlow's, whose constructor takes the problem.
+_CALL_NAME, _SCOREFLOW_NAMES = "__call__", ("run_workflow", "run")
 
 
 def spelled(name: str) -> str | None:
@@ -25,7 +34,12 @@ class OperatorCallNode:
     """A call of an operator in the tree."""
 
     node: ast.Call
-    operator: type[Operator]
+    spoken: Spoken
+
+    @property
+    def operator(self) -> type[Operator]:
+        """What it runs."""
+        return self.spoken.operator
 
 
 @dataclass(frozen=True)
@@ -34,38 +48,63 @@ class Scope:
 
     Args:
         tree (`ast.Module`): the whole source.
-        main (`FunctionNode`): `workflow`, or `Workflow.__call__`.
+        main (`FunctionNode`): what is run: `workflow`, `Workflow.__call__` or ScoreFlow's `run_workflow`.
         workflow_class (`ast.ClassDef`, *optional*): the class, in native form.
-        attributes (`dict[str, str]`): operator class names by attribute of `self`, in native form.
+        classes (`tuple[ast.ClassDef, ...]`): it and those of its bases that the source defines.
+        attributes (`dict[str, str]`): keys of operators (see `dialects.py`) by attribute of `self`, in native form.
         bound (`frozenset[str]`): every name that the source itself binds.
+        imports (`Imports`): what its imports mean.
+        keys (`dict[str, str]`): keys of all operators by the names that the source may construct them by.
     """
 
     tree: ast.Module
     main: FunctionNode
     workflow_class: ast.ClassDef | None
+    classes: tuple[ast.ClassDef, ...]
     attributes: dict[str, str]
     bound: frozenset[str]
+    imports: Imports = field(default_factory=Imports)
+    keys: dict[str, str] = field(default_factory=lambda: operator_keys(scoreflow=False))
 
-    def operator_of(self, call: ast.Call) -> type[Operator] | None:
+    @property
+    def is_scoreflow(self) -> bool:
+        """Whether the problem goes to the constructor and operators return text."""
+        return self.workflow_class is not None and self.main.name in _SCOREFLOW_NAMES
+
+    def constructed(self, call: ast.Call) -> str | None:
+        """Return the operator's name, as it is written, of a call such as `operator.X(...)`."""
+        function = call.func
+        if isinstance(function, ast.Attribute) and dotted(function.value) in self.imports.operators:
+            return function.attr
+        if isinstance(function, ast.Name):
+            return self.imports.classes.get(function.id)
+        return None
+
+    def spoken(self, call: ast.Call) -> Spoken | None:
         """Return the operator that a call runs, or `None` for any other call."""
         function = call.func
         if isinstance(function, ast.Name) and self.workflow_class is None and function.id not in self.bound:
             name = spelled(function.id)
-            return OPERATORS[name] if name and OPERATORS[name].snake_name() == function.id else None
+            return spoken_operator(name) if name and OPERATORS[name].snake_name() == function.id else None
         if isinstance(function, ast.Attribute) and is_self_attribute(function) and function.attr in self.attributes:
-            return OPERATORS[self.attributes[function.attr]]
+            return spoken_operator(self.attributes[function.attr])
         if isinstance(function, ast.Call):
-            name = constructed_operator(function)
-            return OPERATORS.get(name) if name else None
+            constructed = self.constructed(function)
+            return spoken_operator(self.keys[constructed]) if constructed in self.keys else None
         return None
+
+    def operator_of(self, call: ast.Call) -> type[Operator] | None:
+        """Return the operator that a call runs, or `None` for any other call."""
+        spoken = self.spoken(call)
+        return spoken.operator if spoken else None
 
     def operator_calls(self) -> Iterator[OperatorCallNode]:
         """Yield operator calls in the order of the source."""
         calls = [node for node in ast.walk(self.tree) if isinstance(node, ast.Call)]
         for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset, -(node.end_col_offset or 0))):
-            operator = self.operator_of(call)
-            if operator is not None:
-                yield OperatorCallNode(call, operator)
+            spoken = self.spoken(call)
+            if spoken is not None:
+                yield OperatorCallNode(call, spoken)
 
 
 def is_self_attribute(node: ast.expr) -> bool:
@@ -73,44 +112,87 @@ def is_self_attribute(node: ast.expr) -> bool:
     return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
 
 
-def constructed_operator(call: ast.Call) -> str | None:
-    """Return `X` of a call `operator.X(...)`."""
-    function = call.func
-    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id == "operator":
-        return function.attr
-    return None
-
-
-def scope_of(tree: ast.Module) -> Scope:
+def scope_of(tree: ast.Module, prompts: Collection[str] = ()) -> Scope:
     """Find the workflow in a parsed source.
 
+    Args:
+        tree (`ast.Module`): the source.
+        prompts (`Collection[str]`): names of the prompt constants, which an import may bind.
+
     Raises:
-        WorkflowError: stage `"find"`: neither `class Workflow` with `__call__` nor `async def workflow`.
+        WorkflowError: neither a workflow's class nor `async def workflow` (stage `"find"`), or an import that no
+            workflow may make (stage `"check"`).
     """
-    bound = frozenset(_bound_names(tree))
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == "Workflow":
-            main = next(
-                (item for item in node.body if isinstance(item, FunctionNode) and item.name == "__call__"), None
-            )
-            if main is None:
-                raise WorkflowError("find", "class Workflow has no `async def __call__(self, problem)`")
-            return Scope(tree, main, node, _operator_attributes(node), bound)
+    imports = read_imports(tree, prompts)
+    bound = frozenset(_bound_names(tree)) | imports.bound
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    workflow_class = next((classes[name] for name in CLASS_NAMES if name in classes), None)
+    if workflow_class is not None:
+        line = _with_bases(workflow_class, classes)
+        main = _main_method(line)
+        keys = operator_keys(scoreflow=main.name in _SCOREFLOW_NAMES)
+        scope = Scope(tree, main, workflow_class, line, {}, bound, imports, keys)
+        scope.attributes.update(_operator_attributes(scope))
+        return scope
     for node in tree.body:
         if isinstance(node, FunctionNode) and node.name == "workflow":
-            return Scope(tree, node, None, {}, bound)
+            return Scope(tree, node, None, (), {}, bound, imports)
     raise WorkflowError("find", "no `async def workflow(problem)` and no `class Workflow` at the top level")
 
 
-def _operator_attributes(workflow_class: ast.ClassDef) -> dict[str, str]:
+def _with_bases(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> tuple[ast.ClassDef, ...]:
+    """The class, then its bases as far as the source defines them, in the order in which Python looks."""
+    line = [node]
+    for item in line:
+        bases = [classes[base.id] for base in item.bases if isinstance(base, ast.Name) and base.id in classes]
+        line += [base for base in bases if base not in line]
+    return tuple(line)
+
+
+def _main_method(line: tuple[ast.ClassDef, ...]) -> FunctionNode:
+    for name in (_CALL_NAME, *_SCOREFLOW_NAMES):
+        method = method_of(line, name)
+        if method is not None:
+            return method
+    raise WorkflowError("find", f"class {line[0].name} has no `async def __call__(self, problem)`")
+
+
+def method_of(line: tuple[ast.ClassDef, ...], name: str) -> FunctionNode | None:
+    """Return a method by its name, looked for in the class first and in its bases then."""
+    methods = (item for node in line for item in node.body if isinstance(item, FunctionNode))
+    return next((item for item in methods if item.name == name), None)
+
+
+def _operator_attributes(scope: Scope) -> dict[str, str]:
     attributes = {}
-    for node in ast.walk(workflow_class):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-            name = constructed_operator(node.value)
-            for target in node.targets:
-                if name in OPERATORS and isinstance(target, ast.Attribute) and is_self_attribute(target):
-                    attributes[target.attr] = name
+    for node in (node for item in scope.classes for node in ast.walk(item)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if _is_annotated(node) else []
+        value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
+        if isinstance(value, ast.Call):
+            name = scope.constructed(value)
+            for target in targets:
+                if name in scope.keys and isinstance(target, ast.Attribute) and is_self_attribute(target):
+                    attributes[target.attr] = scope.keys[name]
     return attributes
+
+
+def _is_annotated(node: ast.AST) -> TypeGuard[ast.AnnAssign]:
+    return isinstance(node, ast.AnnAssign)
+
+
+def used_prompts(scope: Scope) -> dict[str, str]:
+    """Return the names of prompt constants that the source reads and does not set, by how it writes them."""
+    read, stored = dict[str, str](), set()
+    for node in ast.walk(scope.tree):
+        if isinstance(node, ast.Attribute) and (owner := dotted(node.value)) in scope.imports.prompts:
+            if isinstance(node.ctx, ast.Load):
+                read[f"{owner}.{node.attr}"] = node.attr
+            else:
+                stored.add(node.attr)
+    if PROMPTS_NAME in scope.bound - scope.imports.bound:  # an object of the source's own
+        read.clear()
+    read.update(scope.imports.constants)
+    return {written: name for written, name in read.items() if name not in stored and not name.startswith("__")}
 
 
 def _bound_names(tree: ast.Module) -> Iterator[str]:
@@ -122,8 +204,6 @@ def _bound_names(tree: ast.Module) -> Iterator[str]:
             yield node.name
         elif isinstance(node, ast.arg):
             yield node.arg
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            yield from (alias.asname or alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ExceptHandler) and node.name:
             yield node.name
 

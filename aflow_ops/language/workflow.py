@@ -4,7 +4,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 # Given to `ast.parse` as the file's name. What the parser warns about in a workflow (`1if x`, odd escapes) is the
 # policy's style, and of no use on this process's standard error.
@@ -26,7 +26,7 @@ class Workflow:
         operators (`tuple[str, ...]`): class names of the operators that its code calls, in order of appearance, with
             repetitions; empty for a workflow that calls none.
         repairs (`tuple[str, ...]`): what was repaired, one short sentence each.
-        prompts (`Mapping[str, str]`): texts of `prompt_custom.NAME` (native form), by name.
+        prompts (`Mapping[str, Any]`): `prompt_custom.NAME` (native form) by name: text, or lists and dicts of it.
     """
 
     form: Form
@@ -34,4 +34,4 @@ class Workflow:
     source: str
     operators: tuple[str, ...]
     repairs: tuple[str, ...] = ()
-    prompts: Mapping[str, str] = field(default_factory=dict)
+    prompts: Mapping[str, Any] = field(default_factory=dict)

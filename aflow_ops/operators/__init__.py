@@ -26,11 +26,7 @@ OPERATORS: dict[str, type[Operator]] = {
 
 def fitting_operators(domain: Domain, has_entry_point: bool) -> list[type[Operator]]:
     """Return the operators that a workflow for such a problem may call, in the order of `OPERATORS`."""
-    return [
-        operator
-        for operator in OPERATORS.values()
-        if domain in operator.domains and (has_entry_point or not operator.needs_entry_point)
-    ]
+    return [operator for operator in OPERATORS.values() if operator.misfit(domain, has_entry_point) is None]
 
 
 __all__ = ["OPERATORS", "Operator", "OperatorContext", "fitting_operators"]

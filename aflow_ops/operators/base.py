@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 from aflow_ops.executor.types import Message
 from aflow_ops.operators.prompt import load_prompts
 from aflow_ops.sandbox import SandboxResult
-from data.problem import DOMAINS, Domain, ProblemView
+from data.problem import Domain, ProblemView
 
 # AFlow's workflows pass these to operators of their own versions; here they mean nothing.
 IGNORED_ARGUMENTS = frozenset({"question_id", "_mode"})
@@ -68,14 +68,14 @@ class Operator(ABC):
         summary: one line for the policy's prompt: what it does and when it helps.
         returns: keys of the returned dict, in order; the first text key is the operator's main output.
         main: the key that stands for the result where a workflow passes or returns the whole dict.
-        domains: where it makes sense; the checker rejects it elsewhere.
+        domains: where it makes sense, by default everywhere; the checker rejects it elsewhere.
         needs_entry_point: only for problems with an entry point.
     """
 
     summary: ClassVar[str]
     returns: ClassVar[tuple[str, ...]]
     main: ClassVar[str]
-    domains: ClassVar[tuple[Domain, ...]] = DOMAINS
+    domains: ClassVar[tuple[Domain, ...] | None] = None
     needs_entry_point: ClassVar[bool] = False
 
     def __init__(self, context: OperatorContext) -> None:
@@ -105,6 +105,15 @@ class Operator(ABC):
         """The arguments a workflow may pass, `self` left out."""
         signature = inspect.signature(cls.__call__)
         return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+    @classmethod
+    def misfit(cls, domain: Domain, has_entry_point: bool) -> str | None:
+        """Tell why a workflow for such a problem may not call the operator; `None` when it may."""
+        if cls.needs_entry_point and not has_entry_point:
+            return f"{cls.__name__} needs an entry point, and this {domain} problem has none"
+        if cls.domains is not None and domain not in cls.domains:
+            return f"{cls.__name__} is for {', '.join(cls.domains)} problems, not {domain}"
+        return None
 
     @classmethod
     def snake_name(cls) -> str:

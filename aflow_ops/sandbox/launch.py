@@ -1,53 +1,61 @@
 """The second ring: solution code runs in a sandboxed CPython, never in this process.
 
-`open_sandbox` confines it with Landlock and seccomp: no network, no writes, reads of the interpreter's own files only,
-an empty environment, and limits on memory, processes, output and time. With resource limits only when that is asked
-for by name.
+`open_sandbox` puts it behind three walls. The outer one are namespaces (`walls.py`): no process, file or interface of
+the user's is there to be named. The second is Landlock: reads of the interpreter's own files only. The third is a list
+of the system calls that are allowed (`filters.py`). Limits on memory, threads, open files, output and time add up; see
+aflow_ops/README.md. With resource limits only when that is asked for by name.
 """
 
+import base64
 import json
-import os
-import resource
-import signal
-import subprocess
 import sys
-import sysconfig
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import psutil
 import sandlock
 
 from aflow_ops.errors import UsageError
-from aflow_ops.sandbox.warm import Launcher, Process, WarmSandbox, Warmth
+from aflow_ops.sandbox import filters
+from aflow_ops.sandbox.walls import Walls, find_walls, interpreter_files
+from aflow_ops.sandbox.warm import WarmSandbox, Warmth
+from aflow_ops.sandbox.worker import Worker
 
-# Of one program; the worker with everything it forked may have twice that.
+# Of one program: private memory, and how much more than the warm interpreter it may map on top of that.
 MEMORY_BYTES = 512 * 2**20
-MAX_PROCESSES = 24
-_ENVIRONMENT = {
-    "PATH": "/usr/bin:/bin",
-    "HOME": "/nonexistent",
-    "LANG": "C.UTF-8",
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-}
-_FORBIDDEN = ["ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp"]
+SLACK_BYTES = 256 * 2**20
 
 
-def open_sandbox(*, unsafe_subprocess: bool = False, concurrency: int | None = None) -> WarmSandbox:
-    """Return the strongest sandbox that this kernel offers, an async context manager.
+def open_sandbox(
+    *, unsafe_subprocess: bool = False, concurrency: int | None = None, namespaces: bool = True
+) -> WarmSandbox:
+    """Return the strongest sandbox that this machine offers, an async context manager.
 
     Args:
         unsafe_subprocess (`bool`): resource limits only, whatever the kernel offers.
         concurrency (`int`, *optional*): programs at a time; the CPU count by default.
+        namespaces (`bool`): use them where the kernel gives them; without them to see what the other walls hold.
 
     Raises:
-        UsageError: the kernel has no Landlock, and `unsafe_subprocess` was not asked for.
+        UsageError: the kernel has no Landlock or libseccomp is not installed, and `unsafe_subprocess` was not asked
+            for.
     """
     if unsafe_subprocess:
         _warn_once("solution code runs with resource limits only (--unsafe_subprocess): it can read your files")
-        return WarmSandbox(Launcher(_launch_group, _reap_group), concurrency)
+        return WarmSandbox(lambda warmth: _launch(warmth, Walls(), None, {}), concurrency)
+    degraded = _missing_protections()
+    compiled = {
+        "program": base64.b64encode(filters.compile_filter(forking=False)).decode(),
+        "forking": base64.b64encode(filters.compile_filter(forking=True)).decode(),
+    }
+    walls, missing = find_walls(namespaces=namespaces)
+    if missing is not None and namespaces:
+        _warn_once(f"the sandbox goes without {missing}; aflow_ops/README.md says what that leaves open")
+    return WarmSandbox(lambda warmth: _launch(warmth, walls, degraded, compiled), concurrency)
+
+
+def _missing_protections() -> list[int]:
+    """The protections of Landlock that the kernel is too old for."""
     version = sandlock.landlock_abi_version()
     if version < 1:
         raise UsageError(
@@ -65,113 +73,29 @@ def open_sandbox(*, unsafe_subprocess: bool = False, concurrency: int | None = N
     if missing:
         names = ", ".join(protection.name for protection in missing)
         _warn_once(f"this kernel (Landlock ABI {version}) cannot enforce {names}; the sandbox goes without")
-    return WarmSandbox(_sandlock_launcher(missing), concurrency)
+    return [int(protection) for protection in missing]
 
 
-def _command(warmth: Warmth, degraded: list[int] | None) -> list[str]:
-    settings = {
+def _launch(warmth: Warmth, walls: Walls, degraded: list[int] | None, compiled: dict[str, str]) -> Worker:
+    settings: dict[str, Any] = {
         "preload": warmth.modules.split() + (["sandlock"] if degraded is not None else []),
         "warm_up": warmth.program,
         "data_bytes": MEMORY_BYTES,
+        "slack_bytes": SLACK_BYTES,
+        "threads": walls.max_tasks() if degraded is not None else None,
         "degraded": degraded,
+        "filters": compiled,
+        "self": filters.SELF,
+        "readable": [*interpreter_files(), "/dev/urandom", "/dev/null"],
+        "user": walls.user(),
+        "contained": walls.bwrap is not None,
     }
-    return [sys.executable, "-I", "-B", "-c", _nursery(), json.dumps(settings)]
+    return Worker(walls.command([sys.executable, "-I", "-B", "-c", _nursery(), json.dumps(settings)]))
 
 
 @cache
 def _nursery() -> str:
     return Path(__file__).with_name("nursery.py").read_text(encoding="utf-8")
-
-
-def _sandlock_launcher(degraded: list[Any]) -> Launcher:
-    """Landlock and seccomp through `sandlock`; `degraded` are the protections that the kernel lacks."""
-    readable = _interpreter_files()
-
-    def launch(warmth: Warmth) -> Process:
-        box = sandlock.Sandbox(
-            fs_readable=readable,
-            fs_writable=["/dev/null"],
-            max_memory=2 * MEMORY_BYTES,
-            max_processes=MAX_PROCESSES,
-            clean_env=True,
-            env=_ENVIRONMENT,
-            no_coredump=True,
-            extra_deny_syscalls=_FORBIDDEN,
-            allow_degraded=degraded,
-        )
-        piped, null = sandlock.StdioMode.PIPED, sandlock.StdioMode.NULL
-        child: Process = box.popen(
-            _command(warmth, [int(item) for item in degraded]), stdin=piped, stdout=piped, stderr=null
-        )
-        return child
-
-    return Launcher(launch, _reap_sandlock)
-
-
-def _reap_sandlock(child: Any) -> None:
-    child.kill()
-    child.wait(timeout=10)
-    for stream in (child.stdin, child.stdout):
-        stream.close()
-
-
-class _GroupProcess(subprocess.Popen[bytes]):
-    """A worker in a session of its own, with resource limits only."""
-
-    def __init__(self, warmth: Warmth) -> None:
-        super().__init__(
-            _command(warmth, None),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            env=_ENVIRONMENT,
-            cwd="/",
-            start_new_session=True,
-            preexec_fn=_limit_resources,
-        )
-
-    def kill(self) -> None:
-        """Kill the worker and all its descendants, those in other sessions too: it adopts orphans."""
-        try:
-            found = [*psutil.Process(self.pid).children(recursive=True)] if self.poll() is None else []
-        except psutil.NoSuchProcess:
-            found = []
-        for process in found:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-
-
-def _launch_group(warmth: Warmth) -> Process:
-    process: Any = _GroupProcess(warmth)  # its pipes are there: they were asked for
-    return cast(Process, process)
-
-
-def _reap_group(child: Any) -> None:
-    child.kill()
-    child.wait()
-    for stream in (child.stdin, child.stdout):
-        stream.close()
-
-
-def _limit_resources() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (4 * MEMORY_BYTES, 4 * MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _interpreter_files() -> list[str]:
-    """Paths that Python, numpy and sympy read: the interpreter's prefixes and the system's libraries."""
-    paths = {sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), str(Path(sys.executable).resolve().parent)}
-    paths |= {"/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/urandom", "/dev/null"}
-    # A prefix of "/usr" would open all of it, which holds nothing secret; "/" or a home folder never is one.
-    return sorted(path for path in paths if path not in ("/", str(Path.home())) and Path(path).exists())
 
 
 _warned: set[str] = set()

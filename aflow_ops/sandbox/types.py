@@ -1,5 +1,7 @@
 """What a sandbox offers, whichever kind it is."""
 
+from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import CodeType, TracebackType
 from typing import Protocol
@@ -16,7 +18,8 @@ class SandboxResult:
         stdout (`str`): standard output, cut to 64 KiB.
         stderr (`str`): standard error, likewise.
         error (`str`, *optional*): `None` when ok, else `"timeout"`, `"memory"`, `"output"` (it printed too much),
-            `"killed"` or the last traceback line, such as `"ZeroDivisionError: division by zero"`.
+            `"killed"`, `"lost"` (twice a worker did not outlive it) or the last traceback line, such as
+            `"ZeroDivisionError: division by zero"`.
         seconds (`float`): wall time, waiting for a free worker not included.
     """
 
@@ -25,6 +28,29 @@ class SandboxResult:
     stderr: str
     error: str | None
     seconds: float
+
+
+class Session(Protocol):
+    """A program that runs and talks with us; see `Sandbox.converse`."""
+
+    async def send(self, message: bytes) -> None:
+        """Send a message; the program gets it from `_receive()`. It is dropped when the program has ended."""
+        ...
+
+    async def receive(self) -> bytes | None:
+        """Wait for the program's next `_send(message)`; `None` when it has ended.
+
+        What comes is written by code that nobody trusts: check it as you would check anything from a network.
+        """
+        ...
+
+    async def result(self) -> SandboxResult:
+        """Wait until the program has ended; says how. Messages that were not received are dropped.
+
+        Raises:
+            SandboxError: the sandbox itself failed; says nothing about the program.
+        """
+        ...
 
 
 class Sandbox(Protocol):
@@ -41,7 +67,14 @@ class Sandbox(Protocol):
         ...
 
     async def run(
-        self, code: str | CodeType, *, timeout: float, stdin: str = "", faults: FaultClock | None = None
+        self,
+        code: str | CodeType,
+        *,
+        timeout: float,
+        stdin: str = "",
+        faults: FaultClock | None = None,
+        modules: Collection[str] | None = None,
+        forks: bool = False,
     ) -> SandboxResult:
         """Run one program to its end or to its limit.
 
@@ -50,13 +83,55 @@ class Sandbox(Protocol):
         Args:
             code (`str` or `CodeType`): Python source, or a program of ours that is compiled once and run often; run as
                 `__main__` with numpy and sympy importable. Its standard input is best
-                read with `os.read`, exactly: the global `_read(size)` does that. The global `_confine()` shuts a
-                forked process off from the one that it was forked from.
+                read with `os.read`, exactly: the global `_read(size)` does that.
             timeout (`float`): wall-clock limit in seconds, from the moment when the program starts.
             stdin (`str`): its standard input.
             faults (`FaultClock`, *optional*): counts the time for which the program waits for others to end.
+            modules (`Collection[str]`, *optional*): what it imports, so that it goes to a worker that has it loaded,
+                such as `("math_verify",)`. By default the program and its input are searched for the names of slow
+                ones.
+            forks (`bool`): for programs of ours only, which fork a process for code that nobody trusts: such a process
+                calls the global `_confine()` before anything else. Other programs cannot start processes.
 
         Raises:
             SandboxError: the sandbox itself failed; says nothing about the program.
+        """
+        ...
+
+    def converse(
+        self,
+        code: str | CodeType,
+        *,
+        timeout: float,
+        cpu_seconds: float | None = None,
+        modules: Collection[str] = (),
+        forks: bool = False,
+    ) -> AbstractAsyncContextManager[Session]:
+        """Run a program that exchanges messages with us while it runs.
+
+        The program has three more globals: `_send(data)` and `_receive()`, which wait, and `_channel`, the descriptor
+        beneath, for one that waits with `select`. Its standard files are `/dev/null`; the traceback of what it raised
+        is the result's `stderr`. Any number of sessions go on at once, each a few milliseconds to start; unlike runs
+        they do not queue, since most of their life they wait. Leaving the block ends the program.
+
+            async with sandbox.converse(
+                "_send(b'6 * 7 = ?'); assert _receive() == b'42'", timeout=60, cpu_seconds=5
+            ) as session:
+                while (question := await session.receive()) is not None:
+                    await session.send(b"42")
+                result = await session.result()
+
+        Where a program of ours forks a process for code that nobody trusts (`forks`), that process closes `_channel`
+        first: what is reported on it, as each test ends say, is then no one else's word.
+
+        Args:
+            code (`str` or `CodeType`): as for `run`.
+            timeout (`float`): wall-clock limit in seconds, waiting for messages included.
+            cpu_seconds (`float`, *optional*): limit on the time for which it computes, rounded to whole seconds.
+            modules (`Collection[str]`): what it imports.
+            forks (`bool`): as for `run`.
+
+        Raises:
+            SandboxError: no worker could be started.
         """
         ...

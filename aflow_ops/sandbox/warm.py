@@ -1,26 +1,26 @@
-"""The host's side of a sandbox: warm workers, one program at a time each (`nursery.py` is the worker's side)."""
+"""The host's side of a sandbox: warm workers that run one program at a time, or many conversations."""
 
 import asyncio
-import json
 import marshal
 import os
 import re
-import select
-import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import CodeType, TracebackType
-from typing import IO, Any, Protocol
+from typing import Any
 
 import sandlock
 
 from aflow_ops.errors import SandboxError
 from aflow_ops.fault_clock import FaultClock
+from aflow_ops.sandbox.exchange import Exchange, Report
+from aflow_ops.sandbox.session import ChannelSession
 from aflow_ops.sandbox.types import SandboxResult
+from aflow_ops.sandbox.worker import Worker, WorkerLostError
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Warmth:
 
 
 LIGHT = Warmth(
-    "ast bisect collections copy dataclasses datetime decimal fractions functools hashlib heapq io itertools json "
-    "marshal math operator random re signal socket statistics string textwrap threading typing"
+    "ast asyncio bisect collections copy dataclasses datetime decimal fractions functools hashlib heapq io itertools "
+    "json marshal math operator random re signal socket statistics string textwrap threading typing"
 )
 # Takes two seconds to start and 120 MB, so it is started only for programs that name one of these modules. The first
 # comparison of math-verify builds its grammars.
@@ -49,66 +49,71 @@ from math_verify import parse, verify
 verify(parse("$x^2 + 2x$", parsing_timeout=None), parse("$\\frac{1}{2}$", parsing_timeout=None), timeout_seconds=None)
 """,
 )
+HEAVY_MODULES = frozenset({"numpy", "sympy", "mpmath", "math_verify"})
 _NAMES_HEAVY = re.compile(rb"\b(?:numpy|sympy|mpmath|math_verify)\b")
 
 # Beyond the program's own limit: the nursery notices the limit itself, this is for a nursery that hangs.
 GRACE_SECONDS = 5.0
 # Longer than importing sympy takes on a busy machine.
 START_SECONDS = 60.0
+# Conversations that one worker serves before another one is started, up to the sandbox's concurrency.
+SESSIONS_PER_WORKER = 64
 
 
-class Process(Protocol):
-    """What both kinds of child processes offer: unbuffered pipes, `kill` and the reaping of what was killed."""
-
-    stdin: IO[bytes]
-    stdout: IO[bytes]
-
-    def kill(self) -> None:
-        """End it at once."""
-        ...
-
-
-@dataclass(frozen=True)
-class Launcher:
-    """How one kind of sandbox starts a worker and takes leave of it.
+@dataclass
+class Counts:
+    """What a sandbox has done so far.
 
     Args:
-        launch (`Callable`): starts the nursery and says what it shall do first.
-        reap (`Callable`): kills the worker with all its descendants and frees what it held.
+        programs (`int`): runs and conversations that were started.
+        replaced (`int`): workers that were ended because a program left a trace in them or because they were lost.
     """
 
-    launch: Callable[[Warmth], Process]
-    reap: Callable[[Any], None]
+    programs: int = 0
+    replaced: int = 0
 
-
-class _WorkerLostError(Exception):
-    """A worker ended or hung without an answer."""
+    @property
+    def replaced_share(self) -> float:
+        """Workers replaced a program."""
+        return self.replaced / max(1, self.programs)
 
 
 @dataclass
 class _Lease:
-    """The worker that one run is using, so that a cancellation can end it."""
+    """The run that one call is waiting for, so that a cancellation can end it."""
 
-    worker: Process | None = None
+    exchange: Exchange | None = None
     cancelled: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def cancel(self) -> None:
+        """End what runs, and what would begin."""
+        with self.lock:
+            self.cancelled = True
+            if self.exchange is not None:
+                self.exchange.cancel()
 
 
 class WarmSandbox:
     """Runs programs in warm workers; see `Sandbox`.
 
     Args:
-        launcher (`Launcher`): how workers are started.
+        launch (`Callable`): starts a worker and says what it shall do first.
         concurrency (`int`, *optional*): programs at a time; the CPU count by default.
     """
 
-    def __init__(self, launcher: Launcher, concurrency: int | None = None) -> None:
-        self._launcher = launcher
-        self._threads = ThreadPoolExecutor(max_workers=concurrency or os.cpu_count() or 2, thread_name_prefix="sandbox")
-        self._idle: dict[Warmth, list[Process]] = {}
-        self._busy: list[Process] = []
+    def __init__(self, launch: Callable[[Warmth], Worker], concurrency: int | None = None) -> None:
+        self._launch = launch
+        self._concurrency = concurrency or os.cpu_count() or 2
+        self._threads = ThreadPoolExecutor(max_workers=self._concurrency, thread_name_prefix="sandbox")
+        # One thread starts all workers, and lives as long as they do: the kernel ends them with it.
+        self._launcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-launcher")
+        self._idle: dict[Warmth, list[Worker]] = {}
+        self._busy: list[Worker] = []
+        self._shared: dict[Warmth, list[Worker]] = {}
         self._lock = threading.Lock()
         self._closed = False
+        self.counts = Counts()
 
     async def __aenter__(self) -> "WarmSandbox":
         return self
@@ -126,29 +131,39 @@ class WarmSandbox:
                 worker.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
         with self._lock:
-            idle = [worker for workers in self._idle.values() for worker in workers]
+            left = [worker for pool in (self._idle, self._shared) for workers in pool.values() for worker in workers]
             self._idle.clear()
-        for worker in idle:
-            self._launcher.reap(worker)
+            self._shared.clear()
+        for worker in left:
+            worker.reap()
+        self._launcher.shutdown(wait=True, cancel_futures=True)
 
     async def run(
-        self, code: str | CodeType, *, timeout: float, stdin: str = "", faults: FaultClock | None = None
+        self,
+        code: str | CodeType,
+        *,
+        timeout: float,
+        stdin: str = "",
+        faults: FaultClock | None = None,
+        modules: Collection[str] | None = None,
+        forks: bool = False,
     ) -> SandboxResult:
         """Run one program; see `Sandbox.run`."""
         if self._closed:
             raise SandboxError("the sandbox is closed")
-        given = stdin.encode("utf-8", "surrogatepass")
-        source = b"t" + code.encode("utf-8", "surrogatepass") if isinstance(code, str) else b"c" + marshal.dumps(code)
-        heavy = _NAMES_HEAVY.search(source) or _NAMES_HEAVY.search(given)
-        warmth = HEAVY if heavy else LIGHT
+        given, source = stdin.encode("utf-8", "surrogatepass"), _packed(code)
+        if modules is None:
+            heavy = bool(_NAMES_HEAVY.search(source) or _NAMES_HEAVY.search(given))
+        else:
+            heavy = not HEAVY_MODULES.isdisjoint(modules)
+        message = {"kind": "run", "seconds": timeout, "cpu_seconds": None, "forks": forks}
         body = len(source).to_bytes(8, "big") + source + given
-        job = struct.pack(">Qd", len(body), timeout) + body
         lease, loop = _Lease(), asyncio.get_running_loop()
         begun: asyncio.Future[Any] = loop.create_future()
 
         def in_thread() -> SandboxResult:
             loop.call_soon_threadsafe(begun.set_result, None)
-            return self._run_twice(warmth, job, timeout, lease)
+            return self._run_twice(HEAVY if heavy else LIGHT, message, body, lease)
 
         running = loop.run_in_executor(self._threads, in_thread)
         try:
@@ -157,109 +172,142 @@ class WarmSandbox:
             return await running
         except asyncio.CancelledError:
             running.cancel()
-            with lease.lock:
-                lease.cancelled = True
-                if lease.worker is not None:
-                    lease.worker.kill()
+            lease.cancel()
             raise
 
-    def _run_twice(self, warmth: Warmth, job: bytes, timeout: float, lease: _Lease) -> SandboxResult:
-        """Run the program, in a second worker if the first one is lost."""
-        for last in (False, True):
-            try:
-                return self._run_once(warmth, job, timeout, lease)
-            except (_WorkerLostError, sandlock.SandlockError, OSError, RuntimeError) as error:
-                if last or lease.cancelled or self._closed:
-                    raise SandboxError(f"the sandbox failed: {type(error).__name__}: {error}") from error
-        raise AssertionError("unreachable")
+    def _run_twice(self, warmth: Warmth, message: dict[str, Any], body: bytes, lease: _Lease) -> SandboxResult:
+        """Run the program; alone in a worker of its own if the first one is lost.
 
-    def _run_once(self, warmth: Warmth, job: bytes, timeout: float, lease: _Lease) -> SandboxResult:
-        worker, fresh = self._take(warmth)
-        with lease.lock:
-            lease.worker = worker
-            if lease.cancelled:
-                worker.kill()
-        clean = False
+        A worker that is lost before the program began is our failure. One that is lost twice while the same program
+        runs is the program's: else it could hide a failure of its own behind one of ours.
+        """
+        start, begun = time.monotonic(), 0
+        for attempt in range(3):
+            try:
+                return self._run_once(warmth, message, body, lease, new=attempt > 0)
+            except (WorkerLostError, sandlock.SandlockError, OSError, RuntimeError) as error:
+                begun += isinstance(error, WorkerLostError) and error.started
+                if lease.cancelled or self._closed or attempt - begun >= 1:
+                    raise SandboxError(f"the sandbox failed: {type(error).__name__}: {error}") from error
+                if begun == 2:
+                    return SandboxResult(False, "", "", "lost", time.monotonic() - start)
+        raise SandboxError("the sandbox failed three times")
+
+    def _run_once(
+        self, warmth: Warmth, message: dict[str, Any], body: bytes, lease: _Lease, *, new: bool
+    ) -> SandboxResult:
+        worker = self._take(warmth, new=new)
         start = time.monotonic()
+        limit = start + message["seconds"] + GRACE_SECONDS + (START_SECONDS if worker.fresh else 0)
+        report: Report | None = None
         try:
-            report, stdout, stderr = _converse(
-                worker, job, start + timeout + GRACE_SECONDS + (START_SECONDS if fresh else 0)
-            )
-            clean = bool(report["clean"])
+            with Exchange(worker, message, body) as exchange:
+                with lease.lock:
+                    lease.exchange = exchange
+                    if lease.cancelled:
+                        exchange.cancel()
+                report = exchange.finish(limit)
+                stdout, stderr = exchange.outputs()
         finally:
             with lease.lock:
-                lease.worker = None
-            self._give_back(warmth, worker, usable=clean and not self._closed)
-        error = report["cut"] or _error_of(report["status"], stderr)
+                lease.exchange = None
+            self._give_back(warmth, worker, usable=report is not None and not report.changed)
+        error = report.error(stderr)
         return SandboxResult(error is None, stdout, stderr, error, time.monotonic() - start)
 
-    def _take(self, warmth: Warmth) -> tuple[Process, bool]:
+    def _take(self, warmth: Warmth, *, new: bool = False) -> Worker:
         """The worker used last, or a new one."""
         with self._lock:
             idle = self._idle.get(warmth)
-            worker = idle.pop() if idle else None
+            worker = idle.pop() if idle and not new else None
             if worker is not None:
                 self._busy.append(worker)
-                return worker, False
-        worker = self._launcher.launch(warmth)
+        if worker is None:
+            worker = self._launcher.submit(self._launch, warmth).result()
+            with self._lock:
+                self._busy.append(worker)
+                if self._closed:
+                    worker.kill()
         with self._lock:
-            self._busy.append(worker)
-            if self._closed:
-                worker.kill()
-        return worker, True
+            self.counts.programs += 1
+        return worker
 
-    def _give_back(self, warmth: Warmth, worker: Process, *, usable: bool) -> None:
+    def _give_back(self, warmth: Warmth, worker: Worker, *, usable: bool) -> None:
+        worker.fresh = False
         with self._lock:
             self._busy.remove(worker)
-        if not usable:
-            self._launcher.reap(worker)
-            return
+            if usable and not self._closed:
+                self._idle.setdefault(warmth, []).append(worker)
+                return
+            self.counts.replaced += not self._closed
+        worker.reap()
+
+    @asynccontextmanager
+    async def converse(
+        self,
+        code: str | CodeType,
+        *,
+        timeout: float,
+        cpu_seconds: float | None = None,
+        modules: Collection[str] = (),
+        forks: bool = False,
+    ) -> AsyncIterator[ChannelSession]:
+        """Run a program that exchanges messages; see `Sandbox.converse`."""
+        warmth = LIGHT if HEAVY_MODULES.isdisjoint(modules) else HEAVY
+        message = {"kind": "session", "seconds": timeout, "cpu_seconds": cpu_seconds, "forks": forks}
+        worker = await self._join(warmth)
+        session: ChannelSession | None = None
+        try:
+            grace = GRACE_SECONDS + (START_SECONDS if worker.fresh else 0)
+            session = await ChannelSession.start(worker, message, _packed(code), time.monotonic() + timeout + grace)
+            yield session
+        except (WorkerLostError, OSError) as error:
+            raise SandboxError(f"the sandbox failed: {error}") from error
+        finally:
+            usable = session is not None and await session.close()
+            await asyncio.to_thread(self._leave, warmth, worker, usable)
+
+    async def _join(self, warmth: Warmth) -> Worker:
+        """The shared worker with the fewest conversations, or a new one while all are full."""
+        if self._closed:
+            raise SandboxError("the sandbox is closed")
+        worker = self._shared_worker(warmth, launching=False)
+        if worker is None:
+            loop = asyncio.get_running_loop()
+            worker = await loop.run_in_executor(self._launcher, lambda: self._shared_worker(warmth, launching=True))
+        assert worker is not None
+        return worker
+
+    def _shared_worker(self, warmth: Warmth, *, launching: bool) -> Worker | None:
         with self._lock:
-            self._idle.setdefault(warmth, []).append(worker)
+            workers = self._shared.setdefault(warmth, [])
+            least = min(workers, key=lambda worker: worker.sessions, default=None)
+            if least is None or (least.sessions >= SESSIONS_PER_WORKER and len(workers) < self._concurrency):
+                if not launching:
+                    return None
+                try:
+                    least = self._launch(warmth)
+                except (sandlock.SandlockError, OSError, RuntimeError) as error:
+                    raise SandboxError(f"the sandbox failed: {type(error).__name__}: {error}") from error
+                workers.append(least)
+            least.sessions += 1
+            self.counts.programs += 1
+            return least
+
+    def _leave(self, warmth: Warmth, worker: Worker, usable: bool) -> None:
+        """Take leave of a shared worker: one that is no longer as it was ends with its last conversation."""
+        worker.fresh = False
+        with self._lock:
+            worker.sessions -= 1
+            shared = self._shared.get(warmth, [])
+            if not usable and worker in shared:
+                shared.remove(worker)
+                self.counts.replaced += 1
+            done = worker.sessions == 0 and worker not in shared and not self._closed
+        if done:
+            worker.reap()
 
 
-def _converse(worker: Process, job: bytes, deadline: float) -> tuple[dict[str, Any], str, str]:
-    """Send a job and receive its three blocks."""
-    view = memoryview(job)
-    fd = worker.stdin.fileno()
-    os.set_blocking(fd, False)
-    try:
-        while view:
-            _wait_for(fd, select.POLLOUT, deadline)
-            view = view[os.write(fd, view[: 1 << 20]) :]
-    except BrokenPipeError:
-        raise _WorkerLostError("a worker ended before its job") from None
-    blocks = [_read_block(worker.stdout.fileno(), deadline) for _ in range(3)]
-    stdout, stderr = (block.decode("utf-8", "replace") for block in blocks[1:])
-    return json.loads(blocks[0]), stdout, stderr
-
-
-def _read_block(fd: int, deadline: float) -> bytes:
-    return _read(fd, struct.unpack(">I", _read(fd, 4, deadline))[0], deadline)
-
-
-def _read(fd: int, size: int, deadline: float) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        _wait_for(fd, select.POLLIN, deadline)
-        chunk = os.read(fd, size - len(data))
-        if not chunk:
-            raise _WorkerLostError("a worker ended in the middle of a job")
-        data += chunk
-    return bytes(data)
-
-
-def _wait_for(fd: int, event: int, deadline: float) -> None:
-    poller = select.poll()
-    poller.register(fd, event)
-    if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
-        raise _WorkerLostError("a worker did not answer in time")
-
-
-def _error_of(status: int, stderr: str) -> str | None:
-    if status == 0:
-        return None
-    last = next((line for line in reversed(stderr.splitlines()) if line.strip()), "")
-    if last.startswith("MemoryError"):
-        return "memory"
-    return last[:500] if last and status > 0 else "killed"
+def _packed(code: str | CodeType) -> bytes:
+    """A program as the nursery takes it."""
+    return b"t" + code.encode("utf-8", "surrogatepass") if isinstance(code, str) else b"c" + marshal.dumps(code)

@@ -90,7 +90,7 @@ async def run_candidate(
     for size in rungs.sizes():
         rung = [problem for problem in rungs.problems[:size] if problem not in samples]
         runs = [(problem, repeat) for problem in rung for repeat in range(rungs.repeats)]
-        done = await gather_or_cancel(_graded(evaluate, workflow, problem, repeat) for problem, repeat in runs)
+        done = await gather_or_cancel(graded(evaluate, workflow, problem, repeat) for problem, repeat in runs)
         for (problem, _), sample in zip(runs, done, strict=True):
             samples.setdefault(problem, []).append(sample)
         if is_hopeless(samples, best):
@@ -107,7 +107,13 @@ def is_hopeless(samples: Mapping[str, Sequence[Sample]], best: Mapping[str, Sequ
     return fmean(gains) < -LOSS_ERRORS * stdev(gains) / math.sqrt(len(gains)) - 1e-9
 
 
-async def _graded(evaluate: Evaluate, workflow: str, problem: str, repeat: int) -> Sample:
+async def graded(evaluate: Evaluate, workflow: str, problem: str, repeat: int) -> Sample:
+    """Run once, and again where the failure was ours.
+
+    Raises:
+        InfraError: it failed `INFRA_RETRIES` times more.
+        FatalExecutorError: at once.
+    """
     for attempt in range(INFRA_RETRIES + 1):
         try:
             return await evaluate(workflow, problem, repeat)

@@ -21,4 +21,4 @@ def problem_row(row: Row) -> Row:
     if not answer.isdecimal() or int(answer) > 999:
         raise ValueError(f"an AIME answer is an integer from 0 to 999, not {answer!r}")
     problem = text(row, "problem", "Problem").strip()
-    return {"id": str(column(row, "id", "ID")), "question": problem, "answer": str(int(answer)), "source": "aime24"}
+    return {"id": str(column(row, "id", "ID")), "question": problem, "answer": str(int(answer))}

@@ -26,7 +26,7 @@ def problem_row(row: Row) -> Row:
     answer = text(row, "answer") if row.get("answer") else last_boxed(text(row, "solution"))
     if not answer or not answer.strip():
         raise ValueError(f"the solution boxes no answer: {str(row.get('solution'))[-60:]!r}")
-    made = {"question": problem, "answer": answer.strip(), "source": "math"}
+    made = {"question": problem, "answer": answer.strip()}
     return {**made, "id": row["unique_id"]} if row.get("unique_id") else made
 
 

@@ -36,7 +36,6 @@ def problem_row(row: Row) -> Row:
     return {
         "question": f"{problem}\n\n{starter}".strip(),
         "answer": str(solutions[0]) if isinstance(solutions, list) and solutions else "",
-        "source": "deepcoder",
         "entry_point": entry_point,
         "tests": tests,
     }

@@ -14,7 +14,7 @@ from data.benchmarks.row import Row, column, text, texts
 from data.problem import SPAN_SEPARATOR
 
 
-def training_row(row: Row) -> Row:
+def train_row(row: Row) -> Row:
     """Return a row of the training split as a `Problem` row: all spans are one answer.
 
     Raises:
@@ -23,8 +23,8 @@ def training_row(row: Row) -> Row:
     return _row(row, [SPAN_SEPARATOR.join(_spans(row))])
 
 
-def validation_row(row: Row) -> Row:
-    """Return a row of the validation split as a `Problem` row: every span is an answer.
+def problem_row(row: Row) -> Row:
+    """Return a row of another split as a `Problem` row: every span is an answer.
 
     Raises:
         ValueError: a column is missing, or there is no answer.
@@ -37,7 +37,6 @@ def _row(row: Row, answers: list[str]) -> Row:
         "id": str(column(row, "query_id", "id")),
         "question": text(row, "question").strip(),
         "answer": answers,
-        "source": "drop",
         "context": text(row, "passage", "context").strip(),
     }
 

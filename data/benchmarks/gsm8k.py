@@ -21,4 +21,4 @@ def problem_row(row: Row) -> Row:
     _, mark, answer = solution.rpartition("####")
     if not mark or not answer.strip():
         raise ValueError(f"answer has no '#### n' line: {solution[-60:]!r}")
-    return {"question": question.strip(), "answer": answer.strip().replace(",", ""), "source": "gsm8k"}
+    return {"question": question.strip(), "answer": answer.strip().replace(",", "")}

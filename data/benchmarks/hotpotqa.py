@@ -27,7 +27,6 @@ def problem_row(row: Row) -> Row:
         "id": str(column(row, "id", "_id")),
         "question": text(row, "question").strip(),
         "answer": text(row, "answer"),
-        "source": "hotpotqa",
         "context": "\n\n".join(paragraph for _, paragraph in paragraphs),
         "keep": [paragraph for title, paragraph in paragraphs if title in needed],
     }

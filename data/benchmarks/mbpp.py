@@ -30,7 +30,6 @@ def problem_row(row: Row) -> Row:
         "id": str(column(row, "task_id")),
         "question": f"{text(row, 'text', 'prompt').strip()}\n\nExample: {tests[0]}",
         "answer": str(row.get("code") or "").replace("\r\n", "\n"),
-        "source": "mbpp",
         "public_tests": [f"{setup}\n{tests[0]}" if setup.strip() else tests[0]],
         "test_list": tests,
         "test_setup_code": setup,

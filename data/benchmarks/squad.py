@@ -24,6 +24,5 @@ def problem_row(row: Row) -> Row:
         "id": str(column(row, "id")),
         "question": text(row, "question").strip(),
         "answer": list(dict.fromkeys(answers)) or "",
-        "source": "squad",
         "context": text(row, "context").strip(),
     }

@@ -52,7 +52,8 @@ def fork_worker(serve: Any, *args: Any) -> tuple[int, int]:
         for standard in (0, 1, 2):
             os.dup2(null, standard)
         os.closerange(4, 256)
-        globals()["_confine"]()
+        if serve is serve_functions:  # a program is confined where it runs, in a process of its own
+            globals()["_confine"]()
         serve(3, *args)
     finally:
         os._exit(0)

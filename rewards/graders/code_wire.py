@@ -183,8 +183,8 @@ def encode(value: Any, refer: Refer, depth: int = 0) -> Any:
     writer = _WRITERS.get(kind)
     if writer is not None:
         return {writer[0]: [encode(part, refer, depth + 1) for part in writer[1](value)]}
-    if kind is type and getattr(builtins, value.__name__, None) is value:
-        return {"type": value.__name__}
+    if kind is type and value in vars(builtins).values():
+        return {"type": next(name for name, found in vars(builtins).items() if found is value)}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return {"namedtuple": [kind.__name__, list(value._fields), [encode(v, refer, depth + 1) for v in tuple(value)]]}
     bases: tuple[Any, ...] = (bool, int, float, str, bytes, list, tuple, dict, set, frozenset)

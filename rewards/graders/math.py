@@ -2,84 +2,54 @@ r"""Math: is the number or expression in the answer the gold one, or close to it
 
 Example: gold `18`, answer `She makes 9 * 2 = <answer>$18</answer> every day.`
 
-`math_text.py` says where the answer is looked for. Equality is decided by numbers first (thousands separators,
-currency, percent signs, units, fractions, mixed numbers), then by text, then by `math-verify`
-(https://github.com/huggingface/Math-Verify) in the sandbox under a hard time limit: LaTeX, sets, intervals, tuples,
-equations. Rows of AIME follow its rule: the answer is an integer from 0 to 999.
+`math_text.py` says where the answer is looked for, `math_reading.py` how it is read and `math_compare.py` when two
+readings are the same: whole numbers exactly, decimals within 1e-6, expressions by their values, and lists, sets,
+intervals, vectors and matrices by their parts. What that notation lacks (integrals, sums, limits) is left to
+`math-verify` (https://github.com/huggingface/Math-Verify) in the sandbox under a hard time limit. Rows of AIME follow
+its rule: the answer is an integer from 0 to 999.
 """
 
-import json
 import math
 import re
-from functools import cache
-from types import CodeType
+from collections.abc import Sequence
+from fractions import Fraction
 
-from aflow_ops.errors import SandboxError
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
-from rewards.graders.math_text import (
-    find_answer,
-    find_marked,
-    is_calculation,
-    is_expression,
-    is_percent,
-    lists_several,
-    numbers_in,
-    to_number,
-)
+from rewards.graders.math_compare import equal_numbers
+from rewards.graders.math_parse import Node
+from rewards.graders.math_reading import Reading, counts, readings_of, same_reading, same_words, units_agree
+from rewards.graders.math_text import find_answer, find_marked, lists_several, numbers_in
+from rewards.graders.math_value import NoValueError, exact, number_of
+from rewards.graders.math_verified import needs_verifier, verified
 from rewards.tiers import Grade, Tier
 
-RELATIVE_TOLERANCE = 1e-6
-MAX_EXPRESSION_CHARS = 300
-VERIFY_SECONDS = 6.0
-
-_VERIFY = """
-import json
-gold, answer = json.loads(_read(int(_read(8))))
-from math_verify import LatexExtractionConfig, parse, verify
-# The whole text as LaTeX or nothing: its other readings take the first number, so that 12 would be 12 pi.
-whole = {"extraction_config": [LatexExtractionConfig()], "fallback_mode": "no_fallback", "parsing_timeout": None}
-left, right = (parse(f"${text}$", **whole) for text in (gold, answer))
-print(json.dumps(bool(left and right and verify(left, right, timeout_seconds=None))))
-"""
+_MARKS = ("\\boxed", "<answer>", "####")
+_APPROXIMATION = re.compile(r"(?<=\S)\s*(?:\\approx|≈)")
 
 
 async def grade_math(answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
-    """Grade a numeric or symbolic answer.
+    """Grade a numeric or symbolic answer; the best grade over the gold answers counts.
 
     Args:
         answer (`str`): the workflow's answer, prose and all.
         problem (`Problem`): its `answer` is the gold one, by itself or at the end of a worked solution.
-        sandbox (`Sandbox`): where symbolic comparison runs, under a hard time limit.
+        sandbox (`Sandbox`): where `math-verify` runs, for the few answers that need it.
 
     Raises:
-        SandboxError: the symbolic comparison could not be run.
+        SandboxError: `math-verify` could not be run.
     """
     extracted = find_answer(answer)
-    if extracted is not None:  # "10/3 = 3.33..." claims the exact value
-        extracted = re.split(r"\s*(?:\\approx|≈)", extracted)[0] or extracted
     if extracted is None:
         return Grade(1, False, None, "no number and no marked answer")
-    grades = [await _grade(extracted, gold_answer(gold), answer, problem, sandbox) for gold in problem.golds]
-    return max(grades, key=lambda grade: grade.tier)
-
-
-async def _grade(extracted: str, gold: str, answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
-    value, gold_value = to_number(extracted), to_number(gold)
-    if value is not None and gold_value is not None:
-        return _numeric_grade(extracted, value, gold, gold_value, aime=problem.source.lower().startswith("aime"))
-    if plain_text(extracted) == plain_text(gold) or _unnamed(extracted) == _unnamed(gold):
-        return Grade(5, True, extracted, "the same text")
-    if gold_value is not None and is_calculation(extracted):
-        return Grade(2, False, extracted, "a calculation, not its result")
-    if lists_several(extracted) and not lists_several(gold) and "\\pm" not in gold:
-        return Grade(2, False, extracted, "names several answers")
-    if lists_several(gold):
-        extracted = re.sub(r"\\text\s*\{\s*(?:and|or)\s*\}|\b(?:and|or)\b", ",", extracted)
-    if _comparable(extracted, gold) and await _verified(gold, extracted, sandbox):
-        return Grade(5, True, extracted, f"{extracted} equals {gold}")
-    usable = bool(numbers_in(extracted)) or any(mark in answer for mark in ("\\boxed", "<answer>", "####"))
-    return Grade(2 if usable else 1, False, extracted, f"{extracted[:80]} is not {gold[:80]}", disputable=True)
+    extracted = _APPROXIMATION.split(extracted)[0]  # "10/3 = 3.33..." claims the exact value
+    words = frozenset(re.findall(r"[a-z]{3,}", problem.question.lower()))
+    golds = [gold_answer(gold) for gold in problem.golds]
+    grade = max((_grade(extracted, gold, answer, problem, words) for gold in golds), key=lambda grade: grade.tier)
+    pairs = [(gold, extracted) for gold in golds if needs_verifier(gold, extracted)]
+    if grade.tier < 5 and pairs and await verified(pairs, sandbox):
+        return Grade(5, True, extracted, f"{extracted[:80]} equals the gold answer, by math-verify")
+    return grade
 
 
 def gold_answer(text: str) -> str:
@@ -87,64 +57,99 @@ def gold_answer(text: str) -> str:
     return find_marked(text) or text.strip()
 
 
-def numeric_tier(value: float, gold: float) -> Tier:
-    """Return the tier of a number: equal within 1e-6 relative, within 5 %, within 50 %, or any number."""
-    if math.isclose(value, gold, rel_tol=RELATIVE_TOLERANCE, abs_tol=1e-9):
-        return 5
+def _grade(extracted: str, gold: str, answer: str, problem: Problem, words: frozenset[str]) -> Grade:
+    answers, golds = readings_of(extracted, words), readings_of(gold, words)
+    detail = f"{extracted[:80]} against {gold[:80]}"
+    number = next((reading.number for reading in answers if reading.number is not None), None)
+    gold_number = next((reading for reading in golds if reading.number is not None), None)
+    if problem.source.lower().startswith("aime") and gold_number is not None and not _is_aime(number):
+        return Grade(2, False, extracted, f"{detail}; an AIME answer is an integer from 0 to 999")
+    if any(is_literal(reading.node) for reading in golds) and any(is_calculation(reading.node) for reading in answers):
+        return Grade(2, False, extracted, "a calculation, not its result")
+    if any(same_reading(one, other) for one in answers for other in golds):
+        return Grade(5, True, extracted, detail)
+    if same_words(extracted, gold):
+        return Grade(5, True, extracted, "the same text")
+    if _offers_several(extracted, answers) and not _offers_several(gold, golds):
+        return Grade(2, False, extracted, "names several answers")
+    if gold_number is not None:
+        for reading in answers:
+            if reading.number is not None and is_literal(reading.number) and units_agree(reading, gold_number):
+                return Grade(_close_tier(reading, gold_number), False, extracted, detail)
+    usable = bool(numbers_in(extracted)) or any(mark in answer for mark in _MARKS)
+    return Grade(
+        2 if usable else 1, False, extracted, f"{extracted[:80]} is not {gold[:80]}", disputable=number is None
+    )
+
+
+def _is_aime(number: Node | None) -> bool:
+    value = exact(number) if number is not None else None
+    return value is not None and value.denominator == 1 and 0 <= value <= 999
+
+
+def _offers_several(text: str, readings: Sequence[Reading]) -> bool:
+    return min(map(counts, readings)) > 1 if readings else lists_several(text)
+
+
+def is_literal(node: Node) -> bool:
+    """Whether a node is a number as it is written: digits, a fraction, a mixed number, a power of ten, a sign."""
+    if node.op == "number":
+        return True
+    if node.op == "neg":
+        return is_literal(node.args[0])
+    if node.op == "div":
+        return all(
+            part.op == "number" or (part == Node("neg", part.args) and part.args[0].op == "number")
+            for part in node.args
+        )
+    return node.text == "mixed" or _is_scientific(node)
+
+
+def _is_scientific(node: Node) -> bool:
+    if node.op != "mul" or node.args[0].op != "number" or node.args[1].op != "pow":
+        return False
+    base, exponent = node.args[1].args
+    return base.op == "number" and base.value == 10 and is_literal(exponent)
+
+
+def is_calculation(node: Node) -> bool:
+    """Whether a node is a sum, difference or product of plain numbers that nobody has worked out: `24 * 68 + 3`."""
+    return not is_literal(node) and _of_numbers(node) and _has_operation(node)
+
+
+def _of_numbers(node: Node) -> bool:
+    return node.op in ("number", "add", "mul", "neg", "pow", "div") and all(map(_of_numbers, node.args))
+
+
+def _has_operation(node: Node) -> bool:
+    own = node.op in ("add", "mul") and not is_literal(node)
+    return own or any(map(_has_operation, node.args))
+
+
+def _close_tier(answer: Reading, gold: Reading) -> Tier:
+    """The tier of a number that is not equal, by its relative error; a percent sign may mean either."""
+    assert answer.number is not None and gold.number is not None
+    try:
+        value, target = number_of(answer.number), number_of(gold.number)
+    except NoValueError:
+        return 2
+    values = [value]
+    if answer.percent != gold.percent:
+        values.append(value / 100 if answer.percent else value * 100)
+    return max(near_tier(item, target) for item in values)
+
+
+def near_tier(value: float, gold: float) -> Tier:
+    """Return the tier of a number that is not the gold one: within 5 %, within 50 %, or any number."""
     error = abs(value - gold) / abs(gold) if gold else math.inf
     return 4 if error < 0.05 else 3 if error < 0.5 else 2
 
 
-def _numeric_grade(extracted: str, value: float, gold: str, gold_value: float, *, aime: bool) -> Grade:
-    detail = f"{extracted} against {gold}"
-    if aime and not (value.is_integer() and 0 <= value <= 999):
-        return Grade(2, False, extracted, f"{detail}; an AIME answer is an integer from 0 to 999")
-    tier = numeric_tier(value, gold_value)
-    if is_percent(extracted) != is_percent(gold):  # 50 % is 50 in one book and 0.5 in another
-        scaled = value / 100 if is_percent(extracted) else value * 100
-        tier = max(tier, numeric_tier(scaled, gold_value))
-    return Grade(tier, tier == 5, extracted, detail)
-
-
-def plain_text(text: str) -> str:
-    """Return a text without space, braces, LaTeX decoration, a choice's parentheses and case."""
-    text = re.sub(
-        r"\\(?:text|mathrm|mathbf|textbf|mbox)\s*(?=\{)|\\left|\\right|(?<!\\)\\[!,;: ()\[\]]|\\\$|[\s${}]", "", text
-    )
-    text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").strip(".*").lower()
-    text = re.sub(r"(?<=\d)([ap])\.m$", r"\1m", text)
-    return text[1:-1] if re.fullmatch(r"\([a-z]\)", text) else text
-
-
-def _unnamed(text: str) -> str:
-    """A text without a leading `y =` or `f(x) =`, as MATH's own checker compares."""
-    return re.sub(r"^[a-z]\w?(?:\([a-z]\))?=", "", plain_text(text))
-
-
-def _comparable(answer: str, gold: str) -> bool:
-    """Whether both are mathematics only: `math-verify` picks what it likes out of a sentence."""
-    return max(len(answer), len(gold)) <= MAX_EXPRESSION_CHARS and all(
-        is_expression(text) or to_number(text) is not None or bool(re.fullmatch(r"[-\d\s.,/+*^()!]+", text))
-        for text in (answer, gold)
-    )
-
-
-async def _verified(gold: str, answer: str, sandbox: Sandbox) -> bool:
-    pair = json.dumps([_latex(text) for text in (gold, answer)])
-    result = await sandbox.run(_verifier(), timeout=VERIFY_SECONDS, stdin=f"{len(pair):08d}{pair}")
-    if result.error is not None and "ModuleNotFoundError" in result.error:
-        raise SandboxError(f"math-verify is not installed for {result.error}")
-    return result.ok and result.stdout.strip().endswith("true")
-
-
-def _latex(text: str) -> str:
-    """An expression as LaTeX: without what delimits it, and with Python's powers and pi written anew."""
-    text = re.sub(r"^\\[(\[]|\\[)\]]$", "", text.strip().strip("$")).replace("**", "^")
-    text = re.sub(r"\^\s*\(([^()]*)\)", r"^{\1}", text)
-    text = re.sub(r"(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi", text)
-    return re.sub(r"^([A-Za-z])\s*\([A-Za-z]\)\s*=", r"\1 =", text)
-
-
-@cache
-def _verifier() -> CodeType:
-    return compile(_VERIFY, "<verify>", "exec")
+def numeric_tier(value: float, gold: float) -> Tier:
+    """Return the tier of a number: equal within 1e-6 (whole numbers exactly), within 5 %, 50 %, or any."""
+    if not (math.isfinite(value) and math.isfinite(gold)):
+        return 2
+    nodes = [Node("number", value=Fraction(item), places=None if item == int(item) else 17) for item in (value, gold)]
+    if equal_numbers(*nodes):
+        return 5
+    return near_tier(value, gold)

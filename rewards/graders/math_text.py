@@ -1,19 +1,23 @@
-r"""Answers in mathematical text: where the answer stands, and which number it is.
+r"""Where the answer stands in a mathematical text.
 
-Example: `She makes 9 * 2 = $18 a day.\nA: 18` -> `18`; `\boxed{1\frac{1}{2}}` -> `1\frac{1}{2}`, the number 1.5.
+Example: `She makes 9 * 2 = $18 a day.\nA: 18` -> `18`; `so \boxed{1\frac{1}{2}}` -> `1\frac{1}{2}`.
 
-The answer is looked for in this order: the last `<answer>` tag, the last `\boxed{}` with its nested braces, the last
-`#### n` (GSM8K's own mark), the last "the answer is ...", the last line `A: n`, and without any mark what the text ends
-in: the right side of a last equation, a short expression, the last number.
+The answer is looked for in this order: the last `<answer>` tag, the last `\boxed{}` (and those that a comma or "and"
+joins to it), the last `#### n` (GSM8K's own mark), the last "the answer is ...", the last line `A: n`, and without any
+mark what the last sentence ends in: a formula, the right side of an equation, what follows "is", a number in prose. Of
+a phrase only a number between harmless words is taken: "not 5", "half of 2" and "cos 30" are not their numbers.
 """
 
 import re
-import unicodedata
-from fractions import Fraction
+
+from rewards.graders.math_boxes import last_boxed
+from rewards.graders.math_reading import readings_of
+from rewards.graders.math_value import number_of
+from rewards.graders.notation import as_latex, word_set
 
 # An answer is read from its end: this many characters are plenty.
 MAX_TEXT_CHARS = 20_000
-MAX_NUMBER_CHARS = 80
+MAX_PHRASE_CHARS = 400
 
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _MARK = re.compile(r"####[^\S\n]*(\S[^\n]*)")
@@ -21,28 +25,34 @@ _SENTENCE = re.compile(r"\banswer\s+is\b\s*(?::\s*)?([^\n]+)", re.IGNORECASE)
 _LABEL = re.compile(r"^[^\S\n]*\**(?:A|(?:final\s+)?answer)\**\s*:\s*(\S[^\n]*)$", re.IGNORECASE | re.MULTILINE)
 _CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's calculator annotations
 
-_PLAIN = r"[-+−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3})?(?<=\d)"
-_NUMBER = re.compile(rf"(?<![\w.]){_PLAIN}")
-_POWER_OF_TEN = re.compile(rf"({_PLAIN})\s*(?:\\times|\\cdot|[×x*])\s*10\s*(?:\^|\*\*)\s*\{{?\s*(-?\d{{1,3}})\s*\}}?")
-_ROW = re.compile(rf"{_PLAIN}(?:\s*,\s*{_PLAIN})+|\d+:\d\d(?:\s*[ap]\.?m\.?)?", re.IGNORECASE)  # `2, 3, 5`; `7:30 pm`
-_FRACTION = re.compile(r"([-+]?)\s*(?:(\d+)\s+)?(\d+)\s*/\s*(\d+)")
-_REPEATING = re.compile(r"(-?)(\d+)\.(\d*)\\overline\s*\{?(\d+)\}?")
-_UNIT = (
-    r"(?:\s*(?:%|°|\^\s*\\?circ|\^\{\s*\\circ\s*\}|\\?degrees?))?"
-    r"(?:\s*[a-zA-Z]+\d?\.?(?:(?:\s+|\s*[./*·-]\s*)[a-zA-Z]+\.?|\^\{?-?\d\}?){0,5})?"
-)
-_WITH_UNIT = re.compile(rf"({_PLAIN}){_UNIT}")
-# After a number these are more than a unit: `3x`, `12pi`, `4i`.
-_FACTOR = re.compile(r"(?:pi|[abceiknpqruvwxyz]|[abxyz]{2})(?![a-zA-Z])")
-# So are these.
-_NO_UNIT = re.compile(r"\b(?:or|and|to|plus|minus|times|point|half|maybe|over|out|remainder)\b", re.IGNORECASE)
-_SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
-# Words that are mathematics, not English.
-_FUNCTIONS = re.compile(
-    "(?:arc)?(?:sin|cos|tan)h?|cot|sec|csc|log|ln|exp|sqrt|abs|min|max|gcd|lcm|mod|pi|inf|infty|infinity|[dt]?frac|binom"
-    "|begin|end|[bpvBV]?matrix|circ|cdot|times|div|pm|leq?|geq?|neq|in|cup|cap|emptyset|left|right|theta|alpha|beta|gamma|phi",
+_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3})?(?<=\d)%?")
+_SPAN = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_SENTENCE_END = re.compile(r"(?:(?<=[\w)}%$*\]])|(?<=[a-z]))[.!?]\**\s+(?=[A-Z\\$*])")
+_SAYS = re.compile(
+    r"\b(?:is|are|was|were|be|equals?|to|get|gets|have|has|makes|obtain|yields|gives|total(?:s|ing)?)\b:?|:",
     re.IGNORECASE,
 )
+
+# Words before a number that leave it what it is.
+_HARMLESS = word_set(
+    "he she it they we i you there this that these those here so thus hence therefore then now in all the a an is "
+    "are was were be will would has have had make makes made earn earns earned pay pays paid get gets got cost "
+    "costs need needs spend spends spent sell sells sold use uses used give gives gave leave leaves left answer "
+    "final result total value number equals equal exactly just only simply of which means must should can amount "
+    "sum comes to at for"
+)
+# Words that make something else of a number, take it back or leave it open.
+_DOUBTFUL = word_set(
+    "not no never nor isn't wasn't aren't cannot can't won't twice thrice double doubled triple tripled quadruple "
+    "half halved third quarter fifth minus plus times negative square squared cube cubed root reciprocal inverse "
+    "opposite factorial logarithm log ln sin cos tan less more fewer under over above below between least most "
+    "about around approximately nearly almost roughly except other rather instead without wrong incorrect false "
+    "unless if or either maybe perhaps possibly modulo mod base power percent dozen"
+)
+_RETRACTION = re.compile(
+    r"\b(?:no|not|wait|actually|or|alternatively|but|maybe|perhaps|else|otherwise|rather|instead|wrong|oops)\b", re.I
+)
+_UNSAFE_BEFORE, _UNSAFE_AFTER = frozenset("\\^_{/*+-×÷√∛±(=|<>≤≥·[:,"), frozenset("^/\\{!*×÷√π([_=·°:")
 
 
 def find_answer(text: str) -> str | None:
@@ -54,55 +64,153 @@ def find_answer(text: str) -> str | None:
     text = text[-MAX_TEXT_CHARS:]
     if (marked := find_marked(text)) is not None:
         return marked
-    stripped = _CALCULATION.sub("", text).strip()
-    if to_number(stripped) is not None:
-        return stripped
-    result = stripped.rpartition("=")[2].strip()
-    if result != stripped and to_number(result) is not None:
-        return result
-    if 0 < len(stripped) <= 60 and "\n" not in stripped and (is_expression(stripped) or _ROW.fullmatch(stripped)):
-        return stripped
-    numbers = numbers_in(stripped)
-    return numbers[-1] if numbers else None
+    return _unmarked(_CALCULATION.sub("", text).strip())
 
 
 def find_marked(text: str) -> str | None:
     """Find an answer that is marked as one; `None` when there is no mark or nothing in it."""
     if tags := _TAG.findall(text):
         inner = str(tags[-1]).strip()
-        return _boxed(inner) or _said(inner) or None
-    if (boxed := _boxed(text)) is not None:
+        return last_boxed(inner) or said(inner) or None
+    if (boxed := last_boxed(text)) is not None:
         return boxed or None
-    for pattern in (_MARK, _SENTENCE, _LABEL):
-        if found := pattern.findall(text):
-            return _said(str(found[-1])) or None
-    return None
+    phrases = [said(str(found[-1])) for pattern in (_MARK, _SENTENCE, _LABEL) if (found := pattern.findall(text))]
+    return next(filter(is_mathematics, phrases), phrases[0] or None) if phrases else None
 
 
-def _said(text: str) -> str:
-    """What a marked phrase says: its number when it has just one, else all of it."""
-    text = _CALCULATION.sub("", text).strip().strip("*").rstrip(".").strip().strip("*").strip()
-    if to_number(text) is not None or is_expression(text):
-        return text
-    result = text.rpartition("=")[2].strip()
-    if result != text and to_number(result) is not None:
-        return result
-    numbers = numbers_in(text)
-    return numbers[0] if len(numbers) == 1 else text
+def is_mathematics(text: str) -> bool:
+    """Whether a text can be read, and not only as English words."""
+    return any(reading.node.op != "word" for reading in readings_of(text))
 
 
-def _boxed(text: str) -> str | None:
-    r"""Content of the last `\boxed{...}`, nested braces included; of a cut-off one, what is there."""
-    start = max(text.rfind("\\boxed{"), text.rfind("\\fbox{"))
-    if start < 0:
+def said(phrase: str) -> str:
+    """Return what a marked phrase says: its number when it is one between harmless words, else all of it."""
+    phrase = _CALCULATION.sub("", phrase).strip().strip("*").strip()
+    if not phrase.endswith(".m."):
+        phrase = phrase.rstrip(".").strip().strip("*").strip()
+    if len(phrase) > MAX_PHRASE_CHARS or readings_of(phrase):
+        return phrase
+    return _formula(phrase) or _result(phrase) or _number_in_words(phrase) or _first_sentence(phrase) or phrase
+
+
+def _formula(phrase: str) -> str | None:
+    """The formula of a phrase that has one, with the unit behind it and only harmless words before it."""
+    spans = list(_SPAN.finditer(phrase))
+    if not spans or not _harmless(phrase[: spans[0].start()]):
         return None
-    begin = text.index("{", start)
-    depth = 0
-    for position in range(begin, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            return text[begin + 1 : position].strip()
+    inner = next(group for group in spans[0].groups() if group)
+    rest = phrase[spans[0].end() :].strip()
+    if (end := re.match(r"[.!]\**\s+(?=[A-Z])", rest)) and not _RETRACTION.search(rest) and len(spans) == 1:
+        rest = rest[: end.start()]
+    rest = rest.strip("*. ")
+    whole = inner if not rest else f"{inner} {rest}"
+    return whole if is_mathematics(inner) and (not rest or _has_unit(whole)) else None
+
+
+def _has_unit(text: str) -> bool:
+    """Whether all of a text is a number with its unit."""
+    return any(reading.number is not None for reading in readings_of(text))
+
+
+def _result(phrase: str) -> str | None:
+    """The right side of a last equation, if it is a number."""
+    left, sign, right = phrase.rpartition("=")
+    if not sign or _words(left) & _DOUBTFUL or re.search(r"[<>!]$", left):
+        return None
+    return right.strip() if _has_unit(right) else None
+
+
+def _number_in_words(phrase: str) -> str | None:
+    match = re.match(r"([^\d$\\.+-]*)(.+)$", phrase, re.DOTALL)
+    if match is None:
+        return None
+    before, rest = match.group(1).split(), match.group(2)
+    if before and before[-1].lower() in ("negative", "minus") and rest[0].isdigit():
+        before, rest = before[:-1], f"-{rest}"
+    if not _harmless(" ".join(before)) or not _has_unit(rest):
+        return None
+    return rest
+
+
+def _harmless(before: str) -> bool:
+    words = re.findall(r"[^\s,:;*\"']+", before)
+    if len(words) > 1 and words[0][:1].isupper() and words[0].lower() not in _DOUBTFUL:
+        words = words[1:]  # somebody's name
+    return all(word.lower() in _HARMLESS for word in words)
+
+
+def _first_sentence(phrase: str) -> str | None:
+    """What the first of several sentences says, unless a later one takes it back."""
+    end = _SENTENCE_END.search(phrase)
+    if end is None or _RETRACTION.search(phrase[end.end() :]):
+        return None
+    first = said(phrase[: end.start()])
+    return first if is_mathematics(first) else None
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z']+", text.lower()))
+
+
+# Without a mark
+
+
+def _unmarked(text: str) -> str | None:
+    if 0 < len(text) <= MAX_PHRASE_CHARS and (("\n" not in text and readings_of(text)) or is_mathematics(text)):
+        return text
+    sentence = _last_sentence(text)
+    if sentence is None:
+        return None
+    for phrase in _endings(sentence):
+        if is_mathematics(phrase):
+            return phrase
+    numbers = list(_NUMBER.finditer(sentence))
+    if numbers and _stands_in_prose(sentence, numbers[-1]):
+        return numbers[-1].group()
+    return sentence
+
+
+def _last_sentence(text: str) -> str | None:
+    """The last sentence with a number or a formula."""
+    for line in reversed(text.split("\n")):
+        if len(line) > 2 * MAX_PHRASE_CHARS:
+            line = line[-2 * MAX_PHRASE_CHARS :]
+        for sentence in reversed(_SENTENCE_END.split(line)):
+            if re.search(r"\d|\$.+\$|\\[a-zA-Z(\[]", as_latex(sentence)):
+                return sentence.strip()
     return None
+
+
+def _endings(sentence: str) -> list[str]:
+    """What a sentence may end in, the most telling first."""
+    bare = sentence.rstrip("*. ") if not sentence.endswith(".m.") else sentence
+    found = [phrase for phrase in (said(bare), _result(bare)) if (phrase and phrase != bare) or is_mathematics(bare)]
+    spans = list(_SPAN.finditer(bare))
+    if spans:
+        before, rest = bare[: spans[-1].start()], bare[spans[-1].end() :].strip(" .*")
+        inner = next(group for group in spans[-1].groups() if group)
+        if not _words(_last_clause(before)) & _DOUBTFUL and re.fullmatch(r"[\w\s/^]{0,40}", rest):
+            found.append(f"{inner} {rest}".strip())
+        return [phrase for phrase in found if phrase]
+    for says in reversed(list(_SAYS.finditer(bare))[-4:]):
+        if not _words(_last_clause(bare[: says.start()])) & _DOUBTFUL:
+            found.append(said(bare[says.end() :]))
+    return [phrase for phrase in found if phrase]
+
+
+def _last_clause(text: str) -> str:
+    return re.split(r"[,;]\s|\bso\b|\bthus\b|\bthen\b", text)[-1]
+
+
+def _stands_in_prose(sentence: str, number: re.Match[str]) -> bool:
+    """Whether a number is a word among words: nothing mathematical beside it, no word that changes it."""
+    before, after = sentence[: number.start()].rstrip(), sentence[number.end() :].lstrip()
+    if (before[-1:] in _UNSAFE_BEFORE and before) or (after[:1] in _UNSAFE_AFTER and after):
+        return False
+    if sentence[number.end() : number.end() + 1].isalpha():
+        return False
+    near = (re.findall(r"[a-z']+", before.lower())[-3:], re.findall(r"[a-z']+", after.lower())[:1])
+    return not (set(near[0]) | set(near[1])) & _DOUBTFUL and _has_unit(number.group())
 
 
 def numbers_in(text: str) -> list[str]:
@@ -110,101 +218,24 @@ def numbers_in(text: str) -> list[str]:
     return [match.group() for match in _NUMBER.finditer(text)]
 
 
-def is_expression(text: str) -> bool:
-    """Whether a text is mathematics and nothing else: no English word, and some sign, fraction or single letter."""
-    bare = re.sub(r"\\(?:text|mathrm|mbox|operatorname)\s*\{[^{}]*\}", " ", text)
-    words = re.findall(r"[A-Za-z]{2,}", bare)
-    if not all(map(_FUNCTIONS.fullmatch, words)):
-        return False
-    return (
-        bool(re.search(r"[\\^=\[\](){}√π∞∪]|\d\s*[/:]\s*\d|(?<![a-zA-Z])(?:[a-zA-Z]|pi)(?![a-zA-Z])", bare))
-        and len(bare) <= 400
-    )
-
-
-def is_calculation(text: str) -> bool:
-    """Whether a text is a sum, difference or product of plain numbers that nobody has worked out: `24 * 68 + 3`."""
-    text = re.sub(r"\\(?:times|cdot|left|right)", "*", text)
-    return bool(re.fullmatch(r"[\d\s.,()+*×·/^{}−-]+", text)) and bool(re.search(r"[\d)]\s*[+*×·−-]\s*[\d(]", text))
-
-
 def lists_several(text: str) -> bool:
-    """Whether a text offers several answers instead of one: `12 or 18`, `12; 18`, one on each line."""
+    """Whether a text that is no mathematics offers several answers: `12 or so, 18`, one on each line."""
     bare = re.sub(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}", r" \1 ", text)
-    return bool(re.search(r"\b(?:or|and|maybe|either)\b|;|\n\s*\S", bare, re.IGNORECASE)) or bool(
+    return bool(re.search(r"\b(?:or|and|maybe|either)\b|[;|•]|\n\s*\S", bare, re.IGNORECASE)) or bool(
         re.search(r",(?!\d{3}(?!\d))", re.sub(r"\{,\}|\\,", "", bare))
     )
 
 
 def to_number(text: str) -> float | None:
-    r"""Return the number that a text is, or `None`.
+    r"""Return the number that a text is, or `None`: `1,234`, `$5.00`, `3/4`, `1\frac{1}{2}`, `½`, `7 km`.
 
-    Understood: `1,234`, `$5.00`, `50%`, `3/4`, `1 1/2`, `\frac{1}{2}`, `\frac12`, `½`, `3 \times 10^5`, `7 apples`,
-    `0.\overline{3}`, `12\text{ cm}^2`. A percent sign and a unit after the number are dropped, as GSM8K's and
-    MATH's own checkers do.
+    A percent sign and a unit after the number are dropped. Where digits matter, compare readings instead.
     """
-    if len(text) > MAX_NUMBER_CHARS:
-        return None
-    text = _simplified(text)
-    if match := _FRACTION.fullmatch(re.sub(r"\s*%$", "", text)):
-        return _fraction(*match.groups())
-    if match := _REPEATING.fullmatch(text):
-        return _repeating(*match.groups())
-    if match := _POWER_OF_TEN.fullmatch(text):
-        return _finite(match.group(1), int(match.group(2)))
-    if match := re.match(rf"{_FRACTION.pattern}(?=\s+[a-zA-Z])", text):
-        return _fraction(*match.groups()) if re.fullmatch(_UNIT, text[match.end() :]) else None
-    match = _WITH_UNIT.fullmatch(text)
-    if match is None or _NO_UNIT.search(text) or _FACTOR.match(text, match.end(1)):
-        return None
-    value = _finite(match.group(1))
-    word = text[match.end(1) :].split()
-    return value * _SCALES.get(word[0].lower(), 1.0) if value is not None and word else value
-
-
-def is_percent(text: str) -> bool:
-    """Whether a text is written as a percentage."""
-    return bool(re.search(r"(?:%|\bpercent)\s*\.?$", text.strip().strip("$")))
-
-
-def _simplified(text: str) -> str:
-    """Rewrite LaTeX and typography of plain numbers as ASCII."""
-    text = "".join(_vulgar(character) for character in text)
-    text = text.strip().strip("*").replace("−", "-").replace("–", "-").replace("{,}", ",")
-    text = re.sub(r"\\[!,;: ]|\\left|\\right|\\displaystyle", "", text).replace("\\$", "$").replace("\\%", "%")
-    text = re.sub(r"\\[()\[\]]|(?<=\})\$|\$(?=\\)", "", text).strip("$").strip()
-    text = re.sub(r"(?<=\d)\s*(?=\\[dt]?frac)", " ", text)
-    text = re.sub(r"\\[dt]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}", r"\1/\2", text)
-    text = re.sub(r"\\[dt]?frac\s*(\d)\s*(\d)", r"\1/\2", text)
-    text = re.sub(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}", r" \1", text)
-    text = re.sub(r"^([-+]?)\s*(?:US)?[$€£¥]\s*", r"\1", text.strip())
-    return text.rstrip(".").strip()
-
-
-def _vulgar(character: str) -> str:
-    plain = unicodedata.normalize("NFKC", character) if character in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞" else character
-    return plain if plain == character else " " + plain.replace("\u2044", "/")
-
-
-def _fraction(sign: str, whole: str | None, top: str, bottom: str) -> float | None:
-    if int(bottom) == 0:
-        return None
-    value = Fraction(int(whole or 0)) + Fraction(int(top), int(bottom))
-    try:
-        return float(-value if sign == "-" else value)
-    except OverflowError:
-        return None
-
-
-def _repeating(sign: str, whole: str, fixed: str, period: str) -> float:
-    scale = 10 ** len(fixed)
-    value = Fraction(int(whole + fixed), scale) + Fraction(int(period), scale * (10 ** len(period) - 1))
-    return float(-value if sign == "-" else value)
-
-
-def _finite(text: str, power: int = 0) -> float | None:
-    try:
-        value = float(text.replace(",", "").replace("−", "-")) * 10.0**power
-    except (ValueError, OverflowError):
-        return None
-    return value if abs(value) < float("inf") else None
+    for reading in readings_of(text):
+        if reading.number is not None:
+            try:
+                value = float(number_of(reading.number))
+            except (ValueError, OverflowError):
+                return None
+            return value if abs(value) < float("inf") else None
+    return None

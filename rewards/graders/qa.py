@@ -5,32 +5,36 @@ Example: gold `Ada Lovelace`, answer `It was Lovelace.` has token F1 0.5 after n
 The metric is that of the row's benchmark (`qa_metrics.py`): DROP's for `source: drop`, else SQuAD's with
 HotpotQA's rule for yes and no. Several gold answers: the best one counts. An empty gold answer means that the passage
 does not say (SQuAD 2.0), and only an answer that says so is right.
+
+The reward is stricter than the metric where the official normalisation makes different values equal, and reads
+sentences where the metric counts tokens (`qa_reading.py`): an answer that hedges, denies or lists is no answer.
 """
 
 import re
 from collections import Counter
+from collections.abc import Iterator
+from itertools import product
 
 from data.problem import SPAN_SEPARATOR, Problem
+from rewards.graders.notation import tidy
 from rewards.graders.qa_metrics import drop_scores, normalized, squad_scores
+from rewards.graders.qa_reading import denies, lists_options, says, says_unanswerable
+from rewards.graders.qa_text import extract_answer, number_alone, values
 from rewards.tiers import Grade, Tier
 
-MAX_ANSWER_CHARS = 4_000
 # A containing answer is a sentence, not a passage, and names little that neither the gold answer nor the question has.
 MAX_CONTAINING_EXTRA = 24
 MAX_CONTAINING_NEWS = 2
+# An answer with very many spans is scored as it is split first.
+MAX_SPANS_TRIED = 40
 
-_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
-_SENTENCE = re.compile(r"\b(?:final\s+)?answer(?:\s+is)?\s*[:\-]\s*([^\n]+)|\banswer\s+is\s+([^\n]+)", re.IGNORECASE)
-_HEADING = re.compile(r"^[#*\s]*(?:final\s+)?answer[*:\s]*\n([^\n]+)", re.IGNORECASE | re.MULTILINE)
-_BOXED = re.compile(r"\\boxed\s*\{(?:\\text\s*\{)?([^{}]+)\}")
 _STOP_WORDS = frozenset(
     {"a", "an", "the", "of", "in", "on", "at", "to", "is", "was", "it", "he", "she", "they", "and", "or", "for", "by"}
     | {"as", "be", "this", "that", "with", "from", "his", "her", "its", "their", "are", "were", "has", "had", "did"}
 )
-_UNANSWERABLE = frozenset(
-    {"", "unanswerable", "noanswer", "no answer", "none", "unknown", "not mentioned", "not stated", "not given"}
-    | {"cannot be answered", "cannot be determined", "question is unanswerable", "passage does not say"}
-)
+_STRONG = r"\||;|\n"
+# Between spans too, unless a span has them itself: "Washington, D.C.", "Procter & Gamble".
+_WEAK = (r",(?!\d{3}(?!\d))", r"\band\b", "&")
 
 
 def grade_qa(answer: str, problem: Problem) -> Grade:
@@ -45,26 +49,64 @@ def grade_qa(answer: str, problem: Problem) -> Grade:
 
 
 def _grade(extracted: str, gold_text: str, problem: Problem) -> Grade:
+    gold_text = tidy(gold_text)
     tokens, gold = normalized(extracted).split(), normalized(gold_text).split()
-    if not gold:
-        right = " ".join(tokens) in _UNANSWERABLE
+    if not gold_text.strip():
+        right = says_unanswerable(extracted)
         return Grade(5 if right else 1, right, extracted or None, "the passage does not say")
+    if not gold:  # "A", "The The", "+": all that the metric drops, and still the answer
+        right = _bare(extracted) == _bare(gold_text)
+        return Grade(5 if right else 1, right, extracted or None, f"{extracted[:40]!r} against {gold_text!r}")
+    if gold in (["yes"], ["no"]):
+        right = says(extracted) == gold[0]
+        return Grade(5 if right else 1, right, extracted, f"{' '.join(tokens[:3])} against {gold[0]}")
     exact, score = answer_scores(extracted, gold_text, problem)
-    if exact:
+    if (exact and _same_values(extracted, gold_text)) or _same_number(extracted, gold_text):
         return Grade(5, True, extracted, "exact match")
     if not [token for token in tokens if token not in _STOP_WORDS]:
         return Grade(1, False, extracted or None, "says nothing")
-    if gold in (["yes"], ["no"]):
-        said = tokens[:1] == gold and not {"yes", "no"} <= set(tokens)
-        return Grade(5 if said else 1, said, extracted, f"{' '.join(tokens[:3])} against {gold[0]}")
-    if _lists_options(extracted) and not _lists_options(gold_text) and SPAN_SEPARATOR not in gold_text:
-        return Grade(2 if score >= 0.1 else 1, False, extracted, "names several options")
+    return _partial(extracted, gold_text, score, problem)
+
+
+def _partial(extracted: str, gold_text: str, score: float, problem: Problem) -> Grade:
+    """The grade of an answer that is not the gold one but may have some of it."""
+    tokens, gold = normalized(extracted).split(), normalized(gold_text).split()
+    little: Tier = 2 if score >= 0.1 else 1
+    if number_alone(gold_text) is not None and number_alone(gold_text) not in values(extracted)[0]:
+        return Grade(1, False, extracted, "another number", disputable=number_alone(extracted) is None)
+    if denies(extracted, gold_text):
+        return Grade(little, False, extracted, "denies it, or something")
+    given = f"{problem.context or ''}\n{problem.question}"
+    several = SPAN_SEPARATOR in gold_text or lists_options(gold_text, given)
+    if not several and lists_options(extracted, given):
+        return Grade(little, False, extracted, "names several options")
     if problem.context and _pastes(tokens, normalized(problem.context).split()) and len(tokens) > len(gold) + 3:
-        return Grade(2 if score >= 0.1 else 1, False, extracted, "repeats the context")
+        return Grade(little, False, extracted, "repeats the context")
     tier = f1_tier(score)
     if tier < 4 and _contains(tokens, gold, set(normalized(problem.question).split())):
         tier = 4
+    if score == 1:  # the metric's normalisation hides that it is another value
+        tier = 3
     return Grade(tier, False, extracted, f"F1 {score:.2f}", disputable=True)
+
+
+def _bare(text: str) -> str:
+    """A text that is no words, as it is compared: a full stop behind a letter is no part of it."""
+    text = " ".join(tidy(text).casefold().split()).strip("\"'")
+    return re.sub(r"(?<=\w)\.$", "", text)
+
+
+def _same_values(left: str, right: str) -> bool:
+    """Whether two texts that the metric calls equal have the same numbers and signed letters, spans in any order."""
+    (numbers, letters), (other_numbers, other_letters) = values(left), values(right)
+    if SPAN_SEPARATOR in right:
+        return Counter(numbers) == Counter(other_numbers)
+    return numbers == other_numbers and letters == other_letters
+
+
+def _same_number(left: str, right: str) -> bool:
+    one, other = number_alone(left), number_alone(right)
+    return one is not None and one == other
 
 
 def answer_scores(extracted: str, gold: str, problem: Problem) -> tuple[bool, float]:
@@ -76,35 +118,35 @@ def answer_scores(extracted: str, gold: str, problem: Problem) -> tuple[bool, fl
         problem (`Problem`): whose source names the benchmark.
     """
     if not gold:
-        silent = " ".join(normalized(extracted).split()) in _UNANSWERABLE
+        silent = says_unanswerable(extracted)
         return silent, float(silent)
     spans = [span.strip() for span in gold.split(SPAN_SEPARATOR)]
-    if problem.source.lower() == "drop":
-        if len(spans) > 1:
-            return drop_scores(_spans_of(extracted), spans)
+    if problem.source.lower() != "drop":
+        return squad_scores(" ".join(_spans(extracted)) if len(spans) > 1 else extracted, " ".join(spans))
+    if len(spans) == 1:
         return drop_scores([extracted], spans)
-    return squad_scores(" ".join(_spans_of(extracted)) if len(spans) > 1 else extracted, " ".join(spans))
+    splits = list(_ways_to_split(extracted))
+    if len(splits[0]) > MAX_SPANS_TRIED:
+        splits = splits[:1]
+    return max(drop_scores(split, spans) for split in splits)
 
 
-def _spans_of(text: str) -> list[str]:
-    """The spans of an answer to a question that has several."""
-    parts = re.split(r"\s*(?:\||;|\n|,(?!\d)|\band\b|&)\s*", text)
-    return [part for part in parts if part.strip()] or [text]
+def best_scores(extracted: str, problem: Problem) -> tuple[bool, float]:
+    """Return exact match and F1 in [0, 1], each the best over the problem's gold answers."""
+    scores = [answer_scores(extracted, gold, problem) for gold in problem.golds]
+    return any(exact for exact, _ in scores), max(f1 for _, f1 in scores)
 
 
-def extract_answer(text: str) -> str:
-    r"""Return what is marked as the answer, else the whole text.
+def _ways_to_split(text: str) -> Iterator[list[str]]:
+    """The spans of an answer that has several, first with every separator, then with fewer."""
+    for chosen in product((True, False), repeat=len(_WEAK)):
+        weak = [separator for separator, used in zip(_WEAK, chosen, strict=True) if used]
+        parts = re.split(rf"\s*(?:{'|'.join([_STRONG, *weak])})\s*", text)
+        yield [part for part in parts if part.strip()] or [text]
 
-    A mark is the last `<answer>` tag, the last `\boxed{}`, then what follows the last "answer is" or "answer:", or a
-    heading "Final answer"; inside a tag likewise.
-    """
-    text = text[-MAX_ANSWER_CHARS:].strip()
-    if tags := _TAG.findall(text):
-        text = str(tags[-1]).strip()
-    if boxed := _BOXED.findall(text):
-        return str(boxed[-1]).strip()
-    said = [(first or second).strip() for first, second in _SENTENCE.findall(text)] or _HEADING.findall(text)
-    return str(said[-1]).strip("* ") if said and said[-1] else text
+
+def _spans(text: str) -> list[str]:
+    return next(_ways_to_split(text))
 
 
 def f1_tier(score: float) -> Tier:
@@ -125,9 +167,3 @@ def _contains(tokens: list[str], gold: list[str], question: set[str]) -> bool:
 def _pastes(tokens: list[str], context: list[str]) -> bool:
     """Whether an answer repeats more than half of the context."""
     return sum((Counter(tokens) & Counter(context)).values()) > len(context) / 2
-
-
-def _lists_options(text: str) -> bool:
-    """Whether an answer hedges: `Oslo or Lima`, `Oslo/Lima`, `Oslo, Lima and Rome`, `Oslo, Lima, Rome, Bern`."""
-    commas, ands = text.count(","), len(re.findall(r"\band\b|&", text))
-    return bool(re.search(r"\bor\b|(?<!\d)/|;|\n", text)) or commas >= 3 or (ands >= 1 and commas + ands >= 2)

@@ -91,8 +91,9 @@ def _baseline(name: str) -> System:
 def generate(arguments: argparse.Namespace, samples: Sequence[Problem], journal: Journal, advance: Advance) -> None:
     """Let the policy write what the journal does not have, with transformers, on the GPU when there is one."""
     # torch takes seconds to import and a fixed workflow does not need it
-    from recipes.generation import generate_completions, load_policy, trained_prompt_style
-    from recipes.progress import quiet_libraries
+    from recipes.policy.generation import generate_completions
+    from recipes.policy.loading import load_policy, trained_prompt_style
+    from recipes.run.progress import quiet_libraries
 
     todo = [index for index in range(len(samples)) if index not in journal.completions]
     advance(len(samples) - len(todo))

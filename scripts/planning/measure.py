@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from trl.trainer.utils import add_fused_lm_head
 
 from aflow_ops.errors import UsageError
-from recipes.trainer import train_in_float32
+from recipes.training.trl_internals import train_in_float32
 from scripts.planning.arithmetic import Workload
 from scripts.planning.plan import Plan
 from scripts.planning.shape import read_config

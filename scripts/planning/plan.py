@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from trl import get_peft_config
 
 from aflow_ops.errors import UsageError
-from recipes.arguments import Arguments
-from recipes.gpus import GpuClass
+from recipes.settings.gpus import GpuClass
+from recipes.settings.parse import Arguments
 from scripts.planning.arithmetic import GIB, Phase, Workload, phases
 from scripts.planning.shape import ModelShape, read_shape
 
-# The held-out evaluation samples at least so many completions at once, with transformers (recipes/experiment.py).
+# The held-out evaluation samples at least so many completions at once, with transformers (recipes/training/heldout.py).
 EVALUATION_BATCH = 32
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2}
 
@@ -89,7 +89,8 @@ def workload(args: Arguments, prompt: int, gpu: GpuClass) -> Workload:
     """Return what a recipe's values ask of the device."""
     training, model = args.training, args.model
     base = DTYPE_BYTES[model.dtype or "float32"]
-    # A 4-bit base has a bf16 adapter (TRL), except in fp16, whose gradient scaler needs float32 (recipes/trainer.py).
+    # A 4-bit base has a bf16 adapter (TRL), except in fp16, whose gradient scaler needs float32
+    # (recipes/training/trl_internals.py).
     adapter = 2 if model.load_in_4bit and not training.fp16 else 4
     colocated = training.use_vllm and training.vllm_mode == "colocate" and not training.vllm_enable_sleep_mode
     generated = 0 if training.use_vllm else training.per_device_train_batch_size * training.steps_per_generation

@@ -83,6 +83,7 @@ def line_chart(
     caption: str = "",
     y: Point | None = None,
     missing: str = "no data",
+    x_label: str = "GRPO step",
 ) -> Figure:
     """Plot lines over steps.
 
@@ -93,6 +94,7 @@ def line_chart(
         caption (`str`): under the heading.
         y (`Point`, *optional*): range of the vertical axis; from 0 or the lowest value to the highest by default.
         missing (`str`): what to say when there are no points.
+        x_label (`str`): name of the horizontal axis.
     """
     lines = [line for line in lines if line.points]
     if not lines:
@@ -101,10 +103,10 @@ def line_chart(
     ys = [value for line in lines for _, value in line.points]
     low, high = y or (min(0.0, min(ys)), max(ys) * 1.05 if max(ys) > 0 else max(ys))
     axes = Axes((min(xs), max(xs)), (low, high if high > low else low + 1.0))
-    parts = axes.drawn(y_label)
+    parts = axes.drawn(y_label, x_label)
     for line in lines:
         parts += _drawn_line(axes, line)
-    parts += _tooltips(axes, lines)
+    parts += _tooltips(axes, lines, x_label.split()[-1])
     legend = tuple((line.style, line.label) for line in lines)
     return Figure(title, caption, svg(title, *parts), legend)
 
@@ -139,7 +141,7 @@ def smoothed(points: Sequence[Point]) -> list[Point]:
     return averaged
 
 
-def _tooltips(axes: Axes, lines: Sequence[Line]) -> list[Markup]:
+def _tooltips(axes: Axes, lines: Sequence[Line], unit: str) -> list[Markup]:
     """Columns over the whole plot that say the values below the pointer."""
     steps = sorted({x for line in lines for x, _ in line.points})
     steps = steps[:: math.ceil(len(steps) / MAX_TOOLTIPS)]
@@ -148,7 +150,7 @@ def _tooltips(axes: Axes, lines: Sequence[Line]) -> list[Markup]:
     columns = []
     for step, (start, end) in zip(steps, pairwise(edges), strict=True):
         said = [f"{label}: {amount(known[step])}" for label, known in values if step in known]
-        title = element("title", f"step {amount(step)}\n" + "\n".join(said))
+        title = element("title", f"{unit} {amount(step)}\n" + "\n".join(said))
         columns.append(
             element("rect", title, x=start, y=TOP, width=end - start, height=HEIGHT - TOP - BOTTOM, class_="hover")
         )

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipes.rollout_log import rollout_files
-from recipes.run_config import CONFIG_FILE
+from recipes.run.config import CONFIG_FILE
+from recipes.run.rollout_log import rollout_files
 from scripts.reporting.counters import Mean, StepBins
 from scripts.reporting.reading import Row, number, read_object, read_settings, read_start
 from scripts.reporting.rows import RowsReader

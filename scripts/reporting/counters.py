@@ -26,7 +26,7 @@ class RolloutFacts:
         step (`int`, *optional*): GRPO step; only a training rollout has one.
         phase (`str`): `"before"` or `"after"` of a held-out row, else empty.
         problem (`str`): source and id.
-        domain (`str`): `"math"`, `"code"`, `"qa"` or `"other"`.
+        domain (`str`): a known one, or `"other"`.
         workflow (`bytes`): digest of the workflow; empty when it did not parse.
         invalid (`str`): why it did not parse, else empty.
         outcome (`str`): one of `OUTCOMES`, or `"other"`.
@@ -61,12 +61,13 @@ class RolloutFacts:
         step, reward = number(row.get("step")), number(row.get("reward"))
         tier = number(grade.get("tier")) or (None if reward is None else _TIER_OF.get(reward))
         workflow = row.get("workflow") if isinstance(row.get("workflow"), str) else None
+        domain = one_line(row.get("domain"), 40)
         calls = [mapping(call) for call in sequence(trace.get("calls"))]
         return cls(
             step=None if step is None else int(step),
             phase=one_line(row.get("phase"), 20),
             problem=f"{one_line(row.get('source'), 40)}/{one_line(row.get('id'), 40)}",
-            domain=row["domain"] if row.get("domain") in DOMAINS else OTHER,
+            domain=domain if domain in DOMAINS else OTHER,
             workflow=digest(workflow) if workflow is not None else b"",
             invalid=one_line(row.get("invalid"), 100),
             outcome=row["outcome"] if row.get("outcome") in OUTCOMES else OTHER,

@@ -12,7 +12,13 @@ from scripts.reporting.reading import number
 from scripts.reporting.rows import WorkflowCount
 from scripts.reporting.trace_graph import TraceView
 
-DOMAIN_STYLES = {domain: f"s{number}" for number, domain in enumerate((*DOMAINS, OTHER), start=1)}
+STYLES = 5  # of lines and bars in style.css, s1 to s5
+
+
+def domain_style(name: str) -> str:
+    """Return the class of `style.css` for a domain; `"s0"` for anything else."""
+    names = [*DOMAINS, OTHER]
+    return f"s{names.index(name) % STYLES + 1}" if name in names else "s0"
 
 
 @dataclass(frozen=True)

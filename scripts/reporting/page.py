@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,9 @@ from markupsafe import Markup
 
 from scripts.reporting.collect import RunFiles
 from scripts.reporting.configuration import configuration_section
-from scripts.reporting.elements import Section
+from scripts.reporting.elements import Section, Table
 from scripts.reporting.formatting import amount, duration
-from scripts.reporting.overview import files_table, missing_files, tiles
+from scripts.reporting.overview import Tile, files_table, missing_files, tiles
 from scripts.reporting.reading import one_line
 from scripts.reporting.results import evaluation_section, heldout_section
 from scripts.reporting.rows import SAMPLE_ROWS
@@ -28,26 +29,55 @@ SIZES = ((2, SAMPLE_ROWS), (1, SAMPLE_ROWS // 2))
 
 def render(run: RunFiles) -> str:
     """Return the report as one HTML document."""
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"amount": amount, "duration": duration}
-    style, script = (HERE / "style.css").read_text(), (HERE / "script.js").read_text()
     page = ""
     for workflows, sample in SIZES:
-        page = environment.get_template("page.html").render(
+        page = document(
             title=one_line(run.folder.resolve().name, 80),
             kind="evaluation" if run.is_evaluation else "training run",
             tiles=tiles(run),
             files=files_table(run),
             missing=missing_files(run),
             sections=sections_of(run, workflows, sample),
-            style=Markup(style),
-            script=Markup(script),
-            policy=content_security_policy(style, script),
         )
-        page = page.encode("utf-8", "replace").decode("utf-8")
         if len(page.encode()) <= MAX_PAGE_BYTES:
             break
     return page
+
+
+def document(
+    *,
+    title: str,
+    kind: str,
+    tiles: Sequence[Tile],
+    files: Table,
+    sections: Sequence[Section],
+    missing: Sequence[tuple[str, str]] = (),
+) -> str:
+    """Return one HTML document; everything in it is escaped but what `svg.element` made.
+
+    Args:
+        title (`str`): of the page.
+        kind (`str`): what is reported.
+        tiles (`Sequence[Tile]`): key numbers.
+        files (`Table`): what is in the folder.
+        sections (`Sequence[Section]`): the parts of the page.
+        missing (`Sequence[tuple[str, str]]`): files that are not there, with what they would show.
+    """
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
+    environment.filters |= {"amount": amount, "duration": duration}
+    style, script = (HERE / "style.css").read_text(), (HERE / "script.js").read_text()
+    page = environment.get_template("page.html").render(
+        title=title,
+        kind=kind,
+        tiles=tiles,
+        files=files,
+        missing=missing,
+        sections=sections,
+        style=Markup(style),
+        script=Markup(script),
+        policy=content_security_policy(style, script),
+    )
+    return page.encode("utf-8", "replace").decode("utf-8")
 
 
 def content_security_policy(style: str, script: str) -> str:
@@ -80,5 +110,10 @@ def sections_of(run: RunFiles, workflows: int, sample: int) -> list[Section]:
         sections += [operators_section(reader), workflows_section(reader, workflows)]
         sections += [endings_section(reader), rows_section(reader, sample)]
     sections.append(configuration_section(run))
+    return with_content(sections)
+
+
+def with_content(sections: Sequence[Section]) -> list[Section]:
+    """Leave out tables without rows, and sections with nothing in them."""
     sections = [replace(part, tables=[table for table in part.tables if table.rows]) for part in sections]
     return [part for part in sections if part.figures or part.tables or part.workflows]

@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple
 
 import yaml
 
-from recipes.rollout_log import open_part
+from recipes.run.rollout_log import open_part
 
 Row = dict[str, Any]
 

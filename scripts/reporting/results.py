@@ -7,7 +7,7 @@ from data.problem import DOMAINS
 from rewards.statistics import bootstrap_mean
 from scripts.reporting.charts import Bar, bar_chart
 from scripts.reporting.collect import RunFiles
-from scripts.reporting.elements import DOMAIN_STYLES, Cell, Section, Table, number_cell
+from scripts.reporting.elements import Cell, Section, Table, domain_style, number_cell
 from scripts.reporting.formatting import bounds, shown, signed_interval
 from scripts.reporting.reading import mapping, number, one_line
 from scripts.reporting.rows import MAX_PROBLEMS, RowsReader
@@ -95,7 +95,7 @@ def evaluation_section(run: RunFiles) -> Section:
     summary = run.summary or {}
     bars, rows = [], []
     for name, numbers in _parts(summary):
-        bars += _reward_bar((name, "reward", DOMAIN_STYLES.get(name, "s0")), run.rows, "", numbers.get("reward"))
+        bars += _reward_bar((name, "reward", domain_style(name)), run.rows, "", numbers.get("reward"))
         if numbers:
             means = [number_cell(numbers.get(key), ".3f") for key in ("reward", "correct", "valid")]
             rows.append([Cell(name), number_cell(numbers.get("n")), *means])

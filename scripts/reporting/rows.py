@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.problem import DOMAINS
-from recipes.rollout_log import rollout_files
+from recipes.run.rollout_log import rollout_files
 from scripts.reporting.counters import OTHER, ByDomain, Mean, RolloutFacts, StepBins
 from scripts.reporting.reading import Place, Row, read_lines, rows_at
 

@@ -77,21 +77,27 @@ class Axes:
         share = (value - self.y[0]) / span if span else 0.5
         return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
 
-    def drawn(self, y_label: str) -> list[Markup]:
-        """Return grid, ticks and labels of a plot over steps."""
+    def drawn(self, y_label: str, x_label: str = "GRPO step", x_least: float = 1.0) -> list[Markup]:
+        """Return grid, ticks and labels of a plot.
+
+        Args:
+            y_label (`str`): name and unit of the vertical axis.
+            x_label (`str`): likewise, of the horizontal one.
+            x_least (`float`): smallest distance of its ticks; 1 for whole numbers.
+        """
         right, bottom = WIDTH - self.right, HEIGHT - BOTTOM
         parts = []
         for value in ticks(*self.y):
             y = self.at_y(value)
             parts.append(element("line", x1=self.left, x2=right, y1=y, y2=y, class_="grid"))
             parts.append(element("text", amount(value), x=self.left - 6, y=y + 4, text_anchor="end", class_="tick"))
-        for value in ticks(*self.x, count=5, least=1.0):
+        for value in ticks(*self.x, count=5, least=x_least):
             x = self.at_x(value)
             parts.append(element("line", x1=x, x2=x, y1=bottom, y2=bottom + 4, class_="axis"))
             parts.append(element("text", amount(value), x=x, y=bottom + 17, text_anchor="middle", class_="tick"))
         parts.append(element("line", x1=self.left, x2=right, y1=bottom, y2=bottom, class_="axis"))
         middle_x, middle_y = (self.left + right) / 2, (TOP + bottom) / 2
-        parts.append(element("text", "GRPO step", x=middle_x, y=HEIGHT - 5, text_anchor="middle", class_="label"))
+        parts.append(element("text", x_label, x=middle_x, y=HEIGHT - 5, text_anchor="middle", class_="label"))
         turn = f"translate(12 {middle_y:.0f}) rotate(-90)"
         parts.append(element("text", y_label, text_anchor="middle", transform=turn, class_="label"))
         return parts

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from scripts.reporting.charts import MAX_COLUMNS, Figure, Line, line_chart, stacked_bars
 from scripts.reporting.collect import RunFiles
 from scripts.reporting.counters import Totals
-from scripts.reporting.elements import DOMAIN_STYLES, Section
+from scripts.reporting.elements import Section, domain_style
 
 TIERS = tuple((f"t{tier}", f"tier {tier}") for tier in range(1, 6))
 
@@ -35,7 +35,7 @@ def _reward_figure(run: RunFiles, steps: Sequence[tuple[int, Totals]]) -> Figure
         for domain in run.rollouts.domains:
             means = [(step, part.domains[domain].reward.value) for step, part in run.rollouts.steps.items()
                      if domain in part.domains]  # fmt: skip
-            lines.append(Line(domain, [(x, y) for x, y in means if y is not None], DOMAIN_STYLES[domain], "smooth"))
+            lines.append(Line(domain, [(x, y) for x, y in means if y is not None], domain_style(domain), "smooth"))
         together = [(step, totals.reward.value) for step, totals in steps]
         lines.append(Line("all", [(x, y) for x, y in together if y is not None], "s0"))
         caption = "Reward of the tier, before the tie-break. From rollouts.jsonl."

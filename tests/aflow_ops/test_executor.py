@@ -9,8 +9,6 @@ import time
 from email.utils import formatdate
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
-from typing import Any, cast
 
 import psutil
 import pytest
@@ -18,10 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aflow_ops.errors import BudgetExceededError, ExecutorError, FatalExecutorError, UsageError
-from aflow_ops.executor import ExecutorConfig, ExecutorUsage, Message, Reply, check_executor, check_key, open_executor
-from aflow_ops.executor.cache import CachedReply
-from aflow_ops.executor.client import _Call, read_reply
+from aflow_ops.executor import (
+    Call,
+    Completion,
+    ExecutorConfig,
+    ExecutorUsage,
+    Message,
+    Reply,
+    check_executor,
+    check_key,
+    open_executor,
+)
 from aflow_ops.executor.limits import RateLimiter
+from aflow_ops.executor.reading import read_completion
 from tests.conftest import KEY
 from tests.patience import PATIENCE
 from tests.stub_endpoint import Broken, Failure, Messages, StubEndpoint
@@ -106,8 +113,8 @@ async def test_a_retry_waits_until_the_date_that_the_endpoint_names(config: Exec
 
 def test_a_reply_without_counts_is_a_reply() -> None:
     body = {"choices": [{"message": {"content": "42"}}], "usage": {"prompt_tokens": None, "completion_tokens": None}}
-    call = _Call([{"role": "user", "content": "What is 6 * 7?"}], 0.0, 8, [], None)
-    assert read_reply(json.dumps(body).encode(), call) == CachedReply("42", call.prompt_tokens, 0)
+    call = Call([{"role": "user", "content": "What is 6 * 7?"}], 0.0, 8)
+    assert read_completion(json.dumps(body).encode(), call) == (Completion("42", call.prompt_tokens, 1), False)
 
 
 async def test_retries_end(config: ExecutorConfig, stub: StubEndpoint) -> None:
@@ -321,7 +328,7 @@ async def test_the_embedded_executor_answers_and_ends_with_the_run(tmp_path: Pat
         assert reply.completion_tokens <= 8
         address = (run_dir / "executor.url").read_text()
         async with open_executor(config, run_dir=run_dir) as second:  # another process of the run joins the server
-            assert second.base_url == executor.base_url == f"{address}/v1"
+            assert str(second) == str(executor) == f"SmolLM2-135M-Instruct at {address}/v1"
     assert (run_dir / "executor.log").stat().st_size > 0
     assert not (run_dir / "executor.url").exists()
 
@@ -345,4 +352,5 @@ async def test_the_embedded_executor_comes_back_when_it_is_killed(tmp_path: Path
 
 def test_half_a_surrogate_pair_in_a_reply_is_not_the_policys_fault() -> None:
     body = json.dumps({"choices": [{"message": {"content": "72 \ud83d"}}], "usage": {"prompt_tokens": 1}})
-    assert read_reply(body.encode(), cast(Any, SimpleNamespace(prompt_tokens=1))).text == "72 ?"
+    completion, _ = read_completion(body.encode(), Call(HELLO, 0.0, 8))
+    assert completion.text == "72 ?"

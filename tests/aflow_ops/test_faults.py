@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from aflow_ops.errors import ExecutorError
-from aflow_ops.executor import ExecutorConfig, open_executor
+from aflow_ops.executor import Call, ExecutorConfig, open_executor
 from aflow_ops.executor.breaker import FAILURES_TO_OPEN, CircuitBreaker
 from aflow_ops.executor.requests import RequestForm
 from aflow_ops.fault_clock import FaultClock
@@ -212,10 +212,13 @@ CHAT: Messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "
 
 def test_a_reasoning_model_gets_no_temperature_and_room_to_think() -> None:
     for model in ("o3-mini", "o1", "gpt-5-nano", "openai/o4-mini"):
-        request = RequestForm(model).request(CHAT, 0.7, 100, ["\n"])  # type: ignore[arg-type]
+        form = RequestForm(model, 4096)
+        request = form.request(Call(CHAT, 0.7, 100, ["\n"]), 100 + form.room)  # type: ignore[arg-type]
         assert "temperature" not in request and "max_tokens" not in request and "stop" not in request
         assert request["max_completion_tokens"] > 1000
-    assert RequestForm("gpt-4o-mini").request(CHAT, 0.7, 100, [])["max_tokens"] == 100  # type: ignore[arg-type]
+    plain = RequestForm("gpt-4o-mini", 4096)
+    assert plain.room == 0
+    assert plain.request(Call(CHAT, 0.7, 100), 100)["max_tokens"] == 100  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from aflow_ops.errors import FatalExecutorError
 from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.language import parse_workflow, prompt_constants
 from aflow_ops.operators import OPERATORS
-from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime, bind_arguments
+from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import Sandbox
 from aflow_ops.trace import Trace
+from aflow_ops.values import bind_arguments
 from data.problem import ProblemView
 from tests.stub_endpoint import Failure, StubEndpoint
 

@@ -1,11 +1,13 @@
 """The warm-start corpus teaches what runs: every workflow of it is parsed without a repair, and run."""
 
+import re
+
 import pytest
 
 from aflow_ops.language import parse_workflow
 from aflow_ops.operators import OPERATORS
 from aflow_ops.runtime import WorkflowRuntime
-from data.corpus import CorpusWorkflow, corpus_pairs, load_corpus
+from data.corpus import CorpusWorkflow, corpus_pairs, load_corpus, task_line
 from data.problem import DataError, Problem
 from data.registry import load_problems
 from tests.stub_endpoint import Messages, StubEndpoint
@@ -68,3 +70,43 @@ def test_pairs_use_each_workflow_equally_often() -> None:
 def test_a_form_without_workflows_is_refused() -> None:
     with pytest.raises(DataError, match="math"):
         list(corpus_pairs([problem_for("math")], seed=0, forms=("haiku",)))
+
+
+def test_pairs_use_each_shape_equally_often_whatever_its_texts() -> None:
+    def shape(item: CorpusWorkflow, problem: Problem) -> tuple[str, ...]:
+        return parse_workflow(item.text, domain=problem.domain, has_entry_point=False).operators
+
+    problem = problem_for("math")
+    pairs = corpus_pairs([problem] * 400, seed=0, forms=("short", "dsl"), shape=shape)
+    drawn = [(shape(item, problem), item.name) for _, item in pairs]
+    counts = [sum(found == wanted for found, _ in drawn) for wanted in {found for found, _ in drawn}]
+    assert max(counts) - min(counts) <= 1
+    alone = ("Custom",)
+    assert len({name for found, name in drawn if found == alone}) > 1, "the texts of a shape take turns"
+
+
+def test_other_seeds_pair_otherwise() -> None:
+    def names(seed: int) -> list[str]:
+        return [item.name for _, item in corpus_pairs([problem_for("math")] * 50, seed=seed)]
+
+    assert names(0) == names(0) != names(1)
+
+
+@pytest.mark.parametrize(
+    ("domain", "words"), [("math", "math: Calculate"), ("code", "code: def"), ("qa", r"qa: \w+ \w+")]
+)
+def test_the_task_line_is_the_beginning_of_the_question(domain: str, words: str) -> None:
+    problem = problem_for(domain)
+    line = task_line(problem)
+    assert re.fullmatch(words, line)
+    assert problem.question.startswith(line.removeprefix(f"{domain}: "))
+
+
+def test_a_task_line_before_the_workflow_is_no_part_of_it() -> None:
+    for domain in ("math", "qa", "code"):
+        problem = problem_for(domain)
+        for item in CORPUS:
+            if domain in item.domains:
+                text = f"{task_line(problem)}\n```python\n{item.text}\n```"
+                workflow = parse_workflow(text, domain=problem.domain, has_entry_point=domain == "code")
+                assert (workflow.form, workflow.repairs) == (item.form, ())

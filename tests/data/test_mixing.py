@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from data.mixing import apportion, mix
 from data.problem import DOMAINS, DataError, Domain, Problem
 
-RATIOS = st.dictionaries(st.sampled_from(DOMAINS), st.floats(0, 10, allow_nan=False), min_size=1).filter(
+RATIOS = st.dictionaries(st.sampled_from(list(DOMAINS)), st.floats(0, 10, allow_nan=False), min_size=1).filter(
     lambda ratios: sum(ratios.values()) > 1e-6
 )
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from aflow_ops.errors import UsageError
 from data import registry
-from data.benchmarks import benchmark
+from data.benchmarks import benchmark, converter
 from data.download import from_folder
 from data.fingerprints import Fingerprints
 from data.problem import DataError, Problem
@@ -109,7 +109,7 @@ def split_of(
     path.write_bytes(lines(rows))
     with Fingerprints() as prints:
         made = process_split(
-            RawSplit(name, [path], benchmark(source).converter(name)),
+            RawSplit(name, [path], converter(source, name)),
             tmp_path / "made",
             rules or Rules(TextBudget(3072)),
             prints,
@@ -172,7 +172,7 @@ def test_an_unreadable_file_leaves_no_output(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress(lines(gsm8k(seed) for seed in range(400)))[:-2000])
     with Fingerprints() as prints, pytest.raises(DataError):
-        split = RawSplit("train", [path], benchmark("gsm8k").converter("train"))
+        split = RawSplit("train", [path], converter("gsm8k", "train"))
         process_split(split, tmp_path / "made", Rules(TextBudget(3072)), prints)
     assert list((tmp_path / "made").iterdir()) == []
 
@@ -538,7 +538,7 @@ def peak_bytes(tmp_path: Path, count: int) -> int:
     with path.open("wb") as file:
         for seed in range(count):
             file.write(lines([{"question": f"Row {seed}: {prose(seed, 15)}?", "answer": f"#### {seed}"}]))
-    split = RawSplit("train", [path], benchmark("gsm8k").converter("train"))
+    split = RawSplit("train", [path], converter("gsm8k", "train"))
     rules = Rules(TextBudget(3072))
     with Fingerprints() as prints:
         tracemalloc.start()

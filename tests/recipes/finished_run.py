@@ -7,9 +7,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from aflow_ops.executor.types import ExecutorUsage
-from recipes.results import HeldOut, write_results
-from recipes.run_config import write_config
-from recipes.tiny_policy import build_tiny_policy
+from recipes.policy.tiny import build_tiny_policy
+from recipes.run.config import write_config
+from recipes.run.results import HeldOut, write_results
 from tests.conftest import KEY
 from tests.recipes.tiny_run import ASK, tiny_tokenizer
 

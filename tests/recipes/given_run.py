@@ -6,9 +6,9 @@ python tests/recipes/given_run.py --config CONFIG [flags of recipes/grpo_mixed.p
 import sys
 from typing import Any
 
-from recipes.experiment import run_recipe
-from recipes.trainer import WorkflowGRPOTrainer
-from scripts.cli import run_command
+from recipes.run.command import run_command
+from recipes.training.experiment import run_recipe
+from recipes.training.trainer import WorkflowGRPOTrainer
 from tests.recipes.tiny_run import ASK, given_completions
 
 

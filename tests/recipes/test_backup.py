@@ -17,16 +17,20 @@ import torch
 
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
-from recipes import backup as backup_module
-from recipes.arguments import WorkflowGRPOConfig
-from recipes.backup import Backup, Patience, open_backup
-from recipes.backup_files import public_command
-from recipes.backup_store import UPLOAD_BYTES, BackupStore, Entry, FileRecord, check_url
-from recipes.checkpoints import seal
-from recipes.experiment import roll_back, train_policy
-from recipes.guard import Collapse
-from recipes.rollout_log import RolloutLog, open_part, rollout_files
+from recipes.backup import open as backup_opening
+from recipes.backup.backup import Backup
+from recipes.backup.files import public_command
+from recipes.backup.jobs import Patience
+from recipes.backup.manifest import Entry, FileRecord
+from recipes.backup.open import open_backup
+from recipes.backup.store import UPLOAD_BYTES, BackupStore, check_url
+from recipes.run.checkpoints import seal
+from recipes.run.rollout_log import RolloutLog, open_part, rollout_files
+from recipes.settings.arguments import WorkflowGRPOConfig
+from recipes.training.collapse import Collapse
+from recipes.training.phases import roll_back, train_policy
 from tests.conftest import KEY
+from tests.patience import PATIENCE
 from tests.recipes.faulty_store import FaultyFileSystem
 from tests.recipes.test_training_signals import ROOT, tiny_config
 from tests.recipes.tiny_run import ASK, drawn_completions, make_trainer
@@ -80,7 +84,7 @@ def no_links(*_: object) -> None:
     raise PermissionError("no hard links here")
 
 
-def until(condition: Callable[[], Any], seconds: float = 10) -> bool:
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -440,7 +444,7 @@ def test_a_url_that_cannot_work_is_refused_with_the_package_it_needs(run: Path) 
 
 
 def test_an_interrupted_run_waits_a_moment_only(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backup_module, "INTERRUPTED_SECONDS", 0.5)
+    monkeypatch.setattr(backup_opening, "INTERRUPTED_SECONDS", 0.5)
     start = time.monotonic()
     with (
         pytest.raises(KeyboardInterrupt),
@@ -501,7 +505,7 @@ def test_a_recipe_backs_up_what_it_trains_from_where_it_is_told(stub: StubEndpoi
     flags += ["--save_strategy", "steps", "--save_steps", "2", "--backup_url", f"{tmp_path}/drive"]
     command = [sys.executable, str(ROOT / "tests/recipes/given_run.py"), "--config", str(tiny_config(tmp_path)), *flags]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     store = BackupStore(f"{tmp_path}/drive")
     assert steps(store)[-1] == 2 and steps(store, "policy") == [0] and steps(store, "results") == [2]

@@ -14,14 +14,19 @@ from trl import GRPOConfig, ModelConfig, SFTConfig, TrlParser
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
 from data.mixing import parse_mix
-from recipes.arguments import CONFIGS, RecipeArguments, WorkflowGRPOConfig, parse_arguments
-from recipes.effective import SHOWN, effective_values
-from recipes.experiment import check_requirements, run_recipe
-from recipes.gpus import detect_gpu, gpu_class
-from recipes.problems import mixed_problems
+from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
+from recipes.settings.checks import check_requirements
+from recipes.settings.effective import SHOWN, effective_values
+from recipes.settings.gpus import detect_gpu, gpu_class
+from recipes.settings.layers import CONFIGS
+from recipes.settings.parse import parse_arguments
 from recipes.sft_warmstart import WarmStartArguments
 from recipes.sft_warmstart import main as warm_start_main
-from recipes.trainer import WorkflowGRPOTrainer, train_in_float32
+from recipes.training.experiment import run_recipe
+from recipes.training.problems import mixed_problems
+from recipes.training.trainer import WorkflowGRPOTrainer
+from recipes.training.trl_internals import train_in_float32
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 GRPO = sorted(path for path in CONFIGS.glob("*.yaml") if "warmstart" not in path.name and path.name != "gpus.yaml")
@@ -255,11 +260,11 @@ def test_a_class_that_is_named_wins_over_the_gpu_that_is_found(monkeypatch: pyte
 def test_a_missing_package_is_named_with_its_extra(
     flag: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recipes.experiment.find_spec", lambda name: None)
+    monkeypatch.setattr("recipes.settings.checks.find_spec", lambda name: None)
     args = parse_arguments("grpo_mixed.yaml", "", [f"--{flag}"], planning=True)
     with pytest.raises(UsageError, match=rf"{flag} \(flag\).*{package}.*\[{extra}\]"):
         check_requirements(args)
-    monkeypatch.setattr("recipes.experiment.find_spec", lambda name: SimpleNamespace())
+    monkeypatch.setattr("recipes.settings.checks.find_spec", lambda name: SimpleNamespace())
     check_requirements(args)
 
 
@@ -321,7 +326,12 @@ def slurm(tmp_path: Path, *arguments: str, key: str | None = "sk-test") -> subpr
         environment["OPENAI_API_KEY"] = key
     script = ROOT / "accelerate_configs" / "multi_node_zero3.slurm"
     return subprocess.run(
-        ["bash", str(script), *arguments], env=environment, capture_output=True, text=True, timeout=20, check=False
+        ["bash", str(script), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
 
 

@@ -13,12 +13,13 @@ from aflow_ops.executor import ExecutorConfig
 from data import registry
 from data.mixing import parse_mix
 from data.problem import Domain, Problem
-from recipes.arguments import Arguments, RecipeArguments, WorkflowGRPOConfig
-from recipes.checkpoints import read_checkpoint
-from recipes.curriculum import queue_of
-from recipes.experiment import train_policy, training_and_heldout_problems
-from recipes.problems import mixed_problems
-from recipes.trainer import training_dataset
+from recipes.run.checkpoints import read_checkpoint
+from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
+from recipes.settings.parse import Arguments
+from recipes.training.curriculum import queue_of
+from recipes.training.experiment import training_and_heldout_problems
+from recipes.training.phases import train_policy
+from recipes.training.problems import mixed_problems, training_dataset
 from tests.recipes.tiny_run import COMPLETIONS, NO_LAYERS, drawn_completions, make_trainer, problems
 
 DOMAINS: tuple[Domain, ...] = ("math", "qa")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from recipes.experiment import print_forecast
+from recipes.training.forecast import print_forecast
 
 
 def arguments(**changes: Any) -> Any:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from aflow_ops.errors import UsageError
-from recipes.generation import base_model_of, generate_completions, trained_sources
-from recipes.tiny_policy import build_tiny_policy, train_tokenizer
+from recipes.policy.generation import generate_completions
+from recipes.policy.loading import base_model_of, trained_sources
+from recipes.policy.tiny import build_tiny_policy, train_tokenizer
 
 
 def test_a_models_own_repetition_penalty_does_not_change_what_is_sampled() -> None:

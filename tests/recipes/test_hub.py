@@ -21,15 +21,20 @@ from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
 from aflow_ops.policy_prompt import policy_messages
 from data.problem import ProblemView
-from recipes.arguments import CONFIGS, parse_arguments
-from recipes.experiment import run_recipe, run_settings
-from recipes.generation import base_model_of, generate_completions, load_policy, trained_prompt_style
-from recipes.hub import HubError, Publication, portable, publish, published_config, read_run, stage
-from recipes.run_config import changed_settings, read_config, write_config
-from recipes.trainer import WorkflowGRPOTrainer
-from scripts.cli import run_command
+from recipes.hub.publication import HubError, Publication
+from recipes.hub.publish import publish
+from recipes.hub.staging import portable, published_config, read_run, stage
+from recipes.policy.generation import generate_completions
+from recipes.policy.loading import base_model_of, load_policy, trained_prompt_style
+from recipes.run.command import run_command
+from recipes.run.config import changed_settings, read_config, write_config
+from recipes.settings.layers import CONFIGS
+from recipes.settings.parse import parse_arguments
+from recipes.training.experiment import run_recipe, run_settings
+from recipes.training.trainer import WorkflowGRPOTrainer
 from tests.conftest import KEY
 from tests.fake_hub import TOKEN, FakeHub
+from tests.patience import PATIENCE
 from tests.recipes.finished_run import GOLD, save_base, save_run
 from tests.recipes.test_training_signals import tiny_config
 from tests.recipes.tiny_run import COMPLETIONS, given_completions, make_trainer
@@ -79,7 +84,7 @@ def push_script(*arguments: object, hub: FakeHub | None = None, token: str | Non
         environment |= {"HF_HOME": home} | ({"HF_TOKEN": token} if token else {})
         return subprocess.run(
             [sys.executable, str(ROOT / "scripts/push_to_hub.py"), *map(str, arguments)],
-            env=environment, capture_output=True, text=True, timeout=60, check=False,
+            env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import yaml
 from nbclient import NotebookClient
 
 from scripts.make_notebook import NOTEBOOK, notebook
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,8 +17,7 @@ def test_the_notebook_is_what_the_script_writes() -> None:
     assert NOTEBOOK.read_text(encoding="utf-8") == notebook(), "run: python scripts/make_notebook.py"
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.long
 def test_the_notebook_runs_without_a_key_and_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     warm_start = yaml.safe_load((ROOT / "recipes/configs/quickstart_warmstart.yaml").read_text())
     warm_start |= {"num_examples": 48, "num_train_epochs": 1}
@@ -31,7 +31,7 @@ def test_the_notebook_runs_without_a_key_and_without_a_gpu(tmp_path: Path, monke
     monkeypatch.setenv("AFLOW_RECIPES_OUTPUTS", str(tmp_path))
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     ran = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(ran, timeout=280, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
+    NotebookClient(ran, timeout=PATIENCE, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
     printed = "".join(
         output.get("text", "") for cell in ran.cells if cell.cell_type == "code" for output in cell.outputs
     )

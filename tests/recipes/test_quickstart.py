@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.patience import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "recipes" / "configs"
 
@@ -27,11 +29,10 @@ def launch(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
         "--per_device_train_batch_size", "8", *flags,
     ]  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "WANDB_"))}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_short_run_leaves_everything_a_reader_relies_on(tmp_path: Path) -> None:
     done = launch(tmp_path, "--max_steps", "2", "--save_strategy", "steps", "--save_steps", "1", "--report_to", "wandb")
     assert done.returncode == 0, done.stderr[-3000:]

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from recipes.rollout_log import open_part, rollout_files
+from recipes.run.rollout_log import open_part, rollout_files
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("AFLOW_RECIPES_QUICKSTART_KILLS", "0"))

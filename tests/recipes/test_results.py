@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from aflow_ops.executor import ExecutorUsage
-from recipes.generation import trained_prompt_style
-from recipes.results import HeldOut, best_workflows, print_results, write_results
+from recipes.policy.loading import trained_prompt_style
+from recipes.run.results import HeldOut, best_workflows, print_results, write_results
 
 
 def row(id: str, reward: float | None, domain: str = "math", workflow: str | None = "Custom") -> dict[str, Any]:

@@ -21,15 +21,16 @@ from trl.trainer.utils import RepeatSampler
 
 from aflow_ops.errors import InfraError, UsageError
 from aflow_ops.executor import ExecutorConfig, ExecutorUsage
-from recipes.arguments import RecipeArguments
-from recipes.best import BestByHeldout, best_of
-from recipes.checkpoints import checkpoint_to_resume, latest_checkpoint, read_checkpoint
-from recipes.experiment import train_policy
-from recipes.guard import CollapseWatch
-from recipes.progress import MetricsFile
-from recipes.rollout_log import open_part, rollout_files
-from recipes.sampling import EpochSampler
-from recipes.spending import Spending
+from recipes.run.checkpoints import best_of, checkpoint_to_resume, latest_checkpoint, read_checkpoint
+from recipes.run.progress import MetricsFile
+from recipes.run.rollout_log import open_part, rollout_files
+from recipes.run.spending import Spending
+from recipes.settings.arguments import RecipeArguments
+from recipes.training.best import BestByHeldout
+from recipes.training.collapse import CollapseWatch
+from recipes.training.phases import train_policy
+from recipes.training.sampling import EpochSampler
+from tests.patience import PATIENCE
 from tests.recipes.tiny_run import ASK, COMPLETIONS, drawn_completions, make_trainer
 from tests.stub_endpoint import Messages, StubEndpoint
 
@@ -102,7 +103,7 @@ def test_a_run_killed_at_any_moment_gives_the_same_adapter_and_rewards(tmp_path:
         while kills < KILLS:
             killed = process(stub.url, tmp_path, "killed")
             steps_before = latest_checkpoint(tmp_path / "killed", quiet=True)
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE
             while time.monotonic() < deadline and killed.is_alive():
                 now = latest_checkpoint(tmp_path / "killed", quiet=True)
                 if now is not None and (steps_before is None or now.step > steps_before.step):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from aflow_ops.errors import InfraError
-from recipes.rollout_log import RolloutLog, open_part, rollout_files
+from recipes.run.rollout_log import RolloutLog, open_part, rollout_files
 
 ROOT = Path(__file__).parents[2]
 STEPS = 60
@@ -22,7 +22,7 @@ PART_BYTES = 3_000
 WRITER = """
 import json, os, sys
 from pathlib import Path
-from recipes.rollout_log import RolloutLog
+from recipes.run.rollout_log import RolloutLog
 run, steps, part_bytes = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 log, saved = RolloutLog(run, part_bytes), run / "position.json"
 step, size = json.loads(saved.read_text()) if saved.exists() else (0, 0)

@@ -18,12 +18,13 @@ from wandb.proto.wandb_internal_pb2 import Record
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
 from data.registry import load_problems
-from recipes import tracking
-from recipes.arguments import Arguments, RecipeArguments, WorkflowGRPOConfig
-from recipes.progress import MetricsFile, progress_of
-from recipes.redaction import HIDDEN, without_secrets
-from recipes.tracking import POLICY_METRICS, check_trackers, flags, start_tracking
-from recipes.trainer import WorkflowGRPOTrainer
+from recipes.run.progress import MetricsFile, progress_of
+from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
+from recipes.settings.parse import Arguments
+from recipes.settings.redaction import HIDDEN, without_secrets
+from recipes.training import tracking
+from recipes.training.tracking import POLICY_METRICS, check_trackers, flags, start_tracking
+from recipes.training.trainer import WorkflowGRPOTrainer
 from rewards.rollout import Rollout
 from rewards.tiers import Grade
 from rewards.workflow_reward import table_columns

@@ -16,9 +16,12 @@ import torch
 from aflow_ops.errors import BudgetExceededError, InfraError
 from aflow_ops.executor import ExecutorConfig
 from data.registry import load_problems
-from recipes.arguments import RecipeArguments
-from recipes.experiment import train_policy
-from recipes.trainer import WorkflowGRPOTrainer, scoring_temperature, training_dataset
+from recipes.settings.arguments import RecipeArguments
+from recipes.training.phases import train_policy
+from recipes.training.problems import training_dataset
+from recipes.training.trainer import WorkflowGRPOTrainer
+from recipes.training.trl_internals import scoring_temperature
+from tests.patience import PATIENCE
 from tests.recipes.tiny_run import ASK, COMPLETIONS, K, given_completions, make_trainer
 from tests.stub_endpoint import Failure, Messages, StubEndpoint
 
@@ -153,8 +156,7 @@ def test_the_policys_prompt_holds_no_gold_answer_and_no_hidden_test() -> None:
                 assert item.answer not in text
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.long
 def test_every_topology_gives_the_rewards_and_advantages_of_one_process(tmp_path: Path) -> None:
     """Two processes, plain or with DeepSpeed ZeRO-2 and ZeRO-3, against one process, on the same completions."""
     script = str(Path(__file__).with_name("tiny_run.py"))
@@ -165,7 +167,9 @@ def test_every_topology_gives_the_rewards_and_advantages_of_one_process(tmp_path
             batch = 2 * K if topology == "one process" else K
             folder = tmp_path / topology
             command = [sys.executable, "-m", *launcher, script, stub.url, str(folder), str(batch)]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE, check=False
+            )
             assert done.returncode == 0, f"{topology}: {done.stderr[-3000:]}"
             assert (folder / "adapter_model.safetensors").is_file()
             rows[topology] = [json.loads(line) for line in (folder / "rollouts.jsonl").read_text().splitlines()]

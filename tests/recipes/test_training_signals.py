@@ -12,7 +12,8 @@ import psutil
 import pytest
 import yaml
 
-from recipes.tiny_policy import build_tiny_policy
+from recipes.policy.tiny import build_tiny_policy
+from tests.patience import PATIENCE
 from tests.recipes.tiny_run import tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,7 @@ def tiny_config(folder: Path) -> Path:
     return folder / "config.yaml"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("launcher", "number", "code"),
     [([], signal.SIGINT, 130), (LAUNCH, signal.SIGTERM, -signal.SIGTERM)],
@@ -49,7 +50,7 @@ def test_a_signal_during_training_leaves_no_process_and_whole_files(
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     written = tmp_path / "run" / "rollouts.jsonl"
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE
     while not written.is_file() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     assert process.poll() is None, process.communicate()[1]
@@ -58,7 +59,7 @@ def test_a_signal_during_training_leaves_no_process_and_whole_files(
     process.send_signal(number)
     _, alive = psutil.wait_procs(started, timeout=8)
     process.kill() if alive else None
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE)
     assert alive == []
     assert process.returncode == code, err
     assert "Traceback" not in err

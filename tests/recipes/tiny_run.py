@@ -15,9 +15,10 @@ from transformers import PreTrainedTokenizerFast
 from aflow_ops.executor import ExecutorConfig
 from data.problem import Problem
 from data.registry import load_problems
-from recipes.arguments import Layers, RecipeArguments, WorkflowGRPOConfig
-from recipes.tiny_policy import build_tiny_policy, train_tokenizer
-from recipes.trainer import WorkflowGRPOTrainer
+from recipes.policy.tiny import build_tiny_policy, train_tokenizer
+from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
+from recipes.settings.layers import Layers
+from recipes.training.trainer import WorkflowGRPOTrainer
 
 K = 4
 # Values that come from no file and no flag.

@@ -137,7 +137,6 @@ BOMBS = [
 
 EMPTY_ANSWERS = [
     Hostile("returns None", body("x = 1", "return None")),
-    Hostile("returns a list", body("x = 1", "return [72]")),
     Hostile("returns the operator", body("x = 1", "return custom")),
     Hostile("returns empty text", body("x = 1", 'return ""')),
     Hostile("returns an integer of 5,000 digits", body("x = 1", "return 10 ** 5000")),
@@ -150,6 +149,7 @@ EMPTY_ANSWERS = [
 
 # The policy designs, it does not answer.
 HARD_CODED = [
+    Hostile("returns a list", body("x = 1", "return [72]"), 2),
     Hostile("hard-coded answer", bare('return "72"'), 2),
     Hostile("hard-coded answer, computed", bare("return 12 + 30 * 2"), 2),
     Hostile("hard-coded answer, boxed", bare(r'return "\\boxed{72}"'), 2),

@@ -130,7 +130,7 @@ async def test_no_state_leaks_and_no_worker_is_left() -> None:
         for name in ("builtins patched", "a forked daemon", "a good one", "everybody killed", "a good one"):
             solution, tier = SOLUTIONS[name]
             assert (await grade_code(solution, SUM, sandbox)).tier == tier
-        assert len(set(psutil.Process().children(recursive=True)) - before) <= 1
+        assert len(set(psutil.Process().children(recursive=True)) - before) <= 3  # a worker and its namespaces
     assert not set(psutil.Process().children(recursive=True)) - before
 
 

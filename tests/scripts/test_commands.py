@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from recipes.experiment import run_recipe
-from recipes.trainer import WorkflowGRPOTrainer
-from scripts.cli import run_command
+from recipes.run.command import run_command
+from recipes.training.experiment import run_recipe
+from recipes.training.trainer import WorkflowGRPOTrainer
 from tests.conftest import KEY
 from tests.patience import PATIENCE
 from tests.stub_endpoint import Failure, Messages, StubEndpoint

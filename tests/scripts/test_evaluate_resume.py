@@ -39,8 +39,7 @@ def answer(messages: Messages) -> str:
     return str(len(text) * 7919 % 5)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.long
 def test_ten_kills_change_neither_the_rows_nor_what_was_paid(tmp_path: Path) -> None:
     (tmp_path / "workflow.py").write_text(WORKFLOW)
     rows = [{"question": f"What is {'1 + ' * (i % 17)}{i}?", "answer": "3", "source": "gsm8k"} for i in range(PROBLEMS)]

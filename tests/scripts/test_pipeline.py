@@ -88,8 +88,7 @@ def raw_files(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(420)
+@pytest.mark.long
 def test_the_whole_pipeline_runs_on_a_laptop_and_its_stages_only_once(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     flags = ["--executor", "local", "--limit", 2, "--steps", 1, "--baselines", "io", "--run_dir", tmp_path / "run"]

@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_leaves
 from transformers import DynamicCache, Qwen2Config, Qwen2ForCausalLM
 
 from aflow_ops.errors import UsageError
-from recipes.arguments import parse_arguments
-from recipes.gpus import gpu_class, gpu_classes
+from recipes.settings.gpus import gpu_class, gpu_classes
+from recipes.settings.parse import parse_arguments
 from scripts.plan_memory import as_json, main, parse_command_line, plans
 from scripts.planning.arithmetic import (
     TILE_VOCABULARY,

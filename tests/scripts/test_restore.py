@@ -13,14 +13,15 @@ import torch
 from safetensors.torch import load_file
 
 from aflow_ops.executor import ExecutorConfig
-from recipes.arguments import RecipeArguments
-from recipes.backup import Backup, open_backup
-from recipes.backup_store import BackupStore
-from recipes.checkpoints import checkpoint_to_resume, latest_checkpoint, read_checkpoint
-from recipes.experiment import train_policy
-from recipes.rollout_log import RolloutLog, rollout_files
+from recipes.backup.backup import Backup
+from recipes.backup.open import open_backup
+from recipes.backup.store import BackupStore
+from recipes.run.checkpoints import checkpoint_to_resume, latest_checkpoint, read_checkpoint
+from recipes.run.command import run_command
+from recipes.run.rollout_log import RolloutLog, rollout_files
+from recipes.settings.arguments import RecipeArguments
+from recipes.training.phases import train_policy
 from scripts import restore
-from scripts.cli import run_command
 from tests.recipes.faulty_store import FaultyFileSystem
 from tests.recipes.test_backup import QUICK, URL, checkpoint, sealed, steps, until, write_rows
 from tests.recipes.test_resume import TEXTS, answer, log, process, rollouts
@@ -267,7 +268,7 @@ def train(url: str, folder: Path, name: str, backup_url: str | None) -> None:
     trainer.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_lost_its_machine_ends_as_if_it_had_not(tmp_path: Path) -> None:
     drive = tmp_path / "drive"
     with StubEndpoint(answer, latency=0.02) as stub:

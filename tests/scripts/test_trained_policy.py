@@ -14,9 +14,9 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 from data.registry import load_problems
-from recipes.generation import load_policy
+from recipes.policy.loading import load_policy
+from recipes.run.command import run_command
 from scripts import evaluate, merge_adapter, run_workflow
-from scripts.cli import run_command
 from tests.conftest import KEY
 from tests.recipes.finished_run import save_base, save_run
 from tests.recipes.tiny_run import ASK
@@ -58,7 +58,7 @@ def sampled(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         state["prompts"] += prompts
         return [state["texts"][(len(state["prompts"]) - 1) % len(state["texts"])]]
 
-    monkeypatch.setattr("recipes.generation.generate_completions", generate)
+    monkeypatch.setattr("recipes.policy.generation.generate_completions", generate)
     return state
 
 

@@ -1,0 +1,179 @@
+"""The transport of OpenAI-compatible chat-completions endpoints."""
+
+import asyncio
+from typing import Any, ClassVar
+
+import openai
+from httpx2 import Limits, Response  # comes with openai
+from openai import AsyncOpenAI, DefaultAioHttpClient, Omit
+
+from aflow_ops.executor.address import OPENAI_URL, Address, parse_address
+from aflow_ops.executor.config import ExecutorConfig
+from aflow_ops.executor.keys import read_key, scrubbed, without_key
+from aflow_ops.executor.reading import CutOffThinkingError, read_completion
+from aflow_ops.executor.refusals import Refusal, failure_of, read_refusal
+from aflow_ops.executor.requests import RequestForm, fitting_limit
+from aflow_ops.executor.transport import Call, Completion, Transport, TransportError
+
+# What the SDK waits for beside the reply itself.
+GRACE_SECONDS = 5.0
+# How often a limit of completion tokens is lowered for one request.
+MOST_LIMITS = 6
+
+
+class ChatTransport(Transport):
+    """One OpenAI-compatible endpoint.
+
+    Args:
+        config (`ExecutorConfig`): the flags.
+        url (`str`): its base URL.
+        form (`RequestForm`): how the model wants to be asked; endpoints of one model share it.
+        identity (`str`, *optional*): who answers there; its address by default.
+
+    Raises:
+        UsageError: the key cannot be sent.
+    """
+
+    # Endpoints and models that have answered this process: what one of them says later about its address, its model or
+    # the key's rights is about one call, not about the run.
+    _known: ClassVar[set[tuple[str, str]]] = set()
+
+    def __init__(self, config: ExecutorConfig, url: str, form: RequestForm, identity: str | None = None) -> None:
+        super().__init__(config)
+        self.address = parse_address(url)
+        self._identity = identity or self.address.url
+        self._form = form
+        self._key = read_key(config.executor_api_key_env) if config.executor == "openai" else None
+        self._client = _client(self.address, self._key, config)
+        # The SDK takes a missing key for a mistake, unless each request says that it is none.
+        self._options: Any = {} if self._key or self.address.authorization else {"headers": {"Authorization": Omit()}}
+        self._in_flight = 0
+
+    @property
+    def identity(self) -> str:
+        """The address, or what stands for it."""
+        return self._identity
+
+    @property
+    def room(self) -> int:  # type: ignore[override]
+        """Tokens for thinking, once the model is known to think."""
+        return self._form.room
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+    async def send(self, call: Call) -> Completion:
+        """Send the request once, as the model wants it.
+
+        Raises:
+            TransportError: no answer came.
+        """
+        self._in_flight += 1
+        try:
+            return await self._send(call)
+        finally:
+            self._in_flight -= 1
+
+    async def _send(self, call: Call) -> Completion:
+        limit = call.max_tokens + self._form.room
+        for _ in range(MOST_LIMITS):
+            version = self._form.version
+            try:
+                content = await self._post(self._form.request(call, limit))
+            except openai.APIStatusError as error:
+                refusal = read_refusal(error.status_code, error.response.content, error.response.headers)
+                if refusal.status in (400, 413, 422) and (fitting := fitting_limit(refusal.text, limit)) is not None:
+                    limit = fitting
+                    continue
+                raise self._refused(refusal, version) from None
+            return self._read(content, call)
+        raise TransportError("call", f"no limit of completion tokens fits, not even {limit}")
+
+    async def _post(self, request: dict[str, Any]) -> bytes:
+        """Send one request; returns the reply's body.
+
+        Not by `chat.completions.create`: checking each message against its schema is a third of a call's work.
+        """
+        sent = self._client.post("/chat/completions", body=request, cast_to=Response, options=self._options)
+        timeout = self.config.executor_timeout
+        try:
+            response = await asyncio.wait_for(sent, timeout + GRACE_SECONDS)
+        except TimeoutError:
+            raise TransportError("outage", f"no reply in {timeout:g} s") from None
+        except openai.APIConnectionError as error:
+            # The SDK says "timed out" also when the connection was refused; its cause knows.
+            cause = scrubbed(str(error.__cause__ or ""), self._key)[:200]
+            if isinstance(error, openai.APITimeoutError) and not cause:
+                raise TransportError("outage", f"no reply in {timeout:g} s") from None
+            raise TransportError(
+                "outage", f"cannot be reached; check --executor_base_url and the network: {cause}"
+            ) from None
+        return response.content
+
+    def _read(self, content: bytes, call: Call) -> Completion:
+        try:
+            completion, thought = read_completion(content, call)
+        except CutOffThinkingError as error:
+            if self._form.give_room() and not call.probe:
+                raise TransportError("again", str(error), billed=error.billed) from None
+            room = f"with {self._form.room} tokens for it; raise --executor_thinking_tokens"
+            raise TransportError("call", f"{error} ({room})", billed=error.billed) from None
+        except TransportError as error:
+            reason = scrubbed(str(error), self._key)
+            raise TransportError(error.failure, reason, billed=error.billed) from None
+        self._known.add((self.address.url, self.config.executor_model))
+        if thought:
+            self._form.give_room()
+        return Completion(
+            without_key(completion.text, self._key), completion.prompt_tokens, completion.completion_tokens
+        )
+
+    def _refused(self, refusal: Refusal, version: int) -> TransportError:
+        """What an error response means, and what to do about it."""
+        reason = scrubbed(str(refusal), self._key)
+        if refusal.status in (400, 422) and (self._form.version != version or self._form.adapt(refusal.text)):
+            return TransportError("again", reason)
+        known = (self.address.url, self.config.executor_model) in self._known
+        failure = failure_of(refusal, answered=known)
+        if failure == "fatal" and refusal.status in (404, 405, 410) and self._in_flight > 1:
+            failure = "busy"  # the others will tell whether it is about this call only
+        hint = ""
+        if failure == "spent":
+            hint = f"the account behind {self.config.executor_api_key_env} has no credit left: "
+        elif failure == "fatal" and refusal.status in (404, 405, 410):
+            hint = "model or path not found; check --executor_model and --executor_base_url: "
+        elif failure == "fatal":
+            hint = f"refuses the key in {self.config.executor_api_key_env}: "
+        return TransportError(failure, hint + reason, retry_after=refusal.retry_after)
+
+
+def openai_transports(config: ExecutorConfig) -> list[Transport]:
+    """Return one transport for each address of the flags, OpenAI's own by default."""
+    form = RequestForm(config.executor_model, config.executor_thinking_tokens)
+    return [ChatTransport(config, url, form) for url in config.base_urls or [OPENAI_URL]]
+
+
+def _client(address: Address, key: str | None, config: ExecutorConfig) -> AsyncOpenAI:
+    headers: dict[str, str] = {}
+    if address.authorization is not None:
+        headers["Authorization"] = address.authorization
+    elif key is not None and "api-version" in address.query:  # Azure's
+        headers["api-key"] = key
+    limits = Limits(max_connections=config.executor_max_concurrency + 8, max_keepalive_connections=None)
+    return AsyncOpenAI(
+        api_key=key or "none",
+        base_url=address.url,
+        default_headers=headers,
+        default_query=dict(address.query),
+        max_retries=0,  # retries are the executor's: the SDK's would wait inside the timeout
+        timeout=config.executor_timeout,
+        http_client=DefaultAioHttpClient(
+            timeout=config.executor_timeout,
+            limits=limits,
+            trust_env=not address.is_loopback,  # no proxy leads to this machine
+        ),
+    )

@@ -1,0 +1,214 @@
+"""Reading replies: what of it is the answer, what it took, and what is no answer at all.
+
+A completion object, `{"choices": [{"message": {"content": "42"}, "finish_reason": "stop"}], "usage": {"prompt_tokens":
+5, "completion_tokens": 1}}`, or the same in server-sent events. An answer is text that the model finished, or that its
+token limit cut off. A filter's refusal, a tool call, an error, nothing, or a thought that never came to an end is none:
+it must be neither graded nor cached.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aflow_ops.executor.refusals import failure_of, read_refusal
+from aflow_ops.executor.transport import Call, Completion, TransportError, estimated_tokens
+
+# Counts above this are taken for nonsense.
+MOST_TOKENS = 10**8
+# Providers' names for the ends of a reply.
+_FILTERED = re.compile(
+    r"content.?filter|safety|recitation|prohibited|blocklist|sensitive|moderat|refusal|spii|guard", re.I
+)
+_FAILED = re.compile(r"error|abort|cancel|insufficient_system_resource|malformed|unexpected", re.IGNORECASE)
+_CUT_OFF = re.compile(r"length|max_?(?:output_)?tokens", re.IGNORECASE)
+_TOOLS = re.compile(r"tool|function", re.IGNORECASE)
+# A tag that is quoted is text about tags.
+_OPEN, _CLOSE = r"(?<![\"'`])<think(?:ing)?>", r"(?<![\"'`])</think(?:ing)?>"
+_THOUGHT = re.compile(f"{_OPEN}.*?{_CLOSE}", re.DOTALL)
+_THOUGHT_END, _THOUGHT_START = re.compile(_CLOSE), re.compile(_OPEN)
+
+
+class CutOffThinkingError(TransportError):
+    """The reply ended before the model was done thinking."""
+
+
+@dataclass(frozen=True)
+class _Said:
+    """The parts of a reply's message."""
+
+    text: str | None
+    thought: str
+    refusal: str
+    tools: bool
+    ending: str
+
+
+def read_completion(content: bytes, call: Call) -> tuple[Completion, bool]:
+    """Read the body of a reply.
+
+    Returns:
+        `tuple` of the first choice's answer with the tokens used, and whether the model thought before it.
+
+    Raises:
+        CutOffThinkingError: the token limit came before the answer.
+        TransportError: there is no answer in it; says why.
+    """
+    body = _body(content)
+    choice = body["choices"][0] if _has_choice(body) else {}
+    error = body.get("error") or choice.get("error")
+    if error and not (choice.get("message") or {}).get("content"):
+        refusal = read_refusal(502, json.dumps({"error": error}).encode(), {})
+        raise TransportError(failure_of(refusal, answered=True), str(refusal))
+    if not choice:
+        raise TransportError("outage", f"a reply that is no completion: {_shown(content)}")
+    said = _said(choice)
+    usage = _usage(body.get("usage"), call, f"{said.thought}{said.text or ''}{said.refusal}")
+    answer = None if said.text is None else _without_thoughts(said.text)
+    thought = bool(said.thought) or answer != said.text or _THOUGHT_START.search(said.text or "") is not None
+    if (failure := _no_answer(said, answer, usage)) is not None:
+        raise failure
+    assert answer is not None
+    writable = answer.encode("utf-8", "replace").decode("utf-8")  # half an emoji, cut off at the token limit
+    return Completion(writable, usage.prompt_tokens, usage.completion_tokens), thought
+
+
+def _no_answer(said: _Said, answer: str | None, usage: Completion) -> TransportError | None:
+    """What is wrong with the message, if anything."""
+    if said.refusal or _FILTERED.search(said.ending):
+        return TransportError("call", f"a refusal ({said.ending or 'refusal'}): {said.refusal[:200]}", billed=usage)
+    if _FAILED.search(said.ending):
+        return TransportError("outage", f"a reply that ended in finish_reason {said.ending!r}", billed=usage)
+    if said.tools or _TOOLS.search(said.ending):
+        return TransportError("busy", "a tool call instead of an answer", billed=usage)
+    is_cut = _CUT_OFF.fullmatch(said.ending) is not None
+    if (said.text is not None and answer is None) or (is_cut and not answer):
+        return CutOffThinkingError("call", "the reply ended before the model was done thinking", billed=usage)
+    if answer is None or (not answer.strip() and (said.thought or answer != said.text)):
+        return TransportError("busy", f"a reply without content (finish_reason {said.ending!r})", billed=usage)
+    return None
+
+
+def _body(content: bytes) -> dict[str, Any]:
+    """The reply's JSON object, put together from server-sent events where it comes in them."""
+    text = content.decode("utf-8-sig", "replace").strip()
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        body = _from_events(text) if re.search(r"^data:", text, re.MULTILINE) else None
+    if not isinstance(body, dict):
+        raise TransportError("outage", f"a reply that is no completion: {_shown(content)}")
+    return body
+
+
+def _from_events(text: str) -> dict[str, Any] | None:
+    """The completion that a stream of chunks spells; `None` when it breaks off."""
+    parts: dict[str, list[Any]] = {}
+    ending: Any = None
+    usage: Any = None
+    done = False
+    for line in text.splitlines():
+        event = line.removeprefix("data:").strip()
+        if not line.startswith("data:") or not event:
+            continue
+        if event == "[DONE]":
+            done = True
+            break
+        try:
+            chunk = json.loads(event)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(chunk, dict):
+            return None
+        if chunk.get("error"):
+            return {"error": chunk["error"]}
+        usage = chunk.get("usage") or usage
+        if _has_choice(chunk):
+            choice = chunk["choices"][0]
+            ending = choice.get("finish_reason") or ending
+            for name, value in (choice.get("delta") or choice.get("message") or {}).items():
+                if value is not None:
+                    parts.setdefault(name, []).append(value)
+    if ending is None and not done:
+        return None
+    message = {
+        name: "".join(values) if all(isinstance(v, str) for v in values) else values[-1]
+        for name, values in parts.items()
+    }
+    return {"choices": [{"message": message, "finish_reason": ending}], "usage": usage}
+
+
+def _has_choice(body: Mapping[str, Any]) -> bool:
+    choices = body.get("choices")
+    return isinstance(choices, list) and bool(choices) and isinstance(choices[0], dict)
+
+
+def _said(choice: Mapping[str, Any]) -> _Said:
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        message = {"content": choice.get("text")}
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [content]
+    texts: list[str] = []
+    thoughts = [value for name in ("reasoning_content", "reasoning") if isinstance(value := message.get(name), str)]
+    refusals = [message["refusal"]] if isinstance(message.get("refusal"), str) else []
+    for part in parts:
+        if isinstance(part, dict):
+            kind = str(part.get("type", "text"))
+            text = next(
+                (part[name] for name in ("text", "content", "refusal", "thinking") if isinstance(part.get(name), str)),
+                "",
+            )
+            into = refusals if "refusal" in kind else thoughts if re.search("reason|think", kind) else texts
+            if "text" in kind or into is not texts:
+                into.append(text)
+        elif isinstance(part, str):
+            texts.append(part)
+        elif part is not None:
+            raise TransportError("busy", f"a reply whose content is no text: {str(part)[:80]}")
+    return _Said(
+        text="".join(texts) if texts else None,
+        thought="".join(thoughts),
+        refusal="".join(refusals),
+        tools=bool(message.get("tool_calls") or message.get("function_call")),
+        ending=str(choice.get("finish_reason") or ""),
+    )
+
+
+def _without_thoughts(text: str) -> str | None:
+    """The answer in a text with `<think>` tags, closed, or only closed; `None` when a thought is still open."""
+    if "think" not in text:
+        return text
+    answer = _THOUGHT.sub("", text)
+    for end in list(_THOUGHT_END.finditer(answer))[-1:]:
+        answer = answer[end.end() :]
+    if _THOUGHT_START.search(answer):
+        return None
+    return text if answer == text else answer.strip()
+
+
+def _usage(usage: Any, call: Call, said: str) -> Completion:
+    """The tokens used as the provider counts them, else estimated."""
+    counts = usage if isinstance(usage, dict) else {}
+    prompt = _count(counts.get("prompt_tokens", counts.get("input_tokens")))
+    completion = _count(counts.get("completion_tokens", counts.get("output_tokens")))
+    return Completion(
+        "",
+        prompt or call.prompt_tokens,
+        completion if completion or not said else estimated_tokens(said),
+    )
+
+
+def _count(value: Any) -> int:
+    """A count in whatever form it comes; 0 when it is none that can be true."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0
+    return math.ceil(number) if 0 < number <= MOST_TOKENS else 0
+
+
+def _shown(content: bytes) -> str:
+    return " ".join(content[:200].decode("utf-8", "replace").split())[:80]

@@ -1,0 +1,180 @@
+"""Reading error responses: what the provider says, in whatever form it says it, and what follows from it."""
+
+import json
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from aflow_ops.executor.transport import Failure
+
+MAX_REASON_CHARS = 300
+# Where providers put the reason, the most telling first.
+_REASONS = (
+    "message",
+    "msg",
+    "detail",
+    "details",
+    "error",
+    "errors",
+    "error_description",
+    "description",
+    "reason",
+    "title",
+)
+_CODES = ("code", "type", "status", "param", "loc")
+_FILTERED = re.compile(
+    r"content.?filter|content.?policy|content management|moderat|flagged|safety|prohibited|violat|blocked by|"
+    r"responsible.?ai|data_inspection|inappropriate|guardrail",
+    re.IGNORECASE,
+)
+_SPENT = re.compile(
+    r"insufficient.?(?:quota|balance|credits?|funds?)|billing.?(?:hard.?limit|not.?active)|credit balance is too low|"
+    r"out of credits|no credits|requires more credits|(?:per|a)[ -_]day|daily limit",
+    re.IGNORECASE,
+)
+_PLAN = re.compile(r"check your plan and billing", re.IGNORECASE)
+_MINUTE = re.compile(r"per.?minute|RESOURCE_EXHAUSTED|retry in", re.IGNORECASE)
+_BAD_KEY = re.compile(
+    r"(?:invalid|incorrect).{0,10}api.?key|api.?key.{0,20}(?:invalid|not valid|expired)", re.IGNORECASE
+)
+_BAD_MODEL = re.compile(r"model.?not.?found|not a valid model|model .{0,80}does not exist|unknown model", re.IGNORECASE)
+_BUSY = (408, 409, 425, 429)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An error response.
+
+    Args:
+        status (`int`): HTTP status.
+        reason (`str`): what the provider says, one line.
+        codes (`str`): its codes, types and parameters.
+        retry_after (`float`, *optional*): seconds that it asks to wait.
+    """
+
+    status: int
+    reason: str
+    codes: str = ""
+    retry_after: float | None = None
+
+    @property
+    def text(self) -> str:
+        """All words of it."""
+        return f"{self.reason} {self.codes}"
+
+    def __str__(self) -> str:
+        return f"error {self.status}: {self.reason[:MAX_REASON_CHARS]}"
+
+
+def read_refusal(status: int, content: bytes, headers: Mapping[str, str]) -> Refusal:
+    """Read an error response: JSON of any shape, HTML, or plain text."""
+    text = content[:20_000].decode("utf-8-sig", "replace").strip()
+    codes: list[str] = []
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        reason = _plain(text)
+    else:
+        codes = list(dict.fromkeys(_codes(body)))
+        reason = "; ".join(dict.fromkeys(_reasons(body))) or _plain(text)
+        status = _status_in(body) or status if status == 502 else status
+    shown = [
+        code for code in codes if not code.isdigit() and code.lower() not in ("error", "none") and code not in reason
+    ]
+    told = f"{reason} ({', '.join(shown[:3])})" if shown else reason
+    return Refusal(status, told or "no reason given", " ".join(codes), _asked_wait(headers))
+
+
+def failure_of(refusal: Refusal, *, answered: bool) -> Failure:
+    """Tell what becomes of the call.
+
+    Args:
+        refusal (`Refusal`): the error response.
+        answered (`bool`): whether the endpoint has answered others: its address, key and model are right then, and
+            what it says about them now is about this call.
+    """
+    status, text = refusal.status, refusal.text
+    if status == 402 or (status in (400, 403, 429) and _is_spent(text)):
+        return "spent"
+    if status in (400, 403, 422, 451) and _FILTERED.search(text):
+        return "call"
+    if status in (401, 407) or (status == 400 and _BAD_KEY.search(text)):
+        return "fatal"
+    if status in (403, 404, 405, 410):
+        return "busy" if answered else "fatal"
+    if status == 400 and _BAD_MODEL.search(text) and not answered:
+        return "fatal"
+    if status in _BUSY:
+        return "busy"
+    return "outage" if status >= 500 else "call"
+
+
+def _is_spent(text: str) -> bool:
+    return bool(_SPENT.search(text)) or bool(_PLAN.search(text) and not _MINUTE.search(text))
+
+
+def _reasons(body: Any, depth: int = 0) -> Iterator[str]:
+    """All that explains, outside in."""
+    if depth > 6:
+        return
+    if isinstance(body, str) and body.strip():
+        yield _plain(body)
+    elif isinstance(body, list):
+        for item in body[:5]:
+            yield from _reasons(item, depth + 1)
+    elif isinstance(body, dict):
+        place = ".".join(str(part) for part in body["loc"]) if isinstance(body.get("loc"), list) else ""
+        for name in _REASONS:
+            for reason in _reasons(body.get(name), depth + 1):
+                yield f"{place}: {reason}" if place else reason
+        metadata = body.get("metadata")
+        if isinstance(metadata, dict):  # OpenRouter's: what the provider behind it said
+            yield from _reasons([metadata.get("raw"), metadata.get("reasons")], depth + 1)
+
+
+def _codes(body: Any, depth: int = 0) -> Iterator[str]:
+    if depth > 6:
+        return
+    if isinstance(body, list):
+        for item in body[:5]:
+            yield from _codes(item, depth + 1)
+    elif isinstance(body, dict):
+        for name, value in body.items():
+            if name in _CODES and isinstance(value, (str, int)) and not isinstance(value, bool):
+                yield str(value)
+            elif isinstance(value, (dict, list)):
+                yield from _codes(value, depth + 1)
+
+
+def _status_in(body: Any) -> int | None:
+    """The status that an error in a reply of status 200 names."""
+    error = body.get("error") if isinstance(body, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    return int(str(code)) if str(code).isdigit() and 400 <= int(str(code)) < 600 else None
+
+
+def _plain(text: str) -> str:
+    """A text on one line, without tags: a page's title says what its styles do not."""
+    title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+    stripped = title.group(1) if title else re.sub(r"<[^>]{1,500}>", " ", text)
+    return " ".join(stripped.split())[: 4 * MAX_REASON_CHARS]
+
+
+def _asked_wait(headers: Mapping[str, str]) -> float | None:
+    """The wait that `retry-after-ms` or `Retry-After` asks for, in seconds or as a date (RFC 9110, 10.2.3)."""
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = headers.get(name, "")
+        try:
+            seconds = float(value) / unit
+        except ValueError:
+            try:
+                seconds = max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+            except (ValueError, TypeError, OverflowError):
+                continue
+        if seconds >= 0 and math.isfinite(seconds):
+            return seconds
+    return None

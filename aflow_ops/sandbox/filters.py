@@ -1,0 +1,111 @@
+"""Which system calls a program in the sandbox may make: allow-lists, compiled once by libseccomp.
+
+What is not listed, calls that no kernel has yet included, fails with `ENOSYS`, so that the C library falls back where
+it can. Calls that are harmless with some arguments only are listed with these arguments.
+
+Two lists. `PROGRAM` is for code that nobody trusts: it is one process that reads the interpreter's files, computes and
+answers on the descriptors that it was born with. `FORKING` is for programs of ours that fork a confined process for
+such code: it adds that, and what a process needs to confine itself.
+"""
+
+import errno
+import tempfile
+from functools import cache
+
+from aflow_ops.errors import UsageError
+
+# Stands in a filter for the process that installs it; `nursery.py` writes the process's own number over it.
+SELF = 0x5AFE5E1F
+
+_FILES = (
+    "access chdir close close_range dup dup2 dup3 faccessat faccessat2 fchdir fstat fstatfs getcwd getdents getdents64 "
+    "lseek lstat newfstatat open openat pread64 preadv read readlink readlinkat readv stat statfs statx umask write "
+    "writev pwrite64 pwritev"
+)
+_WAITING = (
+    "alarm clock_nanosleep epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2 "
+    "futex futex_waitv getitimer nanosleep pause pipe pipe2 poll ppoll pselect6 restart_syscall sched_yield select "
+    "setitimer timerfd_create timerfd_gettime timerfd_settime wait4 waitid"
+)
+_MEMORY = "brk madvise membarrier mmap mprotect mremap munmap"
+_SIGNALS = "rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait sigaltstack"
+_ITSELF = (
+    "arch_prctl clock_getres clock_gettime exit exit_group getcpu getegid geteuid getgid getgroups getpgrp getpid "
+    "getppid getrandom getresgid getresuid getrlimit getrusage gettid gettimeofday getuid rseq set_robust_list "
+    "set_tid_address setrlimit sysinfo time times uname"
+)
+_SOCKETPAIR = "getpeername getsockname getsockopt shutdown"
+PROGRAM = " ".join((_FILES, _WAITING, _MEMORY, _SIGNALS, _ITSELF, _SOCKETPAIR)).split()
+FORKING = ["fork", "kill", "seccomp", "vfork"]
+
+AF_UNIX = 1
+MSG_PEEK, MSG_TRUNC, MSG_DONTWAIT, MSG_WAITALL, MSG_NOSIGNAL = 0x2, 0x20, 0x40, 0x100, 0x4000
+F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GETPIPE_SZ = 0, 1, 2, 3, 4, 1030, 1032
+TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX = 0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_GET_NAME, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 15, 16, 22, 38
+PR_SET_VMA = 0x53564D41
+CLONE_VM, CLONE_THREAD = 0x100, 0x10000
+# NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, and PTRACE, UNTRACED, PARENT: no relations either.
+CLONE_REFUSED = 0x80 | 0x20000 | 0x7E000000 | 0x2000 | 0x800000 | 0x8000
+_ALL_BITS = 2**64 - 1
+
+
+@cache
+def compile_filter(*, forking: bool) -> bytes:
+    """Return the filter as the kernel takes it (classic BPF), with `SELF` where the process's number belongs.
+
+    Args:
+        forking (`bool`): for a program of ours that forks, instead of for one that nobody trusts.
+
+    Raises:
+        UsageError: libseccomp is not installed.
+    """
+    try:
+        import pyseccomp as seccomp
+    except ImportError as error:
+        raise UsageError(f"{error}: install the project's dependencies again (pip install -e .)") from error
+    except (OSError, RuntimeError) as error:
+        raise UsageError(
+            f"libseccomp cannot be loaded ({error}), and without it system calls cannot be filtered: install it "
+            "(apt-get install libseccomp2), or accept resource limits only with --unsafe_subprocess"
+        ) from error
+    rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.ENOSYS))
+
+    def add(name: str, *tests: object) -> None:
+        try:
+            rules.add_rule(seccomp.ALLOW, name, *tests)
+        except (OSError, ValueError):
+            return  # this machine has no such call, or libseccomp does not know it: then it is refused
+
+    def is_(index: int, value: int) -> object:
+        return seccomp.Arg(index, seccomp.EQ, value)
+
+    def bits(index: int, mask: int, value: int = 0) -> object:
+        return seccomp.Arg(index, seccomp.MASKED_EQ, mask, value)
+
+    for name in PROGRAM + (FORKING if forking else []):
+        add(name)
+    for name, index, values in (
+        ("fcntl", 1, (F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GETPIPE_SZ)),
+        ("ioctl", 1, (TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX)),
+        ("prlimit64", 0, (0, SELF)),
+        ("sched_getaffinity", 0, (0, SELF)),
+        ("tgkill", 0, (SELF,)),
+        ("socketpair", 0, (AF_UNIX,)),
+        ("prctl", 0, (PR_SET_NAME, PR_GET_NAME, PR_SET_VMA)),
+    ):
+        for value in values:
+            add(name, is_(index, value))
+    if forking:
+        for value in (PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS):
+            add("prctl", is_(0, value))
+        add("clone", bits(0, CLONE_REFUSED))
+    else:
+        add("kill", is_(0, SELF))
+        add("clone", bits(0, CLONE_REFUSED | CLONE_VM | CLONE_THREAD, CLONE_VM | CLONE_THREAD))
+    add("sendto", bits(3, _ALL_BITS ^ (MSG_DONTWAIT | MSG_NOSIGNAL)), is_(4, 0))
+    add("recvfrom", bits(3, _ALL_BITS ^ (MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT | MSG_WAITALL)))
+    with tempfile.TemporaryFile() as file:
+        rules.export_bpf(file)
+        file.seek(0)
+        return file.read()

@@ -1,0 +1,139 @@
+"""A conversation with a program while it runs, over a socket that it and its nursery share with nobody."""
+
+import asyncio
+import os
+import socket
+import struct
+import time
+from typing import Any
+
+from aflow_ops.errors import SandboxError
+from aflow_ops.sandbox.exchange import Report
+from aflow_ops.sandbox.types import SandboxResult
+from aflow_ops.sandbox.worker import Worker
+
+# Of one message. A program that sends more is ended.
+MAX_MESSAGE_BYTES = 16 << 20
+
+
+class ChannelSession:
+    """See `Session`. Made by `start`."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, status: asyncio.StreamReader, limit: float
+    ) -> None:
+        self._reader, self._writer, self._status, self._limit = reader, writer, status, limit
+        self._begun = time.monotonic()
+        self._stderr, self._overflow = "", False
+        self._report: Report | None = None
+        self._transport: asyncio.BaseTransport | None = None
+
+    @classmethod
+    async def start(cls, worker: Worker, message: dict[str, Any], program: bytes, limit: float) -> "ChannelSession":
+        """Start a program in a worker.
+
+        Args:
+            worker (`Worker`): which may run others at the same time.
+            message (`dict`): the job.
+            program (`bytes`): as the nursery takes it.
+            limit (`float`): by `time.monotonic()`: a worker that has not reported the end by then hangs.
+
+        Raises:
+            WorkerLostError: the worker is gone.
+        """
+        ours, theirs = socket.socketpair()
+        reading, writing = os.pipe()
+        try:
+            worker.start(message, [theirs.fileno(), writing])
+        except BaseException:
+            ours.close()
+            os.close(reading)
+            raise
+        finally:
+            theirs.close()
+            os.close(writing)
+        status = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(status),
+            os.fdopen(reading, "rb", buffering=0),
+        )
+        reader, writer = await asyncio.open_connection(sock=ours)
+        session = cls(reader, writer, status, limit)
+        session._transport = transport
+        await session._write(program)
+        return session
+
+    async def send(self, message: bytes) -> None:
+        """Send a message; it is dropped when the program has ended."""
+        await self._write(message)
+
+    async def _write(self, data: bytes) -> None:
+        try:
+            self._writer.write(len(data).to_bytes(8, "big") + data)
+            await self._writer.drain()
+        except (ConnectionError, RuntimeError):
+            return
+
+    async def receive(self) -> bytes | None:
+        """Wait for the program's next message; `None` when it has ended."""
+        while (frame := await self._frame()) is not None:
+            if frame[:1] == b"m":
+                return frame[1:]
+            self._stderr = frame[1:].decode("utf-8", "replace")
+        return None
+
+    async def _frame(self) -> bytes | None:
+        try:
+            (size,) = struct.unpack(">Q", await self._reader.readexactly(8))
+            if size <= MAX_MESSAGE_BYTES:
+                return await self._reader.readexactly(size)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+        self._overflow = True
+        self._end()
+        return None
+
+    async def result(self) -> SandboxResult:
+        """Wait until the program has ended; says how.
+
+        Raises:
+            SandboxError: the worker was lost before the program began.
+        """
+        while not self._overflow and await self.receive() is not None:
+            pass
+        report = await self._reported()
+        if report is None:
+            error: str | None = "lost"
+        else:
+            error = "output" if self._overflow else report.error(self._stderr)
+        return SandboxResult(error is None, "", self._stderr, error, time.monotonic() - self._begun)
+
+    async def _reported(self) -> Report | None:
+        """The nursery's report; `None` when the worker was lost after the program had begun."""
+        if self._report is None:
+            try:
+                async with asyncio.timeout(max(0.0, self._limit - time.monotonic())):
+                    data = await self._status.read()
+            except TimeoutError:
+                return None
+            if not data:
+                raise SandboxError("a worker ended before the program began")
+            self._report = Report.parse(data)
+        return self._report
+
+    def _end(self) -> None:
+        """Close the channel; a program that does not end by that is killed when the status pipe closes."""
+        self._writer.close()
+
+    async def close(self) -> bool:
+        """End the program, if it still runs; whether its worker is as it was."""
+        self._end()
+        if self._report is None and self._status.at_eof():
+            try:
+                await self._reported()
+            except SandboxError:
+                return False
+        if self._transport is not None:
+            self._transport.close()
+        return self._report is None or not self._report.changed

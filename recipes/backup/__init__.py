@@ -1,0 +1,1 @@
+"""`--backup_url`: copies of a run elsewhere, written while it trains."""

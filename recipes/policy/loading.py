@@ -1,0 +1,137 @@
+"""Finding and loading a trained policy, from a folder or from the Hub."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import yaml
+from httpx2 import HTTPError  # comes with huggingface_hub
+from huggingface_hub import hf_hub_download, snapshot_download
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from aflow_ops.errors import UsageError
+from aflow_ops.policy_prompt import PROMPT_STYLES, PromptStyle
+from recipes.hub.publication import BASE_FOLDER, is_repository
+from recipes.run.config import CONFIG_FILE
+
+
+def load_policy(model: str, adapter: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a policy for generation, on the GPU when there is one.
+
+    Args:
+        model (`str`): Hub name or folder of the base model; `"you/name/base_model"` is a folder of a repository.
+        adapter (`str`, *optional*): Hub name or folder of a PEFT adapter for it.
+
+    Raises:
+        UsageError: one of them cannot be loaded; says why.
+    """
+    try:
+        place = downloaded_folder(model)
+        tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left")
+        policy = AutoModelForCausalLM.from_pretrained(place, dtype="auto")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--model {model} cannot be loaded: {error}") from error
+    if adapter is not None:
+        from peft import PeftModel  # only needed here
+
+        try:
+            policy = PeftModel.from_pretrained(policy, adapter)
+        except (OSError, HTTPError, ValueError, RuntimeError) as error:
+            raise UsageError(f"--adapter {adapter} cannot be loaded onto {model}: {error}") from error
+    if tokenizer.chat_template is None:
+        raise UsageError(f"--model {model}: its tokenizer has no chat template; use an instruction-tuned model")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return policy.to(device).eval(), tokenizer
+
+
+def downloaded_folder(model: str) -> str:
+    """Download `"you/name/folder"` and return where it is; any other name is returned as it is.
+
+    The `subfolder` of transformers does not do: beside an adapter it loads the adapter too.
+
+    Raises:
+        OSError: it cannot be downloaded.
+    """
+    repository, folder = "/".join(model.split("/")[:2]), "/".join(model.split("/")[2:])
+    if Path(model).exists() or not folder or not is_repository(repository):
+        return model
+    try:
+        return str(Path(snapshot_download(repository, allow_patterns=f"{folder}/*")) / folder)
+    except HTTPError as error:
+        raise OSError(str(error)) from error
+
+
+def base_model_of(adapter: str) -> str:
+    """Return the base model that an adapter names, or the one that lies beside it.
+
+    Args:
+        adapter (`str`): Hub name or folder.
+
+    Raises:
+        UsageError: there is no adapter, or it does not say.
+    """
+    if (Path(adapter) / BASE_FOLDER / "config.json").is_file():
+        return str(Path(adapter) / BASE_FOLDER)
+    path = policy_file(adapter, "adapter_config.json")
+    if path is None:
+        raise UsageError(
+            f"--adapter {adapter}: no adapter_config.json there; is it a folder, or on a Hub that can be reached?"
+        )
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"--adapter {adapter}: its adapter_config.json cannot be read ({type(error).__name__}: {error}); name the "
+            "base model with --model"
+        ) from None
+
+
+def policy_file(place: str, name: str) -> Path | None:
+    """Return a file of a folder or of a repository on the Hub; `None` when it has no such file."""
+    if Path(place).is_dir():
+        path = Path(place) / name
+        return path if path.is_file() else None
+    if not is_repository(place):
+        return None
+    try:
+        return Path(hf_hub_download(place, name))
+    except (OSError, HTTPError):
+        return None
+
+
+def trained_prompt_style(place: str | None) -> PromptStyle | None:
+    """Return the prompt style that a policy was trained with, from what a recipe's run left beside it.
+
+    Args:
+        place (`str`, *optional*): folder or Hub name of the adapter, or of the model that it was merged into.
+    """
+    for name in ("summary.json", CONFIG_FILE):
+        style = _left_beside(place, name).get("prompt_style")
+        if style in PROMPT_STYLES:
+            return cast(PromptStyle, style)
+    return None
+
+
+def trained_sources(place: str | None) -> list[str]:
+    """Return the sources of problems that a policy was trained on, as the run was told; none when nothing says so.
+
+    Args:
+        place (`str`, *optional*): as for `trained_prompt_style`.
+    """
+    sources = _left_beside(place, CONFIG_FILE).get("sources")
+    return [str(source) for source in sources] if isinstance(sources, list) else []
+
+
+def _left_beside(place: str | None, name: str) -> dict[str, Any]:
+    """Read a JSON or YAML object beside an adapter; YAML reads both.
+
+    Raises:
+        UsageError: it is there and cannot be read.
+    """
+    path = policy_file(place, name) if place is not None else None
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) if path else None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,55 @@
+"""The warm start that a GRPO run does first, in a process of its own, when its policy needs one."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from accelerate import PartialState
+
+from aflow_ops.errors import UsageError
+from data.corpus import CORPUS_FILE
+from recipes.settings.parse import Arguments
+
+
+def ensure_policy(args: Arguments) -> None:
+    """Warm-start the policy with `warm_start_config`, unless the same warm start is already in its folder."""
+    config = args.recipe.warm_start_config
+    if config in (None, "none"):
+        return
+    folder = Path(args.model.model_name_or_path)
+    state = PartialState()
+    if state.is_main_process:
+        warm_start(Path(config), folder, args.training.seed)
+    state.wait_for_everyone()
+
+
+def warm_start(config: Path, folder: Path, seed: int) -> None:
+    """Run `recipes/sft_warmstart.py` in a process of its own, with the run's seed, and stamp its result.
+
+    Raises:
+        UsageError: the warm start failed.
+    """
+    inputs = config.read_bytes() + CORPUS_FILE.read_bytes() + f"seed {seed}".encode()
+    stamp, fingerprint = folder / "warm_start.sha256", hashlib.sha256(inputs).hexdigest()
+    if stamp.is_file() and stamp.read_text() == fingerprint:
+        print(f"policy: {folder} (cached)", file=sys.stderr)
+        return
+    print(f"policy: building and warm-starting {folder}", file=sys.stderr)
+    command = [sys.executable, str(Path(__file__).parents[1] / "sft_warmstart.py")]
+    command += ["--config", str(config), "--output_dir", str(folder), "--seed", str(seed)]
+    launcher = (
+        "RANK",
+        "LOCAL_RANK",
+        "WORLD_SIZE",
+        "LOCAL_WORLD_SIZE",
+        "MASTER_",
+        "ACCELERATE_",
+        "OPENAI_",
+        "TORCHELASTIC_",
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(launcher)}
+    if subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False).returncode != 0:
+        raise UsageError(f"the warm start with {config} failed; its message is above")
+    stamp.write_text(fingerprint)

@@ -1,0 +1,235 @@
+"""Flags and YAML keys of the GRPO recipes beside TRL's and the executor's."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from trl import GRPOConfig
+
+from data.mixing import parse_mix
+from data.problem import Domain
+from recipes.settings.redaction import without_secrets
+from rewards.judge import JudgeConfig
+from rewards.wa_grpo import FEATURES, WAGRPOConfig
+
+CURRICULA = ("none", "order", "pass_rate")
+
+
+@dataclass
+class WorkflowGRPOConfig(GRPOConfig):
+    """`trl.GRPOConfig` with a linear temperature schedule.
+
+    Args:
+        temperature_final (`float`, *optional*):
+            Sampling temperature after `temperature_steps`; it falls linearly from `temperature`. Constant when unset.
+        temperature_steps (`int`, defaults to 150):
+            Optimizer steps over which the temperature moves.
+    """
+
+    temperature_final: float | None = field(
+        default=None, metadata={"help": "Temperature after temperature_steps; constant when unset."}
+    )
+    temperature_steps: int = field(default=150, metadata={"help": "Steps over which the temperature moves linearly."})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the tokens out of `training_args.bin`, which goes into every checkpoint."""
+        return {name: None if name.endswith("hub_token") else value for name, value in vars(self).items()}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.temperature_final is not None and self.temperature_final <= 0:
+            raise ValueError(f"temperature_final={self.temperature_final} must be above 0")
+        if self.temperature_steps < 1:
+            raise ValueError(f"temperature_steps={self.temperature_steps} must be at least 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values as trackers show them, without secrets."""
+        return cast(dict[str, Any], without_secrets(super().to_dict()))
+
+
+@dataclass
+class BackupArguments:
+    """Where a run is backed up.
+
+    Args:
+        backup_url (`str`, *optional*): folder or fsspec URL of this run's backups; `scripts/restore.py` reads it.
+        backup_wait_seconds (`float`, defaults to 120): longest wait at the end for what is still on its way.
+    """
+
+    backup_url: str | None = field(
+        default=None,
+        metadata={
+            "help": "Copy every checkpoint, and at the end the adapter and results, to this folder or fsspec URL "
+            "(s3://, gs://, a mounted drive); one URL a run. scripts/restore.py brings them back."
+        },
+    )
+    backup_wait_seconds: float = field(
+        default=120.0, metadata={"help": "How long the end of a run waits for a backup that is still on its way."}
+    )
+
+
+@dataclass
+class RecipeArguments(BackupArguments):
+    """What a recipe needs beside TRL's and the executor's flags: problems, policy and evaluation.
+
+    Args:
+        sources (`list[str]`): problem sources by name (see `data/registry.py`), or paths of JSONL files.
+        domain_mix (`str`): share of each domain in an epoch, e.g. `"math=0.4,qa=0.3,code=0.3"`.
+        num_train_problems (`int`): problems in one epoch.
+        num_heldout_problems (`int`): held-out problems, the same mix, for the evaluation before and after.
+    """
+
+    sources: list[str] = field(
+        default_factory=lambda: ["gsm_symbolic", "invented_facts", "humaneval", "small_functions"],
+        metadata={"help": "Problem sources: names of data/registry.py, or JSONL files of question/answer/source rows."},
+    )
+    domain_mix: str = field(
+        default="math=0.4,qa=0.3,code=0.3", metadata={"help": "Share of each domain in an epoch, exact."}
+    )
+    num_train_problems: int = field(default=400, metadata={"help": "Training problems in one epoch."})
+    curriculum: str = field(
+        default="none",
+        metadata={
+            "help": "Order of the training problems in each epoch: 'none' shuffles, 'order' keeps the sources' order, "
+            "'pass_rate' begins each domain with what the policy of curriculum_rows does best. Domain shares stay.",
+            "choices": list(CURRICULA),
+        },
+    )
+    curriculum_rows: str | None = field(
+        default=None,
+        metadata={"help": "rows.jsonl of scripts/evaluate.py, the base policy on the training problems."},
+    )
+    num_heldout_problems: int = field(default=60, metadata={"help": "Held-out problems evaluated before and after."})
+    heldout_every: int = field(
+        default=0,
+        metadata={"help": "Evaluate on the held-out problems every so many steps and keep the best adapter; 0 never."},
+    )
+    eval_samples: int = field(default=1, metadata={"help": "Workflows sampled per held-out problem."})
+    eval_temperature: float = field(default=0.15, metadata={"help": "Temperature of the held-out evaluation."})
+    baselines: bool = field(
+        default=True, metadata={"help": "Also run every fixed baseline workflow on the held-out problems."}
+    )
+    prompt_style: str = field(
+        default="full",
+        metadata={
+            "help": "Policy prompt: 'full' describes the operators and shows an example, 'brief' only names them "
+            "(for a policy that a warm start taught the language).",
+            "choices": ["full", "brief"],
+        },
+    )
+    warm_start_config: str | None = field(
+        default=None,
+        metadata={
+            "help": "YAML of recipes/sft_warmstart.py, run first when model_name_or_path is a local folder that does "
+            "not exist yet; 'none' for no warm start."
+        },
+    )
+    workflow_timeout: float = field(default=180.0, metadata={"help": "Wall-clock limit of one workflow, seconds."})
+    max_outage_steps: int = field(
+        default=3, metadata={"help": "Stop, with a checkpoint, after so many steps in a row without a single reward."}
+    )
+    collapse_patience: int = field(
+        default=10,
+        metadata={
+            "help": "Roll back and lower the learning rate when the share of valid workflows stays below half of what "
+            "it was for so many steps; 0 never."
+        },
+    )
+    collapse_lr_factor: float = field(
+        default=0.1, metadata={"help": "What a roll-back multiplies the learning rate with."}
+    )
+    rollouts_part_mb: float = field(
+        default=256.0,
+        metadata={"help": "Size from which rollouts.jsonl is closed and compressed to a part, MB."},
+    )
+    unsafe_subprocess: bool = field(
+        default=False, metadata={"help": "Run solution code with rlimits only, where the kernel has no Landlock."}
+    )
+    gpu: str | None = field(
+        default=None,
+        metadata={
+            "help": "GPU class of recipes/configs/gpus.yaml; its values sit below the YAML's. Detected when not given."
+        },
+    )
+    dry_run: bool = field(
+        default=False,
+        metadata={"help": "Check flags, files and packages, print the effective values, and stop. Needs no GPU."},
+    )
+    judge: bool = field(
+        default=False,
+        metadata={"help": "Ask the executor about answers that the rules call unequal and may be wrong about."},
+    )
+    judge_domains: list[str] = field(
+        default_factory=lambda: ["math", "qa"], metadata={"help": "Domains whose answers the judge sees."}
+    )
+    judge_audit: float = field(
+        default=0.05, metadata={"help": "Share of right answers it is asked about too, to log how often it agrees."}
+    )
+    wa_grpo: bool = field(
+        default=True, metadata={"help": "Break ties inside a group with WA-GRPO; --no_wa_grpo is plain GRPO."}
+    )
+    wa_alpha: float = field(default=0.12, metadata={"help": "Size of the tie-break, below the smallest tier gap 0.2."})
+    level_weight: float = field(
+        default=0.0,
+        metadata={"help": "Weight, in groups without a signal, of the distance to what the domain earned lately."},
+    )
+    wa_diversity: float = field(default=0.35, metadata={"help": "Weight of the distance to the group's others."})
+    wa_revise_gain: float = field(default=0.25, metadata={"help": "Weight of what Revise/Test improved."})
+    wa_exec_success: float = field(default=0.20, metadata={"help": "Weight of how the run ended."})
+    wa_efficiency: float = field(default=0.10, metadata={"help": "Weight of few executor tokens."})
+    wa_op_variety: float = field(default=0.10, metadata={"help": "Weight of distinct operators used."})
+    wa_features: list[str] = field(
+        default_factory=lambda: list(FEATURES), metadata={"help": "Features that count; the others weigh nothing."}
+    )
+
+    def __post_init__(self) -> None:
+        _ = self.mix, self.wa_config, self.judge_config  # each says what is wrong with its values
+        if self.heldout_every < 0:
+            raise ValueError(f"heldout_every={self.heldout_every} must not be negative")
+        if not 0 <= self.level_weight < math.inf:
+            raise ValueError(f"level_weight={self.level_weight} must be a number of at least 0")
+        if self.collapse_patience < 0 or not 0 < self.collapse_lr_factor < 1:
+            raise ValueError(
+                f"collapse_patience={self.collapse_patience} must not be negative, and collapse_lr_factor="
+                f"{self.collapse_lr_factor} must be between 0 and 1"
+            )
+        if self.curriculum not in CURRICULA:
+            raise ValueError(f"curriculum={self.curriculum!r} must be one of {', '.join(CURRICULA)}")
+        if (self.curriculum == "pass_rate") != (self.curriculum_rows is not None):
+            raise ValueError(
+                f"curriculum={self.curriculum!r} with curriculum_rows={self.curriculum_rows!r}: 'pass_rate' needs the "
+                "rows.jsonl of an evaluation, and nothing else takes one"
+            )
+        if not self.workflow_timeout > 0:
+            raise ValueError(f"workflow_timeout={self.workflow_timeout} must be above 0")
+        if self.eval_temperature < 0:
+            raise ValueError(f"eval_temperature={self.eval_temperature} must not be negative")
+        if not self.rollouts_part_mb > 0:
+            raise ValueError(f"rollouts_part_mb={self.rollouts_part_mb} must be above 0; 1e9 keeps one file")
+        for name in ("num_train_problems", "num_heldout_problems", "eval_samples", "max_outage_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
+    @property
+    def mix(self) -> dict[Domain, float]:
+        """`domain_mix` as ratios by domain."""
+        return parse_mix(self.domain_mix)
+
+    @property
+    def wa_config(self) -> WAGRPOConfig:
+        """The WA-GRPO settings."""
+        return WAGRPOConfig(
+            enabled=self.wa_grpo,
+            alpha=self.wa_alpha,
+            diversity=self.wa_diversity,
+            revise_gain=self.wa_revise_gain,
+            exec_success=self.wa_exec_success,
+            efficiency=self.wa_efficiency,
+            op_variety=self.wa_op_variety,
+            features=tuple(self.wa_features),
+        )
+
+    @property
+    def judge_config(self) -> JudgeConfig:
+        """The judge's settings."""
+        return JudgeConfig(self.judge, tuple(cast(list[Domain], self.judge_domains)), self.judge_audit)

@@ -1,0 +1,103 @@
+"""From a command line to the dataclasses of a recipe."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from trl import ModelConfig, TrlParser
+
+from aflow_ops.errors import UsageError
+from aflow_ops.executor import ExecutorConfig, check_key
+from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
+from recipes.settings.layers import Layers, check_finite, read_layers, typed_values
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Everything a recipe was told, and where each value came from."""
+
+    recipe: RecipeArguments
+    training: WorkflowGRPOConfig
+    model: ModelConfig
+    executor: ExecutorConfig
+    layers: Layers
+
+
+def parse_arguments(
+    default_config: str, description: str, argv: Sequence[str] | None = None, *, planning: bool = False
+) -> Arguments:
+    """Read a GRPO recipe's flags over its YAML over the GPU class over the defaults.
+
+    Args:
+        default_config (`str`): file in `recipes/configs/` used when `--config` is not given.
+        description (`str`): first lines of `--help`.
+        argv (`Sequence[str]`, *optional*): arguments; `sys.argv[1:]` by default.
+        planning (`bool`): nothing will run: neither a key nor a GPU is needed.
+
+    Raises:
+        UsageError: no key for the executor, or a bad flag or YAML key, with the reason.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    layers = read_layers(argv, default_config, with_gpu_class=True)
+    if not planning and not {"-h", "--help"} & set(argv):
+        check_key(_executor_config(argv, layers))
+    classes = (RecipeArguments, WorkflowGRPOConfig, ModelConfig, ExecutorConfig)
+    return Arguments(*_parse(classes, layers, description, argv, planning=planning), layers)
+
+
+def _executor_config(argv: Sequence[str], layers: Layers) -> ExecutorConfig:
+    """Read the executor's flags alone: a missing key is said before anything about GPUs and models."""
+    parser = TrlParser((ExecutorConfig,), add_help=False, allow_abbrev=False)
+    parser.set_defaults_with_config(**typed_values(layers, (ExecutorConfig,)))
+    try:
+        executor, _ = parser.parse_args_into_dataclasses(args=list(argv), return_remaining_strings=True)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return cast(ExecutorConfig, executor)
+
+
+def parse_with_config(
+    classes: Sequence[type], default_config: str, description: str | None, argv: Sequence[str] | None = None
+) -> tuple[Any, ...]:
+    """Read flags over the YAML into dataclasses.
+
+    Raises:
+        UsageError: a bad flag or YAML key, with the reason.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    layers = read_layers(argv, default_config, with_gpu_class=False)
+    return _parse(classes, layers, description, argv)
+
+
+def _parse(
+    classes: Sequence[type], layers: Layers, description: str | None, argv: Sequence[str], *, planning: bool = False
+) -> tuple[Any, ...]:
+    parser = TrlParser(
+        classes,
+        usage="%(prog)s [--config YAML] [--flag value ...]",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    try:
+        parser.set_defaults_with_config(**layers.class_values)
+        unknown = parser.set_defaults_with_config(**typed_values(layers, classes))
+        if unknown:
+            raise UsageError(f"unknown keys in the config: {', '.join(unknown[::2])}; --help lists the known ones")
+        if (planning or "dry_run" in layers.flags) and not torch.cuda.is_available():
+            parser.set_defaults_with_config(use_cpu=True)  # a GPU's values are to be read where there is none
+        *parsed, unused = parser.parse_args_into_dataclasses(args=list(argv), return_remaining_strings=True)
+        if unused:
+            raise UsageError(f"unknown flags: {' '.join(unused)}; --help lists the known ones")
+        check_finite(parsed, layers)
+        return tuple(parsed)
+    except (ValueError, TypeError) as error:
+        if "use_cpu" in str(error) and not torch.cuda.is_available():
+            raise UsageError(
+                "this config trains in bf16 or fp16 on a GPU, and none was found; the configs that run without one are "
+                "recipes/configs/quickstart.yaml and, for a warm start, recipes/configs/quickstart_warmstart.yaml"
+            ) from error
+        raise UsageError(str(error)) from error

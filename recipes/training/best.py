@@ -1,0 +1,67 @@
+"""Keeping the adapter that did best on the held-out problems, not only the last one."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import Any
+
+from transformers import TrainerCallback
+
+from data.files import write_atomically
+from recipes.run.checkpoints import best_of
+from recipes.training.trainer import WorkflowGRPOTrainer
+from rewards.evaluation import by_problem
+
+Row = dict[str, Any]
+
+
+class BestByHeldout(TrainerCallback):
+    """Evaluates the policy every so many steps and keeps the best adapter in `best/`, with `best.json` in it.
+
+    Its reward is that of a choice among several, so it flatters: compare on problems that chose nothing.
+
+    Args:
+        trainer (`WorkflowGRPOTrainer`): whose policy it is.
+        every (`int`): optimizer steps between two evaluations; 0 for none.
+        evaluate (`Callable[[], Sequence[Row]]`): graded rows of the held-out problems, of all processes.
+    """
+
+    def __init__(self, trainer: WorkflowGRPOTrainer, every: int, evaluate: Callable[[], Sequence[Row]]) -> None:
+        self.trainer, self.every, self.evaluate = trainer, every, evaluate
+        self.folder = trainer.run_dir / "best"
+        self.old = self.folder.with_name("best.old")
+        if not trainer.accelerator.is_main_process:
+            return
+        if trainer.args.resume_from_checkpoint is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(self.old, ignore_errors=True)
+        elif self.old.exists() and not self.folder.exists():  # killed between the two moves of _keep
+            self.old.rename(self.folder)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Evaluate when it is time, and keep the adapter when it is the best so far."""
+        if self.every == 0 or state.global_step % self.every:
+            return
+        rewards = by_problem(self.evaluate(), lambda row: row["reward"]).values()
+        if not rewards:
+            return
+        reward = fmean(rewards)
+        self.trainer.log({"heldout/reward": reward})
+        best = best_of(self.trainer.run_dir)
+        if best is None or reward > best["reward"] or best["step"] >= state.global_step:
+            self._keep(state.global_step, reward)
+
+    def _keep(self, step: int, reward: float) -> None:
+        """Write beside, then move: there is always a whole one."""
+        partial = self.folder.with_name("best.partial")
+        self.trainer.save_model(str(partial), _internal_call=True)
+        if self.trainer.accelerator.is_main_process:
+            with write_atomically(partial / "best.json") as file:
+                file.write(json.dumps({"step": step, "reward": reward}) + "\n")
+            shutil.rmtree(self.old, ignore_errors=True)
+            if self.folder.exists():
+                self.folder.rename(self.old)
+            partial.rename(self.folder)
+            shutil.rmtree(self.old, ignore_errors=True)
+        self.trainer.accelerator.wait_for_everyone()

@@ -1,0 +1,276 @@
+"""`WorkflowGRPOTrainer`: TRL's `GRPOTrainer`, rewarded by running the workflows that the policy writes.
+
+What it adds to the base class: the executor, the runtime and the sandbox live on TRL's reward event loop for the whole
+run; groups whose rewards are all equal get advantages of `rewards/signal.py`, over all processes; the temperature
+follows its schedule; every rollout is written to `rollouts.jsonl` with the advantage it got.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+from uuid import uuid4
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
+from transformers import PreTrainedModel
+
+from aflow_ops.errors import BudgetExceededError, InfraError
+from aflow_ops.executor import Executor, ExecutorConfig, ExecutorUsage, open_executor
+from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
+from aflow_ops.sandbox import open_sandbox
+from data.problem import DOMAINS, Domain, Problem
+from recipes.run.checkpoints import Checkpoint
+from recipes.run.spending import Spending
+from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
+from recipes.training.lifecycle import ResumableGRPOTrainer
+from recipes.training.problems import training_dataset
+from recipes.training.tracking import add_policy_metrics
+from recipes.training.trl_internals import not_an_unscored_row, scoring_temperature, train_in_float32
+from rewards.diagnostics import Sample, shape_of
+from rewards.rollout import Rollout, RolloutScorer
+from rewards.signal import LearningSignal
+from rewards.wa_grpo import Ending, adjust_groups, zero_signal_groups
+from rewards.workflow_reward import WorkflowReward
+
+T = TypeVar("T")
+
+
+class WorkflowGRPOTrainer(ResumableGRPOTrainer):
+    """GRPO on workflows. Recipes subclass it and may override any stage.
+
+    Args:
+        model (`PreTrainedModel` or `str`): the policy.
+        args (`WorkflowGRPOConfig`): training values.
+        recipe (`RecipeArguments`): WA-GRPO weights, prompt style, limits.
+        executor (`ExecutorConfig`): the executor that answers inside the operators.
+        problems (`Sequence[Problem]`): one epoch of training problems, in order.
+        kwargs: everything else `GRPOTrainer` takes (`processing_class`, `peft_config`, `callbacks`).
+
+    Class attributes:
+        domains: what the recipe is for; a domain mix with another one is refused.
+    """
+
+    domains: ClassVar[tuple[Domain, ...]] = DOMAINS
+
+    def __init__(
+        self,
+        model: PreTrainedModel | str,
+        args: WorkflowGRPOConfig,
+        recipe: RecipeArguments,
+        executor: ExecutorConfig,
+        problems: Sequence[Problem],
+        **kwargs: Any,
+    ) -> None:
+        self.reward = WorkflowReward()
+        args.push_to_hub = False  # transformers would push every checkpoint, with what must not leave the machine
+        super().__init__(
+            model=model,
+            reward_funcs=[self.reward],
+            args=args,
+            train_dataset=training_dataset(problems, recipe.prompt_style),
+            collapse_patience=recipe.collapse_patience,
+            rollouts_part_mb=recipe.rollouts_part_mb,
+            **kwargs,
+        )
+        if args.fp16:
+            train_in_float32(self.model)
+        logging.getLogger("trl.trainer.grpo_trainer").addFilter(not_an_unscored_row)
+        self.num_completions_to_print = args.num_completions_to_print or 0  # TRL's own default is all, every log
+        self.recipe = recipe
+        self.wa_config = recipe.wa_config
+        self.signal = LearningSignal(args.num_generations, args.scale_rewards, recipe.level_weight)
+        self._added: list[float] = []
+        self._gathered: list[dict[str, Any]] = []
+        self.run_usage = ExecutorUsage()
+        self._resources = AsyncExitStack()
+        processes = self.accelerator.num_processes
+        config = executor.shared_by(processes, nodes=max(1, processes // processes_here()))
+        self.executor = self.run_async(self._open(config, self._rate_ledger()))
+        record = self.run_dir / f".spent-{self.accelerator.process_index}.json"
+        self.spending = Spending(record, fresh=args.resume_from_checkpoint is None)
+        self._resources.callback(self.spending.close)
+        self.executor.restore(self.spending.usage)
+        self.executor.on_paid = self.spending.add
+
+    def _rate_ledger(self) -> Path | None:
+        """File in which the processes of this machine keep their common rate limits; none for a single process."""
+        if processes_here() == 1:
+            return None
+        (name,) = broadcast_object_list([uuid4().hex])
+        ledger = Path(tempfile.gettempdir()) / f"aflow-recipes-{name}.rates"
+        self._resources.callback(ledger.unlink, missing_ok=True)
+        return ledger
+
+    async def _open(self, config: ExecutorConfig, ledger: Path | None) -> Executor:
+        opened = open_executor(config, run_dir=self.run_dir, ledger=ledger)
+        executor = await self._resources.enter_async_context(opened)
+        sandbox = await self._resources.enter_async_context(
+            open_sandbox(unsafe_subprocess=self.recipe.unsafe_subprocess)
+        )
+        limits = RuntimeLimits(timeout=self.recipe.workflow_timeout, processes=config.workflows_at_once)
+        runtime = await self._resources.enter_async_context(WorkflowRuntime(executor, sandbox, limits))
+        self.scorer = RolloutScorer(runtime, sandbox, self.recipe.judge_config)
+        self.reward.scorer = self.scorer
+        return executor
+
+    def close(self) -> None:
+        """Stop the runtime and the executor. The trainer cannot score anything afterwards."""
+        self.run_async(self._resources.aclose())
+        self.rollout_log.close()
+
+    def run_async(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the reward event loop and wait for it; Ctrl-C cancels it."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.async_loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log TRL's metrics, the policy's in their own group too, with what the run has paid its executor so far."""
+        logs = {**logs, "executor/run_cost_usd": self.run_usage.cost_usd}
+        if "loss" in logs:
+            add_policy_metrics(logs, self._metrics["train"], self.temperature)
+        super().log(logs, start_time)
+
+    # Sampling
+
+    def current_temperature(self) -> float:
+        """Temperature of this step: linear from `temperature` to `temperature_final`, then constant."""
+        first, last = self.args.temperature, self.args.temperature_final
+        if last is None:
+            return first
+        return first + (last - first) * min(1.0, self.state.global_step / self.args.temperature_steps)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._set_temperature(self.current_temperature())
+        output = super()._generate_and_score_completions(inputs)
+        advantages = output["advantages"]
+        first = self.accelerator.process_index * len(advantages)
+        output["advantages"] = advantages + advantages.new_tensor(self._added[first : first + len(advantages)])
+        logged = self._logs["advantages"]  # of TRL's table of completions
+        for offset, added in enumerate(reversed(self._added[-len(logged) :]), start=1):
+            logged[-offset] += added
+        self._write_rollouts(gather_object(output["advantages"].tolist()))
+        return output
+
+    def _set_temperature(self, temperature: float) -> None:
+        """Sample and score at `temperature` from here on."""
+        self.temperature = temperature
+        if self.use_vllm:
+            self.vllm_generation.temperature = temperature
+        else:
+            self.generation_config.temperature = temperature
+        for cell in self._temperature_cells:
+            cell.cell_contents = temperature
+
+    @cached_property
+    def _temperature_cells(self) -> list[Any]:
+        """Where the fused LM heads of the policy and of the reference keep their temperature; unwrapping takes time."""
+        models = [model for model in (self.model, self.ref_model) if model is not None]
+        return [scoring_temperature(self.accelerator.unwrap_model(model)) for model in models]
+
+    # Checkpoints
+
+    def start_from(self, checkpoint: Checkpoint | None) -> None:
+        """Go on from a checkpoint with the next `train()`: what was written after it is forgotten."""
+        super().start_from(checkpoint)
+        if checkpoint is not None:
+            self.signal.go_on_from(checkpoint.state["signal"])
+
+    def _checkpoint_state(self) -> dict[str, Any]:
+        return {**super()._checkpoint_state(), "signal": self.signal.state()}
+
+    # Rewards
+
+    def _calculate_rewards(
+        self, inputs: list[dict[str, Any]], prompts: list[Any], completions: list[Any], completion_ids_list: list[Any]
+    ) -> torch.Tensor:
+        """Score the local completions, and work out on whole groups what tied ones add to the advantages.
+
+        Returns:
+            `torch.Tensor` of shape (world_size * B, 1): tier rewards, K consecutive rows a group, NaN for none.
+        """
+        gathered = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        rewards = [None if value != value else value for value in gathered[:, 0].tolist()]
+        rollouts = self.reward.last
+        tied = zero_signal_groups(rewards, self.num_generations)
+        first = self.accelerator.process_index * len(rollouts)
+        rollouts = self.run_async(
+            self._with_revise_gain(rollouts, [tied[(first + i) // self.num_generations] for i in range(len(rollouts))])
+        )
+        self._stop_if_pointless(rewards, rollouts)
+        features = gather_object([rollout.features() for rollout in rollouts])
+        self._watch_for_collapse([feature.ending for feature in features])
+        adjusted = adjust_groups(rewards, features, self.num_generations, self.wa_config)
+        samples = gather_object([_sample(rollout) for rollout in rollouts])
+        step = self.signal.step(samples, adjusted.rewards)
+        self._added = step.advantages
+        for name, value in {**{f"wa_grpo/{n}": v for n, v in adjusted.metrics.items()}, **step.metrics}.items():
+            self._log_metric(name, value)
+        for warning in step.warnings if self.accelerator.is_main_process else ():
+            print(f"warning: step {self.state.global_step + 1}: {warning}", file=sys.stderr)
+        rows = [{"prompt": prompt, **rollout.to_row()} for prompt, rollout in zip(prompts, rollouts, strict=True)]
+        self._gathered = [
+            {**row, "adjusted_reward": reward}
+            for row, reward in zip(gather_object(rows), adjusted.rewards, strict=True)
+        ]
+        return gathered
+
+    def _stop_if_pointless(self, rewards: Sequence[float | None], rollouts: Sequence[Rollout]) -> None:
+        """Have the run stop after this step, on all processes alike, when it cannot get further rewards."""
+        failures = [rollout.infra_error for rollout in rollouts if rollout.infra_error is not None]
+        state = (self.scorer.spent and str(self.scorer.spent), failures[0] if failures else None, self.executor.usage)
+        *errors, usages = zip(*gather_object([state]), strict=True)
+        spent, failed = ([item for item in column if item] for column in errors)
+        self.run_usage = sum(usages, ExecutorUsage())
+        blind = all(reward is None for reward in rewards)
+        self.steps_without_reward = self.steps_without_reward + 1 if blind else 0
+        if spent:
+            self.stop_error = BudgetExceededError(spent[0])
+        elif self.steps_without_reward >= self.recipe.max_outage_steps:
+            steps = self.steps_without_reward
+            self.stop_error = InfraError(f"no rollout of the last {steps} steps could be graded: {failed[0]}")
+
+    def _watch_for_collapse(self, endings: Sequence[Ending]) -> None:
+        """Have the run stop after this step when hardly any workflow has been valid for long."""
+        judged = [ending != "invalid" for ending in endings if ending != "infra_error"]
+        if judged and self.collapse is None:
+            self.collapse = self.watch.seen(self.state.global_step, sum(judged) / len(judged))
+
+    async def _with_revise_gain(self, rollouts: Sequence[Rollout], tied: Sequence[bool]) -> list[Rollout]:
+        """Grade drafts before and after Revise/Test, only where a tie-break will look at them."""
+        return await asyncio.gather(
+            *(
+                self.scorer.with_revise_gain(rollout) if is_tied and self.wa_config.enabled else _unchanged(rollout)
+                for rollout, is_tied in zip(rollouts, tied, strict=True)
+            )
+        )
+
+    def _write_rollouts(self, advantages: list[float]) -> None:
+        if self.accelerator.is_main_process:
+            rows = zip(self._gathered, advantages, strict=True)
+            self.rollout_log.write(self.state.global_step, [{**row, "advantage": value} for row, value in rows])
+
+
+def processes_here() -> int:
+    """How many processes of this run are on this machine, as the launcher says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", PartialState().num_processes))
+
+
+def _sample(rollout: Rollout) -> Sample:
+    shape = shape_of(rollout.workflow.operators) if rollout.workflow is not None else None
+    return Sample(rollout.problem.domain, shape, rollout.reward)
+
+
+async def _unchanged(rollout: Rollout) -> Rollout:
+    return rollout

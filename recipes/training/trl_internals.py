@@ -1,0 +1,39 @@
+"""Where TRL 1.16 has no seam: what is reached into, and why."""
+
+import logging
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+
+def train_in_float32(model: torch.nn.Module) -> None:
+    """Hold the parameters that train in float32, as fp16 mixed precision needs them.
+
+    TRL keeps the adapter of a quantized model in bf16, and the gradient scaler unscales neither bf16 on CUDA
+    (https://github.com/pytorch/pytorch/issues/127176) nor fp16 gradients.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def not_an_unscored_row(record: logging.LogRecord) -> bool:
+    """Keep TRL from printing whole rows, gold answers included, for rollouts without a reward: we log their share."""
+    return not record.getMessage().startswith("All reward functions returned None")
+
+
+def scoring_temperature(model: torch.nn.Module) -> Any:
+    """Return the cell with the temperature of TRL's fused LM head, which keeps it in a closure (`trl.trainer.utils`).
+
+    Raises:
+        RuntimeError: the model has no such head: another version of trl.
+    """
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    head: Any = base.forward
+    while head is not None:
+        function = getattr(head, "__func__", head)
+        if "temperature" in function.__code__.co_freevars and function.__name__ == "forward":
+            return function.__closure__[function.__code__.co_freevars.index("temperature")]
+        head = getattr(function, "__wrapped__", None)
+    raise RuntimeError("TRL's fused LM head was not found on the policy; this trl version is not supported")

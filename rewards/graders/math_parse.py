@@ -1,0 +1,472 @@
+r"""Mathematics as a tree: what an expression, a list, an interval, a matrix or a relation says.
+
+Example: `\frac{1}{2}x^2` is `mul(div(1, 2), pow(x, 2))`; `[1, 2)` is `bracket(1, 2)` with the text `"[)"`.
+
+A text is read as a whole or not at all. Where two readings are usual (`1/2x`, `\sin x(y)`, `x2`) there is none.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from rewards.graders.math_tokens import FUNCTIONS, MathSyntaxError, Token, tokens_of
+
+MAX_TOKENS = 400
+MAX_DEPTH = 40
+MAX_DIGITS = 4_000
+RELATIONS = frozenset({"=", "<", ">", "le", "ge", "ne", "in"})
+_OPENING = {"(": ")", "[": "]"}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A part of a mathematical text.
+
+    Args:
+        op (`str`): `number`, `name`, `word`; `add mul div pow neg pm mp root call fact abs binom deg base`; `list set
+            bracket ratio matrix row relation union intersection difference reals empty`.
+        args (`tuple[Node, ...]`): its parts.
+        text (`str`): a name, a word, a function, the two brackets, the separator of a list, the signs of a relation.
+        value (`Fraction`, *optional*): of a number.
+        places (`int`, *optional*): digits after the point of a number that is written as a decimal.
+    """
+
+    op: str
+    args: tuple["Node", ...] = ()
+    text: str = ""
+    value: Fraction | None = None
+    places: int | None = None
+
+
+def parse_math(text: str, *, thousands: bool = True) -> Node:
+    """Read a text as mathematics.
+
+    Raises:
+        MathSyntaxError: it is not, or can be read in several ways.
+    """
+    return _Parser(tokens_of(text, thousands=thousands)).whole()
+
+
+class _Parser:
+    def __init__(self, tokens: tuple[Token, ...]) -> None:
+        if not tokens or len(tokens) > MAX_TOKENS:
+            raise MathSyntaxError("nothing, or too much")
+        self.tokens, self.at, self.depth = list(tokens), 0, 0
+
+    # Looking
+
+    def peek(self, ahead: int = 0) -> Token:
+        index = self.at + ahead
+        return self.tokens[index] if index < len(self.tokens) else Token("operator", "end")
+
+    def take(self) -> Token:
+        token = self.peek()
+        self.at += 1
+        return token
+
+    def is_next(self, *texts: str) -> bool:
+        token = self.peek()
+        return token.text in texts and token.kind in ("operator", "command", "environment")
+
+    def accept(self, *texts: str) -> bool:
+        if self.is_next(*texts):
+            self.at += 1
+            return True
+        return False
+
+    def expect(self, text: str) -> None:
+        if not self.accept(text):
+            raise MathSyntaxError(f"{text} expected, not {self.peek().text}")
+
+    # Lists and relations
+
+    def whole(self) -> Node:
+        node = self.items()
+        if self.at < len(self.tokens):
+            raise MathSyntaxError(f"{self.peek().text} is too much")
+        _check_words(node)
+        return node
+
+    def items(self) -> Node:
+        """One statement or several between separators."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise MathSyntaxError("too deep")
+        found, separators = [self.statement()], set()
+        while self.peek().kind == "separator":
+            separators.add(self.take().text)
+            if self.peek().kind == "separator":  # ", and"
+                separators.add(self.take().text)
+            found.append(self.statement())
+        self.depth -= 1
+        if len(found) == 1:
+            return found[0]
+        return Node(
+            "list", tuple(found), text=separators.pop() if len(separators) == 1 else "or" if "or" in separators else ","
+        )
+
+    def statement(self) -> Node:
+        parts, signs = [self.sets()], []
+        while self.peek().text in RELATIONS and self.peek().kind in ("operator", "command"):
+            signs.append(self.take().text)
+            parts.append(self.sets())
+        if signs:
+            return Node("relation", tuple(parts), text=" ".join(signs))
+        if self.accept(":"):
+            parts.append(self.sets())
+            while self.accept(":"):
+                parts.append(self.sets())
+            return Node("ratio", tuple(parts))
+        return parts[0]
+
+    def sets(self) -> Node:
+        node = self.sum()
+        while self.is_next("cup", "cap", "setminus"):
+            op = {"cup": "union", "cap": "intersection", "setminus": "difference"}[self.take().text]
+            if node.op in ("union", "intersection", "difference") and node.op != op:
+                raise MathSyntaxError("sets joined in two ways")
+            node = Node(op, (node, self.sum()))
+        return node
+
+    # Arithmetic
+
+    def sum(self) -> Node:
+        node = self.signed()
+        while self.is_next("+", "-", "pm", "mp"):
+            sign = self.take().text
+            right = self.product()
+            node = (
+                Node("add", (node, right))
+                if sign == "+"
+                else Node("add", (node, _negative(right)))
+                if sign == "-"
+                else Node("add", (node, Node(sign, (right,))))
+            )
+        if self.accept("over"):
+            node = Node("div", (node, self.sum()))
+        elif self.accept("choose"):
+            node = Node("binom", (node, self.sum()))
+        return node
+
+    def signed(self) -> Node:
+        if self.accept("+"):
+            return self.product()
+        if self.accept("-"):
+            return _negative(self.product())
+        if self.is_next("pm", "mp"):
+            return Node(self.take().text, (self.product(),))
+        return self.product()
+
+    def product(self) -> Node:
+        node = self.juxtaposed()
+        while self.is_next("*", "/"):
+            division = self.take().text == "/"
+            sign = self.accept("-")
+            if division:
+                right = self.power()
+                if self.starts_factor():
+                    raise MathSyntaxError("what does the slash divide by?")
+            else:
+                right = self.juxtaposed()
+            right = _negative(right) if sign else right
+            node = Node("div" if division else "mul", (node, right), text="" if division else "*")
+        return node
+
+    def juxtaposed(self) -> Node:
+        """Factors side by side: `3x`, `2\\sqrt{3}`, `(a)(b)`; a whole number before a fraction is a mixed number."""
+        first = self.peek()
+        node = self.power()
+        if node.op == "number" and first.kind == "number" and (mixed := self.mixed(node)) is not None:
+            return mixed
+        while self.starts_factor():
+            if self.peek().kind == "number" and self.tokens[self.at - 1].text not in (")", "}"):
+                raise MathSyntaxError("two numbers side by side")
+            node = Node("mul", (node, self.power()))
+        return node
+
+    def mixed(self, whole: Node) -> Node | None:
+        """`1\\frac{1}{2}` and `1 1/2`; with an improper fraction nobody knows."""
+        start = self.at
+        fraction: Node | None = None
+        if self.is_next("frac"):
+            fraction = self.power()
+        elif self.peek().kind == "number" and not self.peek().glued and self.peek(1).text == "/":
+            top = self.power()
+            self.expect("/")
+            fraction = Node("div", (top, self.power()))
+            if self.starts_factor():
+                raise MathSyntaxError("what follows a mixed number?")
+        if fraction is None:
+            return None
+        parts = [part.value for part in fraction.args if part.op == "number" and part.places is None]
+        if fraction.op != "div" or len(parts) != 2 or whole.places is not None:
+            if self.tokens[start].kind == "number":
+                raise MathSyntaxError("two numbers side by side")
+            self.at = start
+            return None
+        top_value, bottom_value = parts
+        if top_value is None or bottom_value is None or not 0 < top_value < bottom_value:
+            raise MathSyntaxError("a mixed number with an improper fraction")
+        if self.starts_factor():
+            raise MathSyntaxError("what follows a mixed number?")
+        return Node("add", (whole, fraction), text="mixed")
+
+    def starts_factor(self) -> bool:
+        token = self.peek()
+        if token.kind in ("number", "name"):
+            return True
+        return token.text in ("(", "{", "frac", "sqrt", "cbrt", "binom") and token.kind in ("operator", "command")
+
+    def power(self) -> Node:
+        node = self.postfixed()
+        if not self.accept("^"):
+            return node
+        if self.is_next("circ"):
+            self.take()
+            return Node("deg", (node,))
+        exponent = self.exponent()
+        if exponent.op == "name" and exponent.text == "circ":
+            return Node("deg", (node,))
+        node = Node("pow", (node, exponent))
+        if self.is_next("^"):
+            raise MathSyntaxError("two exponents")
+        while self.accept("!"):
+            node = Node("fact", (node,))
+        return node
+
+    def exponent(self) -> Node:
+        if self.is_next("{") and self.peek(1).text == "circ":
+            self.at += 2
+            self.expect("}")
+            return Node("name", text="circ")
+        if self.accept("-"):
+            return _negative(self.argument(split=False))
+        return self.argument(split=False)
+
+    def postfixed(self) -> Node:
+        node = self.atom()
+        while True:
+            if self.accept("!"):
+                if self.is_next("!"):
+                    raise MathSyntaxError("a double factorial")
+                node = Node("fact", (node,))
+            elif self.is_next("circ"):
+                self.take()
+                node = Node("deg", (node,))
+            else:
+                return node
+
+    # Atoms
+
+    def atom(self) -> Node:
+        token = self.peek()
+        if token.kind == "number":
+            return self.number()
+        if token.kind == "name":
+            return self.name()
+        if token.kind == "word":
+            return self.words()
+        if token.kind == "environment":
+            return self.matrix()
+        if token.kind == "command":
+            return self.command()
+        if token.text in _OPENING:
+            return self.bracket()
+        if self.accept("{{"):
+            return self.closed_set("}}")
+        if self.accept("{"):
+            node = self.items()
+            self.expect("}")
+            return Node("set", node.args) if node.op == "list" else node
+        if self.accept("|"):
+            node = self.sum()
+            self.expect("|")
+            return Node("abs", (node,))
+        raise MathSyntaxError(f"{token.text} where a value was expected")
+
+    def number(self) -> Node:
+        node = number_node(self.take().text)
+        if self.accept("_"):
+            base = self.argument(split=False)
+            if node.places is not None or base.op != "number":
+                raise MathSyntaxError("a number with a subscript")
+            return Node("base", (node, base))
+        if self.is_next("overline") and self.peek().glued and node.places is not None:
+            raise MathSyntaxError("a repeating decimal in an expression")
+        return node
+
+    def name(self) -> Node:
+        text = self.take().text
+        if text in FUNCTIONS:
+            return self.call(text)
+        if self.accept("_"):
+            text = f"{text}_{self.subscript()}"
+        return Node("name", text=text)
+
+    def subscript(self) -> str:
+        if not self.accept("{"):
+            token = self.take()
+            if token.kind not in ("number", "name", "word"):
+                raise MathSyntaxError("a subscript")
+            return token.text
+        parts = []
+        while not self.accept("}"):
+            token = self.take()
+            if token.text in ("{", "end"):
+                raise MathSyntaxError("a subscript")
+            parts.append(token.text)
+        return " ".join(parts)
+
+    def words(self) -> Node:
+        """English says something only as a whole: no arithmetic with it."""
+        parts = []
+        while self.peek().kind in ("word", "name"):
+            parts.append(self.take().text)
+        return Node("word", text=" ".join(parts).lower())
+
+    def call(self, function: str) -> Node:
+        base: tuple[Node, ...] = ()
+        exponent: Node | None = None
+        for _ in range(2):
+            if self.accept("_"):
+                base = (self.argument(split=False),)
+            if self.accept("^"):
+                exponent = self.exponent()
+        if self.is_next("("):
+            inner = self.bracket()
+            arguments = inner.args if inner.op == "bracket" and inner.text == "()" else (inner,)
+            if self.is_next("^", "!", "("):
+                raise MathSyntaxError("what does the function end with?")
+        else:
+            arguments = (self.argument_of_function(),)
+        if exponent is not None and exponent == _negative(number_node("1")):
+            function, exponent = f"arc{function.removeprefix('a').removeprefix('rc')}", None
+        node = Node("call", (*arguments, *base), text=f"{function}_" if base else function)
+        return node if exponent is None else Node("pow", (node, exponent))
+
+    def argument_of_function(self) -> Node:
+        sign = self.accept("-")
+        node = self.power()
+        while self.starts_factor():
+            token = self.peek()
+            if token.text in FUNCTIONS:
+                break
+            if token.text == "(" or token.kind == "number":
+                raise MathSyntaxError("where does the function's argument end?")
+            node = Node("mul", (node, self.power()))
+        if self.is_next("/"):
+            self.take()
+            node = Node("div", (node, self.power()))
+            if self.starts_factor():
+                raise MathSyntaxError("where does the function's argument end?")
+        return _negative(node) if sign else node
+
+    def command(self) -> Node:
+        name = self.take().text
+        if name in ("frac", "binom"):
+            if self.is_next("("):  # binom(5, 2)
+                inner = self.bracket()
+                if inner.op != "bracket" or len(inner.args) != 2:
+                    raise MathSyntaxError("two arguments expected")
+                return Node("div" if name == "frac" else "binom", inner.args)
+            return Node("div" if name == "frac" else "binom", (self.argument(split=True), self.argument(split=True)))
+        if name in ("sqrt", "cbrt"):
+            index = number_node("3" if name == "cbrt" else "2")
+            if self.accept("["):
+                index = self.sum()
+                self.expect("]")
+            return Node("root", (self.argument(split=True), index))
+        if name == "emptyset":
+            return Node("empty")
+        if name == "R":
+            return Node("reals")
+        raise MathSyntaxError(f"\\{name} where a value was expected")
+
+    def argument(self, *, split: bool) -> Node:
+        """The argument of a command or an exponent: a group or one token, of digits in LaTeX only the first."""
+        token = self.peek()
+        if token.kind == "number" and split and len(token.text) > 1:
+            if not token.text.isdigit():
+                raise MathSyntaxError("a decimal without braces")
+            self.tokens[self.at : self.at + 1] = [Token("number", token.text[0]), Token("number", token.text[1:])]
+        if token.kind == "name" and token.text not in FUNCTIONS:
+            self.take()
+            return Node("name", text=token.text)
+        if token.kind == "number":
+            return number_node(self.take().text)
+        if token.kind == "command" or token.text in ("{", "("):
+            return self.atom()
+        raise MathSyntaxError(f"{token.text} as an argument")
+
+    def bracket(self) -> Node:
+        opening = self.take().text
+        if self.is_next(")", "]"):
+            raise MathSyntaxError("empty brackets")
+        node = self.items()
+        closing = self.take().text
+        if closing not in (")", "]"):
+            raise MathSyntaxError("a bracket without an end")
+        if node.op == "list":
+            if node.text != ",":
+                raise MathSyntaxError("words between brackets")
+            return Node("bracket", node.args, text=opening + closing)
+        if _OPENING[opening] != closing or node.op == "relation":
+            raise MathSyntaxError("brackets around one value")
+        return Node("bracket", (node,), text="[]") if opening == "[" and node.op == "bracket" else node
+
+    def closed_set(self, closing: str) -> Node:
+        if self.accept(closing):
+            return Node("empty")
+        node = self.items()
+        self.expect(closing)
+        return Node("set", node.args if node.op == "list" else (node,))
+
+    def matrix(self) -> Node:
+        if self.take().text != "begin":
+            raise MathSyntaxError("an end without a beginning")
+        rows, row = [], []
+        while True:
+            row.append(self.sum())
+            if self.accept("&"):
+                continue
+            self.accept("\\\\")
+            if self.is_next("end") and self.peek().kind == "environment":
+                self.take()
+                rows.append(Node("row", tuple(row)))
+                break
+            rows.append(Node("row", tuple(row)))
+            row = []
+            if self.tokens[self.at - 1].text != "\\\\":
+                raise MathSyntaxError("a matrix without an end")
+        if len({len(item.args) for item in rows}) != 1:
+            raise MathSyntaxError("rows of different length")
+        return Node("matrix", tuple(rows))
+
+
+def number_node(text: str) -> Node:
+    """Return the node of a number in ASCII digits, exact however long.
+
+    Raises:
+        MathSyntaxError: more digits than Python reads.
+    """
+    if len(text) > MAX_DIGITS:
+        raise MathSyntaxError("too many digits")
+    mantissa, _, power = text.lower().partition("e")
+    whole, point, decimals = mantissa.partition(".")
+    exponent = int(power or 0)
+    if abs(exponent) > MAX_DIGITS:
+        raise MathSyntaxError("too large an exponent")
+    value = Fraction(int((whole + decimals) or "0")) * Fraction(10) ** (exponent - len(decimals))
+    places = max(len(decimals) - exponent, 0) if point or power else None
+    return Node("number", value=value, places=places)
+
+
+def _check_words(node: Node) -> None:
+    """English stands for itself, alone or as an item of a list: there is no arithmetic with it."""
+    if node.op not in ("list", "set", "bracket") and any(part.op == "word" for part in node.args):
+        raise MathSyntaxError("words in mathematics")
+    for part in node.args:
+        _check_words(part)
+
+
+def _negative(node: Node) -> Node:
+    return Node("neg", (node,))

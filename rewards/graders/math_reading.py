@@ -1,0 +1,191 @@
+r"""An answer as it is compared: a number or expression, its unit, and how else its text may be read.
+
+Example: `read("\\$1.5\\text{M}")` has the value 1500000 and the unit `dollar`.
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from fractions import Fraction
+
+from rewards.graders.math_compare import equal_numbers, is_scalar, items_of, same, unlabelled
+from rewards.graders.math_parse import Node, parse_math
+from rewards.graders.math_tokens import (
+    MAX_CHARS,
+    MathSyntaxError,
+    Token,
+    comma_is_ambiguous,
+    tokens_of,
+    without_delimiters,
+)
+from rewards.graders.math_units import Quantity, split_unit
+from rewards.graders.math_value import exact, names_in
+from rewards.graders.notation import as_latex
+
+_REPEATING = re.compile(r"([-+]?)\s*(\d*)\.(\d*)(?:\\overline\s*\{?(\d+)\}?|\\bar\s*\{?(\d+)\}?|\\dot\s*\{?(\d)\}?)")
+_CHOICE = re.compile(r"\(?([A-J])\)?[.:]?")
+_CHOICE_AND_TEXT = re.compile(r"\(([A-J])\)\s*(\S.*)")
+_WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mbox|textrm)\s*\{([^{}]*)\}")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to read an answer.
+
+    Args:
+        node (`Node`): what it says, without its unit.
+        unit (`str`): canonical, empty without one.
+        percent (`bool`): whether it is written as a percentage; the node is then the number before the sign.
+    """
+
+    node: Node
+    unit: str = ""
+    percent: bool = False
+
+    @property
+    def number(self) -> Node | None:
+        """The value when it is one without variables, labelled or not (`x = 5`)."""
+        node = unlabelled(self.node)[1]
+        return node if is_scalar(node) and not names_in(node) else None
+
+
+def readings_of(text: str, question_words: Collection[str] = ()) -> tuple[Reading, ...]:
+    """Return the ways to read a text: none when it is no mathematics, two when `1,234` may be a list. Never raises.
+
+    Args:
+        text (`str`): an answer, gold or found.
+        question_words (`Collection[str]`): see `split_unit`.
+    """
+    if len(text) > MAX_CHARS:
+        return ()
+    latex = (
+        without_delimiters(as_latex(text)).rstrip(".").strip() if not text.rstrip().endswith(".m.") else as_latex(text)
+    )
+    repeating = _repeating(latex)
+    if repeating is not None:
+        return (Reading(repeating),)
+    found = []
+    for thousands in (True, False) if comma_is_ambiguous(latex) else (True,):
+        reading = _read(latex, question_words, thousands)
+        if reading is not None:
+            found.append(reading)
+    return tuple(found)
+
+
+def _read(latex: str, question_words: Collection[str], thousands: bool) -> Reading | None:
+    quantity = split_unit(latex, question_words)
+    if quantity.number != latex:
+        node = _parsed(quantity.number, thousands)
+        if node is not None and _takes_unit(node):
+            return Reading(_scaled(node, quantity), quantity.unit, quantity.percent)
+    node = _parsed(latex, thousands)
+    return None if node is None else Reading(node)
+
+
+def _parsed(text: str, thousands: bool) -> Node | None:
+    try:
+        return parse_math(text, thousands=thousands)
+    except (MathSyntaxError, RecursionError, ValueError):
+        return None
+
+
+def _takes_unit(node: Node) -> bool:
+    """Only a number, a ratio or a time has a unit: after a variable letters are variables."""
+    value = unlabelled(node)[1]
+    if value.op == "ratio":
+        return True
+    return is_scalar(value) and not names_in(value)
+
+
+def _scaled(node: Node, quantity: Quantity) -> Node:
+    if quantity.scale == 1:
+        return node
+    value = exact(node)
+    if value is not None:
+        return Node("number", value=value * quantity.scale, places=_places(node))
+    return Node("mul", (node, Node("number", value=quantity.scale)))
+
+
+def _places(node: Node) -> int | None:
+    return 0 if node.places is not None else None
+
+
+def _repeating(latex: str) -> Node | None:
+    match = _REPEATING.fullmatch(latex)
+    if match is None:
+        return None
+    sign, whole, fixed = match.group(1), match.group(2), match.group(3)
+    period = next(group for group in match.groups()[3:] if group)
+    scale = 10 ** len(fixed)
+    value = Fraction(int((whole + fixed) or "0"), scale) + Fraction(int(period), scale * (10 ** len(period) - 1))
+    return Node("number", value=-value if sign == "-" else value)
+
+
+def same_reading(answer: Reading, gold: Reading) -> bool:
+    """Whether two readings say the same, units included; a unit that only the answer has is allowed."""
+    if not units_agree(answer, gold):
+        return False
+    if answer.percent != gold.percent and answer.number is not None and gold.number is not None:
+        # 50 % is 50 in one book and 0.5 in another.
+        hundredth = Node("number", value=Fraction(1, 100))
+        percent, plain = (answer, gold) if answer.percent else (gold, answer)
+        assert percent.number is not None and plain.number is not None
+        part = exact(percent.number)
+        scaled = (
+            Node("mul", (percent.number, hundredth))
+            if part is None
+            else Node("number", value=part / 100, places=percent.number.places)
+        )
+        return equal_numbers(percent.number, plain.number) or equal_numbers(scaled, plain.number)
+    return same(answer.node, gold.node)
+
+
+def units_agree(answer: Reading, gold: Reading) -> bool:
+    """Whether the units are the same, or only the answer has one, or only the gold answer."""
+    return not (answer.unit and gold.unit) or answer.unit == gold.unit
+
+
+def counts(reading: Reading) -> int:
+    """Return how many values a reading offers."""
+    if reading.node.op in ("list", "set"):
+        return len(items_of(reading.node))
+    return len(items_of(reading.node)) if reading.number is None else 1
+
+
+def same_words(answer: str, gold: str) -> bool:
+    """Whether two texts have the same tokens, or name the same choice of a question that has several. Never raises."""
+    label = _choice(gold)
+    if label is not None and (label == _choice(answer) or label == _choice_with_text(answer)):
+        return True
+    try:
+        left, right = (_bare(tokens_of(text)) for text in (answer, gold))
+    except (MathSyntaxError, RecursionError):
+        return _folded(answer) == _folded(gold)
+    return left == right
+
+
+def _bare(tokens: tuple[Token, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((token.kind, token.text) for token in tokens)
+
+
+def _folded(text: str) -> str:
+    """A text in words: its case and its outer marks do not count. Mathematics is not folded."""
+    bare = " ".join(_WRAPPED.sub(r"\1", as_latex(text)).strip().strip("$.*").split())
+    return bare.casefold() if re.fullmatch(r"[\w\s,.'-]+", bare) and re.search(r"[^\W\d]{2}", bare) else bare
+
+
+def _unwrapped(text: str) -> str:
+    return " ".join(_WRAPPED.sub(r" \1 ", as_latex(text)).strip().strip("$*").strip(".").split())
+
+
+def _choice(text: str) -> str | None:
+    match = _CHOICE.fullmatch(_unwrapped(text))
+    return match.group(1) if match else None
+
+
+def _choice_with_text(text: str) -> str | None:
+    """The choice in `(B) 12`, when no other is named."""
+    match = _CHOICE_AND_TEXT.fullmatch(_unwrapped(text))
+    if match is None or re.search(r"\([A-J]\)|\b(?:or|and|not)\b", match.group(2)):
+        return None
+    return match.group(1)

@@ -1,0 +1,66 @@
+r"""`math-verify` for the notation that `math_parse.py` does not read: integrals, sums, products, limits, derivatives.
+
+Example: `\sum_{k=1}^{n} k` against `\sum_{j=1}^{n} j`.
+
+It runs in the sandbox, all gold answers of a problem in one program, in a worker that has imported it already.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from functools import cache
+from types import CodeType
+
+from aflow_ops.errors import SandboxError
+from aflow_ops.sandbox import Sandbox
+
+MAX_EXPRESSION_CHARS = 300
+VERIFY_SECONDS = 6.0
+_ADVANCED = re.compile(r"\\(?:i?int|oint|sum|prod|lim|partial)(?![a-zA-Z])")
+_ENGLISH = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}|\\text")
+
+_PROGRAM = """
+import json
+pairs = json.loads(_read(int(_read(8))))
+from math_verify import LatexExtractionConfig, parse, verify
+# The whole text as LaTeX or nothing: its other readings take the first number, so that 12 would be 12 pi.
+whole = {"extraction_config": [LatexExtractionConfig()], "fallback_mode": "no_fallback", "parsing_timeout": None}
+# Six digits, its default, make small numbers equal.
+exactly = {"float_rounding": 30, "numeric_precision": 40, "strict": True, "timeout_seconds": None}
+def same(pair):
+    left, right = (parse(f"${text}$", **whole) for text in pair)
+    return bool(left and right and verify(left, right, **exactly))
+print(json.dumps(any(map(same, pairs))))
+"""
+
+
+def needs_verifier(gold: str, answer: str) -> bool:
+    """Whether both are mathematics only, in a notation that is read nowhere else here."""
+    return all(
+        len(text) <= MAX_EXPRESSION_CHARS and bool(_ADVANCED.search(text)) and not _ENGLISH.search(text)
+        for text in (gold, answer)
+    )
+
+
+async def verified(pairs: Sequence[tuple[str, str]], sandbox: Sandbox) -> bool:
+    """Return whether `math-verify` finds some pair of gold answer and answer equal; running out of time is a no.
+
+    Raises:
+        SandboxError: the sandbox failed, or math-verify is missing.
+    """
+    given = json.dumps([[_bare(text) for text in pair] for pair in pairs])
+    result = await sandbox.run(
+        _program(), timeout=VERIFY_SECONDS, stdin=f"{len(given):08d}{given}", modules=("math_verify",)
+    )
+    if result.error is not None and "ModuleNotFoundError" in result.error:
+        raise SandboxError(f"math-verify is not installed for {result.error}")
+    return result.ok and result.stdout.strip().endswith("true")
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"^\\[(\[]|\\[)\]]$", "", text.strip().strip("$"))
+
+
+@cache
+def _program() -> CodeType:
+    return compile(_PROGRAM, "<verify>", "exec")

@@ -1,0 +1,151 @@
+"""What a short answer commits to: yes or no, that there is no answer, one of several options, or not this one.
+
+Example: `No, they are not.` says no; `No idea` and `No doubt both were` say neither. `Oslo, Lima, Rome` names options,
+`Washington, D.C.` one place; `definitely not Oslo` denies. Where a reading is uncertain, the answer commits to nothing.
+"""
+
+import re
+import string
+from collections import Counter
+
+from rewards.graders.notation import word_set
+
+_OPENING = re.compile(r"[\s*_\"'(\[]*(yes|no)\b[\"'*_)\]]*(.*)$", re.IGNORECASE | re.DOTALL)
+_PAUSE = re.compile(r"\s*(?:[,.;:!]+|-+)(?!\s*#?\d)\s*(.*)$", re.DOTALL)
+_CLAUSE = re.compile(
+    r"\s+(?:they|it|he|she|we|you|there|this|that|these|those)\s+(?:both\s+)?(?:is|are|was|were|do|does|did|has|have|had|can|"
+    r"could|will|would|should)\b(.*)$",
+    re.IGNORECASE | re.DOTALL,
+)
+_OPEN_WORDS = word_set(
+    "maybe perhaps possibly probably unsure sure unless if or depends partly sort kind know knows known unknown "
+    "unclear idea information context mention mentioned mentions evidence certain doubt question wait actually "
+    "longer however although though cannot can't one answer otherwise but hmm sorry instead rather alternatively"
+)
+_DENIALS = word_set(
+    "no not never neither nor none false incorrect wrong untrue opposite isn't aren't wasn't weren't don't "
+    "doesn't didn't hasn't haven't can't couldn't won't wouldn't"
+)
+_AFFIRMATIONS = word_set("yes true correct right indeed yeah yep affirmative certainly definitely")
+_MAX_WORDS_AFTER = 40
+
+_SILENT = frozenset(
+    {
+        "unanswerable", "noanswer", "no answer", "none", "unknown", "not mentioned", "not stated",
+        "not given", "n/a", "na", "not answerable", "not specified", "not available", "no answer given",
+        "no answer found", "no answer available", "not enough information", "insufficient information",
+        "no information", "no information available", "no information given", "question is unanswerable",
+        "passage does not say", "cannot be answered", "cannot be determined", "unknown from passage",
+        "not in passage", "not in text", "not in context"
+    }
+)  # fmt: skip
+_SOURCE = (
+    r"(?:the |this |given |provided |above )*(?:passage|text|context|article|paragraph|document|information|story)"
+)
+_AUXILIARY = r"(?:does not|doesn't|did not|didn't|do not|don't|never)"
+_TELLING = (
+    r"(?:says?|states?|mentions?|specif(?:y|ies)|gives?|tells?|provides?|contains?|indicates?|includes?|answers?)"
+)
+_TOLD = r"(?:said|stated|mentioned|specified|given|told|provided|indicated|answered|determined|known|inferred|found)"
+_REST = r"[\w\s,'\"-]{0,90}"
+_SAYS_NOTHING = re.compile(
+    rf"(?:{_SOURCE}(?: given| provided)? {_AUXILIARY} {_TELLING}(?: {_REST})?"
+    rf"|(?:it|this|that|the answer|the question|the information)"
+    rf" (?:is|was|has) (?:not|never)(?: been)? {_TOLD}(?: {_REST})?"
+    rf"|(?:it|this|that|the answer|the question|the answer to this question|this question)?"
+    rf"\s*(?:cannot|can't|can not|could not) be {_TOLD}(?: {_REST})?"
+    rf"|(?:there is|there's) (?:no|not enough) (?:answer|information|mention)(?: {_REST})?"
+    rf"|(?:the answer|the question|this question|it) is (?:unknown|unanswerable|not known|not answerable)(?: {_REST})?"
+    rf"|not {_TOLD} (?:in|by) {_SOURCE}"
+    rf"|no (?:answer|information|mention)(?: of| about| on| is| was| in)(?: {_REST})?"
+    rf"|not enough (?:information|context)(?: {_REST})?)",
+    re.IGNORECASE,
+)
+_BUT = re.compile(
+    r"\b(?:but|however|though|although|except|probably|perhaps|maybe|likely|presumably|unless|still|yet|so)\b", re.I
+)
+
+_HEDGE = re.compile(
+    r"\b(?:or|maybe|perhaps|possibly|either|alternatively|otherwise|vs|versus|"
+    r"and/or|if not|could be|might be|may be|else)\b"
+    r"|;|\||•|‣|▪|→|\t|\\\\|(?<!\d)/|/(?!\d)|\s[-~+*>]\s|\n|\]\s*\[|\)\s*\(|\}\s*\{|(?<!\w)\d[.)]\s",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"\b(?:not|never|isn't|wasn't|aren't|weren't|cannot|can't|neither|nor|no|without|excluding|except|wrong|incorrect|false|"
+    r"anything but|other than|rather than|instead of|opposite of|don't|doesn't|didn't|unlike|far from|hardly)\b",
+    re.IGNORECASE,
+)
+_DATE_COMMA = re.compile(r"\b\d{1,2},\s*(?=\d{4}\b)|\b[A-Z][a-z]+,\s*(?=\d{4}\b)")
+_SUFFIX_COMMA = re.compile(r",\s*(?=(?:Jr|Sr|Inc|Ltd|LLC|Ph\.?D|M\.?D|Esq|I{2,3}|IV)\b)")
+_BRACKETED = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
+_SHORT = 4
+
+
+def says(text: str) -> str | None:
+    """Return `"yes"` or `"no"` when a text says so, and nothing that takes it back; else `None`."""
+    match = _OPENING.match(text)
+    if match is None:
+        return None
+    verdict, rest = match.group(1).lower(), match.group(2)
+    if not rest.strip(string.punctuation + string.whitespace):
+        return verdict
+    after = (
+        _PAUSE.match(rest)
+        or _CLAUSE.match(rest)
+        or (re.match(r"\s+\(?both\b(.*)$", rest, re.I | re.S) if verdict == "yes" else None)
+    )
+    if after is None:
+        return None
+    words = re.findall(r"[a-z']+", rest.lower())
+    against = _DENIALS if verdict == "yes" else _AFFIRMATIONS
+    # "No, only one of them is" denies; what else has "one" in it is open.
+    open_words = _OPEN_WORDS - ({"one", "but"} if after.re is _PAUSE and words[:2] != ["no", "one"] else set())
+    if set(words) & (against | open_words) or len(words) > _MAX_WORDS_AFTER:
+        return None
+    if words[:1] == ["but"] or (verdict == "no" and words[:1] == ["no"]):
+        return None
+    return verdict
+
+
+def says_unanswerable(text: str) -> bool:
+    """Whether a text says that there is no answer, and then gives none."""
+    bare = " ".join(text.lower().split()).strip(" .!*\"'`()[]")
+    bare = re.sub(r"\b(?:the|a|an)\s+(?=passage|text|context|question)", "", bare) if bare in _SILENT else bare
+    if bare in _SILENT or re.sub(r"\b(?:the|a|an) ", "", bare) in _SILENT:
+        return True
+    return len(bare) <= 200 and _SAYS_NOTHING.fullmatch(bare) is not None and not _BUT.search(bare)
+
+
+def denies(text: str, gold: str) -> bool:
+    """Whether an answer has a word that turns it round and that the gold answer lacks: `definitely not Oslo`."""
+    return Counter(map(str.lower, _DENIED.findall(text))) > Counter(map(str.lower, _DENIED.findall(gold)))
+
+
+def lists_options(text: str, given: str = "") -> bool:
+    """Whether an answer names several things instead of one.
+
+    Args:
+        text (`str`): the answer: `Oslo or Lima`, `Oslo/Lima`, `Oslo, Lima, Rome`, `Oslo (Lima)`, one on each line.
+        given (`str`): context and question; what stands there in one piece (`Oslo, Norway`) is one thing.
+    """
+    text = _SUFFIX_COMMA.sub(" ", _DATE_COMMA.sub(" ", text.strip().rstrip(".")))
+    if _HEDGE.search(text):
+        return True
+    commas, ands = len(re.findall(r",(?!\d{3}(?!\d))", text)), len(re.findall(r"\band\b|&", text))
+    if commas >= 2 or (ands >= 1 and commas + ands >= 2):
+        return not _in_one_piece(text, given)
+    if commas == 1:
+        parts = [part.strip() for part in re.split(r",(?!\d{3}(?!\d))", text)]
+        return all(map(_names_something, parts)) and not _in_one_piece(text, given)
+    inner = [content.strip() for content in _BRACKETED.findall(text)]
+    return any(map(_names_something, inner)) and not _in_one_piece(text, given)
+
+
+def _names_something(part: str) -> bool:
+    words = part.split()
+    return 0 < len(words) <= _SHORT and any(word[:1].isupper() or word[:1].isdigit() for word in words)
+
+
+def _in_one_piece(text: str, given: str) -> bool:
+    return bool(given) and " ".join(text.lower().split()) in " ".join(given.lower().split())

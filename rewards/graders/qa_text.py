@@ -1,0 +1,67 @@
+r"""Where a short answer stands in a text, and what its tokens are worth.
+
+Example: `Answer: Oslo\n\nExplanation: ...` is `Oslo`; `.5` and `0.50` are one value, `1.5` and `15` two.
+
+The official metrics drop every punctuation mark, so "1.5" is "15", "C++" is "C" and "-5" is "5" to them. A reward must
+not: `values` says what the marks decide.
+"""
+
+import re
+from fractions import Fraction
+
+from rewards.graders.notation import tidy
+
+MAX_ANSWER_CHARS = 4_000
+
+_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_FINAL = re.compile(r"\bfinal\s+answer(?:\s+is)?\s*[:\-]\s*([^\n]+)|\bfinal\s+answer\s+is\s+([^\n]+)", re.IGNORECASE)
+_LABEL = re.compile(r"^[#*\s]*(?:A|(?:the\s+)?answer)\**\s*:\**[^\S\n]*(\S[^\n]*)$", re.IGNORECASE | re.MULTILINE)
+_SENTENCE = re.compile(r"\banswer(?:\s+is)?\s*[:\-]\s*([^\n]+)|\banswer\s+is\s+([^\n]+)", re.IGNORECASE)
+_HEADING = re.compile(r"^[#*\s]*(?:final\s+)?answer[*:\s]*\n([^\n]+)", re.IGNORECASE | re.MULTILINE)
+_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})+)\}")
+_WRAPPER = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|emph)\s*\{([^{}]*)\}")
+_EXPLANATION = re.compile(
+    r"(?<=[\w)\"'*])[.;,]?\**\s+(?=(?:Explanation|Reason(?:ing)?|Because|This is|That is because|Since|According to|"
+    r"As stated|I hope|Note that|Source)\b)"
+)
+_NUMBER = re.compile(r"(?:(?<![\w.)])-\s?)?(?<![\w.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?<=\d)")
+_MARKED_LETTERS = re.compile(r"(?<!\w)[A-Za-z]{1,2}(?:\+\+?|#|-)(?!\w)")
+
+
+def extract_answer(text: str) -> str:
+    r"""Return what is marked as the answer, else the whole text, with its typography in ASCII.
+
+    A mark is the last `<answer>` tag, the last `\boxed{}`, then "final answer", a line "Answer:", "the answer is", or a
+    heading "Answer"; inside a tag likewise. An explanation behind it does not belong to it.
+    """
+    text = tidy(text[-MAX_ANSWER_CHARS:]).strip()
+    if tags := _TAG.findall(text):
+        text = str(tags[-1]).strip()
+    if boxed := _BOXED.findall(text):
+        return _WRAPPER.sub(r"\1", str(boxed[-1])).strip()
+    for pattern in (_FINAL, _LABEL, _SENTENCE, _HEADING):
+        if found := pattern.findall(text):
+            said = found[-1] if isinstance(found[-1], str) else next(filter(None, found[-1]))
+            said = _EXPLANATION.split(said.strip())[0].strip("* ")
+            if said:
+                return str(said)
+    return text
+
+
+def values(text: str) -> tuple[tuple[Fraction, ...], tuple[str, ...]]:
+    """Return the numbers of a text in order, with sign and point, and its letters with a sign: `C++`, `A-`, `F#`."""
+    text = tidy(text)
+    numbers = tuple(_value(match.group()) for match in _NUMBER.finditer(text))
+    return numbers, tuple(match.lower() for match in _MARKED_LETTERS.findall(text))
+
+
+def _value(text: str) -> Fraction:
+    bare = text.replace(",", "").replace(" ", "")
+    # Python reads no more than some thousand digits at once.
+    return Fraction(bare) if len(bare) < 4_000 else Fraction(hash(bare))
+
+
+def number_alone(text: str) -> Fraction | None:
+    """Return the value of a text that is one number and nothing else; `None` for any other."""
+    match = _NUMBER.fullmatch(tidy(text).strip().strip("*\"'").rstrip(".").lstrip("$€£").strip())
+    return _value(match.group()) if match else None

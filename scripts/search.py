@@ -1,0 +1,113 @@
+"""Search for workflows: AFlow's Monte Carlo tree search, for a set of problems or for every problem by itself.
+
+    python scripts/search.py --data arithmetic --proposer grammar --executor local --output outputs/search/arithmetic
+    python scripts/search.py --data gsm8k --proposer openai --optimizer_model gpt-4o --search_rounds 20 --parallel 4 \\
+        --validation_problems 64 --validation_rounds 3 --output outputs/search/gsm8k
+    python scripts/search.py --data aime24 --per_problem --proposer openai --search_rounds 5 --output outputs/aime
+
+Every round proposes one modification of a workflow found before, checks it, runs it on the validation problems and
+keeps it in nodes.jsonl. `--proposer grammar` needs no LLM; `openai` asks any OpenAI-compatible endpoint, with the key
+in OPTIMIZER_API_KEY, else OPENAI_API_KEY; `policy` asks a policy behind such an endpoint. The result is best/graph.py
+and best/prompt.py in AFlow's form, summary.json with the held-out reward of what was found beside that of its controls,
+and trajectories.jsonl for training. A search that was stopped goes on when it is given the same arguments.
+"""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from aflow_ops.executor import check_executor, executor_argument_group, executor_config_from
+from aflow_ops.search.select import STRATEGIES
+from data.files import claimed
+from recipes.run.command import run_command
+from scripts.searching.command import SearchCommand
+from scripts.searching.problems import read_slices
+from scripts.searching.proposers import PROPOSERS, optimizer_config
+from scripts.searching.roots import read_roots
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--data", nargs="+", required=True, help="sources of problems: names of the registry, or JSONL files")
+    add("--per_problem", action="store_true", help="a search for every problem by itself, with pass@k over rounds")
+    add("--validation_problems", type=int, default=32, help="problems to choose by; with --per_problem: to solve [32]")
+    add("--validation_rounds", type=int, default=1, help="runs of each problem; their spread is used [1]")
+    add("--heldout_problems", type=int, default=60, help="problems to report on, 0 for none [60]")
+    add("--search_rounds", type=int, default=20, help="proposals in all, for each problem with --per_problem [20]")
+    add("--parallel", type=int, default=4, help="proposals at a time [4]")
+    add("--selection", choices=STRATEGIES, default="aflow", help="which workflow is modified next [aflow]")
+    add("--sample", type=int, default=4, help="workflows that AFlow's selection draws from, the root included [4]")
+    add("--halving", action=argparse.BooleanOptionalAction, default=True, help="give poor workflows up early [on]")
+    add("--objective", choices=("reward", "correct"), default="reward", help="what is maximised [reward]")
+    add("--price_per_usd", type=float, default=0.0, help="what a dollar a problem costs in units of it [0]")
+    add("--convergence_z", type=float, help="stop when the best three rounds move by at most z standard errors for "
+        "five rounds; AFlow's own check is 0 [never]")  # fmt: skip
+    add("--seed", type=int, default=0, help="of problems and choices [0]")
+    start = parser.add_argument_group("start and end")
+    start.add_argument(
+        "--root", type=Path, nargs="+", default=[], help="workflow files to start from [one Custom call]"
+    )
+    start.add_argument("--import_aflow", type=Path, help="a `workflows` folder of AFlow's: its rounds are the roots")
+    start.add_argument("--export_aflow", type=Path, help="write all rounds there, in AFlow's layout")
+    start.add_argument(
+        "--aflow_dataset", default="SEARCH", help="the data set's name in exported import paths [SEARCH]"
+    )
+    start.add_argument("--controls", action=argparse.BooleanOptionalAction, default=True,
+                       help="run what the search has to beat on the held-out problems too [on]")  # fmt: skip
+    proposer = parser.add_argument_group("proposer", "who modifies workflows; its key: OPTIMIZER_API_KEY")
+    proposer.add_argument("--proposer", choices=PROPOSERS, default="grammar", help="[grammar, which needs no LLM]")
+    proposer.add_argument("--optimizer_model", default="gpt-4o", help="model that proposes [gpt-4o]")
+    proposer.add_argument("--optimizer_base_url", help="its endpoint, e.g. vLLM's for --proposer policy")
+    proposer.add_argument("--optimizer_budget_usd", type=float, default=0.0, help="its budget, 0 for no limit [0]")
+    proposer.add_argument("--optimizer_temperature", type=float, default=0.7, help="of its sampling [0.7]")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the search")
+    parser.add_argument("--workflow_timeout", type=float, default=180.0, help="seconds for one workflow [180]")
+    parser.add_argument("--unsafe_subprocess", action="store_true", help="run solution code with rlimits only")
+    executor_argument_group(parser)
+    arguments = parser.parse_args()
+    check_numbers(parser, arguments)
+    return arguments
+
+
+def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse numbers out of range, each by its flag."""
+    least = {
+        "validation_problems": 1, "validation_rounds": 1, "heldout_problems": 0, "search_rounds": 0, "parallel": 1,
+        "sample": 1, "seed": 0, "price_per_usd": 0, "optimizer_budget_usd": 0, "optimizer_temperature": 0,
+    }  # fmt: skip
+    for name, smallest in least.items():
+        if not getattr(arguments, name) >= smallest:  # nan too
+            parser.error(f"--{name} {getattr(arguments, name)} must be at least {smallest}")
+    if not arguments.workflow_timeout > 0:
+        parser.error(f"--workflow_timeout {arguments.workflow_timeout} must be above 0")
+    if arguments.proposer == "policy" and not arguments.optimizer_base_url:
+        parser.error("--proposer policy needs --optimizer_base_url, where a server such as vLLM has the policy")
+    if arguments.root and arguments.import_aflow:
+        parser.error("give either --root or --import_aflow")
+
+
+def main() -> None:
+    """Read the problems, search, run the controls, write the results."""
+    arguments = parse_arguments()
+    config = executor_config_from(arguments)
+    slices = read_slices(
+        arguments.data,
+        arguments.validation_problems,
+        0 if arguments.per_problem else arguments.heldout_problems,
+        arguments.seed,
+    )
+    roots = read_roots(arguments.root, arguments.import_aflow, slices.kinds)
+    asyncio.run(check_executor(config))
+    if arguments.proposer != "grammar":
+        asyncio.run(check_executor(optimizer_config(arguments, config)))
+    with claimed(arguments.output):
+        asyncio.run(SearchCommand(arguments, config, slices, roots).run())
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,1 @@
+"""What `scripts/search.py` wires together: problems, runs, controls, results."""

@@ -1,0 +1,238 @@
+"""One search, from opened parts to files."""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from aflow_ops.errors import BudgetExceededError, UsageError, WorkflowError
+from aflow_ops.executor import ExecutorConfig, open_executor
+from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
+from aflow_ops.sandbox import open_sandbox
+from aflow_ops.search.aflow_folder import write_aflow_folder
+from aflow_ops.search.evaluate import Rungs
+from aflow_ops.search.expand import Proposer, as_completion
+from aflow_ops.search.journal import Journal
+from aflow_ops.search.loop import Root, Search, SearchSettings, whole_waves
+from aflow_ops.search.node import Node
+from aflow_ops.search.stop import Convergence
+from aflow_ops.search.tree import Tree
+from data.problem import Problem
+from rewards.rollout import RolloutScorer
+from scripts.searching.controls import Control, Independent, heldout_result, run_controls
+from scripts.searching.evaluation import Evaluation
+from scripts.searching.per_problem import (
+    Searched,
+    one_problem,
+    pass_at_k_by_round,
+    renumbered,
+    search_problems,
+    split_by_problem,
+)
+from scripts.searching.problems import Slices, checker
+from scripts.searching.proposers import open_proposer
+from scripts.searching.results import node_result, pareto_of, show, totals, write_best, write_json, write_trajectories
+
+
+class SearchCommand:
+    """What `scripts/search.py` does once its arguments are checked.
+
+    Args:
+        arguments (`argparse.Namespace`): the command line.
+        config (`ExecutorConfig`): the executor's flags.
+        slices (`Slices`): the problems.
+        roots (`Sequence[Root]`): what the search starts from.
+    """
+
+    def __init__(
+        self, arguments: argparse.Namespace, config: ExecutorConfig, slices: Slices, roots: Sequence[Root]
+    ) -> None:
+        self.arguments, self.config, self.slices, self.roots = arguments, config, slices, roots
+        self.check = checker(slices.kinds)
+        convergence = None if arguments.convergence_z is None else Convergence(z=arguments.convergence_z)
+        self.settings = SearchSettings(
+            rounds=arguments.search_rounds,
+            parallel=arguments.parallel,
+            selection=arguments.selection,
+            sample=arguments.sample,
+            seed=arguments.seed,
+            objective=arguments.objective,
+            price_per_usd=arguments.price_per_usd,
+            convergence=convergence,
+        )
+
+    @property
+    def output(self) -> Path:
+        """The search's folder."""
+        folder: Path = self.arguments.output
+        return folder
+
+    async def run(self) -> None:
+        """Search, run the controls, write everything; what was kept before an error or Ctrl-C is summarised too.
+
+        Raises:
+            BudgetExceededError: a budget is spent.
+            InfraError: an endpoint or the sandbox failed for good.
+            UsageError: the folder has another search, or no root is a workflow.
+        """
+        start = time.monotonic()
+        with Journal(self.output, self.facts()) as journal:
+            stopped = "interrupted"
+            controls: dict[str, Control] = {}
+            heldout: dict[str, Any] | None = None
+            try:
+                async with AsyncExitStack() as stack:
+                    evaluation, proposer = await self._open(stack)
+                    if self.arguments.per_problem:
+                        stopped = await self._search_problems(journal, evaluation, proposer)
+                    else:
+                        stopped = await self._search(journal, evaluation, proposer)
+                        heldout, controls = await self._compare(journal.nodes, evaluation, proposer)
+            except WorkflowError as error:
+                raise UsageError(f"no workflow to start from fits {', '.join(self.arguments.data)}: {error}") from None
+            except BudgetExceededError:
+                stopped = "budget"
+                raise
+            finally:
+                if journal.nodes:
+                    summary = self._summary(journal.nodes, stopped, heldout, controls, time.monotonic() - start)
+                    self._write(journal.nodes, summary)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what decides the search's course: another value is another search."""
+        names = (
+            "data", "per_problem", "validation_problems", "validation_rounds", "parallel", "selection", "sample",
+            "halving", "objective", "price_per_usd", "seed", "proposer", "workflow_timeout",
+        )  # fmt: skip
+        facts = {name: getattr(self.arguments, name) for name in names}
+        if self.arguments.proposer != "grammar":
+            facts |= {name: getattr(self.arguments, name) for name in ("optimizer_model", "optimizer_temperature")}
+        executor = {name: getattr(self.config, name) for name in ("executor", "executor_model", "executor_temperature")}
+        return {**facts, **executor, "roots": [root.completion for root in self.roots]}
+
+    async def _open(self, stack: AsyncExitStack) -> tuple[Evaluation, Proposer]:
+        executor = await stack.enter_async_context(open_executor(self.config, run_dir=self.output))
+        sandbox = await stack.enter_async_context(open_sandbox(unsafe_subprocess=self.arguments.unsafe_subprocess))
+        limits = RuntimeLimits(timeout=self.arguments.workflow_timeout, processes=self.config.workflows_at_once)
+        runtime = await stack.enter_async_context(WorkflowRuntime(executor, sandbox, limits))
+        evaluation = Evaluation(RolloutScorer(runtime, sandbox), self.slices.all, executor.price)
+        return evaluation, await open_proposer(self.arguments, self.config, self.slices, stack)
+
+    async def _search(self, journal: Journal, evaluation: Evaluation, proposer: Proposer) -> str:
+        journal.cut(whole_waves(journal.nodes, len(self.roots), self.settings))
+        problems = self.slices.validation
+        rungs = Rungs(tuple(problems), self.arguments.validation_rounds, self.arguments.halving)
+        views = {key: problem.view for key, problem in problems.items()}
+        search = Search(self.settings, proposer, self.check, evaluation, views, rungs, list(journal.nodes))
+        total = len(self.roots) + self.settings.rounds
+        with progress("search", total, len(journal.nodes)) as advance:
+
+            def keep(nodes: Sequence[Node]) -> None:
+                journal.append(nodes)
+                advance(len(nodes), self._so_far(journal.nodes))
+
+            search.keep = keep
+            return await search.run(self.roots)
+
+    async def _search_problems(self, journal: Journal, evaluation: Evaluation, proposer: Proposer) -> str:
+        problems = self.slices.validation
+        done, whole = split_by_problem(journal.nodes, list(problems), self.settings.rounds)
+        journal.cut(whole)
+
+        def make(key: str, problem: Problem) -> tuple[Search, Sequence[Root]]:
+            rungs = one_problem(key, self.arguments.validation_rounds)
+            views = {key: problem.view}
+            return Search(self.settings, proposer, self.check, evaluation, views, rungs), self.roots
+
+        with progress("search, problem by problem", len(problems), len(done)) as advance:
+
+            def keep(searched: Searched) -> None:
+                journal.append(renumbered(searched, len(journal.nodes)))
+                advance(1, self._so_far(journal.nodes))
+
+            await search_problems(problems, make, done, keep, self.config.workflows_at_once)
+        return "rounds"
+
+    def _tree(self, nodes: Sequence[Node]) -> Tree:
+        return Tree(nodes, self.settings.objective, self.settings.price_per_usd)
+
+    def _so_far(self, nodes: Sequence[Node]) -> str:
+        tree = self._tree(nodes)
+        best = max((item.score for item in tree.scored), default=0.0)
+        cost = totals(nodes)["cost_usd"]
+        return f"best {best:.3f}  ${cost['optimizer'] + cost['executor']:.3f}"
+
+    async def _compare(
+        self, nodes: Sequence[Node], evaluation: Evaluation, proposer: Proposer
+    ) -> tuple[dict[str, Any] | None, dict[str, Control]]:
+        """Run the best node and the controls on the held-out problems."""
+        best, heldout = self._tree(nodes).best(len(self.slices.validation)), list(self.slices.heldout)
+        if best is None or not heldout:
+            return None, {}
+        samples = await evaluation.on(as_completion(best.workflow, best.prompts), heldout)
+        found = Control(samples).to_dict()
+        result = {**heldout_result(samples), "tokens": found["tokens"], "cost_usd": found["cost_usd"]}
+        if not self.arguments.controls:
+            return result, {}
+        independent = Independent(
+            proposer, self.check, evaluation, list(self.slices.validation), self.arguments.validation_rounds
+        )
+        with Console(stderr=True).status("running the controls"):
+            return result, await run_controls(evaluation, heldout, nodes, best, independent)
+
+    def _summary(
+        self,
+        nodes: Sequence[Node],
+        stopped: str,
+        heldout: dict[str, Any] | None,
+        controls: dict[str, Control],
+        seconds: float,
+    ) -> dict[str, Any]:
+        tree = self._tree(nodes)
+        best = None
+        if not self.arguments.per_problem and (node := tree.best(len(self.slices.validation))) is not None:
+            validation = node_result(node)
+            gap = None if heldout is None else validation["reward"] - heldout["reward"]
+            best = {"id": node.id, "validation": validation, "heldout": heldout, "gap": gap}
+        searches: list[Searched] = []
+        if self.arguments.per_problem:
+            searches, _ = split_by_problem(nodes, list(self.slices.validation), self.settings.rounds)
+        return {
+            "search": self.output.name,
+            "mode": "problem" if self.arguments.per_problem else "dataset",
+            "rounds": max(node.round for node in nodes),
+            "stopped": stopped,
+            "best": best,
+            "controls": {name: control.to_dict() for name, control in controls.items()},
+            "pass_at_k": pass_at_k_by_round(searches),
+            "pareto": pareto_of(tree),
+            **totals(nodes),
+            "seconds": round(seconds, 3),
+        }
+
+    def _write(self, nodes: Sequence[Node], summary: dict[str, Any]) -> None:
+        write_json(self.output / "summary.json", summary)
+        problems = self.slices.validation
+        write_trajectories(self.output, nodes, problems)
+        if summary["best"] is not None:
+            write_best(self.output, nodes[summary["best"]["id"]], self.check, self.arguments.aflow_dataset)
+        if self.arguments.export_aflow is not None:
+            dataset = self.arguments.aflow_dataset
+            write_aflow_folder(
+                nodes, self.arguments.export_aflow, dataset=dataset, check=self.check, problems=len(problems)
+            )
+        show(summary, self.output)
+
+
+@contextmanager
+def progress(label: str, total: int, done: int) -> Iterator[Callable[[int, str], None]]:
+    """Show a bar while inside; yields what advances it and says how far the search is."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[said]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=total, completed=done, said="")
+        yield lambda count, said: bar.update(task, advance=count, said=said)

@@ -1,0 +1,139 @@
+"""What a search has to beat, on the same held-out problems.
+
+| control | what it is |
+|---|---|
+| `root` | the workflow that the search started from |
+| `independent_samples` | the best of proposals made from the root alone, for the executor tokens of the search |
+| `single_agent` | a vote over as many Custom calls as cost what the found workflow costs (arXiv:2601.12307) |
+| `fixed: NAME` | each of the fixed workflows |
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from aflow_ops.search.expand import Candidate, Check, Context, Proposer, as_completion, expand
+from aflow_ops.search.node import Node, Sample, validation_of
+from rewards.baselines import FIXED_BASELINES
+from rewards.statistics import bootstrap_mean
+from scripts.searching.evaluation import Evaluation
+
+# Independent proposals end after so many, however few tokens they took.
+MAX_INDEPENDENT = 500
+MAX_VOTES = 15
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control's result.
+
+    Args:
+        samples (`Mapping[str, Sequence[Sample]]`): its runs on the held-out problems.
+        found_with (`int`): executor tokens that were spent to find it.
+    """
+
+    samples: Mapping[str, Sequence[Sample]]
+    found_with: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form: `heldout`, `tokens` and `cost_usd`, both of its held-out runs, and `found_with`."""
+        runs = [sample for group in self.samples.values() for sample in group]
+        return {
+            "heldout": heldout_result(self.samples),
+            "tokens": sum(sample.tokens for sample in runs),
+            "cost_usd": sum(sample.cost_usd for sample in runs),
+            "found_with_tokens": self.found_with,
+        }
+
+
+def heldout_result(samples: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
+    """Add up runs on held-out problems, with a 95 % bootstrap interval over problems."""
+    means = [fmean(sample.reward for sample in runs) for runs in samples.values()]
+    mean, low, high = bootstrap_mean(means, seed=0)
+    correct = fmean(sample.correct for runs in samples.values() for sample in runs)
+    return {"n": len(means), "reward": mean, "correct": correct, "ci95": [low, high]}
+
+
+async def run_controls(
+    evaluation: Evaluation, heldout: Sequence[str], nodes: Sequence[Node], best: Node, search: "Independent"
+) -> dict[str, Control]:
+    """Run every control on the held-out problems.
+
+    Args:
+        evaluation (`Evaluation`): runs workflows.
+        heldout (`Sequence[str]`): ids of the held-out problems.
+        nodes (`Sequence[Node]`): of the search.
+        best (`Node`): what it found.
+        search (`Independent`): what independent sampling needs.
+    """
+    root = next(node for node in nodes if node.parent is None and node.status == "ok")
+    controls = {"root": Control(await evaluation.on(as_completion(root.workflow, root.prompts), heldout))}
+    spent = int(sum(node.tokens.executor for node in nodes if node.parent is not None))
+    found, tokens = await search.best_of_independent(root, spent)
+    controls["independent_samples"] = Control(await evaluation.on(found, heldout), tokens)
+    controls["single_agent"] = Control(await evaluation.on(await _single_agent(evaluation, best, root), heldout))
+    for name, workflow in FIXED_BASELINES.items():
+        controls[f"fixed: {name}"] = Control(await evaluation.on(workflow, heldout))
+    return controls
+
+
+@dataclass(frozen=True)
+class Independent:
+    """Sampling without a search: the same proposer, shown the root and nothing else.
+
+    Args:
+        proposer (`Proposer`): whose proposals are taken.
+        check (`Check`): the language's verdict.
+        evaluation (`Evaluation`): runs workflows.
+        validation (`Sequence[str]`): ids of the validation slice.
+        repeats (`int`): runs of each.
+    """
+
+    proposer: Proposer
+    check: Check
+    evaluation: Evaluation
+    validation: Sequence[str]
+    repeats: int
+
+    async def best_of_independent(self, root: Node, tokens: int) -> tuple[str, int]:
+        """Propose and validate until the tokens are spent; returns the best workflow's text and what was spent."""
+        best, best_reward = as_completion(root.workflow, root.prompts), -1.0
+        if root.validation is not None:
+            best_reward = root.validation.reward
+        spent = 0
+        known: dict[str, int] = {}
+        for number in range(MAX_INDEPENDENT):
+            if spent >= tokens:
+                break
+            context = Context(root, max(0.0, best_reward), sample=1_000_000 + number)
+            candidate: Candidate = await expand(self.proposer, context, self.check, known)
+            if candidate.workflow is None or candidate.key is None:
+                continue
+            known[candidate.key] = number
+            text = as_completion(candidate.workflow.text, candidate.workflow.prompts)
+            samples = await self.evaluation.on(text, self.validation, self.repeats)
+            spent += sum(sample.tokens for runs in samples.values() for sample in runs)
+            reward = validation_of(samples).reward
+            if reward > best_reward:
+                best, best_reward = text, reward
+        return best, spent
+
+
+async def _single_agent(evaluation: Evaluation, best: Node, root: Node) -> str:
+    """One agent, asked as often as the found workflow's tokens allow."""
+    each = _tokens_per_run(root)
+    votes = min(MAX_VOTES, max(1, round(_tokens_per_run(best) / each))) if each else 1
+    parameters = "problem"
+    if votes == 1:
+        return f"async def workflow({parameters}):\n    return (await custom(input=problem))['response']"
+    return (
+        f"async def workflow({parameters}):\n"
+        f"    drafts = [(await custom(input=problem))['response'] for _ in range({votes})]\n"
+        "    return (await sc_ensemble(solutions=drafts, problem=problem))['response']"
+    )
+
+
+def _tokens_per_run(node: Node) -> float:
+    runs = 0 if node.validation is None else node.validation.n * node.validation.repeats
+    return node.tokens.executor / runs if runs else 0.0

@@ -1,0 +1,133 @@
+"""One search for every problem: the candidates of each round against its own gold answer, and pass@k over rounds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from aflow_ops.concurrency import gather_or_cancel
+from aflow_ops.search.evaluate import Rungs
+from aflow_ops.search.loop import Root, Search
+from aflow_ops.search.node import Node
+from data.problem import Problem
+from rewards.statistics import pass_at_k, wilson_interval
+
+PASS_K = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class Searched:
+    """One problem's search.
+
+    Args:
+        problem (`str`): its id.
+        nodes (`tuple[Node, ...]`): with ids of their own, from 0.
+    """
+
+    problem: str
+    nodes: tuple[Node, ...]
+
+
+async def search_problems(
+    problems: Mapping[str, Problem],
+    make: Callable[[str, Problem], tuple[Search, Sequence[Root]]],
+    done: Sequence[Searched],
+    keep: Callable[[Searched], None],
+    at_once: int,
+) -> list[Searched]:
+    """Search for every problem that is not done, several at a time, and keep them in the problems' order.
+
+    Args:
+        problems (`Mapping[str, Problem]`): by id.
+        make (`Callable`): returns a problem's search and its roots.
+        done (`Sequence[Searched]`): the first problems' searches, from an earlier start.
+        keep (`Callable[[Searched], None]`): called with each search, in order.
+        at_once (`int`): problems at a time.
+    """
+    found = list(done)
+    todo = list(problems)[len(done) :]
+
+    async def one(key: str) -> Searched:
+        search, roots = make(key, problems[key])
+        await search.run(roots)
+        return Searched(key, tuple(search.nodes))
+
+    for start in range(0, len(todo), at_once):
+        for searched in await gather_or_cancel(one(key) for key in todo[start : start + at_once]):
+            keep(searched)
+            found.append(searched)
+    return found
+
+
+def renumbered(searched: Searched, first: int) -> list[Node]:
+    """Return a problem's nodes with ids that follow those of the problems before it."""
+    return [
+        replace(node, id=node.id + first, parent=None if node.parent is None else node.parent + first)
+        for node in searched.nodes
+    ]
+
+
+def split_by_problem(nodes: Sequence[Node], problems: Sequence[str], rounds: int) -> tuple[list[Searched], int]:
+    """Read kept nodes back: each problem's search begins with its roots.
+
+    Args:
+        nodes (`Sequence[Node]`): as they were kept.
+        problems (`Sequence[str]`): ids, in order.
+        rounds (`int`): of each search.
+
+    Returns:
+        `tuple` of the searches before the first one that has fewer rounds, and how many nodes they have.
+    """
+    starts = [
+        index
+        for index, node in enumerate(nodes)
+        if node.parent is None and (index == 0 or nodes[index - 1].round > 0 or rounds == 0)
+    ]
+    searches: list[Searched] = []
+    for problem, start, end in zip(problems, starts, [*starts[1:], len(nodes)], strict=False):
+        own = [
+            replace(node, id=node.id - start, parent=None if node.parent is None else node.parent - start)
+            for node in nodes[start:end]
+        ]
+        if max(node.round for node in own) < rounds:
+            return searches, start
+        searches.append(Searched(problem, tuple(own)))
+    return searches, len(nodes)
+
+
+def one_problem(key: str, repeats: int) -> Rungs:
+    """Return how a slice of one problem is spent."""
+    return Rungs((key,), repeats=repeats, halving=False)
+
+
+def pass_at_k_by_round(searches: Sequence[Searched]) -> dict[str, dict[str, Any]]:
+    """Return pass@k after every round, the mean over problems.
+
+    A problem's samples are all runs of its candidates up to that round, the root's among them.
+
+    Returns:
+        `dict`: round -> k -> `{"mean", "ci95"}`, the Wilson interval over problems; k only where every problem has so
+        many samples.
+    """
+    rounds = sorted({node.round for searched in searches for node in searched.nodes})
+    return {str(number): found for number in rounds if (found := _pass_at_k(searches, number))}
+
+
+def _pass_at_k(searches: Sequence[Searched], number: int) -> dict[str, Any]:
+    counts = []
+    for searched in searches:
+        rewards = [
+            reward
+            for node in searched.nodes
+            if node.round <= number
+            for rewards in node.per_problem.values()
+            for reward in rewards
+        ]
+        counts.append((len(rewards), sum(reward >= 1.0 for reward in rewards)))
+    fewest = min((samples for samples, _ in counts), default=0)
+    found = {}
+    for k in PASS_K:
+        if k <= fewest:
+            mean = fmean(pass_at_k(samples, right, k) for samples, right in counts)
+            found[str(k)] = {"mean": mean, "ci95": list(wilson_interval(mean, len(counts)))}
+    return found

@@ -1,0 +1,42 @@
+"""What a search starts from: a first workflow, files, or the rounds of a search of AFlow's."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from aflow_ops.errors import UsageError
+from aflow_ops.language import prompt_constants
+from aflow_ops.search.aflow_folder import read_aflow_folder
+from aflow_ops.search.expand import as_completion
+from aflow_ops.search.loop import Root
+from data.problem import Domain
+from scripts.searching.problems import root_workflow
+
+
+def read_roots(files: Sequence[Path], aflow: Path | None, kinds: Sequence[tuple[Domain, bool]]) -> list[Root]:
+    """Read the workflows that a search starts from.
+
+    Args:
+        files (`Sequence[Path]`): workflow files; a `prompt.py` beside one holds its prompts.
+        aflow (`Path`, *optional*): a `workflows` folder of AFlow's.
+        kinds (`Sequence[tuple[Domain, bool]]`): domain, and whether there is an entry point, of the problems.
+
+    Raises:
+        UsageError: a file cannot be read.
+    """
+    if aflow is not None:
+        return [
+            Root(found.completion, "import", f"AFlow's round {found.number}: {found.modification or 'the first'}")
+            for found in read_aflow_folder(aflow)
+        ]
+    if not files:
+        return [Root(root_workflow(kinds))]
+    return [Root(_read(path), "root", f"the workflow in {path.name}") for path in files]
+
+
+def _read(path: Path) -> str:
+    try:
+        beside = path.with_name("prompt.py")
+        prompts = prompt_constants(beside.read_text(encoding="utf-8-sig")) if beside.is_file() else {}
+        return as_completion(path.read_text(encoding="utf-8-sig"), prompts)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--root {path} cannot be read: {error}") from None

@@ -1,0 +1,239 @@
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aflow_ops.language import parse_workflow
+from tests.conftest import KEY
+from tests.patience import PATIENCE
+from tests.stub_endpoint import Broken, Failure, Messages, StubEndpoint
+
+ROOT = Path(__file__).parents[2]
+SUM = re.compile(r"What is (\d+) \+ (\d+)\?")
+
+
+@pytest.fixture
+def sums(tmp_path: Path) -> Path:
+    """Problems that a Programmer solves and a model asked directly does not."""
+    path = tmp_path / "sums.jsonl"
+    rows = [
+        {"question": f"What is {a} + {a * 7 + 5}?", "answer": str(a * 8 + 5), "source": "sums", "domain": "math"}
+        for a in range(100, 220)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def executor(messages: Messages) -> str:
+    """Writes right code, guesses otherwise."""
+    text = messages[-1]["content"]
+    found = SUM.search(text)
+    if "solve" in text + messages[0]["content"] and found:
+        return f"```python\ndef solve():\n    return {found[1]} + {found[2]}\n```"
+    return "17"
+
+
+def command(stub: StubEndpoint, data: Path, output: Path, *flags: str) -> list[str]:
+    return [
+        sys.executable, str(ROOT / "scripts" / "search.py"), "--data", str(data), "--output", str(output),
+        "--executor_base_url", stub.url, "--executor_cache_dir", str(output.parent / "cache"),
+        "--validation_problems", "8", "--heldout_problems", "8", *flags,
+    ]  # fmt: skip
+
+
+def run(arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "OPENAI_API_KEY": KEY, "COLUMNS": "120", **environment}
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE, check=False, env=env)
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return summary
+
+
+def test_the_grammar_finds_what_works_and_beats_its_root(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
+    stub.answer = executor
+    out = tmp_path / "search"
+    done = run(command(stub, sums, out, "--search_rounds", "30", "--parallel", "5", "--seed", "1"))
+    assert done.returncode == 0, done.stderr
+    assert "found (node" in done.stdout and "Traceback" not in done.stderr
+    summary = summary_of(out)
+    assert (summary["mode"], summary["rounds"], summary["stopped"]) == ("dataset", 30, "rounds")
+    best = summary["best"]
+    assert best["heldout"]["reward"] == 1.0 and best["gap"] == pytest.approx(0.0)
+    assert summary["controls"]["root"]["heldout"]["reward"] < 0.5
+    assert summary["controls"]["fixed: Programmer"]["heldout"]["reward"] == 1.0
+    assert {"independent_samples", "single_agent"} < set(summary["controls"])
+    nodes = [json.loads(line) for line in (out / "nodes.jsonl").read_text().splitlines()]
+    assert [node["id"] for node in nodes] == list(range(31))
+    rows = [json.loads(line) for line in (out / "trajectories.jsonl").read_text().splitlines()]
+    assert len({row["group"] for row in rows}) == 8
+    assert "answer" not in rows[0]["problem"] and {row["form"] for row in rows} == {"design"}
+    for row in rows:
+        parse_workflow(row["completion"], domain="math", has_entry_point=False)
+    graph, prompt = (out / "best" / name for name in ("graph.py", "prompt.py"))
+    assert prompt.is_file()
+    assert "Programmer" in parse_workflow(graph.read_text(), domain="math", has_entry_point=False).operators
+    again = run(command(stub, sums, out, "--search_rounds", "30", "--parallel", "5", "--seed", "1"))
+    assert again.returncode == 0 and summary_of(out)["best"] == best
+    other = run(command(stub, sums, out, "--search_rounds", "30", "--seed", "2"))
+    assert other.returncode == 2 and "seed was 1, is 2" in other.stderr
+
+
+def optimizer(messages: Messages) -> str:
+    """Proposes better and better workflows, and now and then nonsense."""
+    seen = "\n".join(message["content"] for message in messages)
+    if "cannot be used" in seen:
+        body = 'draft = await programmer(problem=problem, analysis="Add.")\n    return draft["output"]'
+        said = "let code compute it"
+    elif len(seen) % 3 == 0:
+        return "<graph><node op='Custom'/></graph>"
+    else:
+        body = f'draft = await custom(input=problem, instruction="Try {len(seen)}.")\n    return draft["response"]'
+        said = "another instruction"
+    return f"<modification>{said}</modification>\n```python\nasync def workflow(problem):\n    {body}\n```"
+
+
+def both(messages: Messages) -> str:
+    return optimizer(messages) if "You improve agent workflows" in messages[0]["content"] else executor(messages)
+
+
+MODEL = ("--proposer", "openai", "--search_rounds", "9", "--parallel", "3", "--no-controls")
+
+
+def test_a_model_proposes_with_its_own_endpoint_and_key(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
+    stub.answer = executor
+    with StubEndpoint(optimizer) as other:
+        arguments = command(stub, sums, tmp_path / "search", *MODEL, "--optimizer_base_url", other.url)
+        done = run(arguments, OPTIMIZER_API_KEY="sk-optimizer-0123456789")
+        assert done.returncode == 0, done.stderr
+        assert set(other.keys) == {"Bearer sk-optimizer-0123456789"} and set(stub.keys) == {f"Bearer {KEY}"}
+        asked = json.dumps([request["messages"] for request in other.requests])
+        assert "does not solve" in asked and "gpt-4o" in {request["model"] for request in other.requests}
+    summary = summary_of(tmp_path / "search")
+    assert summary["cost_usd"]["optimizer"] > 0 and summary["tokens"]["optimizer"] > 0
+    golds = {json.loads(line)["answer"] for line in sums.read_text().splitlines()}
+    assert not any(f'"{gold}"' in asked for gold in golds)
+    left = done.stdout + done.stderr + (tmp_path / "search" / "nodes.jsonl").read_text()
+    assert KEY not in left and "sk-optimizer" not in left
+
+
+def test_faults_on_the_wire_change_no_node(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
+    found = []
+    for name, faulty in (("calm", False), ("faulty", True)):
+        dice = random.Random(0)
+
+        def answer(messages: Messages, faulty: bool = faulty, dice: random.Random = dice) -> str | Failure | Broken:
+            if faulty and dice.random() < 0.3:
+                return dice.choice([Failure(500), Failure(429, headers={"Retry-After": "0"}), Broken("cut")])
+            return both(messages)
+
+        stub.answer = answer
+        folder = tmp_path / name / "search"
+        done = run(
+            command(stub, sums, folder, *MODEL, "--optimizer_base_url", stub.url, "--executor_max_retries", "20")
+        )
+        assert done.returncode == 0, done.stderr
+        found.append((folder / "nodes.jsonl").read_bytes())
+    assert found[0] == found[1]
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_again_and_again_ends_as_if_it_was_not(
+    stub: StubEndpoint, sums: Path, tmp_path: Path
+) -> None:
+    stub.answer = both
+    whole, killed = tmp_path / "whole" / "search", tmp_path / "killed" / "search"
+    flags = (*MODEL, "--optimizer_base_url", stub.url)
+    assert run(command(stub, sums, whole, *flags)).returncode == 0
+    stub.latency = 0.05
+    dice = random.Random(1)
+    for _ in range(int(os.environ.get("AFLOW_RECIPES_KILLS", "3"))):
+        before = len(stub.requests)
+        process = subprocess.Popen(
+            command(stub, sums, killed, *flags), env={**os.environ, "OPENAI_API_KEY": KEY},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        while len(stub.requests) == before and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(dice.uniform(0, 0.6))
+        process.send_signal(signal.SIGKILL)
+        process.wait(PATIENCE)
+    assert run(command(stub, sums, killed, *flags)).returncode == 0
+    for name in ("nodes.jsonl", "trajectories.jsonl", "best/graph.py", "settings.json"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_every_problem_by_itself_with_pass_at_k(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
+    stub.answer = executor
+    out = tmp_path / "search"
+    flags = ("--per_problem", "--search_rounds", "12", "--parallel", "3", "--validation_problems", "6")
+    done = run([*command(stub, sums, out), *flags])
+    assert done.returncode == 0, done.stderr
+    summary = summary_of(out)
+    assert summary["mode"] == "problem" and summary["best"] is None
+    first, last = summary["pass_at_k"]["0"], summary["pass_at_k"]["12"]
+    assert first["1"]["mean"] == 0.0 and last["8"]["mean"] > first["1"]["mean"]
+    low, high = last["1"]["ci95"]
+    assert 0 <= low <= last["1"]["mean"] <= high <= 1
+    before = (out / "nodes.jsonl").read_bytes()
+    (out / "nodes.jsonl").write_bytes(before[: len(before) * 2 // 3])
+    assert run([*command(stub, sums, out), *flags]).returncode == 0
+    assert (out / "nodes.jsonl").read_bytes() == before
+
+
+def test_a_spent_budget_ends_with_what_was_found(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
+    stub.answer = lambda messages: "17 " * 500
+    out = tmp_path / "search"
+    done = run(command(stub, sums, out, "--search_rounds", "50", "--executor_budget_usd", "0.02"))
+    assert done.returncode == 3 and "budget" in done.stderr
+    assert summary_of(out)["stopped"] == "budget" and (out / "best" / "graph.py").is_file()
+
+
+def test_aflows_rounds_are_the_roots_and_ours_are_written_as_its(
+    stub: StubEndpoint, sums: Path, tmp_path: Path
+) -> None:
+    stub.answer = executor
+    round_1 = tmp_path / "workflows" / "round_1"
+    round_1.mkdir(parents=True)
+    for name in ("graph.py", "prompt.py"):
+        (round_1 / name).write_text((ROOT / "tests/aflow_ops/published/math" / name).read_text())
+    flags = ("--import_aflow", str(round_1.parent), "--export_aflow", str(tmp_path / "out"), "--search_rounds", "2")
+    done = run(command(stub, sums, tmp_path / "search", *flags, "--no-controls", "--aflow_dataset", "MATH"))
+    assert done.returncode == 0, done.stderr
+    assert {node.name for node in (tmp_path / "out").iterdir()} >= {"results.json", "round_1"}
+    assert "workspace.MATH.workflows" in (tmp_path / "out" / "round_1" / "graph.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--data", "nothing_such"), "unknown source 'nothing_such'"),
+        (("--validation_problems", "0"), "--validation_problems 0 must be at least 1"),
+        (("--validation_problems", "100000"), "only"),
+        (("--price_per_usd", "nan"), "--price_per_usd nan"),
+        (("--proposer", "policy"), "--optimizer_base_url"),
+        (("--root", "missing.py"), "missing.py cannot be read"),
+        (("--import_aflow", "missing"), "no round_N folder"),
+    ],
+)
+def test_bad_input_is_one_line(
+    flags: tuple[str, ...], said: str, stub: StubEndpoint, sums: Path, tmp_path: Path
+) -> None:
+    done = run(command(stub, sums, tmp_path / "search", *flags))
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+    assert not stub.requests
+
+
+def test_a_root_that_is_no_workflow_is_one_line(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
+    (tmp_path / "graph.xml").write_text("<graph/>")
+    done = run(command(stub, sums, tmp_path / "search", "--root", str(tmp_path / "graph.xml")))
+    assert done.returncode == 2 and "no workflow to start from" in done.stderr and "Traceback" not in done.stderr
