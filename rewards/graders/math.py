@@ -17,7 +17,7 @@ from fractions import Fraction
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
 from rewards.graders.math_compare import equal_numbers
-from rewards.graders.math_parse import Node
+from rewards.graders.math_nodes import Node
 from rewards.graders.math_reading import Reading, counts, readings_of, same_reading, same_words, units_agree
 from rewards.graders.math_text import find_answer, find_marked, lists_several, numbers_in
 from rewards.graders.math_value import NoValueError, exact, number_of

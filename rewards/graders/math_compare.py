@@ -12,7 +12,7 @@ from typing import Any
 
 import mpmath
 
-from rewards.graders.math_parse import Node
+from rewards.graders.math_nodes import Node
 from rewards.graders.math_value import NoValueError, exact, has_decimal, names_in, number_of, same_value, sample_points
 from rewards.graders.notation import word_set
 
@@ -145,7 +145,7 @@ def _same(left: Node, right: Node) -> bool:
     if label is not None and other_label is not None:
         return label == other_label and same(left_value, right_value)
     if left_value is not left or right_value is not right:
-        return same(left_value, right_value) or _same_set(left, right)
+        return same(left_value, right_value) or _same_equation(left, right) or _same_set(left, right)
     if is_scalar(left) and is_scalar(right):
         if not names_in(left) and not names_in(right):
             return equal_numbers(left, right)
@@ -166,9 +166,7 @@ def _same(left: Node, right: Node) -> bool:
         return vector.text == "()" and _same_row(_vector(matrix), vector.args)
     if pair in ({"matrix"}, {"row"}, {"ratio"}, {"base"}):
         return _same_row(left.args, right.args)
-    if pair == {"relation"} and _same_relation(left, right):
-        return True
-    return _same_set(left, right)
+    return _same_equation(left, right) or _same_set(left, right)
 
 
 def _vector(matrix: Node) -> Sequence[Node]:
@@ -197,6 +195,10 @@ def _same_items(left: Sequence[Node], right: Sequence[Node]) -> bool:
 
 
 # Relations
+
+
+def _same_equation(left: Node, right: Node) -> bool:
+    return left.op == right.op == "relation" and _same_relation(left, right)
 
 
 def _same_relation(left: Node, right: Node) -> bool:

@@ -1,40 +1,17 @@
 r"""Mathematics as a tree: what an expression, a list, an interval, a matrix or a relation says.
 
-Example: `\frac{1}{2}x^2` is `mul(div(1, 2), pow(x, 2))`; `[1, 2)` is `bracket(1, 2)` with the text `"[)"`.
+Example: `\frac{1}{2}x^2` is `mul(div(1, 2), pow(x, 2))` (`math_nodes.py` has the kinds of nodes).
 
 A text is read as a whole or not at all. Where two readings are usual (`1/2x`, `\sin x(y)`, `x2`) there is none.
 """
 
-from dataclasses import dataclass
-from fractions import Fraction
-
+from rewards.graders.math_nodes import Node, check_words, negative, number_node
+from rewards.graders.math_stream import TokenStream
 from rewards.graders.math_tokens import FUNCTIONS, MathSyntaxError, Token, tokens_of
 
-MAX_TOKENS = 400
 MAX_DEPTH = 40
-MAX_DIGITS = 4_000
 RELATIONS = frozenset({"=", "<", ">", "le", "ge", "ne", "in"})
 _OPENING = {"(": ")", "[": "]"}
-
-
-@dataclass(frozen=True)
-class Node:
-    """A part of a mathematical text.
-
-    Args:
-        op (`str`): `number`, `name`, `word`; `add mul div pow neg pm mp root call fact abs binom deg base`; `list set
-            bracket ratio matrix row relation union intersection difference reals empty`.
-        args (`tuple[Node, ...]`): its parts.
-        text (`str`): a name, a word, a function, the two brackets, the separator of a list, the signs of a relation.
-        value (`Fraction`, *optional*): of a number.
-        places (`int`, *optional*): digits after the point of a number that is written as a decimal.
-    """
-
-    op: str
-    args: tuple["Node", ...] = ()
-    text: str = ""
-    value: Fraction | None = None
-    places: int | None = None
 
 
 def parse_math(text: str, *, thousands: bool = True) -> Node:
@@ -46,44 +23,14 @@ def parse_math(text: str, *, thousands: bool = True) -> Node:
     return _Parser(tokens_of(text, thousands=thousands)).whole()
 
 
-class _Parser:
-    def __init__(self, tokens: tuple[Token, ...]) -> None:
-        if not tokens or len(tokens) > MAX_TOKENS:
-            raise MathSyntaxError("nothing, or too much")
-        self.tokens, self.at, self.depth = list(tokens), 0, 0
-
-    # Looking
-
-    def peek(self, ahead: int = 0) -> Token:
-        index = self.at + ahead
-        return self.tokens[index] if index < len(self.tokens) else Token("operator", "end")
-
-    def take(self) -> Token:
-        token = self.peek()
-        self.at += 1
-        return token
-
-    def is_next(self, *texts: str) -> bool:
-        token = self.peek()
-        return token.text in texts and token.kind in ("operator", "command", "environment")
-
-    def accept(self, *texts: str) -> bool:
-        if self.is_next(*texts):
-            self.at += 1
-            return True
-        return False
-
-    def expect(self, text: str) -> None:
-        if not self.accept(text):
-            raise MathSyntaxError(f"{text} expected, not {self.peek().text}")
-
+class _Parser(TokenStream):
     # Lists and relations
 
     def whole(self) -> Node:
         node = self.items()
         if self.at < len(self.tokens):
             raise MathSyntaxError(f"{self.peek().text} is too much")
-        _check_words(node)
+        check_words(node)
         return node
 
     def items(self) -> Node:
@@ -137,7 +84,7 @@ class _Parser:
             node = (
                 Node("add", (node, right))
                 if sign == "+"
-                else Node("add", (node, _negative(right)))
+                else Node("add", (node, negative(right)))
                 if sign == "-"
                 else Node("add", (node, Node(sign, (right,))))
             )
@@ -151,7 +98,7 @@ class _Parser:
         if self.accept("+"):
             return self.product()
         if self.accept("-"):
-            return _negative(self.product())
+            return negative(self.product())
         if self.is_next("pm", "mp"):
             return Node(self.take().text, (self.product(),))
         return self.product()
@@ -167,7 +114,7 @@ class _Parser:
                     raise MathSyntaxError("what does the slash divide by?")
             else:
                 right = self.juxtaposed()
-            right = _negative(right) if sign else right
+            right = negative(right) if sign else right
             node = Node("div" if division else "mul", (node, right), text="" if division else "*")
         return node
 
@@ -239,7 +186,7 @@ class _Parser:
             self.expect("}")
             return Node("name", text="circ")
         if self.accept("-"):
-            return _negative(self.argument(split=False))
+            return negative(self.argument(split=False))
         return self.argument(split=False)
 
     def postfixed(self) -> Node:
@@ -338,7 +285,7 @@ class _Parser:
                 raise MathSyntaxError("what does the function end with?")
         else:
             arguments = (self.argument_of_function(),)
-        if exponent is not None and exponent == _negative(number_node("1")):
+        if exponent is not None and exponent == negative(number_node("1")):
             function, exponent = f"arc{function.removeprefix('a').removeprefix('rc')}", None
         node = Node("call", (*arguments, *base), text=f"{function}_" if base else function)
         return node if exponent is None else Node("pow", (node, exponent))
@@ -358,7 +305,7 @@ class _Parser:
             node = Node("div", (node, self.power()))
             if self.starts_factor():
                 raise MathSyntaxError("where does the function's argument end?")
-        return _negative(node) if sign else node
+        return negative(node) if sign else node
 
     def command(self) -> Node:
         name = self.take().text
@@ -440,33 +387,3 @@ class _Parser:
         if len({len(item.args) for item in rows}) != 1:
             raise MathSyntaxError("rows of different length")
         return Node("matrix", tuple(rows))
-
-
-def number_node(text: str) -> Node:
-    """Return the node of a number in ASCII digits, exact however long.
-
-    Raises:
-        MathSyntaxError: more digits than Python reads.
-    """
-    if len(text) > MAX_DIGITS:
-        raise MathSyntaxError("too many digits")
-    mantissa, _, power = text.lower().partition("e")
-    whole, point, decimals = mantissa.partition(".")
-    exponent = int(power or 0)
-    if abs(exponent) > MAX_DIGITS:
-        raise MathSyntaxError("too large an exponent")
-    value = Fraction(int((whole + decimals) or "0")) * Fraction(10) ** (exponent - len(decimals))
-    places = max(len(decimals) - exponent, 0) if point or power else None
-    return Node("number", value=value, places=places)
-
-
-def _check_words(node: Node) -> None:
-    """English stands for itself, alone or as an item of a list: there is no arithmetic with it."""
-    if node.op not in ("list", "set", "bracket") and any(part.op == "word" for part in node.args):
-        raise MathSyntaxError("words in mathematics")
-    for part in node.args:
-        _check_words(part)
-
-
-def _negative(node: Node) -> Node:
-    return Node("neg", (node,))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from rewards.graders.math_compare import equal_numbers, is_scalar, items_of, same, unlabelled
-from rewards.graders.math_parse import Node, parse_math
+from rewards.graders.math_nodes import Node
+from rewards.graders.math_parse import parse_math
 from rewards.graders.math_tokens import (
     MAX_CHARS,
     MathSyntaxError,
@@ -170,7 +171,7 @@ def _bare(tokens: tuple[Token, ...]) -> tuple[tuple[str, str], ...]:
 
 def _folded(text: str) -> str:
     """A text in words: its case and its outer marks do not count. Mathematics is not folded."""
-    bare = " ".join(_WRAPPED.sub(r"\1", as_latex(text)).strip().strip("$.*").split())
+    bare = " ".join(_WRAPPED.sub(r"\1", as_latex(text)).strip().strip("$*").rstrip(".").split())
     return bare.casefold() if re.fullmatch(r"[\w\s,.'-]+", bare) and re.search(r"[^\W\d]{2}", bare) else bare
 
 

@@ -81,7 +81,6 @@ _OPERATOR_NAMES = {"**": "^", "<=": "le", ">=": "ge", "!=": "ne", "==": "="}
 _BEGIN = re.compile(r"\\(begin|end)\s*\{\s*([a-zA-Z]+)\*?\s*\}(?:\s*\{[clr|@{}\s]*\})?")
 _SPACE = re.compile(r"\s+|~|\\[,;:!> ]")
 _WRONGLY_ESCAPED = re.compile(r"\\\\(?=([a-zA-Z]{2,})(?![a-zA-Z]))")
-_ROOT_SIGN = re.compile(r"([√∛])\s*(\d+(?:\.\d+)?|[a-zA-Zπ])")
 
 
 def comma_is_ambiguous(text: str) -> bool:
@@ -101,7 +100,6 @@ def tokens_of(text: str, *, thousands: bool = True) -> tuple[Token, ...]:
     """
     if len(text) > MAX_CHARS:
         raise MathSyntaxError("too long")
-    text = _ROOT_SIGN.sub(r"\1{\2}", text)
     text = _WRONGLY_ESCAPED.sub(_one_backslash, without_delimiters(as_latex(text)))
     return tuple(_Lexer(text, thousands).all())
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import mpmath
 
-from rewards.graders.math_parse import Node
+from rewards.graders.math_nodes import Node
 from rewards.graders.notation import word_set
 
 MAX_BITS = 20_000

@@ -1,6 +1,6 @@
 """Characters: one spelling for what Unicode writes in many ways.
 
-Example: `tidy("O’Neill\u200b －５")` is `"O'Neill -5"`; `as_latex("2√3 ≤ x²")` is `r"2\\sqrt 3 \\le  x^{2}"`.
+Example: `tidy("O’Neill\u200b －５")` is `"O'Neill -5"`; `as_latex("2√3 ≤ x²")` is `r"2\\sqrt {3} \\le  x^{2}"`.
 
 `tidy` changes nothing but typography (widths, quotes, dashes, spaces, invisible characters) and is for every domain;
 `as_latex` goes on to mathematical signs.
@@ -19,6 +19,7 @@ _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ", "
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₙᵢₖ", "0123456789+-nik")
 _SUPERSCRIPT_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ]+")
 _SUBSCRIPT_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋ₙᵢₖ]+")
+_ROOT_SIGN = re.compile(r"([√∛])\s*(\d+(?:\.\d+)?|[a-zA-Zπ])")
 _HARD_SPACED_THOUSANDS = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")
 
 _SIGNS = {
@@ -76,6 +77,7 @@ def as_latex(text: str) -> str:
     text = tidy(text)
     if text.isascii():
         return text
+    text = _ROOT_SIGN.sub(r"\1{\2}", text)  # of the whole number behind it
     text = _SUPERSCRIPT_RUN.sub(lambda run: f"^{{{run.group().translate(_SUPERSCRIPTS)}}}", text)
     text = _SUBSCRIPT_RUN.sub(lambda run: f"_{{{run.group().translate(_SUBSCRIPTS)}}}", text)
     text = text.replace("°C", "\\circ C").replace("°F", "\\circ F")

@@ -1,0 +1,87 @@
+"""No near miss counts as right: generated answers, and every small change of an expression."""
+
+import asyncio
+import random
+from itertools import islice
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rewards.graders.math_compare import same
+from rewards.graders.math_parse import parse_math
+from rewards.graders.math_reading import readings_of, same_reading, same_words
+from rewards.graders.math_tokens import MathSyntaxError
+from rewards.graders.qa_reading import says, says_unanswerable
+from scripts.fuzz_graders import MOST_LOST, wrongly_graded
+from scripts.fuzzing import cases
+
+GOLDS = st.sampled_from(
+    [
+        r"\sqrt{x+1}",
+        r"e^{x}+1",
+        r"\frac{ab}{c}",
+        r"x^{2n}",
+        r"\binom{12}{3}",
+        "3x",
+        r"2\Delta",
+        r"\frac{2}{3}x+1",
+        "-9x",
+    ]
+)
+PIECES = st.sampled_from(["{", "}", "-", "1", "7", "^", "x", "D", ".", "^{2}", ""])
+
+
+def equal(answer: str, gold: str) -> bool:
+    readings = [(one, other) for one in readings_of(answer) for other in readings_of(gold)]
+    return any(same_reading(*pair) for pair in readings) or same_words(answer, gold)
+
+
+@given(GOLDS, PIECES, st.integers(0, 20), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_one_piece_more_or_less_is_another_expression(gold: str, piece: str, place: int, removed: bool) -> None:
+    place %= len(gold)
+    changed = gold[:place] + piece + gold[place + removed :]
+    if not equal(changed, gold):
+        return
+    try:
+        assert same(parse_math(changed.rstrip(".")), parse_math(gold))
+    except MathSyntaxError:
+        assert changed.rstrip(".").split() == gold.split()
+
+
+@given(st.integers(), st.integers())
+def test_integers_compare_exactly(one: int, other: int) -> None:
+    assert equal(str(one), str(other)) == (one == other)
+    assert equal(str(10**60 + one), str(10**60 + other)) == (one == other)
+
+
+@pytest.mark.parametrize("answer", ["1.6e-19", "0.0000001", "1e-300"])
+def test_nothing_but_zero_is_zero(answer: str) -> None:
+    assert not equal(answer, "0")
+
+
+@pytest.mark.parametrize("text", ["No idea", "No doubt both were", "Yes; false", "No. 1", "yes and no", "No one knows"])
+def test_a_first_word_is_no_verdict(text: str) -> None:
+    assert says(text) is None
+
+
+@pytest.mark.parametrize(("text", "silent"), [("The passage does not say.", True), ("The", False), ("?", False)])
+def test_silence_is_said(text: str, silent: bool) -> None:
+    assert says_unanswerable(text) == silent
+
+
+def test_the_fuzzer_finds_nothing() -> None:
+    check(1_500)
+
+
+@pytest.mark.long
+def test_the_fuzzer_finds_nothing_in_many() -> None:
+    check(20_000)
+
+
+def check(number: int) -> None:
+    tried = list(islice(cases(random.Random(1), ("math", "qa")), number))
+    wrong = asyncio.run(wrongly_graded(tried))
+    assert not [case for case in wrong if not case.right]
+    assert len(wrong) <= MOST_LOST * number, wrong[:10]
