@@ -5,8 +5,8 @@
     plain       "tests": ["assert square(2) == 4", ...], or all of them in one text
     programs    "tests": [{"input": "2\\n", "output": "4\\n"}, ...], or {"inputs": [...], "outputs": [...]} (APPS)
 
-A snippet fails when it raises. It is run with `candidate` bound to the entry point, or for a program with
-`check_output(stdin, expected)`.
+A snippet fails when it raises. It is run with `candidate` bound to the entry point, with `check_output(stdin,
+expected)` for a program, and with `check_result(arguments, accepted)` for a function whose results are given as JSON.
 """
 
 import ast
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # Names that the grader gives to the entry point and to its own helpers.
-_STAND_INS = frozenset({"candidate", "check", "check_output"})
+_STAND_INS = frozenset({"candidate", "check_output", "check_result"})
 
 
 def tests_of(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -77,15 +77,14 @@ def entry_point_of(tests: Iterable[str]) -> str | None:
             tree = ast.parse(test)
         except SyntaxError:
             return None
-        names = [
-            node.func.id
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not hasattr(builtins, node.func.id)
-        ]
-        if _STAND_INS & set(names):
+        calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+        names = [function.id for function in calls if isinstance(function, ast.Name)]
+        made = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        if _STAND_INS & set(names) or made & set(names) & {"check"}:
             return None
         common = names if common is None else [name for name in common if name in names]
-    return common[0] if common else None
+    # MBPP asks for a `sum` too: then every test calls that, and nothing else.
+    return next((name for name in common or () if not hasattr(builtins, name)), common[0] if common else None)
 
 
 def _split(statements: Sequence[ast.stmt], before: Sequence[ast.stmt]) -> list[str]:
@@ -126,7 +125,7 @@ def _output_test(given: Any, wanted: Any, function: Any) -> str:
     """A test of a program, or of a function when there is one to call: APPS gives its arguments as a list."""
     if function and isinstance(given, list):
         accepted = [wanted, *(wanted if isinstance(wanted, list) and len(wanted) == 1 else [])]  # some rows wrap it
-        return f"assert candidate(*{given!r}) in {accepted!r}"
+        return f"check_result({given!r}, {accepted!r})"
     if isinstance(given, list) and all(isinstance(line, str) for line in given):
         given = "\n".join(given)
     if isinstance(wanted, list) and all(isinstance(line, str) for line in wanted):

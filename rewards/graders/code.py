@@ -21,18 +21,26 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from aflow_ops.operators.parsing import extract_code, function_names
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
 from rewards.tiers import Grade, Tier
 
 # HumanEval's own limit, for each test instead of for all of them.
 TEST_SECONDS = 3.0
-TOTAL_SECONDS = 30.0
+# LiveCodeBench's and DeepCoder's for a test of theirs (https://github.com/LiveCodeBench/LiveCodeBench).
+JUDGED_TEST_SECONDS = 6.0
+# A solution that passes takes the time that it needs; one that does not is graded by what it passed in time.
+TOTAL_SECONDS = 180.0
+TOTAL_SECONDS_ONCE_FAILED = 30.0
 # Once a test has timed out the solution is not right, and further hangs should not cost as much.
 AFTER_HANG_SECONDS = 1.0
 MAX_ANSWER_CHARS = 50_000
 
-_FENCE = re.compile(r"```([^\n`]*)\n(.*?)(?:```|\Z)", re.DOTALL)
+# In the order in which they stand in the program: each uses only what is above it.
+HARNESS_FILES = ("code_wire", "code_compare", "code_names", "code_worker", "code_stand_ins", "code_harness")
+
+_FENCE = re.compile(r"(```|~~~)([^\n`]*)\n(.*?)(?:\1|\Z)", re.DOTALL)
 _PYTHON = ("python", "python3", "py")
 _FUTURE = re.compile(r"^from\s+__future__\s+import\s.*\n?", re.MULTILINE)
 
@@ -56,7 +64,8 @@ async def grade_code(answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
     solution = extract_solution(answer, problem.entry_point, problem.question)
     if solution is None:
         return Grade(1, False, None, "no code")
-    report = await run_tests(solution, problem.entry_point, problem.tests, sandbox)
+    given = given_code(problem.question, problem.entry_point)
+    report = await run_tests(solution, problem.entry_point, problem.tests, sandbox, given=given)
     if not report.defines:
         reason = f"does not define {problem.entry_point}" if report.parses else "does not parse"
         return Grade(1, False, solution, reason)
@@ -94,12 +103,14 @@ def extract_solution(answer: str, entry_point: str | None, question: str) -> str
     Returns:
         `str` or `None` when there is nothing but space.
     """
-    fences = [(info.strip().lower(), block) for info, block in _FENCE.findall(answer) if block.strip()]
+    fences = [(info.strip().lower(), block) for _, info, block in _FENCE.findall(answer) if block.strip()]
     blocks = [block for _, block in fences]
     last = [block for info, block in fences if info.startswith(_PYTHON)][-1:] or blocks[-1:]
+    if not fences and not _parses(answer):
+        answer = _code_in_prose(answer, entry_point)
     if entry_point is None:
         return (last or [answer])[0].strip("\n") or None
-    head = re.compile(rf"^[^\S\n]*(?:async\s+)?(?:def|class)\s+{re.escape(entry_point)}\b", re.MULTILINE)
+    head = _head(entry_point)
     defining = [block for block in blocks if head.search(block)]
     code = (defining[-1:] or last or [answer])[0].strip("\n")
     if not code.strip():
@@ -112,6 +123,28 @@ def extract_solution(answer: str, entry_point: str | None, question: str) -> str
     preamble = _preamble(question, signature.start() if signature else 0)
     futures = "".join(_FUTURE.findall(code)) if preamble else ""  # these must stay on top
     return f"{futures}{preamble}{_FUTURE.sub('', code)}" if futures else preamble + code
+
+
+def _code_in_prose(answer: str, entry_point: str | None) -> str:
+    """The code that stands unmarked in an answer, if it has what is asked for; else the answer."""
+    code = extract_code(answer, entry_point)
+    found = function_names(code) if entry_point else [code.strip()]
+    return code if (entry_point or code.strip()) in found and code.strip() else answer
+
+
+def given_code(question: str, entry_point: str | None) -> str:
+    """Return what the question gives away for its tests and solutions to use: the code above the signature.
+
+    Args:
+        question (`str`): the task.
+        entry_point (`str`, *optional*): name of the function to write.
+    """
+    signature = _head(entry_point).search(question) if entry_point else None
+    return _preamble(question, signature.start()) if signature else ""
+
+
+def _head(entry_point: str) -> re.Pattern[str]:
+    return re.compile(rf"^[^\S\n]*(?:async\s+)?(?:def|class)\s+{re.escape(entry_point)}\b", re.MULTILINE)
 
 
 def _preamble(question: str, end: int) -> str:
@@ -138,7 +171,7 @@ class SolutionReport:
     Args:
         parses (`bool`): it is Python.
         defines (`bool`): it has the entry point, or something that must be meant by it.
-        passed (`list[bool]`): one for each test that was run.
+        passed (`tuple[bool, ...]`): one for each test that was run, in order.
         error (`str`, *optional*): why the first failing test failed.
         note (`str`, *optional*): what was taken for the entry point.
     """
@@ -151,42 +184,75 @@ class SolutionReport:
 
 
 async def run_tests(
-    solution: str, entry_point: str | None, tests: Sequence[str], sandbox: Sandbox, seconds: float = TEST_SECONDS
+    solution: str,
+    entry_point: str | None,
+    tests: Sequence[str],
+    sandbox: Sandbox,
+    *,
+    given: str = "",
+    seconds: float | None = None,
 ) -> SolutionReport:
-    """Run tests against a solution, each for `seconds` at most and all of them for `TOTAL_SECONDS`.
+    """Run tests against a solution, each for a few seconds at most.
 
-    A test that makes the solution hang or crash costs itself only: the rest goes to a fresh worker.
+    A test that makes the solution hang or crash costs itself only: the rest goes to a fresh worker. What passed before
+    the time for all of them ran out has passed.
 
     Args:
         solution (`str`): Python.
         entry_point (`str`, *optional*): the function that tests call; `None` for a program that reads and prints.
         tests (`Sequence[str]`): Python snippets, see `data.problem.Problem`.
         sandbox (`Sandbox`): where both run, apart from each other.
+        given (`str`): Python that the question gives away; tests see what it defines, not what the solution does.
+        seconds (`float`, *optional*): for one test; by default HumanEval's limit, or DeepCoder's for its forms.
 
     Raises:
         SandboxError: the sandbox failed; says nothing about the solution.
     """
-    job = {"solution": solution, "entry_point": entry_point, "timeout": seconds, "after_hang": AFTER_HANG_SECONDS}
-    deadline = time.monotonic() + TOTAL_SECONDS
+    judged = any(test.startswith(("check_output(", "check_result(")) for test in tests)
+    seconds = seconds or (JUDGED_TEST_SECONDS if judged else TEST_SECONDS)
+    job: dict[str, Any] = {
+        "solution": solution,
+        "entry_point": entry_point,
+        "seconds": seconds,
+        "after_hang": AFTER_HANG_SECONDS,
+    }
+    job["usual_imports"] = any(test.startswith("check_result(") for test in tests)
+    start = time.monotonic()
     report = SolutionReport()
-    while len(report.passed) < len(tests) and (left := deadline - time.monotonic()) > 0:
+    while len(report.passed) < len(tests):
+        spent = time.monotonic() - start
+        job["after_failure"] = TOTAL_SECONDS_ONCE_FAILED - spent
+        job["total"] = (TOTAL_SECONDS if all(report.passed) else TOTAL_SECONDS_ONCE_FAILED) - spent
+        if job["total"] <= 0:
+            break
         if report.error is not None and "timed out" in report.error:
-            job["timeout"] = min(seconds, AFTER_HANG_SECONDS)
-        part = await _run_some(job, tests[len(report.passed) :], sandbox, left)
-        report = replace(part, passed=(*report.passed, *part.passed), error=report.error or part.error, note=part.note)
+            job["seconds"] = min(seconds, AFTER_HANG_SECONDS)
+        part = await _run_some(job, given, tests[len(report.passed) :], sandbox)
+        report = replace(part, passed=(*report.passed, *part.passed), error=report.error or part.error)
         if not part.passed:
             break
     return report
 
 
-async def _run_some(job: dict[str, Any], tests: Sequence[str], sandbox: Sandbox, seconds: float) -> SolutionReport:
-    result = await sandbox.run(_harness(), timeout=seconds, stdin=_block(job) + _block(list(tests)), forks=True)
+async def _run_some(job: dict[str, Any], given: str, tests: Sequence[str], sandbox: Sandbox) -> SolutionReport:
+    """Run tests in one worker, up to the first that it does not survive."""
+    limit = job["total"] + job["seconds"] + 2.0  # the harness keeps the time; this is for a harness that cannot
+    result = await sandbox.run(
+        _harness(), timeout=limit, stdin=_block(job) + _block({"given": given, "tests": list(tests)}), forks=True
+    )
+    lines = result.stdout.split("\n")
+    lost = result.error in ("timeout", "killed", "memory", "output")
     try:
-        fields: dict[str, Any] = json.loads(result.stdout)
+        report = SolutionReport(**json.loads(lines[0]))
     except ValueError:
         # The sandbox did not fail, or it would have raised: whatever kept the report away, the solution caused it.
-        return SolutionReport(error=f"all tests together: {result.error or 'no report'}")
-    return SolutionReport(**{**fields, "passed": tuple(fields["passed"])})
+        return SolutionReport(passed=(False,), error=f"no report: {result.error}")
+    verdicts = [line for line in lines[1:-1] if line[:1] in ("+", "-")][: len(tests)]
+    error = next((json.loads(line[1:]) for line in verdicts if len(line) > 1), None)
+    passed = [line == "+" for line in verdicts]
+    if lost and len(passed) < len(tests):  # the one that was running
+        passed, error = [*passed, False], error or f"a test ended the harness: {result.error}"
+    return replace(report, passed=tuple(passed), error=error)
 
 
 def _block(value: object) -> str:
@@ -196,4 +262,11 @@ def _block(value: object) -> str:
 
 @cache
 def _harness() -> CodeType:
-    return compile(Path(__file__).with_name("code_harness.py").read_text(encoding="utf-8"), "<harness>", "exec")
+    """The program that runs in the sandbox: its files in one, since none of ours can be imported there."""
+    body: list[ast.stmt] = []
+    for name in HARNESS_FILES:
+        path = Path(__file__).with_name(f"{name}.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith(__package__)):
+                body.append(node)
+    return compile(ast.Module(body, type_ignores=[]), "<harness>", "exec")

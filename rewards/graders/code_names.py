@@ -1,0 +1,172 @@
+"""Which names a solution and a test bind and use, read from their syntax trees; nothing is run.
+
+Part of the program of `code_harness.py`.
+"""
+
+import ast
+import builtins
+import importlib
+import sys
+from collections.abc import Iterable, Iterator, Set
+from typing import Any
+
+# What LeetCode's editor has imported, and so what answers in its form leave out: module -> names.
+USUAL_IMPORTS: dict[str, str] = {
+    "typing": "Any Callable Deque DefaultDict Dict FrozenSet Generator Generic Hashable Iterable Iterator List Literal "
+    "Mapping NamedTuple Optional Sequence Set Tuple Type TypeVar Union",
+    "collections": "ChainMap Counter OrderedDict defaultdict deque namedtuple",
+    "heapq": "heapify heappop heappush heappushpop heapreplace nlargest nsmallest",
+    "bisect": "bisect bisect_left bisect_right insort insort_left insort_right",
+    "functools": "cache cached_property cmp_to_key lru_cache partial reduce",
+    "itertools": "accumulate chain combinations combinations_with_replacement count cycle groupby islice pairwise "
+    "permutations product repeat starmap takewhile zip_longest",
+    "math": "ceil comb cos exp factorial floor gcd inf isqrt lcm log log10 log2 perm pi sin sqrt tan",
+    "string": "ascii_letters ascii_lowercase ascii_uppercase digits punctuation",
+    "copy": "deepcopy",
+    "dataclasses": "dataclass field",
+    "datetime": "date datetime timedelta",
+    "fractions": "Fraction",
+    "decimal": "Decimal",
+    "operator": "add itemgetter attrgetter mul or_ xor",
+    "random": "choice randint shuffle",
+}
+USUAL_MODULES = frozenset(
+    [
+        "array",
+        "bisect",
+        "collections",
+        "copy",
+        "datetime",
+        "decimal",
+        "fractions",
+        "functools",
+        "heapq",
+        "itertools",
+        "json",
+        "math",
+        "operator",
+        "random",
+        "re",
+        "statistics",
+        "string",
+        "sys",
+        "time",
+        "typing",
+    ]
+)
+# Other names for modules; in a test they mean the module, never something of the solution's.
+ALIASES = {"np": "numpy", "numpy": "numpy", "sympy": "sympy", "sp": "sympy"}
+_HOMES = {name: module for module, names in USUAL_IMPORTS.items() for name in names.split()}
+
+
+def find_entry_point(source: str, entry_point: str | None) -> tuple[bool, bool, str, str | None]:
+    """Tell whether the source parses, whether it has the entry point, and what to add so that it goes by its name.
+
+    A method of that name in `class Solution` will do, and so will the only function there is.
+    """
+    body = _body(source)
+    if body is None:
+        return False, False, "", None
+    if not entry_point or entry_point in bound_names(body):
+        return True, True, "", None
+    for node in body:
+        if isinstance(node, ast.ClassDef) and node.name == "Solution":
+            methods = [part.name for part in node.body if isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef))]
+            if entry_point in methods:
+                return True, True, f"{entry_point} = Solution().{entry_point}\n", f"Solution().{entry_point}"
+    functions = [node.name for node in body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    if len(functions) == 1:
+        return True, True, f"{entry_point} = {functions[0]}\n", f"{functions[0]} taken for {entry_point}"
+    return True, False, "", None
+
+
+def bound_names(body: Iterable[ast.stmt]) -> Iterator[str]:
+    """Names that a module binds at its top level, in order."""
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                yield from (part.id for part in ast.walk(target) if isinstance(part, ast.Name))
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield from ((alias.asname or alias.name).split(".")[0] for alias in node.names)
+        elif isinstance(node, (ast.If, ast.Try, ast.With)):
+            yield from bound_names(node.body)
+
+
+def imports_of(source: str) -> dict[str, tuple[str, str | None]]:
+    """What a solution imports at its top level: name -> module and, for `from` imports, the name there."""
+    found: dict[str, tuple[str, str | None]] = {}
+    for node in _body(source) or ():
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                module = alias.name if alias.asname else alias.name.split(".")[0]
+                found[alias.asname or module] = (module, None)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                if alias.name != "*":
+                    found[alias.asname or alias.name] = (node.module, alias.name)
+    return found
+
+
+def missing_imports(source: str, *, everything: bool) -> str:
+    """Import lines for usual names that a solution uses and nothing in it binds.
+
+    Args:
+        source (`str`): the solution.
+        everything (`bool`): all of LeetCode's; else only names that annotations use.
+    """
+    body = _body(source)
+    if body is None:
+        return ""
+    nodes = [part for node in body for part in ast.walk(node)]
+    used = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    bound = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)} | set(imports_of(source))
+    bound |= {n.name for n in nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
+    if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in nodes):
+        return ""
+    missing = sorted(used - bound - set(dir(builtins)))
+    lines = [
+        f"from {_HOMES[name]} import {name}" if name in _HOMES else f"import {name}"
+        for name in missing
+        if (name in _HOMES or name in USUAL_MODULES) and (everything or _HOMES.get(name) == "typing")
+    ]
+    return "\n".join(lines)
+
+
+def names_in(test: str) -> set[str]:
+    """Names that a test reads and does not bind. A test that does not parse reads none: running it will say why."""
+    nodes = [part for node in _body(test) or () for part in ast.walk(node)]
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    bound = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
+    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)} | set(imports_of(test))
+    return {node.id for node in names} - bound
+
+
+def module_values(wanted: Set[str], imports: dict[str, tuple[str, str | None]]) -> dict[str, Any]:
+    """Modules, and what the solution imports from them, that a test names without importing them.
+
+    Args:
+        wanted (`Set[str]`): names in the test.
+        imports (`dict`): what the solution imports, see `imports_of`.
+    """
+    found = {}
+    for name in sorted(wanted & (set(imports) | USUAL_MODULES | set(ALIASES))):
+        module, attribute = imports.get(name, (ALIASES.get(name, name), None))
+        root = module.split(".")[0]
+        if root not in sys.stdlib_module_names and root not in ALIASES:
+            continue
+        try:
+            value: Any = importlib.import_module(module)
+            found[name] = value if attribute is None else getattr(value, attribute)
+        except (ImportError, AttributeError):
+            continue
+    return found
+
+
+def _body(source: str) -> list[ast.stmt] | None:
+    try:
+        return ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
