@@ -1,0 +1,101 @@
+"""The house has floors: nothing imports upwards, no circle of imports, and the lower floors need no torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FLOORS = ("data", "aflow_ops", "rewards", "recipes", "scripts")
+# Programs for the sandbox: they are read as text, never imported.
+NOT_IMPORTED = {"rewards/graders/code_harness.py", "rewards/graders/code_worker.py", "aflow_ops/sandbox/nursery.py"}
+
+
+def files() -> dict[str, Path]:
+    """Every module of ours by its dotted name."""
+    found = {}
+    for floor in FLOORS:
+        for path in (ROOT / floor).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports_of(path: Path, modules: dict[str, Path], *, at_import: bool) -> set[str]:
+    """Modules of ours that a file imports: when it is imported itself, or anywhere in it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))
+    if at_import:
+        inside = {id(n) for f in nodes if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)}
+        nodes = [node for node in nodes if id(node) not in inside]
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                names.add(whole if whole in modules else node.module)
+    return {name for name in names if name.split(".")[0] in (*FLOORS, "tests")}
+
+
+def test_nothing_imports_upwards() -> None:
+    modules = files()
+    upwards = []
+    for name, path in modules.items():
+        floor = FLOORS.index(name.split(".")[0])
+        for other in imports_of(path, modules, at_import=False):
+            top = other.split(".")[0]
+            if top == "tests" or FLOORS.index(top) > floor:
+                upwards.append(f"{name} -> {other}")
+    assert [
+        line for line in upwards if not line.startswith("scripts.bench -> tests.")
+    ] == []  # it borrows their endpoint
+
+
+def test_no_circle_of_imports() -> None:
+    modules = files()
+    graph = {
+        name: {other for other in imports_of(path, modules, at_import=True) if other in modules and other != name}
+        for name, path in modules.items()
+        if str(path.relative_to(ROOT)) not in NOT_IMPORTED and path.name != "__init__.py"
+    }
+    done: set[str] = set()
+    open_: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in open_:
+            pytest.fail(" -> ".join([*open_[open_.index(name) :], name]))
+        if name in done or name not in graph:
+            return
+        open_.append(name)
+        for other in sorted(graph[name]):
+            visit(other)
+        done.add(open_.pop())
+
+    for name in sorted(graph):
+        visit(name)
+
+
+@pytest.mark.parametrize("floor", ["data", "aflow_ops", "rewards"])
+def test_the_lower_floors_load_neither_torch_nor_trl(floor: str) -> None:
+    names = [
+        name
+        for name, path in files().items()
+        if name.split(".")[0] == floor and str(path.relative_to(ROOT)) not in NOT_IMPORTED
+    ]
+    program = (
+        f"import importlib, sys\nfor name in {names!r}:\n    importlib.import_module(name)\n"
+        "print([name for name in ('torch', 'trl', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_file_is_longer_than_a_sitting() -> None:
+    longest = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files().values()}
+    known = {"scripts/evaluate.py": 420, "aflow_ops/sandbox/nursery.py": 410}
+    assert {name for name, count in longest.items() if count > known.get(name, 400)} == set()
