@@ -243,6 +243,8 @@ async def write_completions(evaluation: Evaluation, system: System, journal: Jou
             executor="openai",
             executor_model=arguments.model,
             executor_base_url=arguments.model_base_url,
+            executor_budget_usd=0.0,  # the policy's server has no price that is known here
+            executor_price=None,
         )
         with bar(evaluation, "writing workflows") as advance:
             await ask_server(arguments, config, evaluation.samples, journal, advance)

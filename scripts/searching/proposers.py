@@ -5,6 +5,7 @@ import dataclasses
 import os
 from contextlib import AsyncExitStack
 
+from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.search.expand import Proposer
 from aflow_ops.search.grammar import GrammarProposer
@@ -16,16 +17,24 @@ OPTIMIZER_KEY = "OPTIMIZER_API_KEY"
 
 
 def optimizer_config(arguments: argparse.Namespace, config: ExecutorConfig) -> ExecutorConfig:
-    """Return the settings of the model that proposes: as the executor's, but for model, endpoint, budget and key."""
+    """Return the settings of the model that proposes: as the executor's, but for model, endpoint, budget and key.
+
+    Raises:
+        UsageError: there is a budget, and the model's price is not known.
+    """
     key = OPTIMIZER_KEY if os.environ.get(OPTIMIZER_KEY) else config.executor_api_key_env
-    return dataclasses.replace(
-        config,
-        executor="openai",
-        executor_model=arguments.optimizer_model,
-        executor_base_url=arguments.optimizer_base_url,
-        executor_budget_usd=arguments.optimizer_budget_usd,
-        executor_api_key_env=key,
-    )
+    try:
+        return dataclasses.replace(
+            config,
+            executor="openai",
+            executor_model=arguments.optimizer_model,
+            executor_base_url=arguments.optimizer_base_url,
+            executor_budget_usd=arguments.optimizer_budget_usd,
+            executor_price=None,
+            executor_api_key_env=key,
+        )
+    except ValueError as error:
+        raise UsageError(f"--optimizer_model {arguments.optimizer_model}: {error}") from None
 
 
 async def open_proposer(
