@@ -145,7 +145,8 @@ CASES = [  # name, problem, solution, whether it is right
     (
         "forged verdicts",
         problem_of(["assert candidate(1)==2"] * 3, ep="f"),
-        "import os\nfor fd in range(60):\n    try: os.write(fd, b'+\\n+\\n')\n    except OSError: pass\ndef f(x): return 1",
+        "import os\nfor fd in range(60):\n    try: os.write(fd, b'+\\n"
+        "+\\n')\n    except OSError: pass\ndef f(x): return 1",
         False,
     ),
     (
