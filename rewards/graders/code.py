@@ -23,6 +23,7 @@ from typing import Any
 
 from aflow_ops.operators.parsing import extract_code, function_names
 from aflow_ops.sandbox import Sandbox
+from aflow_ops.sandbox.warm import HEAVY_MODULES
 from data.problem import Problem
 from rewards.tiers import Grade, Tier
 
@@ -237,9 +238,10 @@ async def run_tests(
 async def _run_some(job: dict[str, Any], given: str, tests: Sequence[str], sandbox: Sandbox) -> SolutionReport:
     """Run tests in one worker, up to the first that it does not survive."""
     limit = job["total"] + job["seconds"] + 2.0  # the harness keeps the time; this is for a harness that cannot
-    result = await sandbox.run(
-        _harness(), timeout=limit, stdin=_block(job) + _block({"given": given, "tests": list(tests)}), forks=True
-    )
+    stdin = _block(job) + _block({"given": given, "tests": list(tests)})
+    # Not the harness's own names: it speaks of numpy, and hardly any solution needs it.
+    modules = [name for name in HEAVY_MODULES if re.search(rf"\b{name}\b", stdin)]
+    result = await sandbox.run(_harness(), timeout=limit, stdin=stdin, modules=modules, forks=True)
     lines = result.stdout.split("\n")
     lost = result.error in ("timeout", "killed", "memory", "output")
     try:

@@ -1,8 +1,9 @@
 """When an output or a result is the expected one.
 
 A program's output is compared by lines and, in a line, token by token. A token without a point or exponent is what it
-is: `1000000007` is not `1000000006`, `0110` is not `110`, `1e3` is not `1000`. Where the expected token is a decimal
-number, the printed one may be another number within 1e-6, as DeepCoder's and most judges' checkers have it.
+is: `1000000007` is not `1000000006`, `0110` is not `110`, `1e3` is not `1000`, though `5.0` is `5`. Where the expected
+token is a decimal number, the printed one may be another number within 1e-6, as DeepCoder's and most judges' checkers
+have it.
 
 Part of the program of `code_harness.py`.
 """
@@ -56,8 +57,10 @@ def same_token(printed: str, expected: str) -> bool:
     """Whether one token of an output is the expected one."""
     if printed == expected:
         return True
-    if not (_NUMBER.fullmatch(printed) and _NUMBER.fullmatch(expected)) or _EXACT.fullmatch(expected):
+    if not (_NUMBER.fullmatch(printed) and _NUMBER.fullmatch(expected)):
         return False
+    if _EXACT.fullmatch(expected):  # `5.0` is 5 to the digit; `5.0000001`, `5e0` and `05` are not
+        return re.fullmatch(re.escape(expected) + r"\.0*", printed) is not None
     if len(printed) > 400 or len(expected) > 400:
         return False
     value, wanted = Fraction(printed), Fraction(expected)
