@@ -290,7 +290,7 @@ def test_a_deepcoder_function_is_called_with_its_arguments() -> None:
     tests = [{"type": "function_call", "fn_name": "add", "input": [a, 2], "output": [a + 2]} for a in (1, 5)]
     problem = deepcoder(tests)
     assert problem.entry_point == "add"
-    assert problem.tests[0] == "assert candidate(*[1, 2]) in [[3], 3]"
+    assert problem.tests[0] == "check_result([1, 2], [[3], 3])"
 
 
 def test_taco_tests_are_read_with_and_without_a_function() -> None:
@@ -299,7 +299,7 @@ def test_taco_tests_are_read_with_and_without_a_function() -> None:
         "check_output('1\\n4', '5')",
     )
     functional = deepcoder({"fn_name": "add", "inputs": [[1, 2]], "outputs": [[3]]})
-    assert (functional.entry_point, functional.tests) == ("add", ("assert candidate(*[1, 2]) in [[3], 3]",))
+    assert (functional.entry_point, functional.tests) == ("add", ("check_result([1, 2], [[3], 3])",))
 
 
 LCB = {"input": '[1, 2]\n"ab"', "output": "true", "testtype": "functional"}
@@ -310,7 +310,7 @@ STARTER = "class Solution:\n    def fits(self, xs: List[int], s: str) -> bool:\n
 def test_livecodebench_arguments_are_json_lines_and_the_name_is_in_the_metadata(metadata: object) -> None:
     problem = deepcoder([LCB], starter_code=STARTER, metadata=metadata)
     assert problem.entry_point == "fits"
-    assert problem.tests == ("assert candidate(*[[1, 2], 'ab']) in [True]",)
+    assert problem.tests == ("check_result([[1, 2], 'ab'], [True])",)
     assert problem.question.endswith("-> bool:")
 
 

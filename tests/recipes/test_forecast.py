@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from aflow_ops.executor import ExecutorConfig
 from recipes.training.forecast import print_forecast
 
 
@@ -20,7 +21,9 @@ def arguments(**changes: Any) -> Any:
     return SimpleNamespace(
         training=SimpleNamespace(**training),
         recipe=SimpleNamespace(num_train_problems=100),
-        executor=SimpleNamespace(executor_model=changes.get("model", "gpt-4o-mini"), executor_budget_usd=5.0),
+        executor=ExecutorConfig(
+            executor_model=changes.get("model", "gpt-4o-mini"), executor_budget_usd=0.0 if "model" in changes else 5.0
+        ),
     )
 
 
