@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 .PHONY: help setup train test test-long lint bench bench-wa-grpo
 
 help:
-	@echo "make train   warm-start and train the quickstart policy (no GPU, no key; about ten minutes on two cores)"
+	@echo "make train   warm-start and train the quickstart policy (no GPU, no key)"
 	@echo "make test    run the test suite"
 	@echo "make test-long   the long proofs: kills and resumes, process topologies, soaks, whole quickstarts"
 	@echo "make lint    ruff and mypy"

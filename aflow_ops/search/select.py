@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from aflow_ops.search.tree import ScoredNode, Tree
+from aflow_ops.search.tree import Tree
 
 Strategy = Literal["aflow", "uct", "greedy", "random"]
 
@@ -119,5 +119,3 @@ _STRATEGIES: dict[Strategy, Callable[[Tree, Mapping[int, int], int, random.Rando
     "random": _random,
 }
 STRATEGIES: tuple[Strategy, ...] = tuple(_STRATEGIES)
-
-__all__ = ["STRATEGIES", "ScoredNode", "Strategy", "mixed_probabilities", "select_parents"]

@@ -124,11 +124,10 @@ async def _single_agent(evaluation: Evaluation, best: Node, root: Node) -> str:
     """One agent, asked as often as the found workflow's tokens allow."""
     each = _tokens_per_run(root)
     votes = min(MAX_VOTES, max(1, round(_tokens_per_run(best) / each))) if each else 1
-    parameters = "problem"
     if votes == 1:
-        return f"async def workflow({parameters}):\n    return (await custom(input=problem))['response']"
+        return "async def workflow(problem):\n    return (await custom(input=problem))['response']"
     return (
-        f"async def workflow({parameters}):\n"
+        "async def workflow(problem):\n"
         f"    drafts = [(await custom(input=problem))['response'] for _ in range({votes})]\n"
         "    return (await sc_ensemble(solutions=drafts, problem=problem))['response']"
     )
