@@ -30,7 +30,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from aflow_ops.concurrency import gather_or_cancel
-from aflow_ops.errors import BudgetExceededError, UsageError
+from aflow_ops.errors import BudgetExceededError, InfraError, UsageError
 from aflow_ops.executor import (
     Executor,
     ExecutorConfig,
@@ -331,7 +331,11 @@ def write_results(
     executor: Executor,
     seconds: dict[str, float],
 ) -> None:
-    """Write rows.jsonl and summary.json, print the table, and drop the journal."""
+    """Write rows.jsonl and summary.json, print the table, and drop the journal.
+
+    Raises:
+        InfraError: every run failed through no fault of a workflow's.
+    """
     lasting = [reproducible(row, executor) for row in rows]
     summary = summarize_rows(lasting, evaluation.arguments.pass_k or DEFAULT_PASS_K)
     calls = sum(call["replies"] for row in lasting if row["trace"] is not None for call in row["trace"]["calls"])
@@ -354,6 +358,8 @@ def write_results(
     if reasons:
         reason, _ = reasons.most_common(1)[0]
         print(f"{reasons.total()} of {len(lasting)} rows have no valid workflow, most often: {reason}", file=sys.stderr)
+    if lasting and all(row["reward"] is None for row in lasting):
+        raise InfraError(f"nothing could be graded: {lasting[0]['infra_error']}; the same command tries again")
 
 
 def show(summary: dict[str, Any], output: Path) -> None:

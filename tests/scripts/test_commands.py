@@ -392,3 +392,16 @@ def test_a_row_that_is_given_twice_is_evaluated_once(stub: StubEndpoint, tmp_pat
     assert done.returncode == 0, done.stderr
     assert "1 repeated rows are left out" in done.stderr
     assert set(json.loads((out / "summary.json").read_text())["pass_at_k"]) == {"1"}
+
+
+def test_an_evaluation_that_graded_nothing_says_why_and_fails(tmp_path: Path, stub: StubEndpoint) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"question": "What is 1 + 1?", "answer": "2", "source": "gsm8k"}\n')
+    (tmp_path / "w.dsl").write_text("Custom")
+    stub.answer = lambda messages: Failure(503) if len(stub.requests) > 1 else "OK"  # the first call is the check
+    done = run(
+        "scripts/evaluate.py", "--data", tmp_path / "rows.jsonl", "--workflow", tmp_path / "w.dsl",
+        "--output", tmp_path / "out", "--executor_base_url", stub.url, "--executor_cache_dir", "none",
+        "--executor_max_retries", "0", "--executor_outage_seconds", "1",
+    )  # fmt: skip
+    assert done.returncode == 1 and "nothing could be graded" in done.stderr and "Traceback" not in done.stderr
+    assert (tmp_path / "out" / "summary.json").is_file()
