@@ -22,6 +22,8 @@ CONSOLE = Console(stderr=True)
 # Without a terminal (a log file, CI) a bar is a line after so many seconds, then after twice as many, up to the latter.
 LINE_EVERY_SECONDS = 20.0
 MAX_LINE_EVERY_SECONDS = 320.0
+# What the bar of a GRPO training shows.
+GRPO_METRICS = {"reward": "reward {:.2f}", "workflow/valid": "valid {:.0%}", "executor/run_cost_usd": "${:.2f}"}
 
 
 def quiet_libraries() -> None:
@@ -124,8 +126,14 @@ class BarCallback(TrainerCallback):
 
 
 @contextmanager
-def progress_of(trainer: Trainer, label: str, shown: Mapping[str, str]) -> Iterator[None]:
-    """Replace the trainer's own output by one bar while inside."""
+def progress_of(trainer: Trainer, label: str, shown: Mapping[str, str] = GRPO_METRICS) -> Iterator[None]:
+    """Replace the trainer's own output by one bar while inside.
+
+    Args:
+        trainer (`Trainer`): not training yet.
+        label (`str`): name of the phase.
+        shown (`Mapping[str, str]`): what the bar shows of each log, as for `BarCallback`.
+    """
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     callback = BarCallback(label, shown)

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 from trl import GRPOConfig
 
+from aflow_ops.secrets import without_secrets
 from data.mixing import parse_mix
 from data.problem import Domain
-from recipes.settings.redaction import without_secrets
 from rewards.judge import JudgeConfig
 from rewards.wa_grpo import FEATURES, WAGRPOConfig
 
