@@ -112,8 +112,8 @@ class BarCallback(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Show the latest metrics."""
         for name, form in self.shown.items():
-            if (logs or {}).get(name) is not None:
-                self._parts[name] = form.format(logs[name])
+            if (value := (logs or {}).get(name)) is not None:
+                self._parts[name] = form.format(value)
         if self.bar is not None and self._parts:
             status = "  ".join(self._parts[name] for name in self.shown if name in self._parts)
             self.bar.update(done=state.global_step, status=status)

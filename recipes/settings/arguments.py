@@ -240,4 +240,4 @@ class RecipeArguments(BackupArguments):
     @property
     def judge_config(self) -> JudgeConfig:
         """The judge's settings."""
-        return JudgeConfig(self.judge, tuple(cast(list[Domain], self.judge_domains)), self.judge_audit)
+        return JudgeConfig(self.judge, tuple(self.judge_domains), self.judge_audit)

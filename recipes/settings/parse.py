@@ -62,7 +62,9 @@ def parse_arguments(
     if not planning and not {"-h", "--help"} & set(argv):
         check_key(_executor_config(argv, layers))
     classes = (recipe_class, WorkflowGRPOConfig, ModelConfig, ExecutorConfig)
-    return Arguments(*_parse(classes, layers, description, argv, defaults=defaults or {}, planning=planning), layers)
+    parsed = _parse(classes, layers, description, argv, defaults=defaults or {}, planning=planning)
+    recipe, training, model, executor = parsed
+    return Arguments(recipe, training, model, executor, layers)
 
 
 def _executor_config(argv: Sequence[str], layers: Layers) -> ExecutorConfig:
