@@ -101,9 +101,6 @@ _aflow_operator, _aflow_prompt_custom = operator, prompt_custom
 _aflow_create_llm_instance, _aflow_AsyncLLM, _aflow_CostManager = create_llm_instance, AsyncLLM, CostManager
 """
 
-# What ScoreFlow's operators return is text; workflows that read an item of it expect the dict.
-_RESULT_KEYS = frozenset({"code", *(key for operator in OPERATORS.values() for key in operator.returns)})
-
 
 def lower_workflow(workflow: Workflow, problem: ProblemView) -> str:
     """Return the program for one run; its last expression is the workflow's answer.
@@ -138,9 +135,11 @@ def _short_prelude(scope: Scope) -> str:
 
 
 def _reads_items(tree: ast.Module) -> bool:
-    """Whether a source takes an operator's result by one of its keys."""
+    """Whether a source takes an operator's result by one of its keys: ScoreFlow's return text, and where a workflow
+    reads an item of it, it expects the dict."""
+    keys = {"code", *(key for operator in OPERATORS.values() for key in operator.returns)}
     return any(
-        isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and node.slice.value in _RESULT_KEYS
+        isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and node.slice.value in keys
         for node in ast.walk(tree)
     )
 

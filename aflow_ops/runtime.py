@@ -24,7 +24,7 @@ from aflow_ops.lowering import OPERATOR_DOOR, lower_workflow
 from aflow_ops.operators import OPERATORS, OperatorContext
 from aflow_ops.sandbox import Sandbox, SandboxResult
 from aflow_ops.trace import OperatorCall, Outcome, Trace, TraceError
-from aflow_ops.values import MAX_TRACE_CHARS, answer_text, bind_arguments, result_text, shortened
+from aflow_ops.values import MAX_TRACE_CHARS, answer_text, bind_arguments, checked_output, result_text, shortened
 from data.problem import ProblemView
 
 # Closing a Monty pool and exiting right after a feed was cut off aborts the interpreter (pydantic-monty 1.4.0).
@@ -284,7 +284,7 @@ class _Run:
         name, slot = spoken.operator.__name__, len(self.calls)
         self.calls.append(None)
         usage, start = _Usage(), time.monotonic()
-        arguments: dict[str, Any] = {}
+        arguments: dict[str, Any] | None = None
         output: dict[str, Any] | None = None
         failure: str | None = None
         try:
@@ -293,11 +293,11 @@ class _Run:
             context = OperatorContext(
                 self.problem, self._metered(usage), self._run_code, self.executor.prompt_set, options
             )
-            output = await spoken.operator(context)(**arguments)
+            output = checked_output(spoken.operator, await spoken.operator(context)(**arguments))
             return output
         except (TypeError, ValueError, RecursionError) as error:
             failure = f"{type(error).__name__}: {error}"
-            if not arguments:
+            if arguments is None:
                 raise  # the workflow passed something that does not fit
             self.infra_error = InfraError(f"{name} failed: {failure}")
             raise self.infra_error from error
@@ -315,7 +315,7 @@ class _Run:
         finally:
             self.calls[slot] = OperatorCall(
                 operator=name,
-                args=shortened(arguments),
+                args=shortened(arguments or {}),
                 output=shortened(output),
                 prompt_tokens=usage.prompt_tokens,
                 completion_tokens=usage.completion_tokens,

@@ -37,6 +37,30 @@ def bind_arguments(
     }
 
 
+def checked_output(operator: type[Operator], output: Any) -> dict[str, Any]:
+    """Return what an operator returned, if it is what its class says: a dict of plain data with the keys of `returns`.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    name = operator.__name__
+    if not isinstance(output, dict) or set(output) != set(operator.returns):
+        got = f"the keys {', '.join(map(str, output))}" if isinstance(output, dict) else type(output).__name__
+        raise TypeError(f"{name} must return a dict with the keys {', '.join(operator.returns)}, not {got}")
+    for key, value in output.items():
+        if not _is_plain(value):
+            raise TypeError(f"{name} returned {type(value).__name__} under {key!r}, which is no plain data")
+    return output
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (str, bool, int, float))
+
+
 def _coerced(name: str, value: Any, annotation: Any, max_chars: int) -> Any:
     if annotation is int:
         if isinstance(value, bool) or not isinstance(value, (int, float)):

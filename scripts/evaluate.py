@@ -39,21 +39,20 @@ from aflow_ops.executor import (
     executor_config_from,
     open_executor,
 )
+from aflow_ops.operators import load_operators, operator_argument
 from aflow_ops.policy_prompt import PROMPT_STYLES
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import open_sandbox
-from data.benchmarks import benchmarks
 from data.files import claimed, write_atomically
-from data.jsonl import read_problems
-from data.problem import DataError, Problem
-from data.registry import PROCESSED_FOLDER, has_own_parts, in_heldout_part
+from data.problem import Problem
 from recipes.run.command import run_command
 from rewards.baselines import PUBLISHED_BASELINES
 from rewards.benchmark_metrics import benchmark_metrics
-from rewards.evaluation import DEFAULT_PASS_K, Key, summarize_rows
+from rewards.evaluation import DEFAULT_PASS_K, summarize_rows
 from rewards.judge import JudgeConfig
 from rewards.rollout import RolloutScorer
 from scripts.evaluating.journal import Journal, Row, fingerprint
+from scripts.evaluating.problems import read_data, sources_of_policy
 from scripts.evaluating.systems import System, ask_server, generate, systems
 
 
@@ -87,6 +86,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--workflow_timeout", type=float, default=180.0, help="seconds for one workflow [180]")
     parser.add_argument("--unsafe_subprocess", action="store_true", help="run solution code with rlimits only")
     parser.add_argument("--judge", action="store_true", help="ask the executor about answers that the rules may miss")
+    operator_argument(parser)
     executor_argument_group(parser)
     arguments = parser.parse_args()
     for name in ("num_samples", "batch_size", "limit", "max_completion_length"):
@@ -109,73 +109,6 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def read_data(names: Sequence[str], limit: int | None, trained_on: Sequence[str] = ()) -> list[Problem]:
-    """Read the problems of benchmarks and files, in order.
-
-    Args:
-        names (`Sequence[str]`): benchmarks and files.
-        limit (`int`, *optional*): at most so many of each.
-        trained_on (`Sequence[str]`): sources that the policy was trained on. Of one without a test set of its own only
-            the held-out part is read, and that is said.
-
-    Raises:
-        DataError: an unprocessed or unknown benchmark, or a bad file.
-        UsageError: nothing of a source is held out.
-    """
-    problems: list[Problem] = []
-    for name in names:
-        path = Path(name)
-        if name in benchmarks() and not path.is_file():
-            path = PROCESSED_FOLDER / name / "test.jsonl"
-            if not path.is_file():
-                commands = " && ".join(f"python scripts/{verb}_datasets.py {name}" for verb in ("download", "process"))
-                raise DataError(f"{name} is not in {PROCESSED_FOLDER}: {commands}")
-        found = read_problems(path)
-        if not has_own_parts(name) and any(_same_source(name, source) for source in trained_on):
-            found, every = [problem for problem in found if in_heldout_part(problem)], found
-            about = f"{name}: the policy was trained on {len(every) - len(found)} of its {len(every)} problems"
-            if not found:
-                raise UsageError(f"{about}; give others, or --all_problems to evaluate on them all the same")
-            print(f"{about}; the {len(found)} held-out ones are evaluated (--all_problems: all)", file=sys.stderr)
-        problems += _not_yet(name, found, {(known.source, known.id): known for known in problems})[:limit]
-    return problems
-
-
-def _not_yet(name: str, found: Sequence[Problem], known: dict[Key, Problem]) -> list[Problem]:
-    """Return the problems that are not known: the same row again would be counted as another sample of its problem.
-
-    Raises:
-        DataError: a known id stands for another problem.
-    """
-    different = []
-    for problem in found:
-        first = known.setdefault((problem.source, problem.id), problem)
-        if first.view.text != problem.view.text:
-            raise DataError(
-                f"{name}: id {problem.id!r} of the source {problem.source} stands for two problems; evaluate the files "
-                "one by one, or give each problem its own id"
-            )
-        if first is problem or first != problem:
-            different.append(problem)
-    if len(different) < len(found):
-        print(f"{name}: {len(found) - len(different)} repeated rows are left out", file=sys.stderr)
-    return different
-
-
-def _same_source(name: str, source: str) -> bool:
-    return name == source or (Path(name).exists() and Path(name).resolve() == Path(source).resolve())
-
-
-def sources_of_policy(arguments: argparse.Namespace) -> list[str]:
-    """Return the sources that the policy was trained on, as far as its run left word."""
-    if arguments.model is None or arguments.model_base_url or arguments.all_problems:
-        return []
-    # torch takes seconds to import and a fixed workflow does not need it
-    from recipes.policy.loading import trained_sources
-
-    return trained_sources(arguments.adapter or arguments.model)
-
-
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
     """What all systems are evaluated with: flags, executor, problems repeated `num_samples` times, and a console."""
@@ -193,7 +126,7 @@ class Evaluation:
     def fingerprint(self, system: System) -> str:
         """What decides the system's rows."""
         arguments = self.arguments
-        settings = arguments.num_samples, arguments.workflow_timeout, arguments.judge
+        settings = arguments.num_samples, arguments.workflow_timeout, arguments.judge, *arguments.operators
         facts = [problem.to_row() for problem in self.samples], dataclasses.asdict(self.config), settings
         return fingerprint(system.facts, *facts)
 
@@ -390,6 +323,7 @@ def show(summary: dict[str, Any], output: Path) -> None:
 def main() -> None:
     """Read, generate, run, grade, write."""
     arguments = parse_arguments()
+    load_operators(arguments.operators)
     config = executor_config_from(arguments)
     found = systems(arguments)
     problems = read_data(arguments.data, arguments.limit, sources_of_policy(arguments))

@@ -29,6 +29,7 @@ from rich.table import Table
 from aflow_ops.errors import InfraError, UsageError, WorkflowError
 from aflow_ops.executor import check_key, executor_argument_group, executor_config_from, open_executor
 from aflow_ops.language import Workflow, parse_workflow, prompt_constants
+from aflow_ops.operators import load_operators, operator_argument
 from aflow_ops.policy_prompt import PROMPT_STYLES, policy_messages
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import open_sandbox
@@ -97,6 +98,7 @@ def parse_arguments() -> argparse.Namespace:
     policy.add_argument("--temperature", type=float, default=0.15, help="sampling temperature, 0 is greedy [0.15]")
     policy.add_argument("--max_completion_length", type=int, default=1024, help="tokens of a workflow [1024]")
     policy.add_argument("--seed", type=int, default=0, help="seed of the sampling [0]")
+    operator_argument(parser)
     executor_argument_group(parser)
     arguments = parser.parse_args()
     if (arguments.file is None) == (arguments.model is None and arguments.adapter is None):
@@ -336,6 +338,7 @@ def problem_of(arguments: argparse.Namespace, question: str) -> ProblemView:
 def main() -> None:
     """Parse, load, answer."""
     arguments = parse_arguments()
+    load_operators(arguments.operators)
     if arguments.file is None:
         check_key(executor_config_from(arguments))  # before a model is loaded
         write = policy_writer(arguments)

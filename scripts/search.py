@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from aflow_ops.executor import check_executor, executor_argument_group, executor_config_from
+from aflow_ops.operators import load_operators, operator_argument
 from aflow_ops.search.select import STRATEGIES
 from data.files import claimed
 from recipes.run.command import run_command
@@ -68,6 +69,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="folder of the search")
     parser.add_argument("--workflow_timeout", type=float, default=180.0, help="seconds for one workflow [180]")
     parser.add_argument("--unsafe_subprocess", action="store_true", help="run solution code with rlimits only")
+    operator_argument(parser)
     executor_argument_group(parser)
     arguments = parser.parse_args()
     check_numbers(parser, arguments)
@@ -94,6 +96,7 @@ def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace
 def main() -> None:
     """Read the problems, search, run the controls, write the results."""
     arguments = parse_arguments()
+    load_operators(arguments.operators)
     config = executor_config_from(arguments)
     slices = read_slices(
         arguments.data,

@@ -9,18 +9,22 @@ The state is the problem and the current solution. The first operator works on t
 and the solution so far. `[A, B]` runs branches at the same time and must be followed by an ensemble. `Review ? Revise :
 done` takes the left branch when the reviewer (or Test) found something wrong. `(Review -> Revise) * 3` repeats, and
 ends early once the reviewer is content.
+
+Names, arguments and result keys are those of the operators' classes; `operators/base.py` says which argument is given
+what.
 """
 
 import re
 from dataclasses import dataclass
 
 from aflow_ops.errors import WorkflowError
+from aflow_ops.operators import OPERATORS, Operator, spelled
+from aflow_ops.operators.base import FEEDBACK
 
 MAX_REPEATS = 10
+# What a Revise works on when no reviewer came before it.
+DEFAULT_FEEDBACK = "Check every step and correct what is wrong."
 _TOKEN = re.compile(r"\s*(->|→|[A-Za-z_]\w*|\d+|[\[\](),*?:])")
-_GENERATORS = ("Custom", "AnswerGenerate", "CustomCodeGenerate", "Programmer")
-_ENSEMBLES = ("ScEnsemble", "MdEnsemble")
-_CHECKS = ("Review", "Test")
 
 
 @dataclass(frozen=True)
@@ -64,17 +68,16 @@ class Branch:
 Node = Call | Sequence | Parallel | Loop | Branch
 
 
-def parse_dsl(text: str, operators: dict[str, str]) -> Node:
+def parse_dsl(text: str) -> Node:
     """Parse a DSL workflow.
 
     Args:
-        text (`str`): the pipeline.
-        operators (`dict[str, str]`): class names of known operators by their lower-case spelling.
+        text (`str`): the pipeline; operators in any spelling.
 
     Raises:
         WorkflowError: stage `"syntax"` (not of the grammar) or `"check"` (unknown operator, misplaced ensemble).
     """
-    parser = _Parser(_tokens(text), operators)
+    parser = _Parser(_tokens(text))
     node = parser.pipeline()
     if parser.peek() is not None:
         raise WorkflowError("syntax", f"unexpected {parser.peek()!r} in the pipeline")
@@ -96,8 +99,8 @@ def _tokens(text: str) -> list[str]:
 
 
 class _Parser:
-    def __init__(self, tokens: list[str], operators: dict[str, str]) -> None:
-        self.tokens, self.position, self.operators = tokens, 0, operators
+    def __init__(self, tokens: list[str]) -> None:
+        self.tokens, self.position = tokens, 0
 
     def peek(self) -> str | None:
         return self.tokens[self.position] if self.position < len(self.tokens) else None
@@ -125,8 +128,9 @@ class _Parser:
         if self.peek() != "?":
             return node
         self.take()
-        if not isinstance(node, Call) or node.name not in _CHECKS:
-            raise WorkflowError("check", "only Review or Test can stand before '?'")
+        if not isinstance(node, Call) or OPERATORS[node.name].verdict is None:
+            checks = [name for name, operator in OPERATORS.items() if operator.verdict is not None]
+            raise WorkflowError("check", f"only {' or '.join(checks)} can stand before '?'")
         wrong = self.branch()
         self.take(":")
         return Branch(node.name, wrong, self.branch())
@@ -160,9 +164,9 @@ class _Parser:
                 branches.append(self.pipeline())
             self.take("]")
             return Parallel(tuple(branches))
-        name = self.operators.get(token.replace("_", "").lower())
+        name = spelled(token)
         if name is None:
-            raise WorkflowError("check", f"unknown operator {token!r}; known: {', '.join(self.operators.values())}")
+            raise WorkflowError("check", f"unknown operator {token!r}; known: {', '.join(OPERATORS)}")
         return Call(name)
 
 
@@ -190,9 +194,10 @@ def compile_dsl(node: Node, *, has_entry_point: bool) -> str:
     """Return the pipeline as a short-form Python workflow.
 
     Raises:
-        WorkflowError: stage `"check"`: branches that no ensemble follows, or an ensemble with nothing to choose from.
+        WorkflowError: stage `"check"`: branches that no ensemble follows, or an operator with an argument that nothing
+            in a pipeline is.
     """
-    writer = _Writer()
+    writer = _Writer(has_entry_point=has_entry_point)
     parameters = "problem, entry_point" if has_entry_point else "problem"
     writer.line(f"async def workflow({parameters}):")
     writer.indent += 1
@@ -204,7 +209,8 @@ def compile_dsl(node: Node, *, has_entry_point: bool) -> str:
 class _Writer:
     """Writes Python for a tree; the state is the name of the variable with the current solution, or `None`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_entry_point: bool) -> None:
+        self.has_entry_point = has_entry_point
         self.lines: list[str] = []
         self.indent = 0
         self.counter = 0
@@ -226,7 +232,7 @@ class _Writer:
             return self.loop(node, state)
         if isinstance(node, Branch):
             return self.branch(node, state)
-        raise WorkflowError("check", "branches in [...] must be followed by ScEnsemble or MdEnsemble")
+        raise _no_ensemble()
 
     def sequence(self, node: Sequence, state: str) -> str:
         index = 0
@@ -234,16 +240,16 @@ class _Writer:
             step = node.steps[index]
             if isinstance(step, Parallel):
                 ensemble = node.steps[index + 1] if index + 1 < len(node.steps) else None
-                if not isinstance(ensemble, Call) or ensemble.name not in _ENSEMBLES:
-                    raise WorkflowError("check", "branches in [...] must be followed by ScEnsemble or MdEnsemble")
-                state = self.ensemble(step, ensemble.name, state)
+                if not isinstance(ensemble, Call) or OPERATORS[ensemble.name].drafts() is None:
+                    raise _no_ensemble()
+                state = self.ensemble(step, OPERATORS[ensemble.name], state)
                 index += 2
             else:
                 state = self.node(step, state)
                 index += 1
         return state
 
-    def ensemble(self, node: Parallel, ensemble: str, state: str) -> str:
+    def ensemble(self, node: Parallel, ensemble: type[Operator], state: str) -> str:
         """Branches become local coroutines that are gathered; their answers go to the ensemble."""
         names = []
         for branch in node.branches:
@@ -255,40 +261,54 @@ class _Writer:
             self.line(f"return {'problem' if result == 'None' else result}")
             self.indent -= 1
         drafts, best = self.name("drafts"), self.name("solution")
-        key, snake = ("response", "sc_ensemble") if ensemble == "ScEnsemble" else ("solution", "md_ensemble")
         self.line(f"{drafts} = await asyncio.gather({', '.join(names)})")
-        self.line(f"{best} = (await {snake}(solutions=list({drafts}), problem=problem))[{key!r}]")
+        self.line(f"{best} = {self.result(ensemble, state, drafts=f'list({drafts})')}")
         return best
 
     def call(self, name: str, state: str) -> str:
-        result = self.name("feedback" if name == "Review" else "solution")
-        draft = "problem" if state == "None" else state
-        if name == "Review":
-            self.line(f"{result} = (await review(problem=problem, solution={draft}))['feedback']")
+        operator = OPERATORS[name]
+        result = self.name("solution" if operator.rewrites() else "feedback")
+        self.line(f"{result} = {self.result(operator, state)}")
+        if operator.rewrites():
+            self.feedback = None
+            return result
+        if operator.main == FEEDBACK:
             self.feedback = result
-            return state if state != "None" else "problem"
-        self.line(f"{result} = {self.expression(name, state, draft)}")
-        return result
+        return "problem" if state == "None" else state
 
-    def expression(self, name: str, state: str, draft: str) -> str:
-        """The call of an operator other than Review, reduced to its main result."""
-        question = "problem" if state == "None" else f"problem + '\\n\\nDraft:\\n' + str({draft})"
-        feedback = self.feedback or "'Check every step and correct what is wrong.'"
-        self.feedback = None
-        calls = {
-            "Custom": f"custom(input={question}))['response']",
-            "AnswerGenerate": f"answer_generate(input={question}))['answer']",
-            "CustomCodeGenerate": f"custom_code_generate(problem={question}, entry_point=entry_point))['response']",
-            "Programmer": "programmer(problem=problem"
-            + ("" if state == "None" else f", analysis=str({draft})")
-            + "))['output']",
-            "Test": f"test(problem=problem, solution={draft}, entry_point=entry_point))['solution']",
-            "Revise": f"revise(problem=problem, solution={draft}, feedback={feedback}))['solution']",
-            "Format": f"format(problem=problem, solution={draft}))['solution']",
-            "ScEnsemble": f"sc_ensemble(solutions=[{draft}], problem=problem))['response']",
-            "MdEnsemble": f"md_ensemble(solutions=[{draft}], problem=problem))['solution']",
-        }
-        return "(await " + calls[name]
+    def result(self, operator: type[Operator], state: str, drafts: str | None = None) -> str:
+        """The main result of an operator's call."""
+        return f"(await {self.called(operator, state, drafts)})[{operator.main!r}]"
+
+    def called(self, operator: type[Operator], state: str, drafts: str | None = None) -> str:
+        """The call of an operator: its arguments in the order of its signature, each given what it is."""
+        given = []
+        draft = "problem" if state == "None" else state
+        parameters = operator.signature().parameters
+        takes_draft = operator.drafts() is not None or operator.draft in parameters
+        has_question = False
+        for name, parameter in parameters.items():
+            required = parameter.default is parameter.empty
+            if name == operator.drafts():
+                given.append(f"{name}={drafts or f'[{draft}]'}")
+            elif name == operator.draft:
+                if required or state != "None":
+                    given.append(f"{name}={draft}" if required else f"{name}=str({draft})")
+            elif name == FEEDBACK:
+                given.append(f"{name}={self.feedback or repr(DEFAULT_FEEDBACK)}")
+                self.feedback = None
+            elif name == "entry_point":
+                if self.has_entry_point or required:
+                    given.append(f"{name}=entry_point")
+            elif not has_question:
+                has_question = True
+                alone = takes_draft or state == "None"
+                given.append(f"{name}=problem" if alone else f"{name}=problem + '\\n\\nDraft:\\n' + str({draft})")
+            elif required:
+                raise WorkflowError(
+                    "check", f"{operator.__name__} cannot stand in a pipeline: nothing there is its argument {name!r}"
+                )
+        return f"{operator.snake_name()}({', '.join(given)})"
 
     def loop(self, node: Loop, state: str) -> str:
         variable = self.name("solution")
@@ -296,8 +316,8 @@ class _Writer:
         self.line(f"for _ in range({node.count}):")
         self.indent += 1
         steps = node.body.steps if isinstance(node.body, Sequence) else (node.body,)
-        if isinstance(steps[0], Call) and steps[0].name in _CHECKS and len(steps) > 1:
-            self.check(steps[0].name, variable)
+        if isinstance(steps[0], Call) and OPERATORS[steps[0].name].verdict and len(steps) > 1:
+            self.check(OPERATORS[steps[0].name], variable)
             self.line("if not wrong:")
             self.line("    break")
             steps = steps[1:]
@@ -307,21 +327,19 @@ class _Writer:
         self.indent -= 1
         return variable
 
-    def check(self, name: str, variable: str) -> None:
+    def check(self, operator: type[Operator], variable: str) -> None:
         """Set `wrong`, and what the check leaves behind: feedback, or a repaired solution."""
-        if name == "Review":
-            self.line(f"verdict = await review(problem=problem, solution={variable})")
-            self.line("wrong = not verdict['review_result']")
-            self.feedback = "verdict['feedback']"
-        else:
-            self.line(f"verdict = await test(problem=problem, solution={variable}, entry_point=entry_point)")
-            self.line(f"{variable} = verdict['solution']")
-            self.line("wrong = not verdict['result']")
+        self.line(f"verdict = await {self.called(operator, variable)}")
+        if operator.rewrites():
+            self.line(f"{variable} = verdict[{operator.main!r}]")
+        self.line(f"wrong = not verdict[{operator.verdict!r}]")
+        if FEEDBACK in operator.returns:
+            self.feedback = f"verdict[{FEEDBACK!r}]"
 
     def branch(self, node: Branch, state: str) -> str:
         variable = self.name("solution")
         self.line(f"{variable} = {'problem' if state == 'None' else state}")
-        self.check(node.check, variable)
+        self.check(OPERATORS[node.check], variable)
         feedback = self.feedback
         self.arm("if wrong:", node.wrong, variable)
         self.feedback = feedback
@@ -340,3 +358,8 @@ class _Writer:
             if result != variable:
                 self.line(f"{variable} = {result}")
         self.indent -= 1
+
+
+def _no_ensemble() -> WorkflowError:
+    ensembles = [name for name, operator in OPERATORS.items() if operator.drafts() is not None]
+    return WorkflowError("check", f"branches in [...] must be followed by {' or '.join(ensembles)}")

@@ -13,8 +13,9 @@ from typing import Any
 from aflow_ops.errors import WorkflowError
 from aflow_ops.language.constants import prompt_constants
 from aflow_ops.language.fstrings import plain_fstrings
-from aflow_ops.language.scope import CLASS_NAMES, spelled
+from aflow_ops.language.scope import CLASS_NAMES
 from aflow_ops.language.workflow import SOURCE_NAME
+from aflow_ops.operators import spelled
 
 # Published workflows are a few kilobytes; this bounds what the parser and the interpreter are given.
 MAX_SOURCE_CHARS = 16_000

@@ -9,7 +9,7 @@ from aflow_ops.language.check import check_workflow
 from aflow_ops.language.dsl import compile_dsl, parse_dsl, print_dsl
 from aflow_ops.language.find import FoundCode, find_workflow, looks_like_dsl
 from aflow_ops.language.repair import parse_python, repair_tree
-from aflow_ops.language.scope import OPERATOR_BY_SPELLING, Scope, scope_of
+from aflow_ops.language.scope import Scope, scope_of
 from aflow_ops.language.workflow import SOURCE_NAME, Form, Workflow
 from data.problem import Domain
 
@@ -67,7 +67,7 @@ def _form(scope: Scope) -> Form:
 
 
 def _dsl_workflow(found: FoundCode, domain: Domain, has_entry_point: bool) -> Workflow:
-    node = parse_dsl(found.text, OPERATOR_BY_SPELLING)
+    node = parse_dsl(found.text)
     source = compile_dsl(node, has_entry_point=has_entry_point)
     try:
         scope = scope_of(ast.parse(source, SOURCE_NAME))

@@ -13,9 +13,9 @@ from aflow_ops.errors import WorkflowError
 from aflow_ops.language.check import returns_value
 from aflow_ops.language.fstrings import plain_fstrings
 from aflow_ops.language.imports import dotted
-from aflow_ops.language.scope import Scope, is_known_function, is_self_attribute, spelled
+from aflow_ops.language.scope import Scope, is_known_function, is_self_attribute
 from aflow_ops.language.workflow import SOURCE_NAME
-from aflow_ops.operators import OPERATORS, Operator
+from aflow_ops.operators import OPERATORS, Operator, spelled
 
 # A coroutine passed to one of these is awaited later.
 COLLECTORS = frozenset(

@@ -9,11 +9,10 @@ from typing import TypeGuard
 from aflow_ops.errors import WorkflowError
 from aflow_ops.language.dialects import Spoken, operator_keys, spoken_operator
 from aflow_ops.language.imports import PROMPTS_NAME, Imports, dotted, read_imports
-from aflow_ops.operators import OPERATORS, Operator
+from aflow_ops.operators import OPERATORS, Operator, spelled
 
 FunctionNode = ast.AsyncFunctionDef | ast.FunctionDef
 
-OPERATOR_BY_SPELLING = {name.lower(): name for name in OPERATORS}
 # What AFlow's workflows use beside operators; the runtime provides or ignores these.
 AFLOW_NAMES = frozenset(
     {"operator", "prompt_custom", "create_llm_instance", "AsyncLLM", "CostManager", "DatasetType", "logger"}
@@ -22,11 +21,6 @@ AFLOW_NAMES = frozenset(
 CLASS_NAMES = ("Workflow", "SolveGraph")
 # What is called to run it: AFlow's name, then ScoreFlow's, whose constructor takes the problem.
 _CALL_NAME, _SCOREFLOW_NAMES = "__call__", ("run_workflow", "run")
-
-
-def spelled(name: str) -> str | None:
-    """Return the operator's class name for any spelling of it: `sc_ensemble`, `scEnsemble`, `ScEnsemble`."""
-    return OPERATOR_BY_SPELLING.get(name.replace("_", "").lower())
 
 
 @dataclass(frozen=True)

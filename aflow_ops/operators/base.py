@@ -1,22 +1,38 @@
-"""What an operator is: a small class with one `async __call__`, whose signature and docstring are its whole interface.
+"""What an operator is: a small class with one `async __call__`, whose signature and attributes are its whole interface.
 
-The checker reads argument names from `__call__`, the policy's prompt is built from `summary` and `returns`, the runtime
-makes one instance per call. An operator talks to the world through its `OperatorContext` only.
+The checker reads argument names from `__call__`, the policy's prompt is built from `summary` and `returns`, the DSL
+writes calls from all of them, the runtime makes one instance per call. An operator talks to the world through its
+`OperatorContext` only.
+
+In a pipeline of the DSL arguments are filled by what they are:
+
+| argument | is given |
+|---|---|
+| `solution`, or the one that `draft` names | the solution so far |
+| one of type `list[str]` | the solutions of the branches before it: the operator is an ensemble |
+| `feedback` | what the last reviewer said |
+| `entry_point` | the name of the function to write, where there is one |
+| the first other one | the problem, with the solution so far if no argument takes that |
+| any other one | its default; without a default the operator cannot stand in a pipeline |
 """
 
 import inspect
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from aflow_ops.executor.types import Message
-from aflow_ops.operators.prompt import load_prompts
+from aflow_ops.operators.prompt import find_prompt
 from aflow_ops.sandbox import SandboxResult
 from data.problem import Domain, ProblemView
 
 # AFlow's workflows pass these to operators of their own versions; here they mean nothing.
 IGNORED_ARGUMENTS = frozenset({"question_id", "_mode"})
+# Argument and result key of this name carry what a reviewer said from one operator to the next.
+FEEDBACK = "feedback"
+_WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 class Ask(Protocol):
@@ -62,14 +78,32 @@ class OperatorContext:
 
 
 class Operator(ABC):
-    """Base of the ten operators.
+    """Base of all operators; `register_operator` makes a subclass known.
 
     Class attributes:
         summary: one line for the policy's prompt: what it does and when it helps.
-        returns: keys of the returned dict, in order; the first text key is the operator's main output.
+        returns: keys of the returned dict, in order.
         main: the key that stands for the result where a workflow passes or returns the whole dict.
         domains: where it makes sense, by default everywhere; the checker rejects it elsewhere.
         needs_entry_point: only for problems with an entry point.
+        verdict: for one that checks a draft, the key of the bool that says whether the draft is fine; such an operator
+            may stand before `?` in the DSL and ends loops there.
+        draft: the argument that takes the solution so far in the DSL, where it is not called `solution`.
+        improves: it tries to make the draft in `solution` a better one under its `main` key: WA-GRPO measures by how
+            much (`rewards/wa_grpo.py`).
+        prompts: prompts of its own by name, in the form of `prompt.py`; others are looked for in the prompt sets.
+
+    Example:
+
+        >>> class Shout(Operator):
+        ...     '''Repeat the problem in capitals.'''
+        ...     summary = "repeats a text in capital letters"
+        ...     returns = ("text",)
+        ...     main = "text"
+        ...     async def __call__(self, problem: str) -> dict[str, Any]:
+        ...         return {"text": problem.upper()}
+        >>> Shout.snake_name()
+        'shout'
     """
 
     summary: ClassVar[str]
@@ -77,6 +111,10 @@ class Operator(ABC):
     main: ClassVar[str]
     domains: ClassVar[tuple[Domain, ...] | None] = None
     needs_entry_point: ClassVar[bool] = False
+    verdict: ClassVar[str | None] = None
+    draft: ClassVar[str] = "solution"
+    improves: ClassVar[bool] = False
+    prompts: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __init__(self, context: OperatorContext) -> None:
         self.context = context
@@ -89,10 +127,10 @@ class Operator(ABC):
         """Return the executor's reply to one of the operator prompts.
 
         Args:
-            prompt (`str`): name of the prompt in the context's prompt set.
+            prompt (`str`): name of the prompt among the class's own, or in the context's prompt set.
             fields (`str`): text for the prompt's places.
         """
-        chosen = load_prompts(self.context.prompt_set)[prompt]
+        chosen = find_prompt(prompt, self.context.prompt_set, self.prompts)
         return await self.context.ask(
             chosen.messages(fields),
             max_tokens=chosen.max_tokens,
@@ -103,7 +141,7 @@ class Operator(ABC):
     @classmethod
     def signature(cls) -> inspect.Signature:
         """The arguments a workflow may pass, `self` left out."""
-        signature = inspect.signature(cls.__call__)
+        signature = inspect.signature(cls.__call__, eval_str=True)
         return signature.replace(parameters=list(signature.parameters.values())[1:])
 
     @classmethod
@@ -118,4 +156,15 @@ class Operator(ABC):
     @classmethod
     def snake_name(cls) -> str:
         """Name of the operator in the short form, e.g. `sc_ensemble`."""
-        return "".join("_" + c.lower() if c.isupper() else c for c in cls.__name__).lstrip("_")
+        return _WORD_STARTS.sub("_", cls.__name__).lower()
+
+    @classmethod
+    def drafts(cls) -> str | None:
+        """The argument that takes several solutions; only an ensemble has one."""
+        parameters = cls.signature().parameters.values()
+        return next((parameter.name for parameter in parameters if parameter.annotation == list[str]), None)
+
+    @classmethod
+    def rewrites(cls) -> bool:
+        """Whether its main result is a solution, rather than a judgement of one."""
+        return cls.main not in (FEEDBACK, cls.verdict)

@@ -41,6 +41,7 @@ class Programmer(Operator):
     summary = "writes a Python program that computes the answer, runs it, and returns what it computed"
     returns = ("code", "output")
     main = "output"
+    draft = "analysis"
 
     attempts: ClassVar[int] = 3
     timeout: ClassVar[float] = 10.0
@@ -86,6 +87,8 @@ class Test(Operator):
     main = "solution"
     domains = ("code",)
     needs_entry_point = True
+    verdict = "result"
+    improves = True
 
     max_test_loop: ClassVar[int] = 10
     timeout: ClassVar[float] = 15.0

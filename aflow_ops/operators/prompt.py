@@ -87,10 +87,38 @@ def load_prompts(prompt_set: str) -> Mapping[str, Prompt]:
     path = Path(__file__).parent / "prompts" / f"{prompt_set}.yaml"
     entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     field_chars = entries.pop("field_chars")
-    return {name: _prompt(entry, field_chars) for name, entry in entries.items()}
+    return {name: read_prompt(entry, field_chars) for name, entry in entries.items()}
 
 
-def _prompt(entry: Mapping[str, Any], field_chars: int) -> Prompt:
+def find_prompt(name: str, prompt_set: str, own: Mapping[str, Mapping[str, Any]]) -> Prompt:
+    """Return a prompt that an operator brings along, or else the set's prompt of this name.
+
+    Args:
+        name (`str`): of the prompt.
+        prompt_set (`str`): `"standard"` or `"small"`.
+        own (`Mapping[str, Mapping[str, Any]]`): the operator's own entries by name.
+
+    Raises:
+        KeyError: neither has it.
+    """
+    prompts = load_prompts(prompt_set)
+    return read_prompt(own[name], next(iter(prompts.values())).field_chars) if name in own else prompts[name]
+
+
+def read_prompt(entry: Mapping[str, Any], field_chars: int = 0) -> Prompt:
+    """Return the prompt of one entry.
+
+    Args:
+        entry (`Mapping[str, Any]`): see the example above.
+        field_chars (`int`): most characters of a field.
+
+    Raises:
+        KeyError: it has no `user` or no `max_tokens`.
+        ValueError: a dollar sign in `user` is no place for a field; `$$` stands for the sign itself.
+    """
+    user = Template(entry["user"])
+    if not user.is_valid():
+        raise ValueError("a `$` in `user` that no name follows; write `$$` for the sign itself")
     head: list[Message] = []
     if "system" in entry:
         head.append({"role": "system", "content": entry["system"].strip()})
@@ -99,7 +127,7 @@ def _prompt(entry: Mapping[str, Any], field_chars: int) -> Prompt:
         head.append({"role": "assistant", "content": example["assistant"].strip()})
     return Prompt(
         head=tuple(head),
-        user=Template(entry["user"]),
+        user=user,
         max_tokens=entry["max_tokens"],
         stop=tuple(entry.get("stop", ())),
         temperature=entry.get("temperature"),

@@ -19,6 +19,7 @@ class Review(Operator):
     summary = "checks a solution and says what is wrong with it"
     returns = ("review_result", "feedback")
     main = "feedback"
+    verdict = "review_result"
 
     async def __call__(self, problem: str, solution: str, mode: str | None = None) -> dict[str, Any]:
         """Return `{"review_result": bool, "feedback": text}`. A reply without a verdict counts as a no."""
@@ -34,6 +35,7 @@ class Revise(Operator):
     summary = "rewrites a solution according to feedback"
     returns = ("solution",)
     main = "solution"
+    improves = True
 
     async def __call__(self, problem: str, solution: str, feedback: str, mode: str | None = None) -> dict[str, Any]:
         """Return `{"solution": text}`: code where the problem asks for a function."""

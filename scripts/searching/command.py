@@ -112,6 +112,8 @@ class SearchCommand:
         facts = {name: getattr(self.arguments, name) for name in names}
         if self.arguments.proposer != "grammar":
             facts |= {name: getattr(self.arguments, name) for name in ("optimizer_model", "optimizer_temperature")}
+        if self.arguments.operators:
+            facts["operators"] = self.arguments.operators
         executor = {name: getattr(self.config, name) for name in ("executor", "executor_model", "executor_temperature")}
         return {**facts, **executor, "roots": [root.completion for root in self.roots]}
 
