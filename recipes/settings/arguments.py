@@ -78,6 +78,7 @@ class RecipeArguments(BackupArguments):
         num_train_problems (`int`): problems in one epoch.
         num_heldout_problems (`int`): held-out problems, the same mix, for the evaluation before and after.
         reward_funcs (`list[str]`): rewards by name or path (`rewards/reward_funcs.py`).
+        operators (`list[str]`): modules or files that register operators (`aflow_ops/operators/registry.py`).
     """
 
     sources: list[str] = field(
@@ -172,6 +173,10 @@ class RecipeArguments(BackupArguments):
             "help": "Rewards, added with reward_weights: 'workflow', 'valid', or paths package.module:callable of "
             "callables with TRL's signature. Only the workflow reward has its ties broken."
         },
+    )
+    operators: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Operators of your own: package.module, file.py, or one class as package.module:Class."},
     )
     wa_grpo: bool = field(
         default=True, metadata={"help": "Break ties inside a group with WA-GRPO; --no_wa_grpo is plain GRPO."}

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from aflow_ops.operators import load_operators
 from recipes.run.progress import quiet_libraries
 from recipes.settings.arguments import RecipeArguments
 from recipes.settings.checks import check_settings
@@ -21,6 +22,8 @@ def recipe_arguments(
 ) -> Arguments[R]:
     """Read what a recipe is told on its command line, refuse what cannot work, and print what it comes to.
 
+    Operators of its user's own (`--operators`) are known afterwards.
+
     Args:
         default_config (`str` or `Path`): the YAML used when `--config` is not given: a name in `recipes/configs/`, or
             the path of one of your own.
@@ -30,10 +33,11 @@ def recipe_arguments(
         recipe_class (`type`): a dataclass that adds flags of the recipe's own to `RecipeArguments`.
 
     Raises:
-        UsageError: bad flags, no key, a missing file or package.
+        UsageError: bad flags, no key, a missing file or package, an operator that is none.
     """
     quiet_libraries()
     args = parse_arguments(default_config, description, recipe_class=recipe_class, defaults=defaults)
+    load_operators(args.recipe.operators)
     check_settings(args, domains)
     print_effective_values(args)
     return args

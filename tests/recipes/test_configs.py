@@ -1,3 +1,4 @@
+import inspect
 import os
 import subprocess
 import sys
@@ -156,6 +157,12 @@ def test_what_a_recipe_says_of_itself_is_what_its_yaml_says(name: str) -> None:
     assert {domain for domain, share in parse_mix(defaults["domain_mix"]).items() if share} == set(
         RECIPES[name].DOMAINS
     )
+
+
+def test_what_recipes_do_alike_they_say_alike() -> None:
+    """Only what stands above `main()`, and the name of the YAML, differ from recipe to recipe."""
+    mains = {inspect.getsource(recipe.main).replace(f'"{name}.yaml"', "YAML") for name, recipe in RECIPES.items()}
+    assert len(mains) == 1
 
 
 def test_a_recipes_own_defaults_lie_below_the_yaml_and_flags(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from aflow_ops import domains as prompts
+from aflow_ops.operators import OPERATORS
 from aflow_ops.policy_prompt import policy_messages
 from aflow_ops.sandbox import Sandbox
 from data import catalogue
@@ -25,16 +26,27 @@ from recipes.training.trainer import WorkflowGRPOTrainer
 from rewards import domains as rewards
 from rewards.reward_funcs import load_rewards, reward_name
 from tests.recipes.test_training_signals import tiny_config
-from tests.recipes.tiny_run import ASK, given_completions
+from tests.recipes.tiny_run import given_completions
 from tests.stub_endpoint import StubEndpoint
 
 PAGE = Path(__file__).parents[2] / "recipes" / "README.md"
+REREAD = """async def workflow(problem):
+    again = await reread(problem=problem)
+    return (await custom(input=again["question"]))["response"]"""
 BLOCK = re.compile(r"^```(\w+)\n# (\S+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def blocks() -> dict[str, str]:
     """Code blocks that begin with a file's name, by that name."""
     return {name: f"# {name}\n{text}" for _, name, text in BLOCK.findall(PAGE.read_text(encoding="utf-8"))}
+
+
+@pytest.fixture(autouse=True)
+def no_operator_is_left() -> Iterator[None]:
+    before = dict(OPERATORS)
+    yield
+    OPERATORS.clear()
+    OPERATORS.update(before)
 
 
 @pytest.fixture
@@ -60,7 +72,7 @@ def module(path: Path) -> ModuleType:
     return found
 
 
-def test_a_recipe_outside_the_repository_trains_with_its_own_reward_and_flag(
+def test_a_recipe_outside_the_repository_trains_with_its_own_reward_flag_and_operator(
     folder: Path, stub: StubEndpoint, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = module(folder / "my_recipe.py")
@@ -68,7 +80,7 @@ def test_a_recipe_outside_the_repository_trains_with_its_own_reward_and_flag(
     class GivenTrainer(WorkflowGRPOTrainer):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self._generate_single_turn = given_completions(self, [ASK, "short", "a little longer", "x" * 30])
+            self._generate_single_turn = given_completions(self, [REREAD, "short", "a little longer", "x" * 30])
 
     monkeypatch.setattr(recipe, "WorkflowGRPOTrainer", GivenTrainer)
     flags = ["--config", str(tiny_config(folder)), "--max_steps", "1", "--brevity_chars", "20"]
@@ -81,7 +93,11 @@ def test_a_recipe_outside_the_repository_trains_with_its_own_reward_and_flag(
         assert (run / name).is_file(), name
     trained = [json.loads(line) for line in (run / "rollouts.jsonl").read_text().splitlines()]
     brevity = {row["completion"]: row["rewards"]["brevity"] for row in trained}
-    assert brevity == pytest.approx({ASK: 0.0, "short": 0.75, "a little longer": 0.25, "x" * 30: 0.0})
+    assert brevity == pytest.approx({REREAD: 0.0, "short": 0.75, "a little longer": 0.25, "x" * 30: 0.0})
+    called = [row["trace"] for row in trained if row["completion"] == REREAD]
+    assert called and all(trace["outcome"] == "ok" for trace in called)
+    assert {call["operator"] for trace in called for call in trace["calls"]} == {"Reread", "Custom"}
+    assert "reread" in trained[0]["prompt"][0]["content"]
     best = max(trained, key=lambda row: row["advantage"])
     assert best["rewards"]["workflow"] + 0.5 * best["rewards"]["brevity"] == max(
         row["rewards"]["workflow"] + 0.5 * row["rewards"]["brevity"] for row in trained
@@ -100,7 +116,7 @@ def test_the_recipes_flag_is_in_its_help(
         module(folder / "my_recipe.py").main()
     assert done.value.code == 0
     said = capsys.readouterr().out
-    assert "GRPO on math, with a bonus for short workflows." in said
+    assert "GRPO on math, with a bonus for short workflows" in said
     assert "--brevity_chars" in said and "earns no brevity" in said
 
 
