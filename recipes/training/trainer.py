@@ -23,9 +23,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import PreTrainedModel
 
 from aflow_ops.errors import BudgetExceededError, InfraError
-from aflow_ops.executor import Executor, ExecutorConfig, ExecutorUsage, open_executor
-from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
-from aflow_ops.sandbox import open_sandbox
+from aflow_ops.executor import Executor, ExecutorConfig, ExecutorUsage
 from data.problem import DOMAINS, Domain, Problem
 from recipes.run.checkpoints import Checkpoint
 from recipes.run.spending import Spending
@@ -35,7 +33,8 @@ from recipes.training.problems import training_dataset
 from recipes.training.tracking import add_policy_metrics
 from recipes.training.trl_internals import not_an_unscored_row, scoring_temperature, train_in_float32
 from rewards.diagnostics import Sample, shape_of
-from rewards.rollout import Rollout, RolloutScorer
+from rewards.opening import open_scorer
+from rewards.rollout import Rollout
 from rewards.signal import LearningSignal
 from rewards.wa_grpo import Ending, adjust_groups, zero_signal_groups
 from rewards.workflow_reward import WorkflowReward
@@ -110,16 +109,18 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         return ledger
 
     async def _open(self, config: ExecutorConfig, ledger: Path | None) -> Executor:
-        opened = open_executor(config, run_dir=self.run_dir, ledger=ledger)
-        executor = await self._resources.enter_async_context(opened)
-        sandbox = await self._resources.enter_async_context(
-            open_sandbox(unsafe_subprocess=self.recipe.unsafe_subprocess)
+        self.scorer = await self._resources.enter_async_context(
+            open_scorer(
+                config,
+                judge=self.recipe.judge_config,
+                workflow_timeout=self.recipe.workflow_timeout,
+                unsafe_subprocess=self.recipe.unsafe_subprocess,
+                run_dir=self.run_dir,
+                ledger=ledger,
+            )
         )
-        limits = RuntimeLimits(timeout=self.recipe.workflow_timeout, processes=config.workflows_at_once)
-        runtime = await self._resources.enter_async_context(WorkflowRuntime(executor, sandbox, limits))
-        self.scorer = RolloutScorer(runtime, sandbox, self.recipe.judge_config)
         self.reward.scorer = self.scorer
-        return executor
+        return self.scorer.runtime.executor
 
     def close(self) -> None:
         """Stop the runtime and the executor. The trainer cannot score anything afterwards."""
