@@ -24,7 +24,15 @@ from aflow_ops.lowering import OPERATOR_DOOR, lower_workflow
 from aflow_ops.operators import OPERATORS, OperatorContext
 from aflow_ops.sandbox import Sandbox, SandboxResult
 from aflow_ops.trace import OperatorCall, Outcome, Trace, TraceError
-from aflow_ops.values import MAX_TRACE_CHARS, answer_text, bind_arguments, checked_output, result_text, shortened
+from aflow_ops.values import (
+    MAX_TRACE_CHARS,
+    answer_text,
+    bind_arguments,
+    checked_output,
+    improved_draft,
+    result_text,
+    shortened,
+)
 from data.problem import ProblemView
 
 # Closing a Monty pool and exiting right after a feed was cut off aborts the interpreter (pydantic-monty 1.4.0).
@@ -324,6 +332,7 @@ class _Run:
                 cached=0 < usage.replies == usage.cached_replies,
                 error=failure,
                 replies=usage.replies,
+                improved=improved_draft(spoken.operator, arguments, output),
             )
 
     async def _run_code(self, code: str, *, timeout: float) -> SandboxResult:

@@ -33,6 +33,8 @@ class OperatorCall:
         cached (`bool`): whether every executor reply came from the cache (false when it made no executor call).
         error (`str`, *optional*): the error that it raised into the workflow.
         replies (`int`): executor calls it made.
+        improved (`tuple[str, str]`, *optional*): the draft that it was given and what it made of it, whole, where the
+            operator improves drafts; `args` and `output` hold long texts without their middle. Not written down.
     """
 
     operator: str
@@ -45,6 +47,11 @@ class OperatorCall:
     cached: bool
     error: str | None = None
     replies: int = 0
+    improved: tuple[str, str] | None = field(default=None, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {name: value for name, value in asdict(self).items() if name != "improved"}
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class Trace:
             "answer": self.answer,
             "outcome": self.outcome,
             "error": self.error.to_dict() if self.error else None,
-            "calls": [asdict(call) for call in self.calls],
+            "calls": [call.to_dict() for call in self.calls],
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "cost_usd": self.cost_usd,

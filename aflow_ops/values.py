@@ -53,6 +53,15 @@ def checked_output(operator: type[Operator], output: Any) -> dict[str, Any]:
     return output
 
 
+def improved_draft(
+    operator: type[Operator], arguments: Mapping[str, Any] | None, output: Mapping[str, Any] | None
+) -> tuple[str, str] | None:
+    """Return the draft that an improving operator was given and what it made of it; `None` for any other call."""
+    if not operator.improves or arguments is None or output is None:
+        return None
+    return result_text(arguments["solution"]), result_text(output[operator.main])
+
+
 def _is_plain(value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())

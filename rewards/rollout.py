@@ -23,8 +23,6 @@ from rewards.wa_grpo import NO_LOOP_GAIN, Ending, WorkflowFeatures, node_counts,
 
 # A record keeps this much of a completion.
 MAX_COMPLETION_CHARS = 100_000
-# The operators that turn a draft into a better one, and where they keep the draft and the result.
-_LOOP_OPERATORS = ("Revise", "Test")
 
 
 @dataclass(frozen=True)
@@ -201,14 +199,15 @@ class RolloutScorer:
         return grade.moved_to(2, f"{grade.detail}; capped: {reason}", correct=False, capped=True)
 
     async def with_revise_gain(self, rollout: Rollout) -> Rollout:
-        """Measure what the workflow's Revise and Test calls improved, by grading the draft before and the result after.
+        """Measure what the calls that improve drafts (Revise, Test) came to: the draft before and the result after are
+        graded.
 
         The draft is what the first such call was given, the result what the last one returned.
         """
-        drafts = [call for call in rollout.calls if call.operator in _LOOP_OPERATORS]
+        drafts = [call.improved for call in rollout.calls if call.improved is not None]
         if not drafts:
             return rollout
-        before, after = str(drafts[0].args.get("solution", "")), str(drafts[-1].output["solution"])
+        before, after = drafts[0][0], drafts[-1][1]
         try:
             grades = [await self.grader.grade(text, rollout.problem) for text in (before, after)]
         except BudgetExceededError as error:

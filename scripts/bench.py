@@ -6,8 +6,6 @@ with a fixed latency, in a process of its own. Writes the numbers to outputs/ben
 
 import argparse
 import asyncio
-import io
-import itertools
 import json
 import os
 import subprocess
@@ -17,10 +15,9 @@ import time
 from asyncio.subprocess import DEVNULL
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -28,7 +25,7 @@ from rich.table import Table
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.language import parse_workflow
-from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
+from aflow_ops.opening import open_runtime
 from aflow_ops.sandbox import open_sandbox
 from data.corpus import load_corpus
 from data.files import write_atomically
@@ -68,7 +65,7 @@ async def seconds_of(work: Callable[[], Awaitable[object]]) -> float:
 @contextmanager
 def endpoint(latency: float) -> Iterator[str]:
     """Serve the stub endpoint from another process; yields its address."""
-    command = [sys.executable, "-m", "tests.stub_endpoint", str(latency)]
+    command = [sys.executable, "-m", "scripts.benching.endpoint", str(latency)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
@@ -92,11 +89,7 @@ async def starting() -> float:
     problem = load_problems("arithmetic", "train", 1, 0)[0]
     with endpoint(0) as url:
         config = ExecutorConfig(executor_base_url=url, executor_cache_dir="none")
-        async with (
-            open_executor(config) as executor,
-            open_sandbox() as sandbox,
-            WorkflowRuntime(executor, sandbox, RuntimeLimits(processes=8)) as runtime,
-        ):
+        async with open_runtime(config, workflows_at_once=8) as runtime:
             taken = []
             for _ in range(200):
                 start = time.monotonic()
@@ -112,11 +105,7 @@ async def batch(workflows: int, latency: float = LATENCY) -> float:
     with endpoint(latency) as url:
         config = ExecutorConfig(executor_base_url=url, executor_cache_dir="none", executor_max_concurrency=workflows)
         programs = [parse_workflow(SEQUENCE.format(i), domain="math", has_entry_point=False) for i in range(workflows)]
-        async with (
-            open_executor(config) as executor,
-            open_sandbox() as sandbox,
-            WorkflowRuntime(executor, sandbox, RuntimeLimits(processes=min(workflows, 256))) as runtime,
-        ):
+        async with open_runtime(config, workflows_at_once=min(workflows, 256)) as runtime:
             await asyncio.gather(*(runtime.run(program, problem.view) for program in programs))
             return await seconds_of(lambda: asyncio.gather(*(runtime.run(p, problem.view) for p in programs)))
 
@@ -221,57 +210,13 @@ async def symbolic_grading() -> float:
         return await seconds_of(lambda: asyncio.gather(*graded)) / len(pairs) * 1e3
 
 
-def median_step(trainer: Any) -> float:
-    """Train and return the median seconds of a step, without the first two."""
-    from transformers import TrainerCallback, set_seed
-
-    set_seed(0)  # both write the same completions
-    ends: list[float] = []
-
-    class Clock(TrainerCallback):
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            ends.append(time.monotonic())
-
-    trainer.add_callback(Clock())
-    trainer.train()
-    seconds = [later - earlier for earlier, later in itertools.pairwise(ends)][1:]
-    return sorted(seconds)[len(seconds) // 2]
-
-
 async def trainer_overhead() -> float:
-    """A step of `WorkflowGRPOTrainer` over one of TRL's `GRPOTrainer`, both with a reward that is always 0.
+    """What the trainer adds to a step of TRL's own."""
+    # torch takes seconds to import and no other stage needs it
+    from scripts.benching.trainer import overhead
 
-    The policy and the batch are the quickstart's. A random policy writes no workflow, so only what the trainer itself
-    adds is measured.
-    """
-    return await asyncio.to_thread(_trainer_overhead)
-
-
-def _trainer_overhead() -> float:
-    from trl import GRPOTrainer
-
-    from recipes.run.progress import quiet_libraries
-    from tests.recipes.tiny_run import make_trainer
-
-    quiet_libraries()
-    size = {"hidden_size": 192, "num_layers": 4, "per_device_train_batch_size": 48, "max_completion_length": 96}
-    settings = {**size, "num_generations": 8, "max_steps": 6, "disable_tqdm": True}
-    with tempfile.TemporaryDirectory() as folder, endpoint(0) as url, redirect_stdout(io.StringIO()):
-        config = ExecutorConfig(executor_base_url=url, executor_cache_dir="none")
-        ours = make_trainer(config, Path(folder) / "ours", **settings)
-        donor = make_trainer(config, Path(folder) / "model", **settings)
-        plain = GRPOTrainer(
-            model=donor.model,
-            reward_funcs=lambda completions, **_: [0.0] * len(completions),
-            args=ours.args,
-            train_dataset=ours.train_dataset,
-            processing_class=ours.processing_class,
-        )
-        rounds = [(median_step(plain), median_step(ours)) for _ in range(2)]  # in turn: both warm up alike
-        donor.close()
-        ours.close()
-    first, second = (min(column) for column in zip(*rounds, strict=True))
-    return (second / first - 1) * 100
+    with endpoint(0) as url:
+        return await asyncio.to_thread(overhead, url)
 
 
 async def embedded_executor() -> float:
@@ -279,14 +224,10 @@ async def embedded_executor() -> float:
     problems = load_problems("arithmetic", "train", 48, 99)
     with tempfile.TemporaryDirectory() as folder:
         config = ExecutorConfig(executor="local", executor_cache_dir="none", executor_max_concurrency=8)
-        async with (
-            open_executor(config, run_dir=Path(folder)) as executor,
-            open_sandbox() as sandbox,
-            WorkflowRuntime(executor, sandbox, RuntimeLimits()) as runtime,
-        ):
+        async with open_runtime(config, run_dir=Path(folder)) as runtime:
             workflow = parse_workflow("Programmer", domain="math", has_entry_point=False)
             taken = await seconds_of(lambda: asyncio.gather(*(runtime.run(workflow, p.view) for p in problems)))
-            return executor.usage.calls / taken
+            return runtime.executor.usage.calls / taken
 
 
 STAGES = [

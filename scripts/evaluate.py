@@ -21,7 +21,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,9 @@ from aflow_ops.executor import (
     check_executor,
     executor_argument_group,
     executor_config_from,
-    open_executor,
 )
 from aflow_ops.operators import load_operators, operator_argument
 from aflow_ops.policy_prompt import PROMPT_STYLES
-from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
-from aflow_ops.sandbox import open_sandbox
 from data.files import claimed, write_atomically
 from data.problem import Problem
 from recipes.run.command import run_command
@@ -50,6 +47,7 @@ from rewards.baselines import PUBLISHED_BASELINES
 from rewards.benchmark_metrics import benchmark_metrics
 from rewards.evaluation import DEFAULT_PASS_K, summarize_rows
 from rewards.judge import JudgeConfig
+from rewards.opening import open_scorer
 from rewards.rollout import RolloutScorer
 from scripts.evaluating.journal import Journal, Row, fingerprint
 from scripts.evaluating.problems import read_data, sources_of_policy
@@ -239,12 +237,14 @@ async def evaluate(evaluation: Evaluation, found: Sequence[tuple[System, Path, J
     """Run, grade and write every system's rows and summary, with one executor for all."""
     arguments, config = evaluation.arguments, evaluation.config
     start = time.monotonic() - generation
-    async with AsyncExitStack() as stack:
-        executor = await stack.enter_async_context(open_executor(config, run_dir=arguments.output))
-        sandbox = await stack.enter_async_context(open_sandbox(unsafe_subprocess=arguments.unsafe_subprocess))
-        limits = RuntimeLimits(timeout=arguments.workflow_timeout, processes=config.workflows_at_once)
-        runtime = await stack.enter_async_context(WorkflowRuntime(executor, sandbox, limits))
-        scorer = RolloutScorer(runtime, sandbox, JudgeConfig(enabled=arguments.judge))
+    async with open_scorer(
+        config,
+        judge=JudgeConfig(enabled=arguments.judge),
+        workflow_timeout=arguments.workflow_timeout,
+        unsafe_subprocess=arguments.unsafe_subprocess,
+        run_dir=arguments.output,
+    ) as scorer:
+        executor = scorer.runtime.executor
         for system, folder, journal in found:
             completions = await write_completions(evaluation, system, journal)
             executor.on_paid = journal.add_payment

@@ -17,7 +17,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,12 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from aflow_ops.errors import InfraError, UsageError, WorkflowError
-from aflow_ops.executor import check_key, executor_argument_group, executor_config_from, open_executor
+from aflow_ops.executor import check_key, executor_argument_group, executor_config_from
 from aflow_ops.language import Workflow, parse_workflow, prompt_constants
+from aflow_ops.opening import open_runtime
 from aflow_ops.operators import load_operators, operator_argument
 from aflow_ops.policy_prompt import PROMPT_STYLES, policy_messages
-from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
-from aflow_ops.sandbox import open_sandbox
+from aflow_ops.runtime import WorkflowRuntime
 from aflow_ops.trace import Trace, TraceError
 from data.domains import default_domain
 from data.problem import DOMAINS, ProblemView
@@ -192,16 +192,14 @@ def parse_for(written: Written, problem: ProblemView) -> Workflow:
         raise UsageError(f"{written.file} is not a workflow for {problem.domain}: {error}") from None
 
 
-@asynccontextmanager
-async def opened_runtime(arguments: argparse.Namespace) -> Any:
-    """Open executor, sandbox and interpreter; yields the runtime."""
-    limits = RuntimeLimits(timeout=arguments.workflow_timeout, processes=1)
-    async with (
-        open_executor(executor_config_from(arguments)) as executor,
-        open_sandbox(unsafe_subprocess=arguments.unsafe_subprocess) as sandbox,
-        WorkflowRuntime(executor, sandbox, limits) as runtime,
-    ):
-        yield runtime
+def opened_runtime(arguments: argparse.Namespace) -> AbstractAsyncContextManager[WorkflowRuntime]:
+    """Open what runs workflows, for one at a time."""
+    return open_runtime(
+        executor_config_from(arguments),
+        workflow_timeout=arguments.workflow_timeout,
+        workflows_at_once=1,
+        unsafe_subprocess=arguments.unsafe_subprocess,
+    )
 
 
 async def answer(runtime: WorkflowRuntime, write: Writer, problem: ProblemView) -> Answered:

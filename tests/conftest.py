@@ -8,12 +8,12 @@ from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import Sandbox, open_sandbox
 from rewards.rollout import RolloutScorer
+from tests.commands import KEY
 from tests.stub_endpoint import StubEndpoint
 
 # Tests run two at a time on as few as two cores, and threads that wait for each other spin: one each is faster. Torch
 # reads it when it is imported, processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-KEY = "sk-test-0123456789abcdefghij"
 
 
 @pytest.fixture(autouse=True)

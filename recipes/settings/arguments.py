@@ -10,7 +10,7 @@ from aflow_ops.secrets import without_secrets
 from data.mixing import parse_mix
 from data.problem import Domain
 from rewards.judge import JudgeConfig
-from rewards.wa_grpo import FEATURES, WAGRPOConfig
+from rewards.wa_grpo import WAGRPOConfig
 
 CURRICULA = ("none", "order", "pass_rate")
 
@@ -179,20 +179,30 @@ class RecipeArguments(BackupArguments):
         metadata={"help": "Operators of your own: package.module, file.py, or one class as package.module:Class."},
     )
     wa_grpo: bool = field(
-        default=True, metadata={"help": "Break ties inside a group with WA-GRPO; --no_wa_grpo is plain GRPO."}
+        default=WAGRPOConfig.enabled,
+        metadata={"help": "Break ties inside a group with WA-GRPO; --no_wa_grpo is plain GRPO."},
     )
-    wa_alpha: float = field(default=0.12, metadata={"help": "Size of the tie-break, below the smallest tier gap 0.2."})
+    wa_alpha: float = field(
+        default=WAGRPOConfig.alpha, metadata={"help": "Size of the tie-break, below the smallest gap between tiers."}
+    )
     level_weight: float = field(
         default=0.0,
         metadata={"help": "Weight, in groups without a signal, of the distance to what the domain earned lately."},
     )
-    wa_diversity: float = field(default=0.35, metadata={"help": "Weight of the distance to the group's others."})
-    wa_revise_gain: float = field(default=0.25, metadata={"help": "Weight of what Revise/Test improved."})
-    wa_exec_success: float = field(default=0.20, metadata={"help": "Weight of how the run ended."})
-    wa_efficiency: float = field(default=0.10, metadata={"help": "Weight of few executor tokens."})
-    wa_op_variety: float = field(default=0.10, metadata={"help": "Weight of distinct operators used."})
+    wa_diversity: float = field(
+        default=WAGRPOConfig.diversity, metadata={"help": "Weight of the distance to the group's others."}
+    )
+    wa_revise_gain: float = field(
+        default=WAGRPOConfig.revise_gain, metadata={"help": "Weight of what Revise/Test improved."}
+    )
+    wa_exec_success: float = field(default=WAGRPOConfig.exec_success, metadata={"help": "Weight of how the run ended."})
+    wa_efficiency: float = field(default=WAGRPOConfig.efficiency, metadata={"help": "Weight of few executor tokens."})
+    wa_op_variety: float = field(
+        default=WAGRPOConfig.op_variety, metadata={"help": "Weight of distinct operators used."}
+    )
     wa_features: list[str] = field(
-        default_factory=lambda: list(FEATURES), metadata={"help": "Features that count; the others weigh nothing."}
+        default_factory=lambda: list(WAGRPOConfig.features),
+        metadata={"help": "Features that count; the others weigh nothing."},
     )
 
     def __post_init__(self) -> None:

@@ -25,9 +25,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import PreTrainedModel
 
 from aflow_ops.errors import BudgetExceededError, InfraError
-from aflow_ops.executor import Executor, ExecutorConfig, ExecutorUsage, open_executor
-from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
-from aflow_ops.sandbox import open_sandbox
+from aflow_ops.executor import Executor, ExecutorConfig, ExecutorUsage
 from data.problem import Problem
 from recipes.backup.backup import Backup
 from recipes.run.checkpoints import Checkpoint
@@ -39,8 +37,9 @@ from recipes.training.tracking import add_policy_metrics
 from recipes.training.trl_internals import not_an_unscored_row, scoring_temperature, train_in_float32
 from rewards.columns import settle, tie_break_factor
 from rewards.diagnostics import Sample, shape_of
+from rewards.opening import open_scorer
 from rewards.reward_funcs import RewardFunc, load_rewards
-from rewards.rollout import Rollout, RolloutScorer
+from rewards.rollout import Rollout
 from rewards.signal import LearningSignal
 from rewards.wa_grpo import Ending, adjust_groups, zero_signal_groups
 from rewards.workflow_reward import WorkflowReward
@@ -126,16 +125,18 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         return ledger
 
     async def _open(self, config: ExecutorConfig, ledger: Path | None) -> Executor:
-        opened = open_executor(config, run_dir=self.run_dir, ledger=ledger)
-        executor = await self._resources.enter_async_context(opened)
-        sandbox = await self._resources.enter_async_context(
-            open_sandbox(unsafe_subprocess=self.recipe.unsafe_subprocess)
+        self.scorer = await self._resources.enter_async_context(
+            open_scorer(
+                config,
+                judge=self.recipe.judge_config,
+                workflow_timeout=self.recipe.workflow_timeout,
+                unsafe_subprocess=self.recipe.unsafe_subprocess,
+                run_dir=self.run_dir,
+                ledger=ledger,
+            )
         )
-        limits = RuntimeLimits(timeout=self.recipe.workflow_timeout, processes=config.workflows_at_once)
-        runtime = await self._resources.enter_async_context(WorkflowRuntime(executor, sandbox, limits))
-        self.scorer = RolloutScorer(runtime, sandbox, self.recipe.judge_config)
         self.reward.scorer = self.scorer
-        return executor
+        return self.scorer.runtime.executor
 
     def close(self) -> None:
         """Stop the runtime and the executor. The trainer cannot score anything afterwards."""

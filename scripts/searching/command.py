@@ -11,9 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from aflow_ops.errors import BudgetExceededError, UsageError, WorkflowError
-from aflow_ops.executor import ExecutorConfig, open_executor
-from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
-from aflow_ops.sandbox import open_sandbox
+from aflow_ops.executor import ExecutorConfig
 from aflow_ops.search.aflow_folder import write_aflow_folder
 from aflow_ops.search.evaluate import Rungs
 from aflow_ops.search.expand import Proposer, as_completion
@@ -23,7 +21,7 @@ from aflow_ops.search.node import Node
 from aflow_ops.search.stop import Convergence
 from aflow_ops.search.tree import Tree
 from data.problem import Problem
-from rewards.rollout import RolloutScorer
+from rewards.opening import open_scorer
 from scripts.searching.controls import Control, Independent, heldout_result, run_controls
 from scripts.searching.evaluation import Evaluation
 from scripts.searching.per_problem import (
@@ -118,11 +116,15 @@ class SearchCommand:
         return {**facts, **executor, "roots": [root.completion for root in self.roots]}
 
     async def _open(self, stack: AsyncExitStack) -> tuple[Evaluation, Proposer]:
-        executor = await stack.enter_async_context(open_executor(self.config, run_dir=self.output))
-        sandbox = await stack.enter_async_context(open_sandbox(unsafe_subprocess=self.arguments.unsafe_subprocess))
-        limits = RuntimeLimits(timeout=self.arguments.workflow_timeout, processes=self.config.workflows_at_once)
-        runtime = await stack.enter_async_context(WorkflowRuntime(executor, sandbox, limits))
-        evaluation = Evaluation(RolloutScorer(runtime, sandbox), self.slices.all, executor.price)
+        scorer = await stack.enter_async_context(
+            open_scorer(
+                self.config,
+                workflow_timeout=self.arguments.workflow_timeout,
+                unsafe_subprocess=self.arguments.unsafe_subprocess,
+                run_dir=self.output,
+            )
+        )
+        evaluation = Evaluation(scorer, self.slices.all, scorer.runtime.executor.price)
         return evaluation, await open_proposer(self.arguments, self.config, self.slices, stack)
 
     async def _search(self, journal: Journal, evaluation: Evaluation, proposer: Proposer) -> str:

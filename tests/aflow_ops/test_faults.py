@@ -19,6 +19,7 @@ from aflow_ops.sandbox import Sandbox, open_sandbox
 from data.problem import Problem
 from rewards.rollout import Rollout, RolloutScorer
 from rewards.workflow_reward import score_all
+from tests.patience import PATIENCE
 from tests.stub_endpoint import Broken, Failure, Messages, StubEndpoint
 
 FAULTS: list[Failure | Broken] = [
@@ -68,7 +69,8 @@ async def test_an_outage_ends_in_time_without_a_grade(
     config: ExecutorConfig, stub: StubEndpoint, sandbox: Sandbox
 ) -> None:
     stub.answer = lambda messages: Failure(503)
-    rollouts = await graded(quick(config, executor_outage_seconds=2.0), sandbox, 64)
+    patient = quick(config, executor_outage_seconds=2.0, executor_timeout=PATIENCE)
+    rollouts = await graded(patient, sandbox, 64, timeout=PATIENCE)
     assert {rollout.reward for rollout in rollouts} == {None}
     assert {rollout.ending for rollout in rollouts} == {"infra_error"}
     assert len(stub.requests) < 200  # held back, not hammered: 64 workflows with 9 attempts each would be 576

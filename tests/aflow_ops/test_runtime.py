@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 import json
 from pathlib import Path
 
@@ -51,14 +52,17 @@ async def test_calls_that_a_workflow_gathers_run_at_once(runtime: WorkflowRuntim
     assert stub.most_in_flight == len(stub.requests) == 8
 
 
+@pytest.mark.parametrize(("temperature", "samples"), [(0.7, 3), (0.0, 1)])
 async def test_equal_calls_are_different_samples_unless_the_temperature_is_zero(
-    runtime: WorkflowRuntime, stub: StubEndpoint
+    temperature: float, samples: int, config: ExecutorConfig, sandbox: Sandbox, stub: StubEndpoint
 ) -> None:
     text = "[Custom, Custom, Custom] -> ScEnsemble"
-    await run(runtime, text)
-    assert len(stub.requests) == 3
-    again = await run(runtime, text)
-    assert len(stub.requests) == 3
+    config = dataclasses.replace(config, executor_temperature=temperature)
+    async with open_executor(config) as executor, WorkflowRuntime(executor, sandbox, RuntimeLimits()) as runtime:
+        await run(runtime, text)
+        assert len(stub.requests) == samples
+        again = await run(runtime, text)
+        assert len(stub.requests) == samples
     assert all(call.cached for call in again.calls if call.operator == "Custom")
     assert again.cost_usd == 0
 

@@ -109,6 +109,22 @@ async def test_what_a_revision_gained_is_graded(scorer: RolloutScorer, stub: Stu
     assert (helped.revise_gain, vain.revise_gain, none.revise_gain) == (0.9, 0.3, 0.5)
 
 
+async def test_a_long_draft_is_graded_whole(scorer: RolloutScorer, stub: StubEndpoint) -> None:
+    filling = "\n".join(f"def helper_{i}(x):\n    return [{i}, x]" for i in range(200))
+    wrong, right = (f"{filling}\n\ndef f(x):\n    return x + {n}" for n in (2, 1))
+    assert len(right) > 4_000  # what a trace keeps
+    stub.answer = lambda messages: right if "Draft" not in messages[-1]["content"] else wrong
+    text = (
+        "async def workflow(problem, entry_point):\n"
+        "    draft = await custom(input='Draft')\n"
+        "    return (await revise(problem=problem, solution=draft['response'], feedback='no'))['solution']"
+    )
+    rollout = await scorer.score(text, CODE)
+    assert rollout.reward == 1.0
+    assert (await scorer.with_revise_gain(rollout)).revise_gain == pytest.approx(0.5 + 0.5 * 0.8)
+    assert "improved" not in rollout.to_row()["trace"]["calls"][-1]
+
+
 async def test_features_tell_what_was_called(scorer: RolloutScorer) -> None:
     features = (await scorer.score("[Custom, Custom] -> ScEnsemble -> Format", MATH)).features()
     assert (features.ending, features.operators_used, features.operators_available) == ("ok", 3, 8)
@@ -117,10 +133,18 @@ async def test_features_tell_what_was_called(scorer: RolloutScorer) -> None:
 
 
 @pytest.mark.parametrize(
-    "completion", ["text", [{"role": "assistant", "content": "text"}], [], [{"role": "assistant"}]]
+    ("completion", "text"),
+    [
+        ("text", "text"),
+        ([{"role": "assistant", "content": "text"}], "text"),
+        ([{"role": "user", "content": "no"}, {"role": "assistant", "content": "text"}], "text"),
+        ([], ""),
+        ([{"role": "assistant"}], ""),
+        ([{"role": "assistant", "content": None}], ""),
+    ],
 )
-def test_completions_come_in_either_form(completion: object) -> None:
-    assert completion_text(completion) in ("text", "")
+def test_completions_come_in_either_form(completion: object, text: str) -> None:
+    assert completion_text(completion) == text
 
 
 def test_no_rollouts_no_metrics() -> None:

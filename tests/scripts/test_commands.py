@@ -1,7 +1,6 @@
-"""Every command as a user runs it: real processes, the stub endpoint, exit codes and what is left behind."""
+"""Every command as a user runs it: the stub endpoint, exit codes and what is left behind."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,40 +10,13 @@ import pytest
 
 from recipes import grpo_mixed
 from recipes.run.command import run_command
-from tests.conftest import KEY
+from tests.commands import KEY, fails, run, run_process
 from tests.patience import PATIENCE
 from tests.stub_endpoint import Failure, Messages, StubEndpoint
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "tests" / "aflow_ops" / "published"
 ROW = {"question": "What is 6 * 7?", "answer": "42", "source": "gsm8k"}
-
-
-def run(
-    script: str, *arguments: object, key: str | None = KEY, stdin: str = "", cwd: Path = ROOT
-) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
-    if key is not None:
-        environment["OPENAI_API_KEY"] = key
-    return subprocess.run(
-        [sys.executable, str(ROOT / script), *map(str, arguments)],
-        env=environment,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-        cwd=cwd,
-    )
-
-
-def fails(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
-    """It failed with this code and one clear message."""
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    for word in words:
-        assert word in done.stderr
-    assert KEY not in done.stderr + done.stdout
 
 
 def executor_flags(stub: StubEndpoint, tmp_path: Path) -> list[object]:
@@ -59,7 +31,7 @@ def test_a_published_workflow_and_its_prompt_file_run_from_the_command_line(
     name: str, stub: StubEndpoint, tmp_path: Path
 ) -> None:
     entry = ["--entry_point", "f"] if name == "humaneval" else []
-    done = run(
+    done = run_process(
         "scripts/run_workflow.py", PUBLISHED / name / "graph.py", "--question", "What is 6 * 7?", "--json", *entry,
         *executor_flags(stub, tmp_path),
     )  # fmt: skip
@@ -127,7 +99,7 @@ def test_evaluate_writes_rows_and_summary(stub: StubEndpoint, tmp_path: Path) ->
     out = tmp_path / "out"
     flags = executor_flags(stub, tmp_path)
     command = ["--data", data, "--workflow", workflow_file(tmp_path), "--output", out, "--num_samples", 2]
-    done = run("scripts/evaluate.py", *command, *flags)
+    done = run_process("scripts/evaluate.py", *command, *flags)
     assert done.returncode == 0, done.stderr
     summary = json.loads((out / "summary.json").read_text())
     assert set(summary) == {
@@ -309,7 +281,7 @@ def test_compare_says_what_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_recipe_without_a_key_stops_at_once_and_says_both_ways_forward(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    fails(run("recipes/grpo_mixed.py", "--output_dir", out, key=None), 2, "OPENAI_API_KEY", "--executor local")
+    fails(run_process("recipes/grpo_mixed.py", "--output_dir", out, key=None), 2, "OPENAI_API_KEY", "--executor local")
     assert not out.exists()
 
 
@@ -357,7 +329,7 @@ def test_compare_teaches() -> None:
 
 @pytest.mark.parametrize("script", ["scripts/run_workflow.py", "scripts/evaluate.py"])
 def test_help_teaches(script: str) -> None:
-    done = run(script, "--help")
+    done = run_process(script, "--help")
     assert done.returncode == 0
     for word in ("python scripts/", "--executor_budget_usd", "OPENAI_API_KEY"):
         assert word in done.stdout

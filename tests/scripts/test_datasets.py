@@ -1,4 +1,4 @@
-"""Fetching and processing benchmarks as a user does it: real processes, exit codes, what is printed and left behind."""
+"""Fetching and processing benchmarks as a user does it: exit codes, what is printed and left behind."""
 
 import gzip
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data.benchmarks import benchmarks
-from tests.scripts.test_commands import fails, run
+from tests.commands import fails, run, run_process
 
 DOWNLOAD, PROCESS = "scripts/download_datasets.py", "scripts/process_datasets.py"
 
@@ -30,7 +30,6 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_from_a_folder_to_problems_and_a_mixed_set(source: Path, tmp_path: Path) -> None:
     done = run(DOWNLOAD, "gsm8k", "--source_dir", source, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -48,7 +47,6 @@ def test_from_a_folder_to_problems_and_a_mixed_set(source: Path, tmp_path: Path)
     assert again.returncode == 0, again.stderr
 
 
-@pytest.mark.slow
 def test_a_benchmark_that_fails_does_not_stop_the_others(source: Path, tmp_path: Path) -> None:
     done = run(DOWNLOAD, "squad", "gsm8k", "--source_dir", source, "--output_dir", tmp_path / "raw")
     fails(done, 1, f"squad: {source} has none of its files", "error: not fetched: squad;")
@@ -56,7 +54,6 @@ def test_a_benchmark_that_fails_does_not_stop_the_others(source: Path, tmp_path:
     assert (tmp_path / "raw" / "gsm8k" / "manifest.json").is_file()
 
 
-@pytest.mark.slow
 def test_download_says_what_is_wrong(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "raw"
     fails(run(DOWNLOAD, "gsm8k", "gsm9k", "--source_dir", source, "--output_dir", out), 2, "'gsm9k'", "gsm8k, math")
@@ -65,7 +62,6 @@ def test_download_says_what_is_wrong(source: Path, tmp_path: Path) -> None:
     fails(run(DOWNLOAD, "--no_such_flag"), 2, "--no_such_flag")
 
 
-@pytest.mark.slow
 def test_process_says_what_is_wrong(source: Path, tmp_path: Path) -> None:
     raw, out = tmp_path / "raw", tmp_path / "out"
     folders = ["--input_dir", raw, "--output_dir", out]
@@ -78,7 +74,6 @@ def test_process_says_what_is_wrong(source: Path, tmp_path: Path) -> None:
     assert not list(out.glob("*/*"))
 
 
-@pytest.mark.slow
 def test_bad_rows_are_named_and_stop_only_a_strict_call(tmp_path: Path) -> None:
     mine = tmp_path / "mine.jsonl"
     good = json.dumps({"question": "What?", "answer": "4", "source": "gsm8k"})
@@ -92,7 +87,6 @@ def test_bad_rows_are_named_and_stop_only_a_strict_call(tmp_path: Path) -> None:
     assert len((tmp_path / "out" / "mine" / "train.jsonl").read_text().splitlines()) == 1
 
 
-@pytest.mark.slow
 def test_unreadable_files_are_named_without_a_traceback(tmp_path: Path) -> None:
     flags = ["--input_dir", tmp_path / "raw", "--output_dir", tmp_path / "out"]
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(rows(0, 500).encode())[:-100])
@@ -112,7 +106,7 @@ def test_unreadable_files_are_named_without_a_traceback(tmp_path: Path) -> None:
     ],
 )
 def test_help_teaches(script: str, words: list[str]) -> None:
-    done = run(script, "--help")
+    done = run_process(script, "--help")
     assert done.returncode == 0
     for word in words:
         assert word in done.stdout

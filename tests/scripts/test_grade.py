@@ -1,30 +1,22 @@
 """scripts/grade.py as its users run it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import KEY
-from tests.patience import PATIENCE
+from tests.commands import KEY, run, run_process
 from tests.rewards.labelled_answers import rows
 from tests.stub_endpoint import StubEndpoint
 
-ROOT = Path(__file__).parents[2]
 GOOD = {"question": "What is 2 + 2?", "answer": "4", "prediction": "It is 4.", "source": "gsm8k"}
 
 
 def grade(folder: Path, given: list[Any], *flags: str, **environment: str) -> tuple[int, str, str]:
     source = folder / "answers.jsonl"
     source.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in given))
-    command = [sys.executable, str(ROOT / "scripts/grade.py"), str(source), str(folder / "graded.jsonl"), *flags]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=PATIENCE, check=False, env={**os.environ, **environment}
-    )
+    done = run("scripts/grade.py", source, folder / "graded.jsonl", *flags, key=None, **environment)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -89,14 +81,7 @@ def test_the_judge_can_be_asked(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_a_bad_flag_and_a_missing_key_are_one_line(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        str(ROOT / "scripts/grade.py"),
-        str(tmp_path / "absent.jsonl"),
-        str(tmp_path / "out.jsonl"),
-    ]
-    environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, env=environment)
+    done = run_process("scripts/grade.py", tmp_path / "absent.jsonl", tmp_path / "out.jsonl", key=None)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "absent.jsonl" in done.stderr
     code, _, err = grade(tmp_path, [GOOD], "--judge", "--executor_timeout", "0")

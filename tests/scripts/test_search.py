@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from aflow_ops.language import parse_workflow
-from tests.conftest import KEY
+from tests import commands
+from tests.commands import KEY, Done
 from tests.patience import PATIENCE
 from tests.stub_endpoint import Broken, Failure, Messages, StubEndpoint
 
@@ -49,9 +50,8 @@ def command(stub: StubEndpoint, data: Path, output: Path, *flags: str) -> list[s
     ]  # fmt: skip
 
 
-def run(arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "OPENAI_API_KEY": KEY, "COLUMNS": "120", **environment}
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE, check=False, env=env)
+def run(arguments: list[str], **environment: str) -> Done:
+    return commands.run("scripts/search.py", *arguments[2:], **{"COLUMNS": "120", **environment})
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
