@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aflow_ops.examiner.compare import same_output, same_result
 from aflow_ops.sandbox import Sandbox
 from data.humaneval import humaneval
 from data.problem import Problem
 from rewards.graders.code import grade_code
-from rewards.graders.code_compare import same_output, same_result
 
 
 def problem_of(tests: object, ep: str | None = None) -> Problem:

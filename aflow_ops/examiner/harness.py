@@ -1,8 +1,8 @@
 """Runs hidden tests against a solution that must not be able to touch them. Executed inside the sandbox.
 
 The solution never shares an interpreter with the tests. A worker is forked before the tests are read and confined
-apart; it loads the solution and answers calls over a pipe (`code_worker.py`), in values of a closed list of types
-(`code_wire.py`). A test runs here, with `candidate` and the solution's other functions as stand-ins that make such
+apart; it loads the solution and answers calls over a pipe (`worker.py`), in values of a closed list of types
+(`wire.py`). A test runs here, with `candidate` and the solution's other functions as stand-ins that make such
 calls. So a solution cannot read the tests, override `__eq__`, patch builtins, catch the assertion or exit with success;
 all it decides is what its functions return. Verdicts go to a descriptor that the worker never had. When a worker hangs
 or dies, the tests that are left are for another run of this program.
@@ -27,10 +27,10 @@ import sys
 import time
 from typing import Any
 
-from rewards.graders.code_compare import same_output, same_result
-from rewards.graders.code_names import find_entry_point, imports_of, missing_imports, module_values, names_in
-from rewards.graders.code_stand_ins import LostError, Solution
-from rewards.graders.code_worker import serve_functions, serve_programs
+from aflow_ops.examiner.compare import same_output, same_result
+from aflow_ops.examiner.names import find_entry_point, imports_of, missing_imports, module_values, names_in
+from aflow_ops.examiner.stand_ins import LostError, Solution
+from aflow_ops.examiner.worker import serve_functions, serve_programs
 
 
 def read_block() -> Any:

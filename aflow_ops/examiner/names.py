@@ -1,6 +1,6 @@
 """Which names a solution and a test bind and use, read from their syntax trees; nothing is run.
 
-Part of the program of `code_harness.py`.
+Part of the program of `harness.py`.
 """
 
 import ast
