@@ -35,13 +35,15 @@ class SolutionReport:
     Args:
         parses (`bool`): it is Python.
         defines (`bool`): it has the entry point, or something that must be meant by it.
+        loads (`bool`): it did when a test first wanted it.
         passed (`tuple[bool, ...]`): one for each test that was run, in order.
         error (`str`, *optional*): why the first failing test failed.
-        note (`str`, *optional*): what was taken for the entry point.
+        note (`str`, *optional*): what was taken for the entry point; of a solution that does not parse, why.
     """
 
     parses: bool = True
     defines: bool = True
+    loads: bool = True
     passed: tuple[bool, ...] = ()
     error: str | None = None
     note: str | None = None
@@ -55,6 +57,8 @@ async def run_tests(
     *,
     given: str = "",
     seconds: float | None = None,
+    total: float = TOTAL_SECONDS,
+    until_failure: bool = False,
 ) -> SolutionReport:
     """Run tests against a solution, each for a few seconds at most.
 
@@ -68,6 +72,8 @@ async def run_tests(
         run (`RunProgram`): the sandbox where both run, apart from each other.
         given (`str`): Python that the question gives away; tests see what it defines, not what the solution does.
         seconds (`float`, *optional*): for one test; by default HumanEval's limit, or DeepCoder's for its forms.
+        total (`float`): seconds for all of them.
+        until_failure (`bool`): stop at the first that fails, and say what the solution returned there.
 
     Raises:
         SandboxError: the sandbox failed; says nothing about the solution.
@@ -79,14 +85,16 @@ async def run_tests(
         "entry_point": entry_point,
         "seconds": seconds,
         "after_hang": AFTER_HANG_SECONDS,
+        "explain": until_failure,
     }
+    once_failed = 0.0 if until_failure else min(total, TOTAL_SECONDS_ONCE_FAILED)
     job["usual_imports"] = any(test.startswith("check_result(") for test in tests)
     start = time.monotonic()
     report = SolutionReport()
     while len(report.passed) < len(tests):
         spent = time.monotonic() - start
-        job["after_failure"] = TOTAL_SECONDS_ONCE_FAILED - spent
-        job["total"] = (TOTAL_SECONDS if all(report.passed) else TOTAL_SECONDS_ONCE_FAILED) - spent
+        job["after_failure"] = once_failed - spent
+        job["total"] = (total if all(report.passed) else once_failed) - spent
         if job["total"] <= 0:
             break
         if report.error is not None and "timed out" in report.error:
@@ -100,7 +108,9 @@ async def run_tests(
 
 async def _run_some(job: dict[str, Any], given: str, tests: Sequence[str], run: RunProgram) -> SolutionReport:
     """Run tests in one worker, up to the first that it does not survive."""
-    limit = job["total"] + job["seconds"] + 2.0  # the harness keeps the time; this is for a harness that cannot
+    limit = (
+        job["total"] + min(job["seconds"], job["total"]) + 2.0
+    )  # the harness keeps the time; this is for a harness that cannot
     stdin = _block(job) + _block({"given": given, "tests": list(tests)})
     # Not the harness's own names: it speaks of numpy, and hardly any solution needs it.
     modules = [name for name in HEAVY_MODULES if re.search(rf"\b{name}\b", stdin)]
@@ -113,11 +123,12 @@ async def _run_some(job: dict[str, Any], given: str, tests: Sequence[str], run: 
         # The sandbox did not fail, or it would have raised: whatever kept the report away, the solution caused it.
         return SolutionReport(passed=(False,), error=f"no report: {result.error}")
     verdicts = [line for line in lines[1:-1] if line[:1] in ("+", "-")][: len(tests)]
-    error = next((json.loads(line[1:]) for line in verdicts if len(line) > 1), None)
+    failure: dict[str, Any] = next((json.loads(line[1:]) for line in verdicts if len(line) > 1), {})
+    error, loads = failure.get("error"), failure.get("loads", True)
     passed = [line == "+" for line in verdicts]
     if lost and len(passed) < len(tests):  # the one that was running
         passed, error = [*passed, False], error or f"a test ended the harness: {result.error}"
-    return replace(report, passed=tuple(passed), error=error)
+    return replace(report, loads=loads, passed=tuple(passed), error=error)
 
 
 def _block(value: object) -> str:
