@@ -1,6 +1,5 @@
 """Runs tests against a solution in the sandbox, and reads what the program there reports (`harness.py`)."""
 
-import ast
 import json
 import re
 import time
@@ -12,6 +11,7 @@ from types import CodeType
 from typing import Any
 
 from aflow_ops.sandbox import RunProgram
+from aflow_ops.sandbox.joined import joined
 from aflow_ops.sandbox.warm import HEAVY_MODULES
 
 # HumanEval's own limit, for each test instead of for all of them.
@@ -139,10 +139,4 @@ def _block(value: object) -> str:
 @cache
 def _harness() -> CodeType:
     """The program that runs in the sandbox: its files in one, since none of ours can be imported there."""
-    body: list[ast.stmt] = []
-    for name in HARNESS_FILES:
-        path = Path(__file__).with_name(f"{name}.py")
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith(__package__)):
-                body.append(node)
-    return compile(ast.Module(body, type_ignores=[]), "<harness>", "exec")
+    return compile(joined(Path(__file__).parent, HARNESS_FILES), "<harness>", "exec")
