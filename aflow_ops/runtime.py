@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -22,7 +23,7 @@ from aflow_ops.language.dialects import Spoken, spoken_operator
 from aflow_ops.language.workflow import Workflow
 from aflow_ops.lowering import OPERATOR_DOOR, lower_workflow
 from aflow_ops.operators import OPERATORS, OperatorContext
-from aflow_ops.sandbox import Sandbox, SandboxResult
+from aflow_ops.sandbox import Sandbox
 from aflow_ops.trace import OperatorCall, Outcome, Trace, TraceError
 from aflow_ops.values import (
     MAX_TRACE_CHARS,
@@ -298,9 +299,8 @@ class _Run:
         try:
             given = spoken.arguments(args, kwargs, self.problem)
             arguments = bind_arguments(spoken.operator, (), given, self.limits.argument_chars)
-            context = OperatorContext(
-                self.problem, self._metered(usage), self._run_code, self.executor.prompt_set, options
-            )
+            run_code = partial(self.sandbox.run, faults=self.faults)
+            context = OperatorContext(self.problem, self._metered(usage), run_code, self.executor.prompt_set, options)
             output = checked_output(spoken.operator, await spoken.operator(context)(**arguments))
             return output
         except (TypeError, ValueError, RecursionError) as error:
@@ -334,9 +334,6 @@ class _Run:
                 replies=usage.replies,
                 improved=improved_draft(spoken.operator, arguments, output),
             )
-
-    async def _run_code(self, code: str, *, timeout: float) -> SandboxResult:
-        return await self.sandbox.run(code, timeout=timeout, faults=self.faults)
 
     def _metered(self, usage: _Usage) -> Any:
         async def ask(

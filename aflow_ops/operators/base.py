@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Protocol
 
 from aflow_ops.executor.types import Message
 from aflow_ops.operators.prompt import find_prompt
-from aflow_ops.sandbox import SandboxResult
+from aflow_ops.sandbox import RunProgram
 from data.problem import Domain, ProblemView
 
 # AFlow's workflows pass these to operators of their own versions; here they mean nothing.
@@ -50,14 +50,6 @@ class Ask(Protocol):
         ...
 
 
-class RunCode(Protocol):
-    """The door to the sandbox: like `Sandbox.run`, with the time that is lost there booked by the runtime."""
-
-    async def __call__(self, code: str, *, timeout: float) -> SandboxResult:
-        """Run one program to its end or to its limit."""
-        ...
-
-
 @dataclass(frozen=True)
 class OperatorContext:
     """What one operator call may use.
@@ -65,14 +57,14 @@ class OperatorContext:
     Args:
         problem (`ProblemView`): the problem that the workflow runs on: its public tests, its entry point.
         ask (`Ask`): the executor.
-        run_code (`RunCode`): the sandbox, where code that the executor wrote is run.
+        run_code (`RunProgram`): the sandbox, where code that the executor wrote is run.
         prompt_set (`str`): which prompts to use, `"standard"` or `"small"`.
         options (`dict[str, Any]`): what the workflow passed to the operator's constructor, e.g. `vote_count`.
     """
 
     problem: ProblemView
     ask: Ask
-    run_code: RunCode
+    run_code: RunProgram
     prompt_set: str
     options: dict[str, Any]
 

@@ -5,13 +5,7 @@ from typing import Any, ClassVar
 
 from aflow_ops.operators.base import Operator
 from aflow_ops.operators.parsing import as_text, extract_code, function_names, keep_definitions
-from aflow_ops.operators.programs import (
-    TestReport,
-    read_test_report,
-    solve_output,
-    solve_program,
-    test_program,
-)
+from aflow_ops.operators.programs import TestReport, run_public_tests, solve_output, solve_program
 
 
 class CustomCodeGenerate(Operator):
@@ -119,9 +113,7 @@ class Test(Operator):
 
     async def _report(self, code: str, entry_point: str) -> TestReport:
         tests = self.context.problem.public_tests
-        program = test_program(code, entry_point, tests)
-        result = await self.context.run_code(program.code, timeout=self.timeout)
-        return read_test_report(program, result, tests)
+        return await run_public_tests(code, entry_point, tests, self.context.run_code, seconds=self.timeout)
 
 
 def _function_name(asked: Any, known: str | None) -> str:

@@ -1,17 +1,24 @@
-"""The programs that Programmer and Test run in the sandbox: the executor's code, as a string literal, inside a harness.
+"""The programs that Programmer and Test run in the sandbox.
 
-The harness reports through lines that start with a marker. The marker hashes the code, so the code cannot print it by
+What Programmer's program says is the word of the code that the executor wrote, and nothing more than that is made of
+it: `solve()` reports through lines that start with a marker. The marker hashes the code, so the code cannot print it by
 accident, and what it prints besides is told apart from what it returns.
+
+Test's verdict is not for the tested code to give: its tests run in the examiner (`aflow_ops/examiner`), in another
+process than the code, which holds no descriptor on which a verdict travels.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aflow_ops.examiner import run_tests
 from aflow_ops.operators.parsing import function_names
-from aflow_ops.sandbox import SandboxResult
+from aflow_ops.sandbox import RunProgram, SandboxResult
 
 MAX_OUTPUT_CHARS = 10_000
+# Where there are no public tests: that the code loads and has the function.
+_NAMES_IT = "candidate"
 
 _SOLVE = """\
 namespace = {"__name__": NAME}
@@ -21,40 +28,6 @@ if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
     value = int(value)
 if value is not None:
     print("\\n" + MARKER + str(value), flush=True)
-"""
-
-_TEST = """\
-import ast, io, sys
-
-class Silent(io.TextIOBase):
-    def write(self, text):
-        return len(text)
-
-def report(text, out=sys.stdout):
-    out.write(MARKER + text + "\\n")
-    out.flush()
-
-def explain(test, scope):
-    statement = ast.parse(test).body[-1]
-    compared = statement.test if isinstance(statement, ast.Assert) else None
-    if not (isinstance(compared, ast.Compare) and isinstance(compared.left, ast.Call)):
-        return None
-    value = eval(compile(ast.Expression(compared.left), "<test>", "eval"), scope)
-    return ast.unparse(compared.left) + " returned " + repr(value)[:300]
-
-sys.stdout = Silent()
-namespace = {"__name__": "solution"}
-exec(compile(CODE, "<solution>", "exec"), namespace)
-if not callable(namespace.get(ENTRY_POINT)):
-    raise NameError("the function " + ENTRY_POINT + " is not defined")
-for index, test in enumerate(TESTS):
-    report(str(index))
-    scope = dict(namespace, candidate=namespace[ENTRY_POINT])
-    try:
-        exec(compile(test, "<test>", "exec"), scope)
-    except AssertionError as error:
-        raise AssertionError(str(error) or explain(test, scope) or "the assertion does not hold") from None
-report("passed")
 """
 
 
@@ -88,7 +61,10 @@ class TestReport:
 def solve_program(code: str) -> Program:
     """Return a program that calls `solve()` of the code and reports its value as text."""
     name = "solution" if "solve" in function_names(code) else "__main__"
-    return _program(_SOLVE, NAME=name, CODE=code)
+    literals = {"NAME": name, "CODE": code}
+    marker = "@" + hashlib.sha256(repr(sorted(literals.items())).encode("utf-8", "replace")).hexdigest()[:20] + ":"
+    lines = [f"{name} = {value!r}" for name, value in (literals | {"MARKER": marker}).items()]
+    return Program("\n".join([*lines, _SOLVE]), marker)
 
 
 def solve_output(program: Program, result: SandboxResult) -> str:
@@ -99,24 +75,34 @@ def solve_output(program: Program, result: SandboxResult) -> str:
     return (reports[-1] if reports else result.stdout.strip())[:MAX_OUTPUT_CHARS]
 
 
-def test_program(code: str, entry_point: str, tests: Sequence[str]) -> Program:
-    """Return a program that runs the tests on the code, one after the other, up to the first that fails."""
-    return _program(_TEST, CODE=code, ENTRY_POINT=entry_point, TESTS=list(tests))
+async def run_public_tests(
+    code: str, entry_point: str, tests: Sequence[str], run: RunProgram, *, seconds: float
+) -> TestReport:
+    """Run public tests on a solution, one after the other, up to the first that fails.
+
+    Args:
+        code (`str`): Python.
+        entry_point (`str`): the function that the tests call.
+        tests (`Sequence[str]`): Python snippets.
+        run (`RunProgram`): the sandbox.
+        seconds (`float`): for all of them.
+
+    Raises:
+        SandboxError: the sandbox failed; says nothing about the solution.
+    """
+    tests = list(tests) or [_NAMES_IT]
+    report = await run_tests(code, entry_point, tests, run, seconds=seconds, total=seconds, until_failure=True)
+    if not report.parses:
+        return _unloadable(report.note)
+    if not report.defines:
+        return _unloadable(f"NameError: the function {entry_point} is not defined")
+    if not report.loads:
+        return _unloadable(report.error)
+    count = report.passed.index(False) if False in report.passed else len(report.passed)
+    if count == len(tests):
+        return TestReport(True, count, "")
+    return TestReport(False, count, f"{tests[count]}\n{report.error or 'the time is up'}")
 
 
-def read_test_report(program: Program, result: SandboxResult, tests: Sequence[str]) -> TestReport:
-    """Return what the run of a `test_program` says about the code."""
-    reports = program.reports(result)
-    if result.ok and reports and reports[-1] == "passed":
-        return TestReport(True, len(tests), "")
-    error = result.error or "the program ended before its tests did"
-    if not reports or not reports[-1].isdigit():
-        return TestReport(False, -1, f"The code does not load.\n{error}")
-    index = int(reports[-1])
-    return TestReport(False, index, f"{tests[index]}\n{error}")
-
-
-def _program(harness: str, **literals: object) -> Program:
-    marker = "@" + hashlib.sha256(repr(sorted(literals.items())).encode("utf-8", "replace")).hexdigest()[:20] + ":"
-    lines = [f"{name} = {value!r}" for name, value in literals.items()]
-    return Program("\n".join([*lines, f"MARKER = {marker!r}", harness]), marker)
+def _unloadable(error: str | None) -> TestReport:
+    return TestReport(False, -1, f"The code does not load.\n{error}")

@@ -14,7 +14,7 @@ from functools import cache
 
 from aflow_ops.errors import UsageError
 
-# Stands in a filter for the process that installs it; `nursery.py` writes the process's own number over it.
+# Stands in a filter for the process that installs it; `inside/confinement.py` writes the process's own number over it.
 SELF = 0x5AFE5E1F
 
 _FILES = (

@@ -6,6 +6,7 @@ of the system calls that are allowed (`filters.py`). Limits on memory, threads, 
 aflow_ops/README.md. With resource limits only when that is asked for by name.
 """
 
+import ast
 import base64
 import json
 import sys
@@ -17,6 +18,7 @@ import sandlock
 
 from aflow_ops.errors import UsageError
 from aflow_ops.sandbox import filters
+from aflow_ops.sandbox.joined import joined
 from aflow_ops.sandbox.walls import Walls, find_walls, interpreter_files
 from aflow_ops.sandbox.warm import WarmSandbox, Warmth
 from aflow_ops.sandbox.worker import Worker
@@ -24,6 +26,7 @@ from aflow_ops.sandbox.worker import Worker
 # Of one program: private memory, and how much more than the warm interpreter it may map on top of that.
 MEMORY_BYTES = 512 * 2**20
 SLACK_BYTES = 256 * 2**20
+INSIDE_FILES = ("confinement", "child", "nursery")
 
 
 def open_sandbox(
@@ -95,7 +98,7 @@ def _launch(warmth: Warmth, walls: Walls, degraded: list[int] | None, compiled: 
 
 @cache
 def _nursery() -> str:
-    return Path(__file__).with_name("nursery.py").read_text(encoding="utf-8")
+    return ast.unparse(joined(Path(__file__).with_name("inside"), INSIDE_FILES))
 
 
 _warned: set[str] = set()

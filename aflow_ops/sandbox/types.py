@@ -30,6 +30,22 @@ class SandboxResult:
     seconds: float
 
 
+class RunProgram(Protocol):
+    """The door to a sandbox: like `Sandbox.run`, with the time that is lost there booked by whoever gives it."""
+
+    async def __call__(
+        self,
+        code: str | CodeType,
+        *,
+        timeout: float,
+        stdin: str = "",
+        modules: Collection[str] | None = None,
+        forks: bool = False,
+    ) -> SandboxResult:
+        """Run one program to its end or to its limit."""
+        ...
+
+
 class Session(Protocol):
     """A program that runs and talks with us; see `Sandbox.converse`."""
 

@@ -1,4 +1,4 @@
-"""One worker as this process sees it: a nursery (`nursery.py`) that is sent jobs with their descriptors."""
+"""One worker as this process sees it: a nursery (`inside/nursery.py`) that is sent jobs with their descriptors."""
 
 import json
 import os

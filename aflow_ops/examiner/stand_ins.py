@@ -6,7 +6,7 @@ compared with. What would tell it, or let it decide, is not asked: comparing wit
 values have (a `startswith` that always agrees). Two objects are equal when class and attributes are, provided that
 the test made one of them and that its attributes hold everything which it was made from.
 
-Part of the program of `code_harness.py`.
+Part of the program of `harness.py`.
 """
 
 import builtins
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
-from rewards.graders.code_wire import MAX_PRINTED_BYTES, decode, dumps, encode, receive, send
+from aflow_ops.examiner.wire import MAX_PRINTED_BYTES, decode, dumps, encode, receive, send
 
 _VALUE_TYPES = (str, bytes, list, tuple, dict, set, frozenset, int, float, complex, range, slice, collections.deque)
 VALUE_METHODS = frozenset(name for kind in (*_VALUE_TYPES, fractions.Fraction, re.Match) for name in dir(kind))

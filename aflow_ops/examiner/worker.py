@@ -5,7 +5,7 @@ object that stayed here, `["get", handle, "attribute"]`. The answer is `["value"
 `["error", class, text]`. A test's own function that was passed as an argument is called back by `["callback", number,
 args, kwargs]`, before the answer.
 
-Part of the program of `code_harness.py`.
+Part of the program of `harness.py`.
 """
 
 import atexit
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from rewards.graders.code_wire import MAX_PRINTED_BYTES, decode, dumps, encode, receive, send
+from aflow_ops.examiner.wire import MAX_PRINTED_BYTES, decode, dumps, encode, receive, send
 
 FAR = 1e7
 MAX_CHUNK = 1024

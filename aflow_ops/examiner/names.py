@@ -1,12 +1,11 @@
 """Which names a solution and a test bind and use, read from their syntax trees; nothing is run.
 
-Part of the program of `code_harness.py`.
+Part of the program of `harness.py`.
 """
 
 import ast
 import builtins
 import importlib
-import sys
 from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
@@ -34,6 +33,8 @@ USUAL_MODULES = frozenset(
     [
         "array",
         "bisect",
+        "calendar",
+        "cmath",
         "collections",
         "copy",
         "datetime",
@@ -56,17 +57,22 @@ USUAL_MODULES = frozenset(
 )
 # Other names for modules; in a test they mean the module, never something of the solution's.
 ALIASES = {"np": "numpy", "numpy": "numpy", "sympy": "sympy", "sp": "sympy"}
+UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+# What tests judge by is never the solution's own.
+JUDGES = {"isclose": "math", "allclose": "numpy", "array_equal": "numpy"}
 _HOMES = {name: module for module, names in USUAL_IMPORTS.items() for name in names.split()}
 
 
 def find_entry_point(source: str, entry_point: str | None) -> tuple[bool, bool, str, str | None]:
     """Tell whether the source parses, whether it has the entry point, and what to add so that it goes by its name.
 
-    A method of that name in `class Solution` will do, and so will the only function there is.
+    A method of that name in `class Solution` will do, and so will the only function there is. The last part says what
+    was taken for the entry point, or why the source does not parse.
     """
-    body = _body(source)
-    if body is None:
-        return False, False, "", None
+    try:
+        body = ast.parse(source).body
+    except UNPARSABLE as error:
+        return False, False, "", f"{type(error).__name__}: {error}"
     if not entry_point or entry_point in bound_names(body):
         return True, True, "", None
     for node in body:
@@ -147,15 +153,17 @@ def names_in(test: str) -> set[str]:
 def module_values(wanted: Set[str], imports: dict[str, tuple[str, str | None]]) -> dict[str, Any]:
     """Modules, and what the solution imports from them, that a test names without importing them.
 
+    A name means what it usually does, whatever the solution calls so: `from unittest.mock import call as math` would
+    find everything close to everything. Only usual modules are imported: others do things when they are.
+
     Args:
         wanted (`Set[str]`): names in the test.
         imports (`dict`): what the solution imports, see `imports_of`.
     """
     found = {}
-    for name in sorted(wanted & (set(imports) | USUAL_MODULES | set(ALIASES))):
-        module, attribute = imports.get(name, (ALIASES.get(name, name), None))
-        root = module.split(".")[0]
-        if root not in sys.stdlib_module_names and root not in ALIASES:
+    for name in sorted(wanted):
+        module, attribute = _meaning(name, imports)
+        if module is None:
             continue
         try:
             value: Any = importlib.import_module(module)
@@ -165,8 +173,19 @@ def module_values(wanted: Set[str], imports: dict[str, tuple[str, str | None]]) 
     return found
 
 
+def _meaning(name: str, imports: dict[str, tuple[str, str | None]]) -> tuple[str | None, str | None]:
+    """The module that a name means, and the name there; `None` for what no usual module has."""
+    if name in USUAL_MODULES or name in ALIASES:
+        return ALIASES.get(name, name), None
+    if name in JUDGES:
+        return JUDGES[name], name
+    module, attribute = imports.get(name, ("", None))
+    usual = module.split(".")[0] in USUAL_MODULES | set(ALIASES)
+    return (module, attribute) if usual and attribute == name else (None, None)
+
+
 def _body(source: str) -> list[ast.stmt] | None:
     try:
         return ast.parse(source).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except UNPARSABLE:
         return None

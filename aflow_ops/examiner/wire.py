@@ -5,7 +5,7 @@
 Reading makes values of the standard library only, whatever was written: no class, no code and no method of the other
 side comes along. What has no form of its own is for `refer` (writing) and `readers` (reading) of either side.
 
-Part of the program of `code_harness.py`.
+Part of the program of `harness.py`.
 """
 
 import builtins

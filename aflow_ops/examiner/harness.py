@@ -1,23 +1,26 @@
 """Runs hidden tests against a solution that must not be able to touch them. Executed inside the sandbox.
 
 The solution never shares an interpreter with the tests. A worker is forked before the tests are read and confined
-apart; it loads the solution and answers calls over a pipe (`code_worker.py`), in values of a closed list of types
-(`code_wire.py`). A test runs here, with `candidate` and the solution's other functions as stand-ins that make such
+apart; it loads the solution and answers calls over a pipe (`worker.py`), in values of a closed list of types
+(`wire.py`). A test runs here, with `candidate` and the solution's other functions as stand-ins that make such
 calls. So a solution cannot read the tests, override `__eq__`, patch builtins, catch the assertion or exit with success;
 all it decides is what its functions return. Verdicts go to a descriptor that the worker never had. When a worker hangs
 or dies, the tests that are left are for another run of this program.
 
-Names in a test mean, in this order: what the question gives away, what modules have, what the solution defines.
+Names in a test mean, in this order: what the question gives away, what modules have, what the solution defines. A
+solution's imports say which modules a test may name, never what such a name means.
 
-Input: two blocks of JSON, each with its length in 8 digits before it: `{"solution", "entry_point", "usual_imports",
-"seconds", "after_hang", "total", "after_failure"}` (seconds for a test, for one that follows a test which ran out of
-time, for all of them, and for all of them once one has failed), then `{"given": source, "tests": [source, ...]}`. A
-test is Python; in it `check_output(stdin, expected)` runs the solution as a program and `check_result(args, results)`
-calls it and compares by JSON's rules.
+Input: two blocks of JSON, each with its length in 8 digits before it. The first is `{"solution", "entry_point",
+"usual_imports", "seconds", "after_hang", "total", "after_failure", "explain"}`: seconds for a test, for one that
+follows a test which ran out of time, for all of them, and for all of them once one has failed; whether to say what a
+failing comparison met. The second is `{"given": source, "tests": [source, ...]}`. A test is Python; in it
+`check_output(stdin, expected)` runs the solution as a program and `check_result(args, results)` calls it and compares
+by JSON's rules.
 Output: a line of JSON `{"parses", "defines", "note"}`, then for each test as it ends a line `+`, or `-` and, in the
-first one, why as JSON.
+first one, JSON `{"error", "loads"}`.
 """
 
+import ast
 import builtins
 import json
 import os
@@ -27,10 +30,10 @@ import sys
 import time
 from typing import Any
 
-from rewards.graders.code_compare import same_output, same_result
-from rewards.graders.code_names import find_entry_point, imports_of, missing_imports, module_values, names_in
-from rewards.graders.code_stand_ins import LostError, Solution
-from rewards.graders.code_worker import serve_functions, serve_programs
+from aflow_ops.examiner.compare import same_output, same_result
+from aflow_ops.examiner.names import find_entry_point, imports_of, missing_imports, module_values, names_in
+from aflow_ops.examiner.stand_ins import LostError, Solution
+from aflow_ops.examiner.worker import serve_functions, serve_programs
 
 
 def read_block() -> Any:
@@ -74,7 +77,7 @@ class Examiner:
     """
 
     def __init__(self, solution: Solution, job: dict[str, Any], given: str) -> None:
-        self.solution, self.entry_point = solution, job["entry_point"]
+        self.solution, self.entry_point, self.explains = solution, job["entry_point"], job["explain"]
         self.imports = imports_of(job["solution"])
         self.given: dict[str, Any] = {"__name__": "__given__"}
         try:
@@ -87,7 +90,7 @@ class Examiner:
         """The globals of a test: every name that it uses and does not define itself."""
         solution, found = self.solution, {}
         wanted = names_in(test)
-        for name in wanted & set(solution.names):
+        for name in wanted & set(solution.names) - set(self.imports):
             if not hasattr(builtins, name):
                 found[name] = solution.stand_in(name)
         found |= module_values(wanted, self.imports)
@@ -112,17 +115,35 @@ class Examiner:
         """Return `None` when the test passes, else why not."""
         self.solution.deadline = time.monotonic() + seconds
         signal.setitimer(signal.ITIMER_REAL, seconds + 1.2)
+        namespace: dict[str, Any] = {}
         try:
             self.solution.load()
-            exec(compile(test, "<test>", "exec", dont_inherit=True), self.namespace(test))
+            namespace = self.namespace(test)
+            exec(compile(test, "<test>", "exec", dont_inherit=True), namespace)
             # A test may have caught the error that says that the worker is gone.
             return "the solution hung or crashed" if self.solution.lost else None
         except LostError as error:
             return str(error)
+        except AssertionError as error:
+            text = str(error) or (returned(test, namespace) if self.explains else "")
+            return f"AssertionError: {text}"[:300]
         except BaseException as error:
             return f"{type(error).__name__}: {error}"[:300]
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def returned(test: str, namespace: dict[str, Any]) -> str:
+    """What the call returned that the last line of a failed test compares with something; empty if that is no such."""
+    try:
+        statement = ast.parse(test).body[-1]
+        compared = statement.test if isinstance(statement, ast.Assert) else None
+        if isinstance(compared, ast.Compare) and isinstance(compared.left, ast.Call):
+            value = eval(compile(ast.Expression(compared.left), "<test>", "eval"), namespace)
+            return f"{ast.unparse(compared.left)} returned {value!r}"
+    except BaseException:
+        return ""
+    return ""
 
 
 class Report:
@@ -142,9 +163,10 @@ class Report:
         while data:
             data = data[os.write(self.fd, data) :]
 
-    def verdict(self, error: str | None) -> None:
+    def verdict(self, error: str | None, *, loads: bool) -> None:
         """Write how one test ended."""
-        self.line("+" if error is None else "-" if self.explained else "-" + json.dumps(error))
+        why = "" if self.explained or error is None else json.dumps({"error": error, "loads": loads})
+        self.line("+" if error is None else f"-{why}")
         self.explained = self.explained or error is not None
 
 
@@ -157,7 +179,7 @@ def run_tests(examiner: Examiner, tests: list[str], job: dict[str, Any], report:
         if left <= 0:
             return
         error = examiner.run(test, min(seconds, left))
-        report.verdict(error)
+        report.verdict(error, loads=examiner.solution.loaded)
         if error is not None:
             end = min(end, start + job["after_failure"])
             if "timed out" in error:

@@ -5,7 +5,7 @@ is: `1000000007` is not `1000000006`, `0110` is not `110`, `1e3` is not `1000`, 
 token is a decimal number, the printed one may be another number within 1e-6, as DeepCoder's and most judges' checkers
 have it.
 
-Part of the program of `code_harness.py`.
+Part of the program of `harness.py`.
 """
 
 import decimal

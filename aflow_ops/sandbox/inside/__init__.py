@@ -1,0 +1,1 @@
+"""What runs inside the sandbox: one program of several files, read as text by `launch.py`; not imported."""

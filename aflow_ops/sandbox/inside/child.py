@@ -1,0 +1,102 @@
+"""The child's side: takes its descriptors, reads its program, shuts itself off, runs it and ends.
+
+Part of the program of `nursery.py`.
+"""
+
+import marshal
+import os
+import resource
+import sys
+import traceback
+import types
+from typing import Any, NoReturn
+
+from aflow_ops.sandbox.inside.confinement import confine, limit
+
+
+def read_exactly(size: int, fd: int = 0) -> bytes:
+    """Read unbuffered, so that what follows is still there for the program."""
+    parts = []
+    while size:
+        part = os.read(fd, min(size, 1 << 20))
+        if not part:
+            raise EOFError("input ended early")
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def read_frame(fd: int) -> bytes:
+    """Read what follows its length in eight bytes."""
+    return read_exactly(int.from_bytes(read_exactly(8, fd), "big"), fd)
+
+
+def write_frame(fd: int, data: bytes) -> None:
+    """Write data after its length."""
+    data = len(data).to_bytes(8, "big") + data
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def run_program(settings: dict[str, Any], job: dict[str, Any]) -> int:
+    """Read a program, run it as `__main__`, and return the exit status an interpreter would give."""
+    session = job["kind"] == "session"
+    limit(settings, job)
+    confine(settings, "forking" if job["forks"] else "program")
+    program = read_frame(3 if session else 0)
+    main = types.ModuleType("__main__")
+    main.__dict__.update(_read=read_exactly, _confine=lambda: confine(settings))
+    if session:
+        main.__dict__.update(_channel=3, _send=lambda data: write_frame(3, b"m" + data), _receive=lambda: read_frame(3))
+    sys.modules["__main__"] = main
+    seed_generators()
+    try:
+        exec(compiled(program), main.__dict__)
+        return 0
+    except SystemExit as stop:
+        if stop.code is None or isinstance(stop.code, int):
+            return (stop.code or 0) & 0xFF
+        say(session, str(stop.code))
+        return 1
+    except BaseException:
+        say(session, traceback.format_exc())
+        return 1
+
+
+def say(session: bool, text: str) -> None:
+    """Tell why a program ended: on standard error, which a session has not."""
+    if session:
+        write_frame(3, b"e" + text[-4096:].encode("utf-8", "replace"))
+    else:
+        print(text, file=sys.stderr)
+
+
+def compiled(program: bytes) -> types.CodeType:
+    """The code of a program: of its text, or as our side compiled it."""
+    if program[:1] == b"c":
+        code: types.CodeType = marshal.loads(program[1:])
+        return code
+    return compile(program[1:].decode("utf-8", "surrogatepass"), "<program>", "exec", dont_inherit=True)
+
+
+def seed_generators() -> None:
+    """Start every program with the same random numbers: an answer that is graded twice gets the same grade."""
+    for name in ("random", "numpy.random"):
+        if name in sys.modules:
+            sys.modules[name].seed(0)
+
+
+def be_the_child(settings: dict[str, Any], job: dict[str, Any], fds: list[int]) -> NoReturn:
+    """Take the descriptors as standard files and channel, run the program, end."""
+    status = 1
+    try:
+        given = [os.dup2(fd, 100 + index) for index, fd in enumerate(fds)]  # above those that are written over
+        null = os.open("/dev/null", os.O_RDWR)
+        for standard, fd in enumerate([null, null, null, *given] if job["kind"] == "session" else given):
+            os.dup2(fd, standard)
+        os.closerange(4 if job["kind"] == "session" else 3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        status = run_program(settings, job)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    finally:
+        os._exit(status)

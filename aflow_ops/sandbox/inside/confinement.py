@@ -1,0 +1,124 @@
+"""Walls and limits that a process in the sandbox puts around itself: once the nursery, then each child once more.
+
+Part of the program of `nursery.py`.
+"""
+
+import base64
+import ctypes
+import mmap
+import os
+import resource
+import signal
+import sys
+from typing import Any
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 36, 38
+SECCOMP_MODE_FILTER = 2
+# Of a child; the nursery needs two for each job.
+OPEN_FILES = 64
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def prctl(option: int, *arguments: Any) -> None:
+    """Call prctl(2)."""
+    if _libc.prctl(option, *arguments, *[0] * (4 - len(arguments))) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl {option}")
+
+
+def confine(settings: dict[str, Any], name: str = "program") -> None:
+    """Shut this process off: it dies with its parent, and gets the system calls of a list, which name it alone.
+
+    Args:
+        settings (`dict`): of the nursery.
+        name (`str`): `"program"` for code that nobody trusts, `"forking"` for ours that forks and confines.
+    """
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if settings["degraded"] is None:
+        return
+    code, places = settings["filters"][name]
+    code = bytearray(code)
+    for place in places:
+        code[place : place + 4] = os.getpid().to_bytes(4, sys.byteorder)
+    instructions = ctypes.create_string_buffer(bytes(code))
+
+    class Program(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p)]
+
+    program = Program(len(code) // 8, ctypes.addressof(instructions))
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program))
+
+
+def limit(settings: dict[str, Any], job: dict[str, Any]) -> None:
+    """Bound what the child can hold and, where asked for, the time for which it computes."""
+    data = settings["data_bytes"]
+    lower(resource.RLIMIT_DATA, data)
+    lower(resource.RLIMIT_AS, settings["mapped"] + data + settings["slack_bytes"])
+    lower(resource.RLIMIT_FSIZE, 0)
+    lower(resource.RLIMIT_NOFILE, OPEN_FILES)
+    if settings["threads"] is not None:
+        lower(resource.RLIMIT_NPROC, settings["threads"])
+    if job["cpu_seconds"] is not None:
+        lower(resource.RLIMIT_CPU, max(1, round(job["cpu_seconds"])))
+
+
+def lower(which: int, value: int) -> None:
+    """Set both limits, never above what holds already."""
+    hard = resource.getrlimit(which)[1]
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(which, (value, value))
+
+
+def mapped_bytes() -> int:
+    """How much is mapped into this process, found by the smallest limit under which a page more still fits."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    low, high = 0, 1 << 40
+    while high - low > mmap.PAGESIZE:
+        middle = (low + high) // 2
+        resource.setrlimit(resource.RLIMIT_AS, (middle, hard))
+        try:
+            mmap.mmap(-1, mmap.PAGESIZE).close()
+            high = middle
+        except OSError:
+            low = middle
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    return high
+
+
+def drop_privileges(user: int) -> None:
+    """Become a user who owns nothing."""
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+
+
+def enclose(settings: dict[str, Any]) -> None:
+    """Put the nursery itself behind its walls: another user, no file but the interpreter's, fixed limits."""
+    if settings["user"] is not None:
+        drop_privileges(settings["user"])
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which clears it
+    if os.getppid() == 1 and not settings["contained"]:
+        raise SystemExit("nobody left to work for")
+    prctl(PR_SET_DUMPABLE, 0)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    for which in (resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_MSGQUEUE):
+        lower(which, 0)
+    lower(resource.RLIMIT_SIGPENDING, 256)
+    if settings["degraded"] is not None:
+        import sandlock
+
+        sandlock.confine(
+            sandlock.Sandbox(
+                fs_readable=settings["readable"], fs_writable=["/dev/null"], allow_degraded=settings["degraded"]
+            )
+        )
+
+
+def decoded(text: str, own: int) -> tuple[bytes, list[int]]:
+    """A filter, and where in it the number of the process belongs that installs it.
+
+    An instruction has eight bytes, of which the second half is its operand.
+    """
+    code, mark = base64.b64decode(text), own.to_bytes(4, sys.byteorder)
+    return code, [place for place in range(4, len(code), 8) if code[place : place + 4] == mark]

@@ -1,0 +1,202 @@
+"""The program inside the sandbox: a warm interpreter that forks a child for each job. Executed, not imported.
+
+Starting an interpreter and importing sympy takes a second, forking one that has done so takes milliseconds. A child
+starts with the state that the nursery had before its first job, so nothing of one program reaches the next.
+
+`argv[1]`: JSON, see `Settings` in `launch.py`.
+
+A job is one message on the socket that is our standard input: JSON `{"job", "kind", "seconds", "cpu_seconds",
+"forks"}` with descriptors. Of a run: standard input, output and error, and the status pipe. Of a session: the channel
+and the status pipe. The child reads its program from its standard input or channel, after its length: the nursery
+never holds what is secret to a later job. Nobody but the nursery holds the status pipe: it writes `S` when the child
+is forked, and when it has ended JSON `{"status", "cut", "changed"}`. `changed` names what is not as it was when the
+nursery started, or `"processes"` when one was left behind; whoever reads that ends this worker with all that is in it.
+A message `{"kill": job, "reason"}` ends a job, and so does closing the other end of its status pipe.
+"""
+
+import gc
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from aflow_ops.sandbox.inside.child import be_the_child
+from aflow_ops.sandbox.inside.confinement import decoded, enclose, mapped_bytes
+
+LINGER_SECONDS = 0.1
+LIMITS = [value for name, value in sorted(vars(resource).items()) if name.startswith("RLIMIT_")]
+
+
+class Job:
+    """One child, from its start to its end or its limit."""
+
+    def __init__(self, settings: dict[str, Any], message: dict[str, Any], fds: list[int]) -> None:
+        self.name = message["job"]
+        self.deadline = time.monotonic() + message["seconds"]
+        self.cut: str | None = None
+        *given, self.status = fds
+        self.pid = os.fork()
+        if self.pid == 0:
+            be_the_child(settings, message, given)
+        for fd in given:
+            os.close(fd)
+        self.ended = os.pidfd_open(self.pid)
+        self.tell(b"S")
+
+    def tell(self, data: bytes) -> None:
+        """Write to the status pipe, if there still is a reader."""
+        try:
+            os.write(self.status, data)
+        except BrokenPipeError:
+            pass
+
+    def stop(self, reason: str) -> None:
+        """Kill the child, once."""
+        if self.cut is None:
+            self.cut = reason
+            os.kill(self.pid, signal.SIGKILL)
+
+    def end(self, changes: Callable[[], list[str]]) -> None:
+        """Reap the child and report."""
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        os.close(self.ended)
+        self.tell(json.dumps({"status": status, "cut": self.cut, "changed": changes()}).encode())
+        os.close(self.status)
+
+
+class Nursery:
+    """Serves jobs, several at a time if asked to, until the socket's other end is closed."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        self.control = socket.socket(fileno=os.dup(0))
+        self.jobs: list[Job] = []
+        self.poller = select.poll()
+        self.poller.register(self.control, select.POLLIN)
+        self.before = state()
+        self.lowest = lowest_free()
+
+    def serve(self) -> None:
+        """Wait for jobs, for their ends and for their limits."""
+        while True:
+            now = time.monotonic()
+            for job in self.jobs:
+                if job.deadline <= now:
+                    job.stop("timeout")
+            limits = [job.deadline - now for job in self.jobs if job.cut is None]
+            events = {fd for fd, _ in self.poller.poll(min(limits) * 1000 + 1 if limits else None)}
+            for job in list(self.jobs):
+                if job.status in events:
+                    job.stop("abandoned")
+                    self.poller.unregister(job.status)
+                if job.ended in events:
+                    self.finish(job)
+            if self.control.fileno() in events and not self.receive():
+                return
+
+    def finish(self, job: Job) -> None:
+        """Take leave of a job whose child has ended."""
+        self.poller.unregister(job.ended)
+        try:
+            self.poller.unregister(job.status)
+        except KeyError:
+            pass  # abandoned
+        self.jobs.remove(job)
+        job.end(self.changes)
+
+    def receive(self) -> bool:
+        """Take one message; false when there is nobody left to send one."""
+        data, fds, _, _ = socket.recv_fds(self.control, 1 << 16, 4)
+        if not data:
+            return False
+        message = json.loads(data)
+        if "kill" in message:
+            for job in self.jobs:
+                if job.name == message["kill"]:
+                    job.stop(message["reason"])
+            return True
+        job = Job(self.settings, message, fds)
+        self.jobs.append(job)
+        self.poller.register(job.ended, select.POLLIN)
+        self.poller.register(job.status, 0)  # only its end: there is nobody left to answer
+        return True
+
+    def changes(self) -> list[str]:
+        """Name what is not as it was."""
+        found = [name for name, value in state().items() if value != self.before[name]]
+        if not self.jobs:
+            if not all_gone():
+                found.append("processes")
+            elif lowest_free() > self.lowest + 2:  # the last job's own two are still open
+                found.append("descriptors")
+        return found
+
+
+def state() -> dict[str, object]:
+    """What children inherit from this process, but for its memory: nobody else can write to that."""
+    scheduling = os.sched_getscheduler(0), os.sched_getparam(0).sched_priority, os.getpriority(os.PRIO_PROCESS, 0)
+    return {
+        "limits": [resource.getrlimit(which) for which in LIMITS],
+        "scheduling": scheduling,
+        "affinity": os.sched_getaffinity(0),
+        "signals": (
+            signal.pthread_sigmask(signal.SIG_BLOCK, []),
+            signal.getitimer(signal.ITIMER_REAL),
+        ),
+        "folder": os.getcwd(),
+        "users": (os.getresuid(), os.getresgid(), os.getpgrp()),
+        "environment": dict(os.environ),
+    }
+
+
+def lowest_free() -> int:
+    """The number that the next descriptor gets."""
+    fd = os.dup(0)
+    os.close(fd)
+    return fd
+
+
+def all_gone() -> bool:
+    """Reap orphans; whether no descendant is left after a short while."""
+    deadline = time.monotonic() + LINGER_SECONDS
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return True
+        if pid == 0:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.001)
+
+
+def main() -> None:
+    """Warm up, then serve jobs until nobody asks for any."""
+    settings = json.loads(sys.argv[1])
+    enclose(settings)
+    for name in settings["preload"]:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            continue  # an optional package: the program that wants it will say so
+    try:
+        exec(compile(settings["warm_up"], "<warm-up>", "exec"), {})
+    except ImportError:
+        pass
+    sys.stderr.flush()  # what is left in a buffer, every child would print
+    gc.collect()
+    gc.freeze()  # children share these pages as long as nobody writes to them
+    settings["filters"] = {name: decoded(text, settings["self"]) for name, text in settings["filters"].items()}
+    settings["mapped"] = mapped_bytes()
+    Nursery(settings).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,402 @@
+"""Programs that try to leave the sandbox, by name. Each prints `ESCAPED` when it got what it wanted.
+
+`PID` stands in them for a process of the user's, `HOME` for a folder, `THIS` for a file and `NODE` for the machine's
+name. What a program leaves for the next one is in `LEAKS`: what it does, and how the next one finds it.
+"""
+
+import os
+from pathlib import Path
+
+# Raw system calls of x86-64 that a program has no use for: name, number, arguments. Success, or an error that only
+# the call itself gives, means that the kernel was reached.
+CALLS = {
+    "ptrace": (101, (16, 1)),
+    "process_vm_readv": (310, (1, 0, 0, 0, 0, 0)),
+    "process_vm_writev": (311, (1, 0, 0, 0, 0, 0)),
+    "kcmp": (312, (1, 1, 0, 0, 0)),
+    "pidfd_open": (434, (1, 0)),
+    "pidfd_getfd": (438, (0, 0, 0)),
+    "pidfd_send_signal": (424, (0, 0, 0, 0)),
+    "chmod": (90, (b"/usr/lib", 0o777)),
+    "fchmod": (91, (0, 0o777)),
+    "fchmodat": (268, (-100, b"/usr/lib", 0o777)),
+    "fchmodat2": (452, (-100, b"/usr/lib", 0o777, 0)),
+    "chown": (92, (b"/usr/lib", 0, 0)),
+    "fchown": (93, (0, 0, 0)),
+    "lchown": (94, (b"/usr/lib", 0, 0)),
+    "fchownat": (260, (-100, b"/usr/lib", 0, 0, 0)),
+    "utime": (132, (b"/usr/lib", 0)),
+    "utimes": (235, (b"/usr/lib", 0)),
+    "futimesat": (261, (-100, b"/usr/lib", 0)),
+    "utimensat": (280, (-100, b"/usr/lib", 0, 0)),
+    "setxattr": (188, (b"/usr/lib", b"user.x", b"x", 1, 0)),
+    "lsetxattr": (189, (b"/usr/lib", b"user.x", b"x", 1, 0)),
+    "fsetxattr": (190, (0, b"user.x", b"x", 1, 0)),
+    "getxattr": (191, (b"/usr/lib", b"user.x", 0, 0)),
+    "listxattr": (194, (b"/usr/lib", 0, 0)),
+    "removexattr": (197, (b"/usr/lib", b"user.x")),
+    "setxattrat": (463, (-100, b"/usr/lib", 0, b"user.x", 0, 0)),
+    "getxattrat": (464, (-100, b"/usr/lib", 0, b"user.x", 0, 0)),
+    "mkdir": (83, (b"/x", 0o777)),
+    "rmdir": (84, (b"/dev",)),
+    "unlink": (87, (b"/dev/null",)),
+    "rename": (82, (b"/dev/null", b"/dev/x")),
+    "renameat2": (316, (-100, b"/dev/null", -100, b"/dev/x", 0)),
+    "link": (86, (b"/dev/null", b"/dev/x")),
+    "symlink": (88, (b"/dev/null", b"/x")),
+    "mknod": (133, (b"/x", 0o644, 0)),
+    "truncate": (76, (b"/dev/null", 0)),
+    "ftruncate": (77, (0, 0)),
+    "fallocate": (285, (0, 0, 0, 1)),
+    "creat": (85, (b"/x", 0o644)),
+    "openat2": (437, (-100, b"/dev/null", 0, 0)),
+    "name_to_handle_at": (303, (-100, b"/dev", 0, 0, 0)),
+    "open_by_handle_at": (304, (0, 0, 0)),
+    "open_tree": (428, (-100, b"/", 1)),
+    "statmount": (457, (0, 0, 0, 0)),
+    "listmount": (458, (0, 0, 0, 0)),
+    "inotify_init": (253, ()),
+    "inotify_init1": (294, (0,)),
+    "fanotify_init": (300, (0, 0)),
+    "flock": (73, (0, 2)),
+    "fcntl lock": (72, (0, 6, 0)),
+    "fcntl lease": (72, (0, 1024, 1)),
+    "fcntl owner": (72, (0, 8, 1)),
+    "fcntl notify": (72, (0, 1026, 1)),
+    "fcntl pipe size": (72, (1, 1031, 1 << 20)),
+    "fcntl seals": (72, (0, 1033, 1)),
+    "memfd_create": (319, (b"x", 0)),
+    "memfd_secret": (447, (0,)),
+    "userfaultfd": (323, (0,)),
+    "mlock": (149, (0, 4096)),
+    "mlockall": (151, (1,)),
+    "remap_file_pages": (216, (0, 0, 0, 0, 0)),
+    "shmget": (29, (0, 4096, 0o1600)),
+    "semget": (64, (0, 1, 0o1600)),
+    "msgget": (68, (0, 0o1600)),
+    "mq_open": (240, (b"x", 0o102, 0o600, 0)),
+    "add_key": (248, (b"user", b"x", b"x", 1, -3)),
+    "request_key": (249, (b"user", b"x", 0, -3)),
+    "keyctl": (250, (0, -3, 1)),
+    "socket unix": (41, (1, 1, 0)),
+    "socket inet": (41, (2, 1, 0)),
+    "socket inet6": (41, (10, 1, 0)),
+    "socket mptcp": (41, (2, 1, 262)),
+    "socket sctp": (41, (2, 1, 132)),
+    "socket udp": (41, (2, 2, 0)),
+    "socket icmp": (41, (2, 2, 1)),
+    "socket raw": (41, (2, 3, 1)),
+    "socket packet": (41, (17, 3, 0)),
+    "socket netlink": (41, (16, 3, 0)),
+    "socket vsock": (41, (40, 1, 0)),
+    "socket alg": (41, (38, 5, 0)),
+    "socket can": (41, (29, 3, 1)),
+    "socket bluetooth": (41, (31, 3, 1)),
+    "socket tipc": (41, (30, 2, 0)),
+    "socket smc": (41, (43, 1, 0)),
+    "socket xdp": (41, (44, 3, 0)),
+    "socket rds": (41, (21, 5, 0)),
+    "socketpair tipc": (53, (30, 2, 0, 0)),
+    "connect": (42, (0, 0, 0)),
+    "bind": (49, (0, 0, 0)),
+    "listen": (50, (0, 1)),
+    "accept": (43, (0, 0, 0)),
+    "setsockopt": (54, (0, 1, 7, 0, 4)),
+    "sendmsg": (46, (0, 0, 0)),
+    "sendmmsg": (307, (0, 0, 0, 0)),
+    "recvmsg": (47, (0, 0, 0)),
+    "sendto fastopen": (44, (0, 0, 0, 0x20000000, 0, 0)),
+    "sendto address": (44, (0, 0, 0, 0, 1, 16)),
+    "io_uring_setup": (425, (1, 0)),
+    "io_setup": (206, (1, 0)),
+    "bpf": (321, (0, 0, 0)),
+    "perf_event_open": (298, (0, 0, -1, -1, 0)),
+    "seccomp": (317, (0, 0, 0)),
+    "prctl dumpable": (157, (4, 1)),
+    "prctl death signal": (157, (1, 0)),
+    "prctl subreaper": (157, (36, 1)),
+    "prctl ptracer": (157, (0x59616D61, -1)),
+    "personality": (135, (0,)),
+    "unshare user": (272, (0x10000000,)),
+    "unshare net": (272, (0x40000000,)),
+    "setns": (308, (0, 0)),
+    "clone process": (56, (17, 0, 0, 0, 0)),
+    "clone namespace": (56, (0x10000011, 0, 0, 0, 0)),
+    "clone3": (435, (0, 0)),
+    "fork": (57, ()),
+    "vfork": (58, ()),
+    "execve": (59, (b"/no/such", 0, 0)),
+    "execveat": (322, (-100, b"/no/such", 0, 0, 0)),
+    "mount": (165, (0, b"/", 0, 0, 0)),
+    "umount2": (166, (b"/", 2)),
+    "fsopen": (430, (b"tmpfs", 0)),
+    "move_mount": (429, (-100, b"/", -100, b"/", 0)),
+    "pivot_root": (155, (b"/", b"/")),
+    "chroot": (161, (b"/",)),
+    "kill others": (62, (-1, 0)),
+    "kill the first": (62, (1, 0)),
+    "kill the parent's group": (62, (0, 0)),
+    "tkill": (200, (1, 0)),
+    "tgkill": (234, (1, 1, 0)),
+    "rt_sigqueueinfo": (129, (1, 0, 0)),
+    "prlimit64": (302, (1, 0, 0, 0)),
+    "setpriority": (141, (0, 0, 5)),
+    "setpriority user": (141, (2, 0, 5)),
+    "ioprio_set": (251, (1, 0, 0)),
+    "sched_setaffinity": (203, (0, 8, b"\xff" * 8)),
+    "sched_setscheduler": (144, (0, 5, 0)),
+    "sched_setattr": (314, (0, 0, 0)),
+    "sched_getscheduler of others": (145, (1,)),
+    "migrate_pages": (256, (0, 0, 0, 0)),
+    "move_pages": (279, (0, 0, 0, 0, 0, 0)),
+    "mbind": (237, (0, 0, 0, 0, 0, 0)),
+    "clock_settime": (227, (0, 0)),
+    "clock_adjtime": (305, (0, 0)),
+    "adjtimex": (159, (0,)),
+    "settimeofday": (164, (0, 0)),
+    "timer_create": (222, (0, 0, 0)),
+    "syslog": (103, (10, 0, 0)),
+    "reboot": (169, (0, 0, 0, 0)),
+    "sethostname": (170, (b"x", 1)),
+    "setdomainname": (171, (b"x", 1)),
+    "acct": (163, (0,)),
+    "swapon": (167, (b"/x", 0)),
+    "init_module": (175, (0, 0, b"")),
+    "kexec_load": (246, (0, 0, 0, 0)),
+    "quotactl": (179, (0, 0, 0, 0)),
+    "sync": (162, ()),
+    "vhangup": (153, ()),
+    "iopl": (172, (3,)),
+    "ioperm": (173, (0x70, 1, 1)),
+    "modify_ldt": (154, (0, 0, 0)),
+    "setuid": (105, (0,)),
+    "setgid": (106, (0,)),
+    "setgroups": (116, (0, 0)),
+    "setresuid": (117, (0, 0, 0)),
+    "setsid": (112, ()),
+    "setpgid": (109, (0, 0)),
+    "capset": (126, (0, 0)),
+    "splice": (275, (0, 0, 1, 0, 1, 0)),
+    "vmsplice": (278, (1, 0, 0, 0)),
+    "tee": (276, (0, 1, 1, 0)),
+    "ioctl TIOCSTI": (16, (0, 0x5412, b"x")),
+    "ioctl FIFREEZE": (16, (0, 0xC0045877, 0)),
+    "a call of tomorrow": (600, ()),
+}
+_CALL = """
+import ctypes, errno
+libc = ctypes.CDLL(None, use_errno=True)
+values = [ctypes.c_char_p(v) if isinstance(v, bytes) else ctypes.c_long(v) for v in ARGUMENTS]
+result = libc.syscall(ctypes.c_long(NUMBER), *values)
+print("ESCAPED" if result >= 0 or ctypes.get_errno() != errno.ENOSYS else "refused", flush=True)
+"""
+_FILL = """
+import os, socket
+made, written = [], 0
+try:
+    while len(made) < 400:
+        made.append(PAIR)
+        os.set_blocking(made[-1][1], False)
+        try:
+            while True:
+                written += os.write(made[-1][1], bytes(65536))
+        except BlockingIOError:
+            pass
+except OSError:
+    pass
+assert written > LIMIT
+"""
+_MAPPED = """
+import mmap
+held = []
+while len(held) < 64:
+    held.append(mmap.mmap(-1, 1 << 24, FLAGS))
+"""
+# Programs in plain Python.
+PROGRAMS = {
+    # files
+    "read /etc/passwd": "open('/etc/passwd').read()",
+    "read /etc/hostname": "open('/etc/hostname').read()",
+    "list the home folder": "import os; os.listdir('HOME')",
+    "list the root folder": "import os; assert 'etc' in os.listdir('/') and 'var' in os.listdir('/')",
+    "list /proc": "import os; os.listdir('/proc')",
+    "list /sys": "import os; os.listdir('/sys')",
+    "read this file": "open('THIS').read()",
+    "read by a descriptor of the folder": "import os; os.open('etc/passwd', 0, dir_fd=os.open('/', os.O_PATH))",
+    "write /tmp": "open('/tmp/escaped', 'w')",
+    "write /dev/shm": "open('/dev/shm/escaped', 'w')",
+    "write without a name": "import os; os.open('/tmp', os.O_TMPFILE | os.O_RDWR)",
+    "write the interpreter": "import os; open(os.__file__, 'a')",
+    "devices": (
+        "import os\nfound = []\nfor name in 'zero random tty mem kmsg fuse kvm net/tun ptmx'.split():\n"
+        "    try:\n        found.append(os.open('/dev/' + name, 0))\n    except OSError:\n        pass\nassert found"
+    ),
+    # what a file is like
+    "size of a file": "import os; os.stat('/etc/passwd')",
+    "existence of a file": "import os; assert os.access('/etc/passwd', os.F_OK)",
+    "place of a file": "import os; os.open('/etc/passwd', os.O_PATH)",
+    "target of a link": "import os; os.readlink('/proc/self')",
+    "space on a disk": "import os; os.statvfs('/var')",
+    "a folder to stand in": "import os; os.chdir('/var')",
+    # other processes
+    "existence of a process": "import os; os.stat('/proc/PID')",
+    "environment of others": "open('/proc/PID/environ').read()",
+    "memory of others": (
+        "places = open('/proc/PID/maps').read().split('-')\nmemory = open('/proc/PID/mem', 'rb', 0)\n"
+        "memory.seek(int(places[0], 16))\nassert memory.read(1)"
+    ),
+    "descriptors of others": "import os; os.listdir('/proc/PID/fd')",
+    "folder of others": "import os; os.readlink('/proc/PID/cwd')",
+    "command of others": "open('/proc/PID/cmdline').read()",
+    "threads of others": "import os; os.listdir('/proc/PID/task')",
+    "signal the trainer": "import os; os.kill(PID, 0)",
+    "limit the trainer": "import resource; resource.prlimit(PID, resource.RLIMIT_CPU, (999, 999))",
+    "pin the trainer": "import os; os.sched_setaffinity(PID, os.sched_getaffinity(PID))",
+    "slow the trainer": "import os; os.setpriority(os.PRIO_PROCESS, PID, 19)",
+    "idle the trainer": "import os; os.sched_setscheduler(PID, os.SCHED_IDLE, os.sched_param(0))",
+    "limit the nursery": "import os, resource; resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (1, 1))",
+    "limit the nursery's files": "import os, resource; resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (9, 9))",
+    "limit the nursery's memory": "import os, resource; resource.prlimit(os.getppid(), resource.RLIMIT_AS, (9, 9))",
+    "pin the nursery": "import os; os.sched_setaffinity(os.getppid(), {min(os.sched_getaffinity(0))})",
+    "slow the nursery": "import os; os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
+    "idle the nursery": "import os; os.sched_setscheduler(os.getppid(), os.SCHED_IDLE, os.sched_param(0))",
+    "signal the nursery": "import os; os.kill(os.getppid(), 0)",
+    "stop the nursery": "import os, signal; os.kill(os.getppid(), signal.SIGSTOP)",
+    "kill the nursery": "import os, signal; os.kill(os.getppid(), signal.SIGKILL)",
+    "signal the group": "import os; os.killpg(os.getpgrp(), 0)",
+    "read the nursery's limits": "import os, resource; resource.prlimit(os.getppid(), resource.RLIMIT_CPU)",
+    "start a shell": "import subprocess; subprocess.run(['/bin/sh', '-c', 'true'], check=True)",
+    "start a process": "import os\nif os.fork() == 0: os._exit(0)",
+    "start a worker": "import multiprocessing as m; p = m.Process(target=print); p.start(); p.join()",
+    # what a program holds
+    "three gigabytes": "bytes(3 << 30)",
+    "three gigabytes shared": "import mmap; m = mmap.mmap(-1, 3 << 30)",
+    "a gigabyte in pieces": _MAPPED.replace("FLAGS", "mmap.MAP_PRIVATE"),
+    "a gigabyte in shared pieces": _MAPPED.replace("FLAGS", "mmap.MAP_SHARED"),
+    "sixteen megabytes in pipes": _FILL.replace("PAIR", "os.pipe()").replace("LIMIT", "16 << 20"),
+    "thirty-two megabytes in socket pairs": _FILL.replace(
+        "PAIR", "[end.detach() for end in socket.socketpair()]"
+    ).replace("LIMIT", "32 << 20"),
+    "a thousand open files": "f = [open('/dev/null') for _ in range(1000)]",
+    "a thousand pipes": "import os; p = [os.pipe() for _ in range(1000)]",
+    "a thousand threads": (
+        "import threading\nthreading.stack_size(32768)\nend = threading.Event()\n"
+        "for _ in range(1000): threading.Thread(target=end.wait, daemon=True).start()"
+    ),
+    "raise a limit": "import resource; resource.setrlimit(resource.RLIMIT_AS, (-1, -1))",
+    "more open files": "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))",
+    "a core file": "import resource; resource.setrlimit(resource.RLIMIT_CORE, (-1, -1))",
+    "first to be killed": "open('/proc/self/oom_score_adj', 'w').write('1000')",
+    # what it was born with
+    "descriptors left open": (
+        "import os\nfound = []\nfor fd in range(3, 4096):\n    try:\n        found.append(os.fstat(fd))\n"
+        "    except OSError:\n        pass\nassert found"
+    ),
+    "the machine's name": "import os; assert os.uname().nodename == 'NODE'",
+}
+# Where all system calls can be made, these still do not show it: kernels are built without them, or it cannot be tried.
+MAY_BE_MISSING = {
+    "a call of tomorrow",
+    "acct",
+    "fchmodat2",
+    "getxattrat",
+    "init_module",
+    "ioperm",
+    "iopl",
+    "kexec_load",
+    "listmount",
+    "memfd_secret",
+    "modify_ldt",
+    "setxattrat",
+    "statmount",
+    "userfaultfd",
+    "write the interpreter",
+}
+# By name: what a program does to what it could share with the next, and how the next would find it.
+LEAKS = {
+    "a file": ("open('/tmp/left', 'w').write('x')", "assert open('/tmp/left').read()"),
+    "a file in memory": ("open('/dev/shm/left', 'w').write('x')", "assert open('/dev/shm/left').read()"),
+    "the environment": ("import os; os.environ['LEFT'] = 'x'", "import os; assert os.environ['LEFT']"),
+    "the C library's environment": (
+        "import ctypes; ctypes.CDLL(None).setenv(b'LEFT', b'x', 1)",
+        "import ctypes; libc = ctypes.CDLL(None); libc.getenv.restype = ctypes.c_char_p; assert libc.getenv(b'LEFT')",
+    ),
+    "a module": (
+        "import sys, types; sys.modules['left'] = types.ModuleType('left')",
+        "import left",
+    ),
+    "an attribute of a module": ("import math; math.left = 1", "import math; assert math.left"),
+    "a patched builtin": ("import builtins; builtins.sum = lambda *a: 99", "assert sum([1]) == 99"),
+    "a patched method": (
+        "import json; json.dumps = lambda *a: 'left'",
+        "import json; assert json.dumps(1) == 'left'",
+    ),
+    "a constant in memory": (
+        "import ctypes; ctypes.c_char.from_address(id(b'q') + 32).value = b'z'",
+        "import ctypes; assert ctypes.c_char.from_address(id(b'q') + 32).value == b'z'",
+    ),
+    "an extended attribute": (
+        "import os; os.setxattr(os.path.expanduser('/tmp'), 'user.left', b'x')",
+        "import os; assert os.getxattr('/tmp', 'user.left')",
+    ),
+    "a memfd": (
+        "import os; os.dup2(os.memfd_create('left'), 50)",
+        "import os; os.fstat(50)",
+    ),
+    "a pipe": (
+        "import os; pair = os.pipe(); os.write(pair[1], b'x'); os.dup2(pair[0], 51)",
+        "import os; assert os.read(51, 1)",
+    ),
+    "a folder to stand in": ("import os; os.chdir('/usr')", "import os; assert os.getcwd() == '/usr'"),
+    "a mask for files": ("import os; os.umask(0o123)", "import os; assert os.umask(0) == 0o123"),
+    "a limit": (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))",
+        "import resource; assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] == 32",
+    ),
+    "a signal's handler": (
+        "import signal; signal.signal(signal.SIGUSR1, print)",
+        "import signal; assert signal.getsignal(signal.SIGUSR1) is print",
+    ),
+    "a blocked signal": (
+        "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])",
+        "import signal; assert signal.pthread_sigmask(signal.SIG_BLOCK, [])",
+    ),
+    "a timer": (
+        "import signal; signal.signal(signal.SIGALRM, print); signal.setitimer(signal.ITIMER_REAL, 99)",
+        "import signal; assert signal.getitimer(signal.ITIMER_REAL)[0]",
+    ),
+    "a thread": (
+        "import threading, time; threading.Thread(target=time.sleep, args=(9,), name='left', daemon=True).start()",
+        "import threading; assert 'left' in [thread.name for thread in threading.enumerate()]",
+    ),
+    "a name of the process": (
+        "import ctypes; ctypes.CDLL(None).prctl(15, b'left', 0, 0, 0)",
+        "import ctypes; name = ctypes.create_string_buffer(16); ctypes.CDLL(None).prctl(16, name, 0, 0, 0)\n"
+        "assert name.value == b'left'",
+    ),
+    "a limit on recursion": (
+        "import sys; sys.setrecursionlimit(77)",
+        "import sys; assert sys.getrecursionlimit() == 77",
+    ),
+    "a precision": (
+        "import decimal; decimal.getcontext().prec = 5",
+        "import decimal; assert decimal.getcontext().prec == 5",
+    ),
+    "a random number": (
+        "import random; random.seed(7)",
+        "import random; assert random.random() == 0.32383276483316237",
+    ),
+    "shared memory": (
+        "import ctypes; assert ctypes.CDLL(None).shmget(77, 4096, 0o1600) >= 0",
+        "import ctypes; assert ctypes.CDLL(None).shmget(77, 4096, 0) >= 0",
+    ),
+}
+
+
+def program(name: str, pid: int | None = None) -> str:
+    """The program of an escape, aimed at a process."""
+    if name in CALLS:
+        number, arguments = CALLS[name]
+        return _CALL.replace("NUMBER", str(number)).replace("ARGUMENTS", repr(arguments))
+    code = PROGRAMS[name].replace("PID", str(pid or os.getpid())).replace("NODE", os.uname().nodename)
+    return code.replace("HOME", str(Path.home())).replace("THIS", __file__) + "\nprint('ESCAPED', flush=True)"

@@ -1,0 +1,214 @@
+"""Programs that forge the verdict on themselves. Each is wrong; each says that it is right."""
+
+import pytest
+
+from aflow_ops.examiner import run_tests
+from aflow_ops.operators.programs import run_public_tests
+from aflow_ops.sandbox import Sandbox
+from data.problem import Problem
+from rewards.graders.code import grade_code
+
+TESTS = ["assert double(2) == 4", "assert double(5) == 10", "assert math.isclose(double(1.5), 3.0)"]
+WRONG = "\ndef double(x):\n    return 7"
+# What a checker does that runs solution and tests in one interpreter: it stands here to show that the forgeries work.
+NAIVE = """
+import math, sys
+def report(text, out=sys.stdout):
+    out.write("verdict:" + text + "\\n")
+    out.flush()
+namespace = {"__name__": "solution", "math": math}
+exec(compile(CODE, "<solution>", "exec"), namespace)
+for index, test in enumerate(TESTS):
+    report(str(index))
+    exec(compile(test, "<test>", "exec"), dict(namespace, candidate=namespace["double"]))
+report("passed")
+"""
+REPORTS = '{"parses": true, "defines": true, "note": null}\\n+\\n+\\n+\\nverdict:passed\\n'
+LIAR = "\nclass Liar(BASE):\n    __eq__ = __le__ = __lt__ = __ge__ = __contains__ = lambda *a: True\n"
+LIES = LIAR + "    __float__ = lambda self: 3.0\ndef double(x): return Liar()"
+
+# These fool a checker that shares its interpreter with the solution.
+FORGED_INSIDE = {
+    "the caller's report": (
+        "import os, sys\nframe = sys._getframe()\nwhile frame:\n    if 'report' in frame.f_globals:\n"
+        "        frame.f_globals['report']('passed')\n        os._exit(0)\n    frame = frame.f_back" + WRONG
+    ),
+    "the caller's report, when called": (
+        "import os, sys\ndef double(x):\n    frame = sys._getframe()\n    while frame:\n"
+        "        if 'report' in frame.f_globals:\n            frame.f_globals['report']('passed')\n"
+        "            os._exit(0)\n        frame = frame.f_back\n    return 7"
+    ),
+    "a report found by gc": (
+        "import gc, os\nfor found in gc.get_objects():\n    if getattr(found, '__name__', '') == 'report':\n"
+        "        found('passed')\n        os._exit(0)" + WRONG
+    ),
+    "the report of __main__": "import __main__, os\n__main__.report('passed')\nos._exit(0)" + WRONG,
+    "the tests emptied": "import __main__\n__main__.TESTS.clear()" + WRONG,
+    "the tests replaced": "import __main__\n__main__.TESTS[:] = ['pass']" + WRONG,
+    "a traceback's frames": (
+        "import os\ndef double(x):\n    try:\n        1 / 0\n    except ZeroDivisionError as error:\n"
+        "        frame = error.__traceback__.tb_frame\n    while frame:\n        if 'report' in frame.f_globals:\n"
+        "            frame.f_globals['report']('passed')\n            os._exit(0)\n        frame = frame.f_back\n"
+        "    return 7"
+    ),
+    "printed and left": f"import os\nprint('''{REPORTS}''', flush=True)\nos._exit(0)" + WRONG,
+    "printed and left when called": (
+        f"import os\ndef double(x):\n    print('''{REPORTS}''', flush=True)\n    os._exit(0)"
+    ),
+    "written to every descriptor": (
+        f"import os\nfor fd in range(64):\n    try:\n        os.write(fd, b'''{REPORTS}''')\n    except OSError:\n"
+        "        pass\nos._exit(0)" + WRONG
+    ),
+    "written by a thread": (
+        f"import os, threading\ndef end():\n    os.write(1, b'''{REPORTS}''')\n    os._exit(0)\n"
+        "threading.Thread(target=end).start()\nimport time\ntime.sleep(0.5)" + WRONG
+    ),
+    "written on a signal": (
+        f"import os, signal\ndef end(*a):\n    os.write(1, b'''{REPORTS}''')\n    os._exit(0)\n"
+        "signal.signal(signal.SIGALRM, end)\nsignal.setitimer(signal.ITIMER_REAL, 0.05)\nimport time\ntime.sleep(0.5)"
+        + WRONG
+    ),
+    "written by a profiler": (
+        f"import os, sys\ndef end(*a):\n    os.write(1, b'''{REPORTS}''')\n    os._exit(0)\nsys.setprofile(end)" + WRONG
+    ),
+    "written by a tracer": (
+        f"import os, sys\ndef end(*a):\n    os.write(1, b'''{REPORTS}''')\n    os._exit(0)\nsys.settrace(end)" + WRONG
+    ),
+    "written by a finalizer": (
+        f"import os\nclass End:\n    def __del__(self):\n        os.write(1, b'''{REPORTS}''')\n        os._exit(0)\n"
+        "End()" + WRONG
+    ),
+    "exec patched": "import builtins\nbuiltins.exec = lambda *a: None" + WRONG,
+    "compile patched": "import builtins\nold = compile\nbuiltins.compile = lambda *a, **k: old('pass', '', 'exec')"
+    + WRONG,
+    "enumerate patched": "import builtins\nbuiltins.enumerate = lambda *a: ()" + WRONG,
+    "an object equal to everything": LIES.replace("BASE", "object"),
+    "an integer equal to everything": LIES.replace("BASE", "int"),
+    "a float equal to everything": LIES.replace("BASE", "float").replace("Liar()", "Liar(3)"),
+    "math patched": (
+        "import math\nmath.isclose = lambda *a, **k: True\ndef double(x): return 2 * x if isinstance(x, int) else 7"
+    ),
+    "math replaced": (
+        "class math:\n    isclose = lambda *a: True\ndef double(x): return 2 * x if isinstance(x, int) else 7"
+    ),
+    "math imported from elsewhere": (
+        "from unittest.mock import call as math\ndef double(x): return 2 * x if isinstance(x, int) else 7"
+    ),
+}
+# These are made against the examiner: its pipe, its values, its names.
+_FRAME = (
+    "import json, os\ndef put(message):\n    data = json.dumps(message).encode()\n"
+    "    for fd in range(3, 64):\n        try:\n            os.write(fd, len(data).to_bytes(8, 'big') + data)\n"
+    "        except OSError:\n            pass\n"
+)
+FORGED_APART = {
+    "replies in advance": _FRAME + "for n in range(9): put(['value', 4, []])" + WRONG,
+    "the names of a checker": (
+        _FRAME + "put(['loaded', [[n, k] for n in ('double', 'math', 'candidate', 'AssertionError', 'isclose', 'exec')"
+        " for k in ('exception', 'class', 'function')]])\nput(['value', {'type': 'object'}, []])" + WRONG
+    ),
+    "an end of the pipe": _FRAME + "os.close(3)" + WRONG,
+    "an error that ends loops": "def double(x): raise StopIteration",
+    "an exit": "def double(x): raise SystemExit(0)",
+    "a generator's exit": "def double(x): raise GeneratorExit",
+    "an assertion of its own": "def double(x): raise AssertionError('passed')",
+    "an object that stays": "class Liar:\n    __eq__ = lambda *a: True\ndef double(x): return Liar()",
+    "a class as the function": "class double:\n    def __init__(self, x): pass\n    __eq__ = lambda *a: True",
+    "a tuple with names": (
+        "import collections\nclass T(collections.namedtuple('T', 'count index')):\n    __eq__ = lambda *a: True\n"
+        "def double(x): return T(4, 10)"
+    ),
+    "a huge decimal": "import decimal\ndef double(x): return decimal.Decimal('1e999999999')",
+    "not a number": "def double(x): return float('nan')",
+    "a coroutine": "class L:\n    __eq__ = lambda *a: True\nasync def double(x): return L()",
+    "json patched": (
+        "import json\njson.dumps = lambda *a, **k: '[\"value\", 4, []]'\n"
+        "json.loads = lambda *a, **k: ['call', 'double', [2], {}]" + WRONG
+    ),
+    "the worker's own functions patched": (
+        "import sys\nframe = sys._getframe()\nwhile frame:\n    for name in ('encode', 'dumps', 'send', 'decode'):\n"
+        "        if name in frame.f_globals:\n            frame.f_globals[name] = lambda *a, **k: b'+'\n"
+        "    frame = frame.f_back" + WRONG
+    ),
+    "a pipe that nobody reads": "import os, time\nos.read(3, 1)\ntime.sleep(99)" + WRONG,
+    "a pipe that is full": (
+        "import os\nwhile True:\n    try:\n        os.write(3, b'\\xff' * 65536)\n    except OSError:\n        break"
+        + WRONG
+    ),
+    "the parent killed": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)" + WRONG,
+    "the harness read from memory": (
+        "import gc\nfound = [o for o in gc.get_objects() if isinstance(o, dict) and 'Report' in o]\n"
+        "for names in found: names['Report'].verdict = lambda self, error, loads: self.line('+')" + WRONG
+    ),
+}
+FORGED = FORGED_INSIDE | FORGED_APART
+PROBLEM = Problem.from_row(
+    {
+        "question": "Double it.",
+        "answer": "",
+        "source": "made",
+        "domain": "code",
+        "entry_point": "double",
+        "tests": TESTS,
+    }
+)
+RIGHT = "def double(x):\n    return 2 * x"
+
+
+@pytest.mark.parametrize("name", FORGED_INSIDE)
+async def test_the_forgery_fools_a_checker_in_the_same_interpreter(name: str, sandbox: Sandbox) -> None:
+    result = await sandbox.run(f"CODE = {FORGED[name]!r}\nTESTS = {TESTS!r}\n{NAIVE}", timeout=20)
+    assert "verdict:passed" in result.stdout, result
+
+
+@pytest.mark.parametrize("name", FORGED)
+async def test_no_forgery_passes_the_test_operator(name: str, sandbox: Sandbox) -> None:
+    report = await run_public_tests(FORGED[name], "double", TESTS, sandbox.run, seconds=5)
+    assert not report.passed
+    assert report.failure
+
+
+@pytest.mark.parametrize("name", FORGED)
+async def test_no_forgery_is_graded_right(name: str, sandbox: Sandbox) -> None:
+    grade = await grade_code(FORGED[name], PROBLEM, sandbox)
+    assert not grade.correct
+    assert grade.tier <= 3  # two of three at most: some double integers rightly
+
+
+async def test_the_honest_one_passes_both(sandbox: Sandbox) -> None:
+    report = await run_public_tests(RIGHT, "double", TESTS, sandbox.run, seconds=5)
+    assert (report.passed, report.count, report.failure) == (True, 3, "")
+    assert (await grade_code(RIGHT, PROBLEM, sandbox)).correct
+
+
+@pytest.mark.parametrize(
+    ("code", "count", "failure"),
+    [
+        ("def double(x):\n    return x + 2", 1, "assert double(5) == 10\nAssertionError: double(5) returned 7"),
+        ("def double(x):\n    return 1 / 0", 0, "assert double(2) == 4\nZeroDivisionError: division by zero"),
+        ("1 / 0\ndef double(x):\n    return 2 * x", -1, "The code does not load.\nZeroDivisionError: division by zero"),
+        ("def double(x) return", -1, "The code does not load.\nSyntaxError: expected ':' (<unknown>, line 1)"),
+        ("def a(): pass\ndef b(): pass", -1, "The code does not load.\nNameError: the function double is not defined"),
+        ("def double(x):\n    while True: pass", 0, "assert double(2) == 4\ntimed out"),
+        ("def double(x):\n    import os\n    os._exit(0)", 0, "assert double(2) == 4\nthe solution ended the process"),
+    ],
+)
+async def test_a_failure_says_what_the_executor_can_mend(code: str, count: int, failure: str, sandbox: Sandbox) -> None:
+    report = await run_public_tests(code, "double", TESTS, sandbox.run, seconds=2)
+    assert (report.passed, report.count, report.failure) == (False, count, failure)
+
+
+@pytest.mark.parametrize(("code", "passed"), [(RIGHT, True), ("1 / 0\n" + RIGHT, False), ("x = 1", False)])
+async def test_without_public_tests_the_code_must_load(code: str, passed: bool, sandbox: Sandbox) -> None:
+    assert (await run_public_tests(code, "double", [], sandbox.run, seconds=5)).passed is passed
+
+
+async def test_a_name_that_the_solution_imports_means_what_it_usually_does(sandbox: Sandbox) -> None:
+    test = ["assert isclose(f(2), 1.41)"]
+    for line in ("from operator import ne as isclose", "def isclose(*a): return True", "from math import isclose"):
+        report = await run_tests(f"{line}\ndef f(x): return 9.0", "f", test, sandbox.run)
+        assert report.passed == (False,)
+    report = await run_tests(
+        "from math import isclose, pi\ndef f(x): return pi", "f", ["assert f(1) == pi"], sandbox.run
+    )
+    assert report.passed == (True,)
