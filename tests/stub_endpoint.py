@@ -101,7 +101,7 @@ class StubEndpoint:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             await asyncio.sleep(self.latency)
-            while self.held:
+            while self.held:  # noqa: ASYNC110 - set from another thread
                 await asyncio.sleep(0.01)
             answer = self.answer(body["messages"])
         finally:
