@@ -33,13 +33,13 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
-        """Exit with code 2; a required flag that is missing may be there in another spelling."""
+        """Exit with code 2 and one line; a required flag that is missing may be there in another spelling."""
         known = list(self._option_string_actions)
         unknown = [flag for word in sys.argv[1:] if (flag := word.partition("=")[0])[:2] == "--" and flag not in known]
         for flag in unknown if "required" in message else ():
             close = difflib.get_close_matches(flag, known, n=1)
             message += f"; unknown: {flag}" + (f" (did you mean {close[0]}?)" if close else "")
-        super().error(message)
+        self.exit(USAGE_ERROR, f"{self.prog}: error: {printable(message)} (--help shows all flags)\n")
 
 
 def run_command(main: Callable[[], None]) -> int:
@@ -80,7 +80,7 @@ def _prepare_terminal() -> None:
     """Be able to say everything: without standard streams, in any encoding, at any width that the environment names."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as we live
         elif hasattr(stream := getattr(sys, name), "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     if not os.environ.get("COLUMNS", "80").isdigit() or int(os.environ.get("COLUMNS", "80")) < LEAST_COLUMNS:
