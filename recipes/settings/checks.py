@@ -12,6 +12,7 @@ from trl import ModelConfig
 from aflow_ops.errors import UsageError
 from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.settings.parse import Arguments
+from recipes.settings.rehearsal import rehearse
 
 # Groups smaller than this often carry no signal.
 SMALL_GROUP = 4
@@ -33,6 +34,7 @@ def check_settings(args: Arguments[Any], domains: Collection[str]) -> None:
     if recipe.warm_start_config not in (None, "none") and not Path(recipe.warm_start_config).is_file():
         raise UsageError(f"warm_start_config: {recipe.warm_start_config} does not exist")
     check_trackers(training.report_to)
+    rehearse(args.model, training)
     if training.num_generations < SMALL_GROUP:
         print(
             f"warning: num_generations={training.num_generations}: groups this small often carry no signal or collapse "
