@@ -30,6 +30,12 @@ USUAL_IMPORTS: dict[str, str] = {
     "operator": "add itemgetter attrgetter mul or_ xor",
     "random": "choice randint shuffle",
 }
+# Its own classes, as its editor has them in a comment.
+USUAL_CLASSES = {
+    "ListNode": "class ListNode:\n    def __init__(self, val=0, next=None):\n        self.val, self.next = val, next",
+    "TreeNode": "class TreeNode:\n    def __init__(self, val=0, left=None, right=None):\n"
+    "        self.val, self.left, self.right = val, left, right",
+}
 USUAL_MODULES = frozenset(
     [
         "array",
@@ -132,6 +138,7 @@ def missing_imports(source: str, *, everything: bool) -> str:
         for name in missing
         if (name in _HOMES or name in USUAL_MODULES) and (everything or _HOMES.get(name) == "typing")
     ]
+    lines += [USUAL_CLASSES[name] for name in missing if name in USUAL_CLASSES and everything]
     return "\n".join(lines)
 
 
