@@ -86,7 +86,7 @@ def same_result(result: Any, expected: Any) -> bool:
     """Whether a function returned what a test in JSON expects.
 
     JSON has no tuples, so a tuple is as good as a list, and keys of an object may be numbers. A float has 1e-6 where
-    the expected number is one too; integers, texts and truth values are what they are.
+    the expected number is one too; integers and texts are what they are, and truth values equal 0 and 1 as in Python.
 
     Args:
         result (`Any`): from the solution, in built-in types.

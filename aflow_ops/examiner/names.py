@@ -29,6 +29,12 @@ USUAL_IMPORTS: dict[str, str] = {
     "operator": "add itemgetter attrgetter mul or_ xor",
     "random": "choice randint shuffle",
 }
+# Its own classes, as its editor has them in a comment.
+USUAL_CLASSES = {
+    "ListNode": "class ListNode:\n    def __init__(self, val=0, next=None):\n        self.val, self.next = val, next",
+    "TreeNode": "class TreeNode:\n    def __init__(self, val=0, left=None, right=None):\n"
+    "        self.val, self.left, self.right = val, left, right",
+}
 USUAL_MODULES = frozenset(
     [
         "array",
@@ -138,6 +144,7 @@ def missing_imports(source: str, *, everything: bool) -> str:
         for name in missing
         if (name in _HOMES or name in USUAL_MODULES) and (everything or _HOMES.get(name) == "typing")
     ]
+    lines += [USUAL_CLASSES[name] for name in missing if name in USUAL_CLASSES and everything]
     return "\n".join(lines)
 
 
@@ -176,7 +183,9 @@ def module_values(wanted: Set[str], imports: dict[str, tuple[str, str | None]]) 
 def _meaning(name: str, imports: dict[str, tuple[str, str | None]]) -> tuple[str | None, str | None]:
     """The module that a name means, and the name there; `None` for what no usual module has."""
     if name in USUAL_MODULES or name in ALIASES:
-        return ALIASES.get(name, name), None
+        # `from datetime import datetime`: the module's own member of that name
+        member = imports.get(name) == (name, name) and name in USUAL_MODULES
+        return ALIASES.get(name, name), name if member else None
     if name in JUDGES:
         return JUDGES[name], name
     module, attribute = imports.get(name, ("", None))

@@ -25,7 +25,7 @@ TOTAL_SECONDS_ONCE_FAILED = 30.0
 AFTER_HANG_SECONDS = 1.0
 
 # In the order in which they stand in the program: each uses only what is above it.
-HARNESS_FILES = ("wire", "compare", "names", "worker", "stand_ins", "harness")
+HARNESS_FILES = ("wire", "operators", "compare", "names", "worker", "stand_ins", "harness")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ the sandbox, apart from the solution (`aflow_ops/examiner`).
 import ast
 import re
 import textwrap
+from itertools import product
 
 from aflow_ops.examiner import run_tests
 from aflow_ops.operators.parsing import extract_code, function_names
@@ -20,6 +21,7 @@ from data.problem import Problem
 from rewards.tiers import Grade, Tier
 
 MAX_ANSWER_CHARS = 50_000
+MAX_PROSE_PARAGRAPHS = 4  # on each side of a program without a fence
 
 _FENCE = re.compile(r"(```|~~~)([^\n`]*)\n(.*?)(?:\1|\Z)", re.DOTALL)
 _PYTHON = ("python", "python3", "py")
@@ -108,9 +110,21 @@ def extract_solution(answer: str, entry_point: str | None, question: str) -> str
 
 def _code_in_prose(answer: str, entry_point: str | None) -> str:
     """The code that stands unmarked in an answer, if it has what is asked for; else the answer."""
+    if entry_point is None:
+        return _program_in_prose(answer)
     code = extract_code(answer, entry_point)
-    found = function_names(code) if entry_point else [code.strip()]
-    return code if (entry_point or code.strip()) in found and code.strip() else answer
+    return code if entry_point in function_names(code) else answer
+
+
+def _program_in_prose(answer: str) -> str:
+    """What is left of an answer without some paragraphs before and behind it, if that is a program; else the answer."""
+    paragraphs = re.split(r"\n[ \t]*\n", answer)
+    dropped = sorted(product(range(MAX_PROSE_PARAGRAPHS + 1), repeat=2), key=sum)
+    for before, behind in dropped:
+        code = "\n\n".join(paragraphs[before : len(paragraphs) - behind])
+        if "(" in code and _parses(code):
+            return code
+    return answer
 
 
 def given_code(question: str, entry_point: str | None) -> str:
