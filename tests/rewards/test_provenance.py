@@ -1,5 +1,6 @@
 """Whose answer is it? The operators', or the workflow's own."""
 
+import dataclasses
 import re
 from collections.abc import AsyncIterator
 
@@ -38,6 +39,7 @@ def right_reply(problem: Problem, prompt: str, request: str) -> str:
 @pytest.fixture
 async def score(stub: StubEndpoint, config: ExecutorConfig, sandbox: Sandbox) -> AsyncIterator["Score"]:
     limits = RuntimeLimits(timeout=20, processes=4)
+    config = dataclasses.replace(config, executor_cache_dir="none")  # cases ask alike and are answered differently
     async with open_executor(config) as executor, WorkflowRuntime(executor, sandbox, limits) as runtime:
         yield Score(RolloutScorer(runtime, sandbox), stub)
 
