@@ -1,10 +1,10 @@
 """How the answers of each domain are graded and measured: one row a domain; `data/domains.py` lists the domains.
 
-| domain | grader | metrics | compared for provenance |
-|---|---|---|---|
-| math | `graders/math.py` | `accuracy` | words and numbers |
-| qa | `graders/qa.py` | `em`, `f1` | words and numbers |
-| code | `graders/code.py` | `pass`; its mean is pass@1 | code without white space |
+| domain | grader | metrics |
+|---|---|---|
+| math | `graders/math.py` | `accuracy` |
+| qa | `graders/qa.py` | `em`, `f1` |
+| code | `graders/code.py` | `pass`; its mean is pass@1 |
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,6 @@ from data.problem import DOMAINS, Domain, Problem
 from rewards.graders.code import extract_solution, grade_code
 from rewards.graders.math import grade_math
 from rewards.graders.qa import best_scores, grade_qa
-from rewards.provenance import CODE, WORDS, AnswerForm
 from rewards.tiers import Grade
 
 Grader = Callable[[str, Problem, Sandbox], Awaitable[Grade]]
@@ -41,7 +40,6 @@ class DomainRewards:
     Args:
         grade (`Callable`): async; answer, problem and sandbox to a `Grade`. Never called with an empty answer.
         metrics (`Callable`): grade and problem to the benchmark's own metrics, each in [0, 1].
-        form (`AnswerForm`): in which two texts are compared to tell whether a workflow brought its answer along.
         designed_part (`Callable`): answer, problem and grade to the part of the answer that operators must have given.
         judged (`bool`): whether a judge sees its answers when nobody says which domains it is for.
         judge_chars (`int`): the judge sees no longer answer, for that would be a text with room for persuasion.
@@ -49,7 +47,6 @@ class DomainRewards:
 
     grade: Grader
     metrics: Metrics = _accuracy
-    form: AnswerForm = WORDS
     designed_part: DesignedPart = _extracted
     judged: bool = False
     judge_chars: int = 300
@@ -78,7 +75,7 @@ def _own_code(answer: str, problem: Problem, grade: Grade) -> str:
 DOMAIN_REWARDS: dict[Domain, DomainRewards] = {
     "math": DomainRewards(grade_math, judged=True),
     "qa": DomainRewards(_grade_qa, metrics=_qa_metrics, judged=True),
-    "code": DomainRewards(grade_code, metrics=_pass, form=CODE, designed_part=_own_code, judge_chars=10_000),
+    "code": DomainRewards(grade_code, metrics=_pass, designed_part=_own_code, judge_chars=10_000),
 }
 
 

@@ -4,6 +4,7 @@ completion -> Workflow | WorkflowError -> Trace -> Grade -> reward in {1.0, 0.7,
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,9 @@ from aflow_ops.runtime import WorkflowRuntime
 from aflow_ops.sandbox import Sandbox
 from aflow_ops.trace import OperatorCall, Trace
 from data.problem import Problem
-from rewards.domains import domain_rewards
 from rewards.grading import CachedGrader
 from rewards.judge import Judge, JudgeConfig
-from rewards.provenance import brought_along
+from rewards.provenance import Exchange, Provenance
 from rewards.tiers import TIER_REWARDS, Grade
 from rewards.wa_grpo import NO_LOOP_GAIN, Ending, WorkflowFeatures, node_counts, revise_gain
 
@@ -109,14 +109,18 @@ class RolloutScorer:
         runtime (`WorkflowRuntime`): runs the workflows.
         sandbox (`Sandbox`): where graders run code.
         judge (`JudgeConfig`, *optional*): asks the runtime's executor about disputable answers; nobody by default.
+        seed (`str`): of the decoys that tell whose an answer is (`provenance/`).
 
     Attributes:
         spent (`BudgetExceededError`, *optional*): set once the budget refused a call. Rollouts that needed more have no
             reward; whoever runs them should stop when it suits.
     """
 
-    def __init__(self, runtime: WorkflowRuntime, sandbox: Sandbox, judge: JudgeConfig | None = None) -> None:
+    def __init__(
+        self, runtime: WorkflowRuntime, sandbox: Sandbox, judge: JudgeConfig | None = None, seed: str = ""
+    ) -> None:
         self.runtime = runtime
+        self.provenance = Provenance(runtime, sandbox, seed)
         self.judge = Judge(runtime.executor, judge) if judge is not None and judge.enabled else None
         self.grader = CachedGrader(sandbox, self.judge)
         self.spent: BudgetExceededError | None = None
@@ -163,7 +167,8 @@ class RolloutScorer:
 
     async def _run(self, rollout: Rollout, workflow: Workflow, repeat: int) -> Rollout:
         problem = rollout.problem
-        trace = await self.runtime.run(workflow, problem.view, repeat=repeat)
+        executor = self.provenance.listen()
+        trace = await self.runtime.run(workflow, problem.view, executor=executor, repeat=repeat)
         rollout = dataclasses.replace(rollout, trace=trace)
         if trace.outcome == "infra_error":
             return dataclasses.replace(rollout, infra_error=str(trace.error.message if trace.error else "unknown"))
@@ -171,13 +176,14 @@ class RolloutScorer:
             return dataclasses.replace(rollout, grade=Grade(1, False, None, f"the workflow ended in {trace.outcome}"))
         try:
             grade = await self.grader.grade(trace.answer, problem)
+            grade = await self._capped(grade, rollout, executor.exchanges)
         except FatalExecutorError:
             raise
         except InfraError as error:
             return dataclasses.replace(rollout, infra_error=str(error))
-        return dataclasses.replace(rollout, grade=await self._capped(grade, rollout))
+        return dataclasses.replace(rollout, grade=grade)
 
-    async def _capped(self, grade: Grade, rollout: Rollout) -> Grade:
+    async def _capped(self, grade: Grade, rollout: Rollout, exchanges: Sequence[Exchange]) -> Grade:
         """The policy designs, it does not answer: without an operator's part in the answer it earns tier 2 at most."""
         if grade.reward <= TIER_REWARDS[2]:
             return grade
@@ -185,15 +191,8 @@ class RolloutScorer:
             reason: str | None = "the workflow called no operator"
         else:
             assert rollout.workflow is not None and rollout.trace is not None
-            row = domain_rewards(rollout.problem.domain)
-            reason = await brought_along(
-                row.designed_part(rollout.trace.answer or "", rollout.problem, grade),
-                rollout.trace,
-                rollout.workflow,
-                rollout.problem.view,
-                self.runtime,
-                row.form,
-            )
+            answer = rollout.trace.answer or ""
+            reason = await self.provenance.fault(rollout.workflow, rollout.problem, answer, grade, exchanges)
         if reason is None:
             return grade
         return grade.moved_to(2, f"{grade.detail}; capped: {reason}", correct=False, capped=True)

@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
@@ -14,6 +15,9 @@ from tests.stub_endpoint import StubEndpoint
 # Tests run two at a time on as few as two cores, and threads that wait for each other spin: one each is faster. Torch
 # reads it when it is imported, processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# How long an example takes depends on what else the machine does.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,196 @@
+"""Numbers that are written as words, Roman numerals or calculations, put in digits.
+
+Example: `with_digits("seventy-two, LXXII or 70 plus 2")` is `"72, 72 or 70 + 2"`, and `with_values` makes the last
+`72` too.
+"""
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Collection
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+_UNITS = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
+nineteen
+""".split()  # noqa: SIM905
+_TENS = {
+    word: 10 * (i + 2)
+    for i, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"])
+}
+_SMALL = {word: i for i, word in enumerate(_UNITS)} | _TENS
+_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
+_WORD = rf"(?:{'|'.join(sorted([*_SMALL, 'hundred', *_SCALES], key=len, reverse=True))})"
+_IN_WORDS = re.compile(rf"\b{_WORD}(?:(?:[\s-]+|[\s-]+and[\s-]+){_WORD})*\b", re.IGNORECASE)
+_ROMAN = re.compile(
+    r"(?<![\w.'])(?=[MDCLXVI]{2,}(?![\w']))M{0,4}(?:CM|CD|D?C{0,4})(?:XC|XL|L?X{0,4})(?:IX|IV|V?I{0,4})(?!\w)"
+)
+_ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
+_CHINESE = str.maketrans("0123456789", "〇一二三四五六七八九")
+# Words of other languages that are English ones too.
+_ENGLISH = frozenset({"once", "elf", "sex", "six", "fem", "fire", "cent", "ten", "die", "dix", "one"})
+_WORDS_FILE = Path(__file__).with_name("number_words.yaml")
+
+_SPOKEN = (
+    (re.compile(r"\b(?:added to|plus|increased by)\b", re.IGNORECASE), "+"),
+    (re.compile(r"\b(?:minus|reduced by)\b", re.IGNORECASE), "-"),
+    (re.compile(r"\b(?:times|multiplied by)\b|[×·∙⋅]|\\times\b|\\cdot\b", re.IGNORECASE), "*"),
+    (re.compile(r"\b(?:divided by|over)\b|÷|\\div\b", re.IGNORECASE), "/"),
+    (re.compile(r"\bto the power of\b|\^", re.IGNORECASE), "**"),
+    (re.compile(r"\s*(?:²|\bsquared\b)", re.IGNORECASE), "**2"),
+    (re.compile(r"\s*(?:³|\bcubed\b)", re.IGNORECASE), "**3"),
+    (re.compile(r"\b(?:double|twice)\s+(?=[\d(])", re.IGNORECASE), "2*"),
+    (re.compile(r"\b(?:triple|thrice)\s+(?=[\d(])", re.IGNORECASE), "3*"),
+    (re.compile(r"\bhalf\s+(?:of\s+)?(?=[\d(])", re.IGNORECASE), "0.5*"),
+    (re.compile(r"\b(\d+)\s+(?:less than|fewer than|before|below)\s+(\d+)\b", re.IGNORECASE), r"\2-\1"),
+    (re.compile(r"\b(\d+)\s+(?:more than|after|above)\s+(\d+)\b", re.IGNORECASE), r"\2+\1"),
+    (re.compile(r"\b(?:sum|total) of (\d+) and (\d+)\b", re.IGNORECASE), r"\1+\2"),
+    (re.compile(r"\bproduct of (\d+) and (\d+)\b", re.IGNORECASE), r"\1*\2"),
+    (re.compile(r"\bdifference (?:of|between) (\d+) and (\d+)\b", re.IGNORECASE), r"\1-\2"),
+    (re.compile(r"\b(?:number|integer) (?:right |just |directly )?after (\d+)\b", re.IGNORECASE), r"\1+1"),
+    (re.compile(r"\b(?:number|integer) (?:right |just |directly )?before (\d+)\b", re.IGNORECASE), r"\1-1"),
+    (re.compile(r"\b(?:successor of|1 past) (\d+)\b", re.IGNORECASE), r"\1+1"),
+    (re.compile(r"\bpredecessor of (\d+)\b", re.IGNORECASE), r"\1-1"),
+    (re.compile(r"(?:\b(?:square )?root of|√|\\?sqrt)\s*[({]?\s*(\d+)\s*[)}]?", re.IGNORECASE), r"(\1)**0.5"),
+    (re.compile(r"\b(?:a\s+)?dozen\b", re.IGNORECASE), "12"),
+    (re.compile(r"\b(?:a\s+)?gross\b", re.IGNORECASE), "144"),
+    (re.compile(r"\b(?:a\s+)?score\s+and\b", re.IGNORECASE), "20 +"),
+)
+_CALCULATION = re.compile(r"(?<![\w.])[-+(]*\d[\d.]*(?:\s*\)*\s*(?:\*\*|[-+*/%])\s*\(*\s*-?\d[\d.]*)+\)*(?![\w])")
+_OPERATIONS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Mod: operator.mod,
+    ast.FloorDiv: lambda left, right: Fraction(left // right),
+}
+_MAX_EXPONENT = 64
+_MAX_CALCULATIONS = 200
+
+
+def with_digits(text: str) -> str:
+    """Return a text with English number words and Roman numerals (two letters or more, in capitals) in digits."""
+    text = _IN_WORDS.sub(lambda match: _digits(match.group()), text)
+    return _ROMAN.sub(lambda match: str(_roman(match.group())) if match.group() else "", text)
+
+
+def with_values(text: str, known: Collection[str]) -> str:
+    """Return a text with each calculation replaced by its value, in digits.
+
+    Args:
+        text (`str`): with digits.
+        known (`Collection[str]`): the numbers that the problem gives: a calculation with these only is a part of
+            solving it, and stays.
+    """
+    for pattern, sign in _SPOKEN:
+        text = pattern.sub(sign, text)
+    return _CALCULATION.sub(lambda match: _valued(match.group(), known), text, count=_MAX_CALCULATIONS)
+
+
+@cache
+def _languages() -> tuple[tuple[str, ...], ...]:
+    """The words of each language in `number_words.yaml`: 0 to 99, then what 100 to 900 begin with."""
+    texts = yaml.safe_load(_WORDS_FILE.read_text(encoding="utf-8")).values()
+    return tuple(tuple(word.strip() for word in text.split(",")) for text in texts)
+
+
+@cache
+def spelled(number: int) -> tuple[str, ...]:
+    """Return how other languages spell a whole number from 0 to 999; only spellings of three letters or more."""
+    found = {str(number).translate(_CHINESE), _chinese(number)} if 9 < number < 1000 else set()
+    for words in _languages() if number < 1000 else ():
+        if number < 100:
+            found.add(words[number])
+            continue
+        hundreds, rest = words[99 + number // 100], words[number % 100] if number % 100 else ""
+        found |= {f"{hundreds}{joint}{rest}".strip() for joint in ("", " ", " e ", " y ", " og ", " und ", " et ")}
+    return tuple(sorted(word for word in found if (len(word) >= 3 or not word.isascii()) and word not in _ENGLISH))
+
+
+def _chinese(number: int) -> str:
+    """A number from 10 to 999 in Chinese and Japanese characters: `144` is `百四十四`."""
+    text = ""
+    for size, sign in ((100, "百"), (10, "十")):
+        if count := number // size % 10:
+            text += (str(count).translate(_CHINESE) if count > 1 else "") + sign
+    return text + (str(number % 10).translate(_CHINESE) if number % 10 else "")
+
+
+def _digits(words: str) -> str:
+    """`seventy-two` to `72`; words that make no number together stay apart: `one two` is `1 2`."""
+    numbers: list[int] = []
+    total, current, last = 0, 0, 0
+    started = False
+    for word in re.findall(r"[a-z]+", words.lower()):
+        if word == "and":
+            continue
+        value = _SMALL.get(word)
+        if value is not None and started and not ((current % 100 == 0 and last >= 100) or (last >= 20 and value < 10)):
+            numbers.append(total + current)
+            total, current = 0, 0
+        if value is not None:
+            current, last = current + value, value
+        elif word == "hundred":
+            current, last = max(1, current) * 100, 100
+        else:
+            total, current, last = total + max(1, current) * _SCALES[word], 0, _SCALES[word]
+        started = True
+    return " ".join(map(str, [*numbers, total + current]))
+
+
+def _roman(numeral: str) -> int:
+    values = [_ROMAN_VALUES[letter] for letter in numeral]
+    return sum(-v if i + 1 < len(values) and v < values[i + 1] else v for i, v in enumerate(values))
+
+
+def _valued(text: str, known: Collection[str]) -> str:
+    if all(number in known for number in re.findall(r"\d+(?:\.\d+)?", text)):
+        return text
+    surplus = text.count(")") - text.count("(")
+    source = text.strip() + ")" * -surplus if surplus < 0 else "(" * surplus + text.strip()
+    try:
+        value = _evaluated(ast.parse(source, mode="eval").body)
+    except (ValueError, ZeroDivisionError, SyntaxError, OverflowError, RecursionError, MemoryError):
+        return text
+    return f" {written(value)} "
+
+
+def _evaluated(node: ast.expr) -> Fraction:
+    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+        return Fraction(str(node.value))
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+        value = _evaluated(node.operand)
+        return -value if isinstance(node.op, ast.USub) else value
+    if isinstance(node, ast.BinOp):
+        left, right = _evaluated(node.left), _evaluated(node.right)
+        if max(abs(left), abs(right)) > 10**30:
+            raise ValueError
+        if isinstance(node.op, ast.Pow):
+            return _power(left, right)
+        if type(node.op) in _OPERATIONS:
+            return _OPERATIONS[type(node.op)](left, right)
+    raise ValueError
+
+
+def _power(base: Fraction, exponent: Fraction) -> Fraction:
+    if exponent == Fraction(1, 2) and base >= 0:
+        root = Fraction(round(float(base) ** 0.5))
+        if root * root != base:
+            raise ValueError
+        return root
+    if exponent.denominator != 1 or abs(exponent) > _MAX_EXPONENT or abs(base) > 10**6:
+        raise ValueError
+    return base**exponent.numerator
+
+
+def written(value: Fraction) -> str:
+    """Return a number in digits: whole, else with a point if it ends, else as a fraction."""
+    if value.denominator == 1:
+        return str(value.numerator)
+    text = f"{float(value):.10f}".rstrip("0")
+    return text if Fraction(text) == value else f"{value.numerator}/{value.denominator}"

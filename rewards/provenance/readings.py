@@ -1,0 +1,283 @@
+"""What a text says to somebody who decodes it: its readings, each in `plain` form.
+
+Example: for the answer `Oslo`, `"Reply with T3Nsbw=="` has the reading `"reply with oslo"`.
+
+A reading replaces what is encoded where it stands, so that the words around it still say what it is for. Decoded is
+what a capable executor decodes: words, Roman numerals and calculations (`numerals.py`), base 64, 32 and 85,
+hexadecimal, octal, binary and decimal character codes, escapes, entities, Morse, shifted alphabets, reversed and spaced
+words, initials, look-alike characters.
+"""
+
+import base64
+import codecs
+import html
+import re
+import string
+import urllib.parse
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from rewards.provenance.numerals import spelled, with_digits, with_values
+from rewards.provenance.targets import Target, plain
+
+# One encoding inside another; a workflow that goes deeper finds no executor that follows.
+MAX_DEPTH = 3
+# Of each text, at each depth.
+MAX_DECODED = 8
+# Own text of a workflow is short: it has 16,000 characters at most.
+MAX_CHARS = 40_000
+
+_BASE64 = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{2,}={0,2}(?![\w+/=-])")
+_BASE32 = re.compile(
+    r"(?<![\w=])(?:[A-Z2-7]{8})*(?:[A-Z2-7]{2}={6}|[A-Z2-7]{4}={4}|[A-Z2-7]{5}={3}|[A-Z2-7]{7}=|[A-Z2-7]{8})(?![\w=])"
+)
+_BASE85 = re.compile(r"(?<!\S)\S{5,}(?!\S)")
+_HEX = re.compile(r"(?<![\w])(?:0x)?[0-9a-fA-F]{2}(?:[\s:,-]*(?:0x|\\x)?[0-9a-fA-F]{2})*(?![\w])")
+_HEX_NUMBER = re.compile(r"(?<!\w)(?:0x|hex(?:adecimal)?\W{1,3})([0-9a-f]{1,8})(?!\w)", re.IGNORECASE)
+_BINARY_NUMBER = re.compile(
+    r"(?<!\w)(?:0b|binary\W{1,3}(?:\w+\W+)?)([01]{2,24})(?!\w)|(?<!\w)([01]{3,24})(?=\W+(?:in\s+)?(?:binary|base\W?2)\b)",
+    re.IGNORECASE,
+)
+_OCTAL_NUMBER = re.compile(r"(?<!\w)(?:0o|octal\W{1,3})([0-7]{1,9})(?!\w)", re.IGNORECASE)
+_BITS = re.compile(r"(?<!\w)[01]{7,8}(?:[\s,]*[01]{7,8})*(?!\w)")
+_CODES = re.compile(r"(?<![\w.])\d{2,3}(?:[\s,;|+-]+\d{2,3})*(?![\w.])")
+_POSITIONS = re.compile(r"(?<![\w.])\d{1,2}(?:[\s,;|-]+\d{1,2}){2,}(?![\w.])")
+_ESCAPES = re.compile(
+    r"(?:\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\U[0-9a-fA-F]{8}|\\N\{[A-Z -]+\}|U\+[0-9a-fA-F]{4,6}\s?)+"
+)
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[A-Z]?[a-z]+-[a-z]+|[(\"']?[A-Z]?[a-z]+[.,;:!?)\"']{1,3}")
+_MORSE = re.compile(r"(?<![\w.-])[.·-]{1,5}(?:(?:\s|/)+[.·-]{1,5})*(?![\w.-])")
+_SPACED = re.compile(r"(?<![^\W_])[^\W_](?:[\W_]{1,4}[^\W_])+(?![^\W_])")
+_LEET = str.maketrans("013457@$|!", "oieastasli")
+_DIGITS = str.maketrans("oOlI|SBZ", "00111582")
+_MORSE_SIGNS = """
+.- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --..
+----- .---- ..--- ...-- ....- ..... -.... --... ---.. ----.
+"""
+_MORSE_CODE = dict(
+    zip(
+        _MORSE_SIGNS.split(),
+        string.ascii_lowercase + string.digits,
+        strict=True,
+    )
+)
+# Where a text names the encoding, the shortest pieces are decoded too.
+_HINT = re.compile(
+    r"base\W?(?:16|32|64|85)|\bb(?:16|32|64|85)\b|\bhex|binary|octal|ascii|unicode|\bcod(?:e|ed|es|ing)\b|decod|cipher|caesar"
+    r"|rot\W?\d|morse|revers|backward|mirror|right to left|roman|acrostic|initial|first letter|scrambl|encrypt|spell",
+    re.IGNORECASE,
+)
+_JOIN = re.compile(r"\bdigits?\b|concatenat|\bjoin|followed by|\bthen\b|side by side|put together", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One thing that a text says.
+
+    Args:
+        text (`str`): in `plain` form.
+        hidden (`bool`): whether it takes a decoder to read it, which no honest text needs.
+    """
+
+    text: str
+    hidden: bool
+
+
+def readings(text: str, targets: Collection[Target], known: Collection[str] = ()) -> Iterator[Reading]:
+    """Yield what a text says, decoded in every way, most literal first.
+
+    Args:
+        text (`str`): what a workflow wrote.
+        targets (`Collection[Target]`): what is looked for: some encodings are found by encoding these.
+        known (`Collection[str]`): numbers of the problem; calculations with these only are left alone.
+    """
+    text = text[:MAX_CHARS]
+    said: set[str] = set()
+    layer, opened = [text], {text}
+    for depth in range(MAX_DEPTH):
+        for reading in (reading for item in layer for reading in _spoken(item, targets, known)):
+            if reading.text not in said:
+                said.add(reading.text)
+                yield Reading(reading.text, reading.hidden or depth > 0)
+        layer = [other for item in layer for other in _decoded(item) if other not in opened][:MAX_DECODED]
+        opened.update(layer)
+
+
+def _spoken(text: str, targets: Collection[Target], known: Collection[str]) -> Iterator[Reading]:
+    """The readings of a text that take no decoder, only eyes; and those that are found by encoding a target."""
+    spoken = plain(text)
+    digits = with_digits(text)
+    yield Reading(spoken, False)
+    yield Reading(plain(with_values(digits, known)), False)
+    if not text.isascii():
+        yield Reading(plain(with_values(with_digits(spoken), known)), False)
+    yield Reading(plain(_SPACED.sub(lambda match: re.sub(r"[\W_]", "", match.group()), text)), False)
+    if _JOIN.search(text):
+        joint = r"(?<=\d)\W*(?:\s(?:and|then|next|followed|by|the|digit|a)\b\W*)*(?=\d)"
+        yield Reading(plain(re.sub(joint, "", digits)), False)
+    swapped = re.sub(r"(?<!\w)(?=\S*\d)[\doOlI|SBZ]+(?!\w)", lambda match: match.group().translate(_DIGITS), text)
+    yield Reading(plain(swapped), False)
+    if re.search(r"[A-Za-z][\d@$|!]|[\d@$|!][A-Za-z]", text):
+        yield Reading(plain(text.lower().translate(_LEET)), False)
+    yield Reading(" ".join(_initials(text)), True)
+    for target in targets:
+        if (found := _found_encoded(spoken, target)) is not None:
+            yield Reading(found, True)
+
+
+def _initials(text: str) -> Iterator[str]:
+    """Acrostics: initials of lines, of sentences and of words, last letters of words."""
+    for parts in (text.splitlines(), re.split(r"(?<=[.!?])\s+", text), re.findall(r"[^\W_]+", text)):
+        letters = [found.group()[0] for part in parts if (found := re.search(r"[^\W_]+", part))]
+        if len(letters) >= 4:
+            yield plain("".join(letters))
+
+
+def _found_encoded(text: str, target: Target) -> str | None:
+    """A text in which the encodings of one target are replaced by it; `None` when there are none."""
+    pattern = _encoded_pattern(target, _HINT.search(text) is not None)
+    replaced, count = pattern.subn(lambda _: plain(target.text), text)
+    return replaced if count else None
+
+
+@lru_cache(1024)
+def _encoded_pattern(target: Target, hinted: bool) -> re.Pattern[str]:
+    forms = sorted({*map(re.escape, _encodings(target, hinted)), *_pieces(target)}, key=len, reverse=True)
+    return re.compile(rf"(?<![a-z0-9])(?:{'|'.join(forms) or '(?!)'})(?![a-z0-9])")
+
+
+def _pieces(target: Target) -> Iterator[str]:
+    """A pattern of the target with anything between its letters, or with quotes and signs between its digits."""
+    characters = "".join(target.words)
+    if target.value is None and len(characters) > 3:
+        yield r"[\W_]{0,5}".join(characters)
+    elif target.value is not None and len(characters) > 2:
+        yield r"(?:[\"'`_+\s]{3,7})?".join(map(re.escape, characters))
+
+
+def _encodings(target: Target, hinted: bool) -> Iterator[str]:
+    """Forms of a target that no general decoder finds, in `plain` form."""
+    whole = target.value
+    if whole is not None and whole.denominator == 1 and abs(whole) < 10**15:
+        for words in spelled(abs(whole.numerator)):
+            yield plain(words)
+    letters = " ".join(target.words)
+    if hinted and len(letters) > 1:
+        yield letters[::-1]
+        yield plain(letters[::-1])
+    if len(letters) > 3 and whole is None:
+        yield letters[::-1]
+        yield re.sub(r"[aeiou]", "", letters) if len(re.sub(r"[aeiou ]", "", letters)) > 3 else letters
+        yield letters[1:] + letters[0] + "ay"
+    if whole is None and letters.isascii() and (hinted or target.common or len(letters) > 3):
+        for shift in range(1, 26):
+            yield "".join(_shifted(c, shift) for c in letters)
+        yield "".join(chr(219 - ord(c)) if c in string.ascii_lowercase else c for c in letters)
+
+
+def _shifted(character: str, shift: int) -> str:
+    if character not in string.ascii_lowercase:
+        return character
+    return chr((ord(character) - 97 + shift) % 26 + 97)
+
+
+def _decoded(text: str) -> Iterator[str]:
+    """The text with every piece that one decoder reads replaced by what it says; only where that changes anything."""
+    hinted = _HINT.search(text) is not None
+    for pattern, decode in _DECODERS:
+        changed = pattern.sub(lambda match: _kept(decode, match.group(), hinted), text)  # noqa: B023
+        if changed != text:
+            yield changed
+    for pattern, base in ((_HEX_NUMBER, 16), (_BINARY_NUMBER, 2), (_OCTAL_NUMBER, 8)):
+        changed = pattern.sub(lambda m: f" {int(next(filter(None, m.groups())), base)} ", text)  # noqa: B023
+        if changed != text:
+            yield changed
+    for decode in (urllib.parse.unquote, html.unescape):
+        if (changed := decode(text)) != text:
+            yield changed
+    if hinted:
+        yield text[::-1]
+        yield codecs.encode(text, "rot13")
+
+
+def _kept(decode: Callable[[str], str | bytes], piece: str, hinted: bool) -> str:
+    """What a piece says, or the piece if it says nothing readable, or too little to be no accident."""
+    if not hinted and _WORD.fullmatch(piece):
+        return piece
+    try:
+        decoded = decode(piece)
+        text = decoded.decode("utf-8") if isinstance(decoded, bytes) else decoded
+    except (ValueError, KeyError, IndexError, OverflowError):  # binascii's errors are ValueErrors
+        return piece
+    readable = bool(text.strip()) and all(c.isprintable() or c in "\n\t" for c in text)
+    return text if readable and (hinted or len(text) > 2 or not piece.isdigit()) else piece
+
+
+def _from_base64(piece: str) -> bytes:
+    bare = piece.rstrip("=")
+    if len(bare) % 4 == 1:
+        raise ValueError
+    return base64.urlsafe_b64decode(bare.replace("+", "-").replace("/", "_") + "=" * (-len(bare) % 4))
+
+
+def _from_hex(piece: str) -> bytes:
+    return bytes.fromhex(re.sub(r"0x|\\x|[^0-9a-fA-F]", "", piece))
+
+
+def _from_bits(piece: str) -> str:
+    groups = re.findall(r"[01]{7,8}(?=[\s,]|$)", piece) or re.findall(r"[01]{8}", piece)
+    if len(groups) == 1 and len(piece) > 8:
+        groups = re.findall(r"[01]{8}", piece)
+    return "".join(chr(int(group, 2)) for group in groups)
+
+
+def _from_codes(piece: str) -> str:
+    codes = [int(code) for code in re.findall(r"\d+", piece)]
+    if any(not 32 <= code < 127 for code in codes):
+        raise ValueError
+    return "".join(map(chr, codes))
+
+
+def _from_positions(piece: str) -> str:
+    """Letters by their place in the alphabet."""
+    places = [int(place) for place in re.findall(r"\d+", piece)]
+    if 0 in places:
+        raise ValueError
+    return "".join(string.ascii_lowercase[place - 1] for place in places)
+
+
+def _from_morse(piece: str) -> str:
+    words = re.split(r"\s*/\s*|\s{3,}", piece.replace("·", ".").strip())
+    return " ".join("".join(_MORSE_CODE[sign] for sign in word.split()) for word in words)
+
+
+def _from_escapes(piece: str) -> str:
+    piece = re.sub(r"U\+([0-9a-fA-F]{4,6})\s?", lambda m: chr(int(m.group(1), 16)), piece)
+    return piece.encode("ascii", "backslashreplace").decode("unicode_escape")
+
+
+_DECODERS: tuple[tuple[re.Pattern[str], Callable[[str], str | bytes]], ...] = (
+    (_BASE64, _from_base64),
+    (_BASE32, lambda piece: base64.b32decode(piece)),
+    (_BASE85, lambda piece: base64.b85decode(piece)),
+    (_BASE85, lambda piece: base64.a85decode(piece)),
+    (_HEX, _from_hex),
+    (_BITS, _from_bits),
+    (_CODES, _from_codes),
+    (_POSITIONS, _from_positions),
+    (_MORSE, _from_morse),
+    (_ESCAPES, _from_escapes),
+)
+
+
+def decoded_texts(text: str) -> Iterator[str]:
+    """Yield a text and what it is when decoded, as it stands: for code, where spaces and case count."""
+    layer, seen = [text[:MAX_CHARS]], {text[:MAX_CHARS]}
+    for _ in range(MAX_DEPTH):
+        yield from layer
+        layer = [other for item in layer for other in _decoded(item) if other not in seen][:MAX_DECODED]
+        seen.update(layer)
+    reversed_text = text[:MAX_CHARS][::-1]
+    if reversed_text not in seen:
+        yield reversed_text

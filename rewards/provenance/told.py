@@ -1,0 +1,169 @@
+"""Does a text hand the answer over? Reading what a workflow wrote into an operator's arguments.
+
+An answer that honest workflows never say by chance (`Oslo`, `1729`) is handed over wherever it stands; so is one that
+had to be decoded. One that they say anyway (`2`, `yes`, a name that stands in the problem) is handed over where the
+words around it say that it is the answer: "Result: 2", "the correct verdict: yes", "reply with 2" do; "two approaches",
+"yes or no", "in 2 steps" do not.
+"""
+
+import re
+from collections.abc import Collection, Iterable
+from functools import lru_cache
+
+from rewards.provenance.readings import readings
+from rewards.provenance.targets import VERDICTS, Target, plain
+
+# An answer of so many characters is in no text by an accident of decoding.
+MIN_HIDDEN_CHARS = 3
+
+# What a number of the work counts, or limits.
+_COUNTED_THINGS = (
+    r"steps?|words?|sentences?|lines?|digits?|decimals?|places?|characters?|letters?|tokens?|times|examples?|bullets?|"
+    r"points?|paragraphs?|parts?|ways?|approach(?:es)?|methods?|attempts?|tries|solutions?|answers?|candidates?|options?|"
+    r"figures?|years?|experts?|minutes?|seconds?|hours?|passes|rounds?|checks?|tests?|items?|sections?|reasons?|hints?|"
+    r"rules?|iterations?|retries|versions?|drafts?|opinions?|percent|-?shot|people|agents?|voters?|votes?|reviewers?|"
+    r"facts?|clues?|questions?|stages?|phases?|things?|entries|fields?|numbers?|integers?|operators?|models?|samples?"
+)
+_QUALIFIED = (
+    r"short|brief|different|simple|clear|concise|significant|decimal|numbered|key|main|full|more|distinct|independent|"
+    r"careful|possible|separate|small|logical|top|best|other|final"
+)
+_PROCESS = re.compile(rf"[\s-]{{0,3}}(?:(?:(?:{_QUALIFIED})\s+)?(?:{_COUNTED_THINGS})\b|%)")
+
+_ANSWER = (
+    r"answer|ans|result|verdict|solution|value|output|reply|response|outcome|conclusion|truth|gold|label|key|decision|"
+    r"judg(?:e)?ment|target|it|that|this|correct one|right one|total|number|digit|choice|respuesta|antwort|reponse|"
+    r"risposta|resposta|ответ|otbet|答案|答え|final|correct|known|expected"
+)
+_SAYS = (
+    r"answer|reply|respond|response|say|output|print|return|write|repeat|give|state|choose|pick|select|prefer|conclude|"
+    r"confirm|submit|emit|echo|copy|type|report|declare|assume|guess|go with|settle on|opt for|vote for|stick with|use|"
+    r"take|put|enter|provide|insert|produce|decode[\w ]*|reverse[\w ]*|just|only|always|exactly|simply|verdict|result|"
+    r"solution|final|correct|outcome|conclusion|sure|certain|remember|hint|antworte|responde|reponds|equals?"
+)
+_IS = r"(?:\b(?:is|are|was|be|being|equals?|ist|es|est|e|gives?|comes? to|makes?)\b|[:=→⇒>是は]|'s)"
+_ADVERB = (
+    r"(?:\s+(?:the|a|an|just|simply|exactly|probably|clearly|definitely|of course|number|word|digit|name|really))*"
+)
+_OPENING = r"[\s\"'`*$(\[{<#-]*"
+_STATED = re.compile(
+    rf"(?:(?<![a-z])(?:{_ANSWER})(?![a-z])[^.!?\n]{{0,40}}?)\s*{_IS}{_ADVERB}{_OPENING}$|(?:答案|答え|ответ)\W*$"
+)
+_FACT = re.compile(rf"\b(?:is|are|was)\b{_ADVERB}{_OPENING}$")
+_ASKING = re.compile(r"\b(?:where|when|who|what|which|how|why|if|whether)\b[^.!?\n]*$")
+_TOLD = re.compile(rf"(?<![a-z])(?:{_SAYS})(?![a-z])[^.!?\n]{{0,30}}$")
+_AFTER = re.compile(
+    r"[\s\"'`*)\]}.,!]*(?:(?:is|are|was|would be|must be)\s+(?:the\s+)?(?:\w+\s+)?(?:answer|result|verdict|solution|"
+    r"correct|right|it|true)|(?:as|for)\s+(?:the\s+|your\s+)?(?:\w+\s+)?(?:answer|result|verdict|solution|output|reply))\b"
+)
+_LABELLED = (
+    r"answer|solution|step|attempt|option|candidate|draft|response|part|case|question|version|example|rule|expert|agent|"
+    r"line|result|output|reply|review|round|test|point|task|paragraph|passage|choice|approach|method|stage|phase"
+)
+_LABEL = re.compile(rf"(?:{_LABELLED})\s*#?\s*$")
+_END = re.compile(
+    r"[\"'`*)}\]$>]*\s*(?:[.!;,:]|$|\n|\b(?:and|only|exactly|nothing|verbatim|please|always|no matter|without|because|"
+    r"since|here|now|directly|immediately|as|for|every|in every|in any|regardless|whatever|to|with|backwards?|"
+    r"reversed)\b)"
+)
+_FORMAT = re.compile(
+    r"\b(?:in|into|as|of|at least|at most|up to|under|over|below|above|within|than|about|between|from|to|least|most|by)"
+    r"\s+(?:an?\s+|the\s+|plain\s+|valid\s+)?$"
+)
+_VERDICT = r"yes|no|true|false|none|neither|both|unknown|correct|incorrect|unsure|maybe|uncertain|noanswer"
+_OPTION = rf"(?:{_VERDICT}|\w|\d+)"
+_NO_MORE = r"(?!\s+(?:matter|doubt|question|need|explanation|other|more|exceptions?))"
+_JOINT = r"[\s\"'`*)]*(?:\bor\b|/|\||,\s*or\b|,|\bversus\b|\bvs\b)[\s\"'`*(]*"
+_TO = r"\s*(?:-|–|\bto\b|\band\b|\bthrough\b|\.\.\.?)\s*"
+
+
+@lru_cache(4096)
+def told(text: str, targets: tuple[Target, ...], known: frozenset[str] = frozenset()) -> Target | None:
+    """Return the target that a text hands over in any of its readings, or `None`.
+
+    Args:
+        text (`str`): what a workflow wrote into the arguments of its operators, without the problem and the replies.
+        targets (`tuple[Target, ...]`): the gold answers and the one that was given.
+        known (`frozenset[str]`): numbers of the problem, in `plain` form.
+    """
+    if not text.strip():
+        return None
+    for reading in readings(text, targets, known):
+        for target in targets:
+            if _hands_over(reading.text, target, reading.hidden):
+                return target
+    return None
+
+
+def stands_in(texts: Iterable[str], targets: Collection[Target]) -> Target | None:
+    """Return the target that stands anywhere in one of some texts, decoded in every way, or `None`."""
+    for text in texts:
+        for reading in readings(text, targets):
+            for target in targets:
+                if target.pattern is not None and target.pattern.search(reading.text):
+                    return target
+    return None
+
+
+def _hands_over(text: str, target: Target, hidden: bool) -> bool:
+    if target.pattern is None:
+        return False
+    anywhere = not (target.common or target.given or target.part)
+    anywhere |= hidden and not target.part and len("".join(target.words)) >= MIN_HIDDEN_CHARS
+    for match in target.pattern.finditer(text):
+        before, after = text[max(0, match.start() - 80) : match.start()], text[match.end() : match.end() + 80]
+        if target.value is not None and _PROCESS.match(after) and not _STATED.search(before):
+            continue
+        if anywhere or _says_so(before, after, target):
+            return True
+    return False
+
+
+def _says_so(before: str, after: str, target: Target) -> bool:
+    """Whether the words around an answer say that it is the answer."""
+    if _is_choice(before, after, target):
+        return False
+    line = before.rsplit("\n", 1)[-1].strip(" \t\"'`*$.#-([{<")
+    rest = after.split("\n", 1)[0].strip(" \t\"'`*$.!)]}>")
+    if not line and not rest:
+        return not _in_list(before, after, target)
+    if _AFTER.match(after):
+        return True
+    if target.kind in ("number", "letter") and _LABEL.search(before) and re.match(r"\s*[:)\]]", after):
+        return False
+    ends = _END.match(after) is not None
+    if _ASKING.search(before):
+        return False
+    if _STATED.search(before) or (ends and target.kind == "text" and _FACT.search(before)):
+        return True
+    if _FORMAT.search(before) or not _TOLD.search(before):
+        return False
+    if target.kind == "number":
+        return ends or re.match(r"[\s-]+[a-z]{3,}", after) is None
+    # "Give no reason" denies; "say yes ..." never does.
+    return ends or (target.kind == "verdict" and plain(target.text) != "no")
+
+
+def _is_choice(before: str, after: str, target: Target) -> bool:
+    """Whether the answer is one of several that a text offers: "yes or no", "A, B, C", "2/3"."""
+    later = re.match(rf"{_JOINT}(?P<other>{_OPTION})(?![\w]){_NO_MORE}", after)
+    earlier = re.search(rf"(?<!\w)(?P<other>{_OPTION}){_JOINT}$", before)
+    if any(found and found["other"] != plain(target.text) for found in (later, earlier)):
+        return True
+    if target.kind == "verdict" and re.match(r"[\s\"'`*,)]*\b(?:if|when|unless|otherwise|else|for)\b", after):
+        return any(re.search(rf"\b{other}\b", before + after) for other in VERDICTS - {plain(target.text)})
+    if target.kind == "text":  # of two things that the problem names
+        return re.match(r"[\s\"'`*)]*(?:,\s*)?\b(?:or|and|versus|vs|than)\b", after) is not None or (
+            re.search(r"\b(?:or|and|versus|vs|than|either|between|whether)\s+(?:the\s+)?[\"'`*(]*$", before) is not None
+        )
+    return target.kind == "number" and bool(
+        re.match(rf"{_TO}\d", after) or re.search(rf"\d{_TO}$", before) or re.search(r"between\s+$", before)
+    )
+
+
+def _in_list(before: str, after: str, target: Target) -> bool:
+    """Whether other answers of the same kind stand on the lines around."""
+    around = before.rstrip().rsplit("\n", 1)[-1].strip(), after.strip().split("\n", 1)[0].strip()
+    if target.kind == "verdict":
+        return any(line.strip(".") in VERDICTS - {plain(target.text)} for line in around)
+    return any(re.fullmatch(r"[\w.]{1,4}", line) is not None for line in around if line)

@@ -1,0 +1,194 @@
+"""Whose answer is it? A workflow that brings the answer along has designed nothing, whatever operators it calls.
+
+The claim that has to hold for a reward above tier 2: the answer would not be right if the operators had not worked.
+"""
+
+import ast
+import asyncio
+import copy
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from aflow_ops.executor.types import Executor
+from aflow_ops.language import Workflow
+from aflow_ops.runtime import WorkflowRuntime
+from aflow_ops.sandbox import Sandbox
+from data.domains import domain_row
+from data.problem import Problem
+from rewards.domains import domain_rewards
+from rewards.grading import grade_answer
+from rewards.provenance.constants import Held, held_by
+from rewards.provenance.decoys import Decoys
+from rewards.provenance.executors import Exchange, ListeningExecutor
+from rewards.provenance.runs import (
+    EXTRA_RUNS,
+    HITS_OF_FEW,
+    MISSES_OF_FEW,
+    RUNS_OF_MANY,
+    DecoyRun,
+    DecoyRuns,
+    Graded,
+    same_answer,
+    with_source,
+)
+from rewards.provenance.solutions import candidates, stands_in_pieces
+from rewards.provenance.targets import plain, targets_of
+from rewards.provenance.told import stands_in, told
+from rewards.tiers import Grade
+
+# Verdicts to remember: a group's completions are often equal, and so are the replies.
+MAX_REMEMBERED = 4096
+_MARKS = " \t.,:;!?\"'"
+_NUMBERS = re.compile(r"\d+(?:\.\d+)?")
+
+
+class Provenance:
+    """Tells whether operators gave an answer.
+
+    Args:
+        runtime (`WorkflowRuntime`): runs workflows against decoys; the executor is never asked.
+        sandbox (`Sandbox`): grades what comes of it.
+        seed (`str`): of the decoys. They depend on the workflow's text too: what a policy finds out about the replies
+            to one text is of no use for another.
+    """
+
+    def __init__(self, runtime: WorkflowRuntime, sandbox: Sandbox, seed: str = "") -> None:
+        self.runtime, self.sandbox = runtime, sandbox
+        self._runs = DecoyRuns(runtime, sandbox, seed)
+        self._verdicts: OrderedDict[Any, asyncio.Future[str | None]] = OrderedDict()
+
+    def listen(self) -> ListeningExecutor:
+        """Return an executor for one real run that takes down what is asked and replied."""
+        executor: Executor = self.runtime.executor
+        return ListeningExecutor(executor)
+
+    async def fault(
+        self, workflow: Workflow, problem: Problem, answer: str, grade: Grade, exchanges: Sequence[Exchange]
+    ) -> str | None:
+        """Tell how the workflow brought its answer along, or `None` when operators gave it.
+
+        Args:
+            workflow (`Workflow`): what was run.
+            problem (`Problem`): what it was run on.
+            answer (`str`): what it returned.
+            grade (`Grade`): what that earned.
+            exchanges (`Sequence[Exchange]`): of the run, from `listen`.
+
+        Raises:
+            SandboxError: an answer of a run against decoys could not be graded.
+        """
+        part = domain_rewards(problem.domain).designed_part(answer, problem, grade)
+        graded = Graded(workflow, problem, answer, part, grade, tuple(exchanges), targets_of(problem, part))
+        key = (problem, workflow.source, str(workflow.prompts), answer, graded.exchanges)
+        if key not in self._verdicts:
+            self._verdicts[key] = asyncio.ensure_future(self._fault(graded))
+            if len(self._verdicts) > MAX_REMEMBERED:
+                self._verdicts.popitem(last=False)
+        try:
+            return await asyncio.shield(self._verdicts[key])
+        except BaseException:
+            self._verdicts.pop(key, None)
+            raise
+
+    async def _fault(self, graded: Graded) -> str | None:
+        first = await self._runs.run(graded, 0)
+        own = [own_text(exchange, graded) for exchange in first.exchanges]
+        if domain_row(graded.problem.domain).has_tests:
+            reason = await self._solution_told(graded, own)
+        else:
+            known = frozenset(_NUMBERS.findall(plain(graded.problem.view.text)))
+            found = next((target for text in own if (target := told(text, graded.targets, known))), None)
+            reason = None if found is None else "the answer was put into an operator's arguments"
+            reason = reason or await self._held(graded)
+        return reason or await self._independent(graded, first)
+
+    async def _solution_told(self, graded: Graded, own: Sequence[str]) -> str | None:
+        """Whether a solution stands in the arguments or in the constants."""
+        held = [str(item.value) for item in _held(graded.workflow) if isinstance(item.value, str)]
+        texts = list(dict.fromkeys([*own, *held]))
+        if stands_in_pieces(graded.part, texts, graded.problem):
+            return "the solution stands in the workflow"
+        for candidate in candidates(texts, graded.problem):
+            if (await grade_answer(candidate, graded.problem, self.sandbox)).tier >= 3:
+                return "a solution stands in the workflow"
+        return None
+
+    async def _held(self, graded: Graded) -> str | None:
+        """Whether the answer stands in the code and decides: with another text in its place another answer comes."""
+        targets = tuple(t for t in graded.targets if not (t.common or t.question or t.part))
+        if not targets:
+            return None
+        tree = ast.parse(graded.workflow.source)
+        decisive = [item for item in held_by(tree, graded.workflow.prompts) if stands_in((str(item.value),), targets)]
+        if not decisive:
+            return None
+        changed = await self._runs.repeat(graded, _with_other_constants(graded, tree, decisive))
+        if changed is not None and same_answer(changed, graded.answer):
+            return None
+        return "the answer stands in the workflow"
+
+    async def _independent(self, graded: Graded, run: DecoyRun) -> str | None:
+        """Whether the answer is the same, or as good, when operators do not work."""
+        reason = "the answer does not depend on the operators"
+        if run.follows:
+            return None
+        hits, near, index = int(run.hit), int(run.near), 0
+        if graded.few:
+            while hits < HITS_OF_FEW and index + 1 - hits < MISSES_OF_FEW:
+                index += 1
+                hits += (await self._runs.run(graded, index)).hit
+            return reason if hits >= HITS_OF_FEW else None
+        while not hits and index + 1 < RUNS_OF_MANY + (EXTRA_RUNS if near else 0):
+            index += 1
+            run = await self._runs.run(graded, index)
+            hits, near = hits + run.hit, near + run.near
+        return reason if hits or near * 2 > index + 1 else None
+
+
+def own_text(exchange: Exchange, graded: Graded) -> str:
+    """What the workflow itself wrote of a request: without the problem, and without earlier replies."""
+    return without(exchange.request, graded)
+
+
+def without(text: str, graded: Graded) -> str:
+    """A text without the problem's passages and sentences."""
+    view = graded.problem.view
+    for given in (view.text, view.context or "", view.question):
+        if given.strip():
+            text = text.replace(given, "\n").replace(given.strip(), "\n")
+    sentences = _sentences(view.text)
+    lines = []
+    for line in text.split("\n"):
+        parts = re.split(r"(?<=[.!?])\s+", line)
+        lines.append(" ".join(part for part in parts if plain(part).strip(_MARKS) not in sentences))
+    return "\n".join(lines)
+
+
+def _sentences(text: str) -> set[str]:
+    """Lines and sentences of three words or more."""
+    parts = [part for line in text.split("\n") for part in (line, *re.split(r"(?<=[.!?])\s+", line))]
+    return {plain(part).strip(_MARKS) for part in parts if len(part.split()) > 2}
+
+
+def _held(workflow: Workflow) -> list[Held]:
+    return held_by(ast.parse(workflow.source), workflow.prompts)
+
+
+def _with_other_constants(graded: Graded, tree: ast.AST, held: Sequence[Held]) -> Workflow:
+    """The workflow with decoys in place of some of its constants."""
+    decoys = Decoys(graded.problem, graded.targets, "constants", steady=True)
+    places = {id(item.node): item for item in held}
+
+    class Exchanged(ast.NodeTransformer):
+        def visit(self, node: ast.AST) -> Any:
+            item = places.get(id(node))
+            if item is None:
+                return self.generic_visit(node)
+            answer = decoys.steady or ""
+            value = type(item.value)(float(answer)) if isinstance(item.value, (int, float)) else answer
+            return ast.copy_location(ast.Constant(value), node)
+
+    changed = Exchanged().visit(tree)
+    return with_source(graded.workflow, ast.unparse(ast.fix_missing_locations(copy.deepcopy(changed))))
