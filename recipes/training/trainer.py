@@ -80,6 +80,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
             rollouts_part_mb=recipe.rollouts_part_mb,
             **kwargs,
         )
+        self.kinds = [problem.domain for problem in problems]
         if args.fp16:
             train_in_float32(self.model)
         logging.getLogger("trl.trainer.grpo_trainer").addFilter(not_an_unscored_row)
