@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup train test test-long lint bench bench-wa-grpo
+.PHONY: help setup train test test-long lint bench bench-learning
 
 help:
 	@echo "make train   warm-start and train the quickstart policy (no GPU, no key)"
@@ -12,7 +12,7 @@ help:
 	@echo "make test-long   the long proofs: kills and resumes, process topologies, soaks, whole quickstarts"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   measure the reward pipeline, stage by stage"
-	@echo "make bench-wa-grpo   plain GRPO against WA-GRPO on the quickstart (18 short runs, about an hour)"
+	@echo "make bench-learning   the quickstart on ten seeds, with table and plot; stop and go on as you like"
 	@echo "make setup   only install into $(VENV)"
 
 setup: $(READY)
@@ -48,5 +48,5 @@ lint: setup
 bench: setup
 	@PYTHONPATH=. $(BIN)/python scripts/bench.py
 
-bench-wa-grpo: setup
-	@PYTHONPATH=. $(BIN)/python scripts/study_wa_grpo.py
+bench-learning: setup
+	@PYTHONPATH=. $(BIN)/python scripts/study_learning.py

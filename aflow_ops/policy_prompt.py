@@ -43,15 +43,16 @@ def policy_messages(view: ProblemView, style: PromptStyle = "full") -> list[Mess
     Args:
         view (`ProblemView`): the problem's public part.
         style (`str`): `"full"` explains the operators and shows an example; `"brief"` only names the domain and its
-            operators, for a policy that a warm start has taught the language.
+            operators and leaves out the passage that a question is about, which the executor reads: for a policy that a
+            warm start has taught the language, and for which every token counts.
 
     Raises:
         ValueError: an unknown style.
     """
     if style not in PROMPT_STYLES:
         raise ValueError(f"prompt_style must be one of {', '.join(PROMPT_STYLES)}, not {style!r}")
-    system = _brief_system(view) if style == "brief" else _full_system(view)
-    return [{"role": "system", "content": system}, {"role": "user", "content": view.text}]
+    system, user = (_brief_system(view), view.question) if style == "brief" else (_full_system(view), view.text)
+    return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
 def describe_operator(operator: type[Operator]) -> str:

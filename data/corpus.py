@@ -101,11 +101,9 @@ def _designs(
 
 
 def task_line(problem: Problem) -> str:
-    """Return the line that names the kind of task in the problem's own words: `math: Calculate`, `qa: In which`.
+    """Return the words that name the kind of task in the problem's own: `math: Calculate`, `qa: In which`.
 
-    A policy that writes it before its workflow has said what it was asked before it decides what to do about it. It is
-    made of the domain and of the plain words, two at most, that the question begins with, and knows nothing of
-    workflows.
+    They are the domain and the plain words, two at most, that the question begins with, and know nothing of workflows.
     """
     words = []
     for word in problem.question.split()[:2]:
@@ -113,3 +111,24 @@ def task_line(problem: Problem) -> str:
             break
         words.append(word)
     return f"{problem.domain}: {' '.join(words)}".rstrip(" ")
+
+
+def with_task_line(problem: Problem, text: str) -> str:
+    """Return a workflow's text with the problem's task line as a comment before its first decision.
+
+        async def workflow(problem):
+            # math: Calculate
+            result = await programmer(problem=problem)
+
+    A policy that has written the comment has said what it was asked just before it decides what to do about it: a small
+    one otherwise hardly tells one kind of problem from another at that place, and what it learns about one is done to
+    all. In a pipeline, which is one line, the comment comes first.
+
+    Args:
+        problem (`Problem`): that the workflow is written for.
+        text (`str`): one of the corpus.
+    """
+    head, _, body = text.partition("\n")
+    if not body:
+        return f"# {task_line(problem)}\n{text}"
+    return f"{head}\n    # {task_line(problem)}\n{body}"

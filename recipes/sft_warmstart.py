@@ -28,7 +28,7 @@ from trl import (
 from aflow_ops.errors import UsageError
 from aflow_ops.language import parse_workflow
 from aflow_ops.policy_prompt import policy_messages
-from data.corpus import CorpusWorkflow, corpus_pairs, task_line
+from data.corpus import CorpusWorkflow, corpus_pairs, with_task_line
 from data.mixing import parse_mix
 from data.problem import Problem
 from recipes.backup.open import open_backup
@@ -52,7 +52,7 @@ class WarmStartArguments(BackupArguments):
         domain_mix (`str`): share of each domain.
         num_examples (`int`): problem-workflow pairs.
         forms (`list[str]`): forms of the corpus to teach, among `short`, `dsl` and `native`.
-        task_line (`bool`): whether a line that names the kind of task (`math: Calculate`) comes before the workflow.
+        task_line (`bool`): whether a comment in the workflow names the kind of task (`# math: Calculate`).
     """
 
     sources: list[str] = field(
@@ -69,7 +69,9 @@ class WarmStartArguments(BackupArguments):
     )
     task_line: bool = field(
         default=False,
-        metadata={"help": "Teach to name the kind of task, in the problem's own words, before the workflow."},
+        metadata={
+            "help": "Teach to name the kind of task, in the problem's own words, in the workflow's first comment."
+        },
     )
     from_scratch: bool = field(default=False, metadata={"help": "Build the tiny policy instead of loading a model."})
     from_embedded: bool = field(
@@ -94,10 +96,11 @@ def warm_start_pairs(args: WarmStartArguments, seed: int) -> list[tuple[Problem,
     """
     problems = mixed_problems(args.sources, parse_mix(args.domain_mix), args.num_examples, "train", seed)
     pairs = corpus_pairs(problems, seed=seed, forms=args.forms, shape=_operators)
-    return [
-        (problem, (f"{task_line(problem)}\n" if args.task_line else "") + f"```python\n{workflow.text.strip()}\n```")
+    texts = [
+        (problem, with_task_line(problem, workflow.text) if args.task_line else workflow.text)
         for problem, workflow in pairs
     ]
+    return [(problem, f"```python\n{text}\n```") for problem, text in texts]
 
 
 def _operators(workflow: CorpusWorkflow, problem: Problem) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ business of `trainer.py`.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class ResumableGRPOTrainer(GRPOTrainer):
     Attributes:
         stop_error (`InfraError`, *optional*): set by whoever sees that further steps are pointless.
         collapse (`Collapse`, *optional*): set when the policy has collapsed.
+        kinds (`Sequence[str]`): kind of each training row, e.g. its domain; every epoch mixes them as they come.
         lr_scale (`float`): what roll-backs have multiplied the learning rate with.
         steps_without_reward (`int`): the latest steps in a row in which nothing was graded.
     """
@@ -57,6 +59,7 @@ class ResumableGRPOTrainer(GRPOTrainer):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.run_dir = Path(self.args.output_dir)
+        self.kinds: Sequence[str] = [""] * len(self.train_dataset)
         self.rollout_log = RolloutLog(self.run_dir, rollouts_part_mb * 1e6)
         self.watch = CollapseWatch(collapse_patience)
         self.backup = backup
@@ -150,7 +153,7 @@ class ResumableGRPOTrainer(GRPOTrainer):
         super()._run_epoch(*args, **kwargs)
 
     def _get_train_sampler(self, dataset: Dataset | None = None) -> EpochSampler:
-        return EpochSampler(super()._get_train_sampler(dataset), lambda: int(self.state.epoch or 0))
+        return EpochSampler(super()._get_train_sampler(dataset), lambda: int(self.state.epoch or 0), self.kinds)
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none beside a checkpoint: the card tells results, and `recipes/hub/card.py` writes it with them."""

@@ -93,6 +93,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
             backup=backup,
             **kwargs,
         )
+        self.kinds = [problem.domain for problem in problems]
         if backup is not None and isinstance(model, str) and Path(model).is_dir():
             backup.policy(Path(model))
         if args.fp16:

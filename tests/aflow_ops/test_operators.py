@@ -242,6 +242,13 @@ def test_code_without_an_entry_point_has_an_example_that_fits() -> None:
     parse_workflow(text.split("```python\n")[1].split("```")[0], domain="code", has_entry_point=False)
 
 
+def test_the_brief_prompt_leaves_the_passage_to_the_executor() -> None:
+    view = ProblemView("Who lives there?", "qa", context="Mila Torvan lives in Quorby.")
+    brief, full = (policy_messages(view, style)[1]["content"] for style in ("brief", "full"))  # type: ignore[arg-type]
+    assert brief == "Who lives there?"
+    assert "Quorby" in full
+
+
 def test_an_unknown_style_is_refused() -> None:
     with pytest.raises(ValueError, match="verbose"):
         policy_messages(MATH, "verbose")  # type: ignore[arg-type]

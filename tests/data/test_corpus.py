@@ -7,7 +7,7 @@ import pytest
 from aflow_ops.language import parse_workflow
 from aflow_ops.operators import OPERATORS
 from aflow_ops.runtime import WorkflowRuntime
-from data.corpus import CorpusWorkflow, corpus_pairs, load_corpus, task_line
+from data.corpus import CorpusWorkflow, corpus_pairs, load_corpus, task_line, with_task_line
 from data.problem import DataError, Problem
 from data.registry import load_problems
 from tests.stub_endpoint import Messages, StubEndpoint
@@ -102,11 +102,15 @@ def test_the_task_line_is_the_beginning_of_the_question(domain: str, words: str)
     assert problem.question.startswith(line.removeprefix(f"{domain}: "))
 
 
-def test_a_task_line_before_the_workflow_is_no_part_of_it() -> None:
+def test_a_task_line_is_a_comment_before_the_first_decision() -> None:
     for domain in ("math", "qa", "code"):
         problem = problem_for(domain)
         for item in CORPUS:
             if domain in item.domains:
-                text = f"{task_line(problem)}\n```python\n{item.text}\n```"
-                workflow = parse_workflow(text, domain=problem.domain, has_entry_point=domain == "code")
-                assert (workflow.form, workflow.repairs) == (item.form, ())
+                text = with_task_line(problem, item.text)
+                assert f"# {task_line(problem)}" in text.split("\n")[1 if "\n" in item.text else 0]
+                plain, noted = (
+                    parse_workflow(form, domain=problem.domain, has_entry_point=domain == "code")
+                    for form in (item.text, text)
+                )
+                assert (noted.form, noted.operators, noted.repairs) == (item.form, plain.operators, ())

@@ -224,17 +224,24 @@ def test_only_what_the_disk_refused_is_told_as_such(
     trainer.close()
 
 
-def test_every_epoch_has_the_order_that_it_has_in_a_run_that_never_stopped() -> None:
-    def of_trl() -> RepeatSampler:
-        return RepeatSampler(range(10), mini_repeat_count=2, batch_size=5, shuffle=True, seed=3)
+def test_an_epoch_has_its_own_order_whatever_was_sampled_before() -> None:
+    def sampler(epoch: int, seed: int = 3) -> EpochSampler:
+        of_trl = RepeatSampler(range(10), mini_repeat_count=2, batch_size=5, shuffle=True, seed=seed)
+        return EpochSampler(of_trl, lambda: epoch, [""] * 10)
 
-    uninterrupted = of_trl()
-    orders = [list(uninterrupted) for _ in range(3)]
-    for epoch, order in enumerate(orders):
-        sampler = EpochSampler(of_trl(), lambda epoch=epoch: epoch)
-        assert list(sampler) == list(sampler) == order
-        assert len(sampler) == 20
-    assert len({tuple(order) for order in orders}) == 3
+    orders = [tuple(sampler(epoch)) for epoch in range(3)]
+    assert len(set(orders)) == 3
+    twice = sampler(2)
+    assert tuple(twice) == tuple(twice) == orders[2] != tuple(sampler(2, seed=4))
+    assert len(twice) == 20 and sorted(twice) == sorted([*range(10), *range(10)])
+
+
+def test_every_step_has_each_domain_in_its_share() -> None:
+    kinds = ["math", "qa", "code"] * 4
+    rows = list(EpochSampler(RepeatSampler(kinds, 2, batch_size=3, shuffle=True, seed=1), lambda: 5, kinds))
+    assert rows != sorted(rows)
+    for start in range(0, len(rows), 6):
+        assert [kinds[row] for row in rows[start : start + 6 : 2]] == ["math", "qa", "code"]
 
 
 def test_what_was_spent_survives(tmp_path: Path) -> None:

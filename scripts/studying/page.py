@@ -1,0 +1,130 @@
+"""The study's page: the quickstart run by run, with every seed's curve; other settings in means."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, median, median_low
+
+from data.files import write_atomically
+from scripts.studying.rows import ENOUGH, StudyRow
+
+WINDOW = 5  # steps of the plot's moving average
+SHOWN = "quickstart"  # the setting that is told run by run
+
+_HEAD = """\
+# Does it learn every time?
+
+`make bench-learning` wrote this page from `rows.jsonl`: one row a run of the recipe, with its commit and the hash of
+its settings. The settings were tuned on seeds from 100 up; the seeds below were not looked at before. A run's seed
+draws its problems, its warm start and its samples. Rewards are on held-out problems, in [0, 1]; *best fixed* is the
+best of twelve fixed workflows on the same problems, chosen for each domain with hindsight.
+"""
+
+
+def write_page(folder: Path, rows: Sequence[StudyRow]) -> None:
+    """Write `README.md` and `curves.png` into a folder.
+
+    Args:
+        folder (`Path`): it is created.
+        rows (`Sequence[StudyRow]`): at least one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [_HEAD]
+    shown = sorted((row for row in rows if row.setting == SHOWN), key=lambda row: row.seed)
+    if shown:
+        plot_curves(folder / "curves.png", shown)
+        parts.append(_run_by_run(shown))
+    others = {name: [row for row in rows if row.setting == name] for name in sorted({row.setting for row in rows})}
+    if set(others) - {SHOWN}:
+        parts.append(_comparison(others))
+    with write_atomically(folder / "README.md") as file:
+        file.write("\n".join(parts))
+
+
+def median_row(rows: Sequence[StudyRow]) -> StudyRow:
+    """Return the run with the median held-out reward after training; the lower one of an even number."""
+    middle = median_low(row.after for row in rows)
+    return next(row for row in rows if row.after == middle)
+
+
+def _run_by_run(rows: Sequence[StudyRow]) -> str:
+    domains = sorted(rows[0].domains)
+    columns = ["seed", "before", "after", "gain, 95 % interval", *domains, "seconds", "commit"]
+    lines = ["## The quickstart, run by run", "", _row(columns), _row(["---"] * len(columns))]
+    for row in rows:
+        low, high = row.gain_ci95
+        seconds = f"{sum(row.seconds.values()):.0f}" + (" (empty cache)" if row.empty_cache else "")
+        gain = f"{row.after - row.before:+.3f} [{low:+.3f}, {high:+.3f}]"
+        cells = [f"{row.before:.3f}", f"**{row.after:.3f}**", gain, *(_cell(row, domain) for domain in domains)]
+        lines.append(_row([str(row.seed), *cells, seconds, f"`{row.commit}`"]))
+    middle = median_row(rows)
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "Domains: before → after (best fixed).",
+            "",
+            f"Runs: {len(rows)}, median after training {median(row.after for row in rows):.3f} (median run: seed "
+            f"{middle.seed}), mean gain {fmean(row.after - row.before for row in rows):+.3f}.",
+            "",
+            f"- gain's interval above 0: {_count(rows, [row.gains for row in rows])}",
+            f"- no domain ends below where it began: {_count(rows, [not row.fallen for row in rows])}",
+            f"- every domain reaches {ENOUGH:.0%} of its best fixed workflow: "
+            f"{_count(rows, [not row.short for row in rows])}",
+            "",
+            "![Training reward of every seed](curves.png)",
+            "",
+        ]
+    )
+
+
+def _cell(row: StudyRow, domain: str) -> str:
+    numbers = row.domains[domain]
+    fixed = f" ({numbers['best_fixed']:.2f})" if "best_fixed" in numbers else ""
+    return f"{numbers['before']:.2f} → {numbers['after']:.2f}{fixed}"
+
+
+def _count(rows: Sequence[StudyRow], holds: Sequence[bool]) -> str:
+    failed = [str(row.seed) for row, held in zip(rows, holds, strict=True) if not held]
+    return f"{sum(holds)} of {len(rows)}" + (f" (not seed {', '.join(failed)})" if failed else "")
+
+
+def _comparison(settings: dict[str, list[StudyRow]]) -> str:
+    columns = ["setting", "runs", "groups without a signal", "before", "after", "lowest", "gain's interval above 0"]
+    lines = ["## Settings compared, means over their runs", "", _row(columns), _row(["---"] * len(columns))]
+    for name, rows in settings.items():
+        cells = [
+            f"{fmean(row.zero_signal for row in rows):.0%}",
+            f"{fmean(row.before for row in rows):.3f}",
+            f"{fmean(row.after for row in rows):.3f}",
+            f"{min(row.after for row in rows):.3f}",
+            _count(rows, [row.gains for row in rows]),
+        ]
+        lines.append(_row([name, str(len(rows)), *cells]))
+    return "\n".join([*lines, ""])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def plot_curves(path: Path, rows: Sequence[StudyRow]) -> None:
+    """Draw every seed's training reward, the median run bold."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    bold = median_row(rows)
+    for row in sorted(rows, key=lambda row: row is bold):
+        half = WINDOW // 2
+        smooth = [fmean(row.curve[max(0, i - half) : i + half + 1]) for i in range(len(row.curve))]
+        label = f"seed {row.seed}" + (" (median run)" if row is bold else "")
+        axes.plot(range(1, len(smooth) + 1), smooth, linewidth=3 if row is bold else 1, label=label)
+    axes.set(xlabel="GRPO step", ylabel=f"training reward, mean of {WINDOW} steps", ylim=(0, 1.02))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=5, frameon=False)
+    temporary = path.with_name(f".{path.name}.partial.png")
+    figure.savefig(temporary, dpi=100)
+    pyplot.close(figure)
+    temporary.replace(path)

@@ -1,0 +1,58 @@
+"""What the learning study runs: the quickstart as it is, and what it is compared with."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from data.corpus import CORPUS_FILE
+
+CONFIGS = Path(__file__).parents[2] / "recipes" / "configs"
+QUICKSTART = (CONFIGS / "quickstart.yaml", CONFIGS / "quickstart_warmstart.yaml")
+
+
+def _tie_breaks(k: int, *, wa_grpo: bool) -> dict[str, object]:
+    return {"num_generations": k, "wa_grpo": str(wa_grpo).lower(), "baselines": "false"}
+
+
+# Setting -> flags beside the quickstart's own values. The number of rollouts a step is the same whatever K.
+SETTINGS: Mapping[str, Mapping[str, object]] = {
+    "quickstart": {},
+    "level_weight": {"level_weight": 0.5, "baselines": "false"},
+    **{f"grpo_k{k}": _tie_breaks(k, wa_grpo=False) for k in (2, 4, 8)},
+    **{f"wa_grpo_k{k}": _tie_breaks(k, wa_grpo=True) for k in (2, 4, 8)},
+}
+
+
+def fingerprint(setting: str) -> str:
+    """Return what tells a setting from itself after a change: a hash of its flags, both YAML files and the corpus.
+
+    Args:
+        setting (`str`): a key of `SETTINGS`; another one, of an earlier version of the study, has none.
+    """
+    if setting not in SETTINGS:
+        return ""
+    digest = hashlib.sha256(repr(sorted(SETTINGS[setting].items())).encode())
+    for file in (*QUICKSTART, CORPUS_FILE):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def flags_of(setting: str, seed: int, folder: Path, cache: Path) -> list[str]:
+    """Return the recipe's flags for one run.
+
+    Args:
+        setting (`str`): a key of `SETTINGS`.
+        seed (`int`): of problems, warm start and sampling.
+        folder (`Path`): the run's folder; its warm-started policy lies in it too.
+        cache (`Path`): the executor's cached replies.
+    """
+    values = {
+        "config": QUICKSTART[0],
+        "seed": seed,
+        "output_dir": folder,
+        "model_name_or_path": folder / "policy",
+        "executor_cache_dir": cache,
+        "resume_from_checkpoint": "auto",
+        **SETTINGS[setting],
+    }
+    return [text for name, value in values.items() for text in (f"--{name}", str(value))]

@@ -1,0 +1,113 @@
+"""The learning study: a run is made once, its row is kept, and the page says what the rows say."""
+
+import csv
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.problem import DataError
+from scripts import study_learning
+from scripts.studying.page import median_row, write_page
+from scripts.studying.rows import StudyRow, read_rows, row_of, write_rows
+from scripts.studying.settings import SETTINGS, fingerprint, flags_of
+
+
+def row(seed: int, after: float, **changes: Any) -> StudyRow:
+    fields: dict[str, Any] = {
+        "setting": "quickstart", "seed": seed, "fingerprint": fingerprint("quickstart"), "commit": "abc", "n": 60,
+        "empty_cache": False, "before": 0.3, "after": after, "gain_ci95": (0.1, 0.5), "zero_signal": 0.25,
+        "domains": {"math": {"before": 0.3, "after": after, "best_fixed": 0.7}}, "curve": [0.3, after],
+        "seconds": {"warm_start": 10.0, "training": 90.0},
+    }  # fmt: skip
+    return StudyRow(**fields | changes)
+
+
+def leave_run(folder: Path, after: float = 0.6) -> None:
+    """What a run of the recipe leaves, as far as the study reads it."""
+    numbers = {"n": 6, "before": 0.3, "after": after, "gain_ci95": [0.1, 0.5], "baselines": {"A": 0.4, "B": 0.5}}
+    summary = {"heldout": {**numbers, "by_domain": {"math": numbers}}, "seconds": {"training": 9.5}}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    with (folder / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["step", "reward", "wa_grpo/zero_signal_before"])
+        writer.writeheader()
+        writer.writerows({"step": s, "reward": 0.1 * s, "wa_grpo/zero_signal_before": 0.5} for s in (1, 2))
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Runs of the recipe are noted, and leave their files at once."""
+    commands: list[list[str]] = []
+    real = subprocess.run
+
+    def run(command: list[str], **options: Any) -> Any:
+        if "grpo_mixed.py" not in str(command[1]):
+            return real(command, **options)
+        commands.append(command)
+        leave_run(Path(command[command.index("--output_dir") + 1]))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(study_learning.subprocess, "run", run)
+    return commands
+
+
+def study(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *flags: str) -> None:
+    places = ["--output", str(tmp_path / "runs"), "--page", str(tmp_path / "page"), "--cache", str(tmp_path / "cache")]
+    monkeypatch.setattr(sys, "argv", ["study_learning.py", *places, *flags])
+    study_learning.main()
+
+
+def test_a_study_goes_on_where_it_was_stopped(
+    runs: list[list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    study(monkeypatch, tmp_path, "--seeds", "0")
+    study(monkeypatch, tmp_path, "--seeds", "0", "1", "--empty_cache")
+    assert [command[command.index("--seed") + 1] for command in runs] == ["0", "1"]
+    rows = read_rows(tmp_path / "page" / "rows.jsonl")
+    assert [(item.seed, item.empty_cache) for item in rows] == [(0, False), (1, True)]
+    assert rows[0].curve == [0.1, 0.2] and rows[0].domains["math"]["best_fixed"] == 0.5
+    assert (tmp_path / "page" / "curves.png").stat().st_size > 5_000
+
+
+def test_rows_of_other_settings_than_today_s_are_made_anew(
+    runs: list[list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    old = [dataclasses.replace(row(seed, 0.9), fingerprint="of another corpus") for seed in (0, 1)]
+    write_rows(tmp_path / "page" / "rows.jsonl", old)
+    study(monkeypatch, tmp_path, "--seeds", "0")
+    assert [(item.seed, item.after) for item in read_rows(tmp_path / "page" / "rows.jsonl")] == [(0, 0.6)]
+
+
+def test_the_page_counts_what_failed_and_names_the_median_run(tmp_path: Path) -> None:
+    rows = [row(0, 0.8), row(1, 0.64), row(2, 0.2, gain_ci95=(-0.2, 0.1))]
+    assert median_row(rows).seed == 1
+    write_page(tmp_path, [*rows, row(0, 0.5, setting="grpo_k4")])
+    page = (tmp_path / "README.md").read_text()
+    assert "median after training 0.640 (median run: seed 1)" in page
+    assert "interval above 0: 2 of 3 (not seed 2)" in page
+    assert "below where it began: 2 of 3 (not seed 2)" in page
+    assert "best fixed workflow: 2 of 3 (not seed 2)" in page
+    assert "| grpo_k4 | 1 | 25% |" in page
+
+
+def test_every_setting_has_its_own_fingerprint_and_the_seed_of_its_run(tmp_path: Path) -> None:
+    assert len({fingerprint(setting) for setting in SETTINGS}) == len(SETTINGS)
+    flags = flags_of("grpo_k4", 7, tmp_path, tmp_path / "cache")
+    assert flags[flags.index("--seed") + 1] == "7" and flags[flags.index("--num_generations") + 1] == "4"
+
+
+def test_a_line_that_is_no_row_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"seed": 1}\n')
+    with pytest.raises(DataError, match=r"rows\.jsonl, line 1"):
+        read_rows(tmp_path / "rows.jsonl")
+
+
+def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+    leave_run(tmp_path)
+    made = row_of(tmp_path, "quickstart", 3, "f", "c", empty_cache=True)
+    write_rows(tmp_path / "rows.jsonl", [made])
+    assert read_rows(tmp_path / "rows.jsonl") == [made]
