@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from trl import GRPOConfig
 
@@ -34,6 +34,12 @@ class WorkflowGRPOConfig(GRPOConfig):
     def __getstate__(self) -> dict[str, Any]:
         """Leave the tokens out of `training_args.bin`, which goes into every checkpoint."""
         return {name: None if name.endswith("hub_token") else value for name, value in vars(self).items()}
+
+    def __copy__(self) -> Self:
+        """Keep the tokens in a copy, which stays in this process; what is pickled has none."""
+        copied = type(self).__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied
 
     def __post_init__(self) -> None:
         if self.num_generations < 1:  # TRL divides by it

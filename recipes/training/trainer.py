@@ -78,7 +78,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
     ) -> None:
         rewards = load_rewards(reward_funcs, args.reward_weights)
         self.reward = next(reward for reward in rewards if isinstance(reward, WorkflowReward))
-        args = copy.copy(args)  # without its tokens
+        args = copy.copy(args)
         args.push_to_hub = False  # transformers would push every checkpoint, with what must not leave the machine
         args.resume_from_checkpoint = None if start is None else str(start.path)
         args.shuffle_dataset = args.shuffle_dataset and recipe.curriculum == "none"
