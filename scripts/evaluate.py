@@ -307,7 +307,7 @@ async def evaluate(evaluation: Evaluation, found: Sequence[tuple[System, Path, J
     arguments, config = evaluation.arguments, evaluation.config
     start = time.monotonic() - generation
     async with AsyncExitStack() as stack:
-        executor = await stack.enter_async_context(open_executor(config, run_dir=arguments.output))
+        executor = await stack.enter_async_context(open_executor(config, run_dir=arguments.output, proven=True))
         sandbox = await stack.enter_async_context(open_sandbox(unsafe_subprocess=arguments.unsafe_subprocess))
         limits = RuntimeLimits(timeout=arguments.workflow_timeout, processes=config.workflows_at_once)
         runtime = await stack.enter_async_context(WorkflowRuntime(executor, sandbox, limits))

@@ -143,7 +143,7 @@ async def grade_all(
         )
         judge = None
         if arguments.judge:
-            executor = await stack.enter_async_context(open_executor(config))
+            executor = await stack.enter_async_context(open_executor(config, proven=True))
             judge = Judge(executor, JudgeConfig(enabled=True))
         grader = CachedGrader(sandbox, judge)
         progress = stack.enter_context(Progress(console=console))

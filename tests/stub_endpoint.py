@@ -4,6 +4,7 @@ What it answers is set by the test; what it was asked is kept.
 """
 
 import asyncio
+import json
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 Messages = list[dict[str, str]]
-Answer = Callable[[Messages], "str | Failure | Broken"]
+Answer = Callable[[Messages], "str | Failure | Broken | Raw"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,20 @@ class Broken:
     """A reply that is none: `cut` (connection closed), `truncated`, `empty` (no choices), `html`, or `slow`."""
 
     kind: str
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A response as it goes over the wire; a body that is not text or bytes is sent as JSON."""
+
+    body: Any
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def response(self) -> web.Response:
+        text = self.body if isinstance(self.body, (str, bytes)) else json.dumps(self.body)
+        body = text.encode() if isinstance(text, str) else text
+        return web.Response(body=body, status=self.status, headers={"Content-Type": "application/json", **self.headers})
 
 
 class StubEndpoint:
@@ -88,6 +103,8 @@ class StubEndpoint:
             answer = self.answer(body["messages"])
         finally:
             self.in_flight -= 1
+        if isinstance(answer, Raw):
+            return answer.response()
         if isinstance(answer, Broken):
             return await self._broken(request, answer.kind)
         if isinstance(answer, Failure):

@@ -110,7 +110,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         return ledger
 
     async def _open(self, config: ExecutorConfig, ledger: Path | None) -> Executor:
-        opened = open_executor(config, run_dir=self.run_dir, ledger=ledger)
+        opened = open_executor(config, run_dir=self.run_dir, ledger=ledger, proven=True)
         executor = await self._resources.enter_async_context(opened)
         sandbox = await self._resources.enter_async_context(
             open_sandbox(unsafe_subprocess=self.recipe.unsafe_subprocess)

@@ -116,7 +116,7 @@ class SearchCommand:
         return {**facts, **executor, "roots": [root.completion for root in self.roots]}
 
     async def _open(self, stack: AsyncExitStack) -> tuple[Evaluation, Proposer]:
-        executor = await stack.enter_async_context(open_executor(self.config, run_dir=self.output))
+        executor = await stack.enter_async_context(open_executor(self.config, run_dir=self.output, proven=True))
         sandbox = await stack.enter_async_context(open_sandbox(unsafe_subprocess=self.arguments.unsafe_subprocess))
         limits = RuntimeLimits(timeout=self.arguments.workflow_timeout, processes=self.config.workflows_at_once)
         runtime = await stack.enter_async_context(WorkflowRuntime(executor, sandbox, limits))
