@@ -60,6 +60,7 @@ class StubEndpoint:
         self.answer: Answer = answer or (lambda messages: "42")
         self.latency = latency
         self.slow_seconds = 30.0
+        self.held = False  # while it is, every request waits
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.in_flight = self.most_in_flight = 0
@@ -100,6 +101,8 @@ class StubEndpoint:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             await asyncio.sleep(self.latency)
+            while self.held:  # noqa: ASYNC110 - set from another thread
+                await asyncio.sleep(0.01)
             answer = self.answer(body["messages"])
         finally:
             self.in_flight -= 1

@@ -36,6 +36,8 @@ class WorkflowGRPOConfig(GRPOConfig):
         return {name: None if name.endswith("hub_token") else value for name, value in vars(self).items()}
 
     def __post_init__(self) -> None:
+        if self.num_generations < 1:  # TRL divides by it
+            raise ValueError(f"num_generations={self.num_generations} must be at least 2")
         super().__post_init__()
         if self.temperature_final is not None and self.temperature_final <= 0:
             raise ValueError(f"temperature_final={self.temperature_final} must be above 0")
@@ -77,6 +79,7 @@ class RecipeArguments(BackupArguments):
         domain_mix (`str`): share of each domain in an epoch, e.g. `"math=0.4,qa=0.3,code=0.3"`.
         num_train_problems (`int`): problems in one epoch.
         num_heldout_problems (`int`): held-out problems, the same mix, for the evaluation before and after.
+        reward_funcs (`list[str]`): rewards by name or path (`rewards/reward_funcs.py`).
     """
 
     sources: list[str] = field(
@@ -164,6 +167,13 @@ class RecipeArguments(BackupArguments):
     )
     judge_audit: float = field(
         default=0.05, metadata={"help": "Share of right answers it is asked about too, to log how often it agrees."}
+    )
+    reward_funcs: list[str] = field(
+        default_factory=lambda: ["workflow"],
+        metadata={
+            "help": "Rewards, added with reward_weights: 'workflow', 'valid', or paths package.module:callable of "
+            "callables with TRL's signature. Only the workflow reward has its ties broken."
+        },
     )
     wa_grpo: bool = field(
         default=True, metadata={"help": "Break ties inside a group with WA-GRPO; --no_wa_grpo is plain GRPO."}
