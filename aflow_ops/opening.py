@@ -19,6 +19,7 @@ class RuntimeOptions(TypedDict, total=False):
         unsafe_subprocess (`bool`, defaults to `False`): run solution code with resource limits only.
         run_dir (`Path`, *optional*): folder for the embedded executor's log and lock.
         ledger (`Path`, *optional*): file over which the processes of this machine share their rate limits.
+        proven (`bool`, defaults to `False`): `check_executor` has had an answer from the endpoint.
     """
 
     workflow_timeout: float
@@ -26,6 +27,7 @@ class RuntimeOptions(TypedDict, total=False):
     unsafe_subprocess: bool
     run_dir: Path | None
     ledger: Path | None
+    proven: bool
 
 
 @asynccontextmanager
@@ -45,7 +47,12 @@ async def open_runtime(config: ExecutorConfig, **options: Unpack[RuntimeOptions]
         processes=options.get("workflows_at_once", config.workflows_at_once),
     )
     async with (
-        open_executor(config, run_dir=options.get("run_dir"), ledger=options.get("ledger")) as executor,
+        open_executor(
+            config,
+            run_dir=options.get("run_dir"),
+            ledger=options.get("ledger"),
+            proven=options.get("proven", False),
+        ) as executor,
         open_sandbox(unsafe_subprocess=options.get("unsafe_subprocess", False)) as sandbox,
         WorkflowRuntime(executor, sandbox, limits) as runtime,
     ):

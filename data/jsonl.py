@@ -15,7 +15,7 @@ import random
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from data.domains import domain_row
 from data.problem import DataError, Problem
@@ -93,7 +93,7 @@ def read_row(line: str | bytes) -> dict[str, Any]:
         ValueError: it is none, or has text that could not be written again.
     """
     try:
-        row = json.loads(line)
+        row = json.loads(line, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not valid JSON: {error}") from None
     if not isinstance(row, dict):
@@ -103,6 +103,10 @@ def read_row(line: str | bytes) -> dict[str, Any]:
     except UnicodeEncodeError as error:
         raise ValueError(f"half a surrogate pair, {error.object[error.start]!r}, is no text") from None
     return row
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
 
 
 def gradable(problem: Problem) -> Problem:

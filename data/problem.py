@@ -6,6 +6,7 @@ Example row (the format users bring):
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -149,6 +150,8 @@ def _answers(row: Mapping[str, Any]) -> list[str]:
     for item in answers:
         if isinstance(item, bool) or not isinstance(item, (str, int, float)):
             raise ValueError(f"answer must be text or a number, or a list of them, not {answer!r}")
+        if isinstance(item, float) and not math.isfinite(item):
+            raise ValueError(f"answer must be text or a finite number, not {item}")
     return list(dict.fromkeys(str(item) for item in answers))
 
 

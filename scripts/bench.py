@@ -4,7 +4,6 @@ Each line is one stage with its number and what to compare it with, in the same 
 with a fixed latency, in a process of its own. Writes the numbers to outputs/bench.json too.
 """
 
-import argparse
 import asyncio
 import json
 import os
@@ -32,7 +31,7 @@ from data.files import write_atomically
 from data.humaneval import humaneval, raw_rows
 from data.problem import DOMAINS, Problem
 from data.registry import load_problems
-from recipes.run.command import run_command
+from recipes.run.command import CommandParser, run_command
 from rewards.graders.code import grade_code
 from rewards.graders.math import grade_math
 
@@ -251,9 +250,7 @@ STAGES = [
 
 def main() -> None:
     """Run the stages and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument("--only", default="", help="only stages whose name contains this")
     parser.add_argument("--output", type=Path, default=Path("outputs/bench.json"), help="[outputs/bench.json]")
     arguments = parser.parse_args()

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from aflow_ops.errors import UsageError
 from data.files import write_atomically
-from recipes.run.command import run_command
+from recipes.run.command import CommandParser, run_command
 from rewards.evaluation import Key, by_problem
 from rewards.statistics import paired_bootstrap
 
@@ -38,9 +38,7 @@ class Run:
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of scripts/evaluate.py")
     parser.add_argument("--markdown", type=Path, help="also write the table into this file")
     return parser.parse_args()

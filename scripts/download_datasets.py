@@ -20,14 +20,12 @@ from data.benchmarks import benchmark, benchmarks
 from data.download import RawFile, from_folder, from_hub, present
 from data.problem import DataError
 from data.registry import RAW_FOLDER
-from recipes.run.command import run_command
+from recipes.run.command import CommandParser, run_command
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"benchmarks: {', '.join(benchmarks())}")
     parser.add_argument(
         "--list", choices=("train", "test"), help="only print what the pipeline trains or tests on, with its domain"

@@ -38,11 +38,13 @@ from aflow_ops.executor import (
     executor_argument_group,
     executor_config_from,
 )
+from aflow_ops.executor.address import OPENAI_URL, parse_address
 from aflow_ops.operators import load_operators, operator_argument
 from aflow_ops.policy_prompt import PROMPT_STYLES
+from aflow_ops.terminal import printable
 from data.files import claimed, write_atomically
 from data.problem import Problem
-from recipes.run.command import run_command
+from recipes.run.command import CommandParser, run_command
 from rewards.baselines import PUBLISHED_BASELINES
 from rewards.benchmark_metrics import benchmark_metrics
 from rewards.evaluation import DEFAULT_PASS_K, summarize_rows
@@ -56,9 +58,7 @@ from scripts.evaluating.systems import System, ask_server, generate, systems
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument("--data", nargs="+", required=True, help="processed benchmarks, or JSONL files")
     parser.add_argument("--limit", type=int, help="only the first so many problems of each")
     parser.add_argument(
@@ -102,8 +102,10 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--adapter needs --model, the base model that it belongs to")
     if arguments.model_base_url and (not arguments.model or arguments.adapter):
         parser.error("--model_base_url needs --model, the name at that server, and takes no --adapter: serve it there")
-    if arguments.model_base_url and not arguments.model_base_url.startswith(("http://", "https://")):
-        parser.error(f"--model_base_url {arguments.model_base_url} must start with http:// or https://")
+    try:
+        parse_address(arguments.model_base_url or OPENAI_URL)
+    except ValueError as error:
+        parser.error(str(error).replace("executor_base_url=", "--model_base_url "))
     return arguments
 
 
@@ -243,6 +245,7 @@ async def evaluate(evaluation: Evaluation, found: Sequence[tuple[System, Path, J
         workflow_timeout=arguments.workflow_timeout,
         unsafe_subprocess=arguments.unsafe_subprocess,
         run_dir=arguments.output,
+        proven=True,
     ) as scorer:
         executor = scorer.runtime.executor
         for system, folder, journal in found:
@@ -290,7 +293,10 @@ def write_results(
     reasons = Counter(row["invalid"] for row in lasting if row["invalid"])
     if reasons:
         reason, _ = reasons.most_common(1)[0]
-        print(f"{reasons.total()} of {len(lasting)} rows have no valid workflow, most often: {reason}", file=sys.stderr)
+        print(
+            f"{reasons.total()} of {len(lasting)} rows have no valid workflow, most often: {printable(reason)}",
+            file=sys.stderr,
+        )
     if lasting and all(row["reward"] is None for row in lasting):
         raise InfraError(f"nothing could be graded: {lasting[0]['infra_error']}; the same command tries again")
 

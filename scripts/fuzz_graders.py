@@ -22,7 +22,7 @@ from rich.progress import track
 from rich.table import Table
 
 from aflow_ops.sandbox import open_sandbox
-from recipes.run.command import run_command
+from recipes.run.command import CommandParser, run_command
 from rewards.grading import grade_answer
 from scripts.fuzzing import GENERATORS, Case, cases
 
@@ -32,9 +32,7 @@ SHOWN = 20
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=20_000, help="answers to grade [20000]")
     parser.add_argument("--seed", type=int, default=0, help="of the generators [0]")
     parser.add_argument("--domains", nargs="+", choices=sorted(GENERATORS), default=sorted(GENERATORS), help="[all]")

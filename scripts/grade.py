@@ -38,7 +38,7 @@ from data.code_tests import tests_of
 from data.files import write_atomically
 from data.jsonl import gradable, read_row
 from data.problem import DataError, Problem
-from recipes.run.command import run_command
+from recipes.run.command import CommandParser, run_command
 from rewards.grading import CachedGrader
 from rewards.judge import Judge, JudgeConfig
 
@@ -63,9 +63,7 @@ class Answer:
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument("input", type=Path, metavar="IN.jsonl", help="rows to grade")
     parser.add_argument("output", type=Path, metavar="OUT.jsonl", help="the same rows, graded, in the same order")
     parser.add_argument("--workers", type=int, help="sandbox workers for code and symbolic comparison [CPU count]")
@@ -143,7 +141,7 @@ async def grade_all(
         )
         judge = None
         if arguments.judge:
-            executor = await stack.enter_async_context(open_executor(config))
+            executor = await stack.enter_async_context(open_executor(config, proven=True))
             judge = Judge(executor, JudgeConfig(enabled=True))
         grader = CachedGrader(sandbox, judge)
         progress = stack.enter_context(Progress(console=console))

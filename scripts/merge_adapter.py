@@ -24,7 +24,7 @@ from aflow_ops.domains import DOMAIN_PROMPTS
 from aflow_ops.errors import InfraError, UsageError
 from aflow_ops.policy_prompt import policy_messages
 from recipes.policy.loading import base_model_of, downloaded_folder, policy_file
-from recipes.run.command import run_command
+from recipes.run.command import CommandParser, run_command
 from recipes.run.config import CONFIG_FILE
 from recipes.run.progress import quiet_libraries
 
@@ -35,9 +35,7 @@ KEPT_FILES = (CONFIG_FILE, "summary.json", "reward_curve.png")
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument(
         "adapter", metavar="RUN_OR_ADAPTER", help="a run's folder, an adapter's, or its name on the Hub"
     )

@@ -35,16 +35,14 @@ from data.processing import COUNTED, HELD_OUT, RawSplit, Rules, SplitReport, pro
 from data.raw_files import SUFFIXES, iter_raw_rows
 from data.registry import PROCESSED_FOLDER, RAW_FOLDER
 from data.trimming import TextBudget
-from recipes.run.command import run_command
+from recipes.run.command import CommandParser, run_command
 
 Dataset = tuple[str, Benchmark | None, list[RawSplit]]
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks, or files of rows [all downloaded ones]")
     parser.add_argument("--input_dir", type=Path, default=RAW_FOLDER, help=f"downloaded files [{RAW_FOLDER}]")
     parser.add_argument("--output_dir", type=Path, default=PROCESSED_FOLDER, help=f"[{PROCESSED_FOLDER}]")

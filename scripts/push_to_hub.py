@@ -18,14 +18,12 @@ from rich.filesize import decimal
 from recipes.hub.publication import Publication
 from recipes.hub.publish import check_login, publish
 from recipes.hub.staging import files_of, read_run, stage
-from recipes.run.command import run_command
+from recipes.run.command import CommandParser, run_command
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of a finished run, or of a merged model")
     parser.add_argument("--hub_model_id", required=True, metavar="YOU/NAME", help="the model's name on the Hub")
     parser.add_argument("--private", action="store_true", help="if the repository is new, only you can see it")

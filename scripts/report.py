@@ -21,7 +21,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from aflow_ops.errors import UsageError
 from data.files import write_atomically
-from recipes.run.command import run_command
+from recipes.run.command import CommandParser, run_command
 from scripts.reporting.collect import JSONL_FILES, RUN_FILES, RunFiles, collect, sizes
 from scripts.reporting.page import render
 from scripts.reporting.search_page import render_search
@@ -29,9 +29,7 @@ from scripts.reporting.search_page import render_search
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument(
         "run_dir", type=Path, metavar="RUN_DIR", help="folder of a training run, an evaluation or a search"
     )

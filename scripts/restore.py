@@ -33,7 +33,7 @@ from recipes.backup.files import ID_FILE
 from recipes.backup.manifest import Entry, FileRecord, is_inside
 from recipes.backup.store import BackupStore, check_url
 from recipes.run.checkpoints import drop_checkpoints_after, latest_checkpoint, read_checkpoint
-from recipes.run.command import run_command
+from recipes.run.command import CommandParser, run_command
 from recipes.run.rollout_log import LIVE, RolloutLog, rollout_files
 from recipes.settings.redaction import without_secrets
 
@@ -57,9 +57,7 @@ class Restored:
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument("url", metavar="URL", help="folder or fsspec URL that the run backed up to")
     parser.add_argument("--output_dir", type=Path, metavar="DIR", help="the run's folder [where the run had it]")
     parser.add_argument("--step", type=int, metavar="N", help="restore the checkpoint of this step [the newest]")

@@ -33,10 +33,11 @@ from aflow_ops.opening import open_runtime
 from aflow_ops.operators import load_operators, operator_argument
 from aflow_ops.policy_prompt import PROMPT_STYLES, policy_messages
 from aflow_ops.runtime import WorkflowRuntime
+from aflow_ops.terminal import printable
 from aflow_ops.trace import Trace, TraceError
 from data.domains import default_domain
 from data.problem import DOMAINS, ProblemView
-from recipes.run.command import run_command
+from recipes.run.command import CommandParser, run_command
 
 SHOWN_CHARS = 160
 
@@ -75,9 +76,7 @@ Writer = Callable[[ProblemView], Written]
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument("file", metavar="FILE", nargs="?", help="the workflow, or - for standard input")
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--question", help="the problem to run it on")
@@ -110,6 +109,8 @@ def parse_arguments() -> argparse.Namespace:
     ):
         if not fine:
             parser.error(f"--{name} {getattr(arguments, name)} is out of range")
+    if arguments.question is not None and not arguments.question.strip():
+        parser.error("--question is empty: give the problem to run the workflow on")
     if arguments.interactive and arguments.file == "-":
         parser.error("--interactive reads questions from standard input: FILE cannot be - too")
     return arguments
@@ -234,7 +235,7 @@ async def answer_all(arguments: argparse.Namespace, write: Writer) -> None:
             try:
                 present(arguments, await answer(runtime, write, problem_of(arguments, question)))
             except (UsageError, InfraError, ValueError, RuntimeError) as error:
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {printable(str(error))}", file=sys.stderr)
             sys.stdout.flush()
 
 
@@ -268,7 +269,7 @@ def present(arguments: argparse.Namespace, answered: Answered) -> None:
     """
     trace = answered.trace
     if arguments.json:
-        print(json.dumps(answered.to_dict(), ensure_ascii=False))
+        print(json.dumps(answered.to_dict(), ensure_ascii=(sys.stdout.encoding or "").lower() != "utf-8"))
     else:
         show(answered)
     if trace.outcome != "ok":
@@ -283,7 +284,7 @@ def show(answered: Answered) -> None:
     workflow, trace = answered.workflow, answered.trace
     if answered.written.file is None:
         text = workflow.text if workflow else answered.written.text
-        console.print(Syntax(text.strip(), "python", background_color="default", word_wrap=True))
+        console.print(Syntax(printable(text.strip()), "python", background_color="default", word_wrap=True))
     for repair in workflow.repairs if workflow else ():
         console.print(f"repaired: {repair}", style="yellow", markup=False)
     if trace.calls:
@@ -291,9 +292,9 @@ def show(answered: Answered) -> None:
     total = f"{trace.tokens} tokens, ${trace.cost_usd:.6f}, {trace.seconds:.2f} s"
     console.print(f"{trace.outcome}; {total}", markup=False)
     if trace.error is not None:
-        console.print(f"{trace.error.kind}: {trace.error.message}", style="red", markup=False)
+        console.print(printable(f"{trace.error.kind}: {trace.error.message}"), style="red", markup=False)
     if trace.answer is not None:
-        console.print(f"answer: {trace.answer}", markup=False)
+        console.print(printable(f"answer: {trace.answer}"), markup=False)
 
 
 def table_of_calls(trace: Trace) -> Table:
@@ -305,7 +306,7 @@ def table_of_calls(trace: Trace) -> Table:
         output = call.error or json.dumps(call.output, ensure_ascii=False)
         table.add_row(
             call.operator,
-            Console(markup=False).render_str(output[:SHOWN_CHARS], markup=False),
+            Console(markup=False).render_str(printable(output[:SHOWN_CHARS]), markup=False),
             str(call.prompt_tokens + call.completion_tokens),
             f"{call.cost_usd:.6f}",
             f"{call.seconds:.2f}",

@@ -21,7 +21,7 @@ from aflow_ops.executor import check_executor, executor_argument_group, executor
 from aflow_ops.operators import load_operators, operator_argument
 from aflow_ops.search.select import STRATEGIES
 from data.files import claimed
-from recipes.run.command import run_command
+from recipes.run.command import CommandParser, run_command
 from scripts.searching.command import SearchCommand
 from scripts.searching.problems import read_slices
 from scripts.searching.proposers import PROPOSERS, optimizer_config
@@ -30,9 +30,7 @@ from scripts.searching.roots import read_roots
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = CommandParser(description=__doc__)
     add = parser.add_argument
     add("--data", nargs="+", required=True, help="sources of problems: names of the registry, or JSONL files")
     add("--per_problem", action="store_true", help="a search for every problem by itself, with pass@k over rounds")

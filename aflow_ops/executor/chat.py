@@ -1,10 +1,10 @@
 """The transport of OpenAI-compatible chat-completions endpoints."""
 
 import asyncio
-from typing import Any, ClassVar
+from typing import Any
 
 import openai
-from httpx2 import Limits, Response  # comes with openai
+from httpx2 import Limits, ReadTimeout, Response  # comes with openai
 from openai import AsyncOpenAI, DefaultAioHttpClient, Omit
 
 from aflow_ops.executor.address import OPENAI_URL, Address, parse_address
@@ -19,6 +19,10 @@ from aflow_ops.executor.transport import Call, Completion, Transport, TransportE
 GRACE_SECONDS = 5.0
 # How often a limit of completion tokens is lowered for one request.
 MOST_LIMITS = 6
+# Statuses of a request in the wrong form; chat templates that refuse a role fail with the last.
+FORM_STATUSES = (400, 422, 500)
+# What a wrong address, model or right is answered with, and now and then a single call.
+DENIALS = (403, 404, 405, 410)
 
 
 class ChatTransport(Transport):
@@ -29,16 +33,22 @@ class ChatTransport(Transport):
         url (`str`): its base URL.
         form (`RequestForm`): how the model wants to be asked; endpoints of one model share it.
         identity (`str`, *optional*): who answers there; its address by default.
+        proven (`bool`): it has answered before. What it says about its address, its model or the key's rights is about
+            one call then, not about the run.
 
     Raises:
         UsageError: the key cannot be sent.
     """
 
-    # Endpoints and models that have answered this process: what one of them says later about its address, its model or
-    # the key's rights is about one call, not about the run.
-    _known: ClassVar[set[tuple[str, str]]] = set()
-
-    def __init__(self, config: ExecutorConfig, url: str, form: RequestForm, identity: str | None = None) -> None:
+    def __init__(
+        self,
+        config: ExecutorConfig,
+        url: str,
+        form: RequestForm,
+        identity: str | None = None,
+        *,
+        proven: bool = False,
+    ) -> None:
         super().__init__(config)
         self.address = parse_address(url)
         self._identity = identity or self.address.url
@@ -48,6 +58,7 @@ class ChatTransport(Transport):
         # The SDK takes a missing key for a mistake, unless each request says that it is none.
         self._options: Any = {} if self._key or self.address.authorization else {"headers": {"Authorization": Omit()}}
         self._in_flight = 0
+        self._answered, self._denials = proven, 0
 
     @property
     def identity(self) -> str:
@@ -89,7 +100,7 @@ class ChatTransport(Transport):
                 if refusal.status in (400, 413, 422) and (fitting := fitting_limit(refusal.text, limit)) is not None:
                     limit = fitting
                     continue
-                raise self._refused(refusal, version) from None
+                raise self._refused(refusal, version, call) from None
             return self._read(content, call)
         raise TransportError("call", f"no limit of completion tokens fits, not even {limit}")
 
@@ -107,7 +118,7 @@ class ChatTransport(Transport):
         except openai.APIConnectionError as error:
             # The SDK says "timed out" also when the connection was refused; its cause knows.
             cause = scrubbed(str(error.__cause__ or ""), self._key)[:200]
-            if isinstance(error, openai.APITimeoutError) and not cause:
+            if isinstance(error.__cause__, ReadTimeout):
                 raise TransportError("outage", f"no reply in {timeout:g} s") from None
             raise TransportError(
                 "outage", f"cannot be reached; check --executor_base_url and the network: {cause}"
@@ -125,22 +136,19 @@ class ChatTransport(Transport):
         except TransportError as error:
             reason = scrubbed(str(error), self._key)
             raise TransportError(error.failure, reason, billed=error.billed) from None
-        self._known.add((self.address.url, self.config.executor_model))
+        self._answered = True
         if thought:
             self._form.give_room()
         return Completion(
             without_key(completion.text, self._key), completion.prompt_tokens, completion.completion_tokens
         )
 
-    def _refused(self, refusal: Refusal, version: int) -> TransportError:
+    def _refused(self, refusal: Refusal, version: int, call: Call) -> TransportError:
         """What an error response means, and what to do about it."""
         reason = scrubbed(str(refusal), self._key)
-        if refusal.status in (400, 422) and (self._form.version != version or self._form.adapt(refusal.text)):
+        if refusal.status in FORM_STATUSES and (self._form.version != version or self._form.adapt(refusal.text)):
             return TransportError("again", reason)
-        known = (self.address.url, self.config.executor_model) in self._known
-        failure = failure_of(refusal, answered=known)
-        if failure == "fatal" and refusal.status in (404, 405, 410) and self._in_flight > 1:
-            failure = "busy"  # the others will tell whether it is about this call only
+        failure = failure_of(refusal, answered=self._answered)
         hint = ""
         if failure == "spent":
             hint = f"the account behind {self.config.executor_api_key_env} has no credit left: "
@@ -148,13 +156,20 @@ class ChatTransport(Transport):
             hint = "model or path not found; check --executor_model and --executor_base_url: "
         elif failure == "fatal":
             hint = f"refuses the key in {self.config.executor_api_key_env}: "
+        if failure == "fatal" and refusal.status in DENIALS and not call.probe and not self._is_denied():
+            failure = "busy"
         return TransportError(failure, hint + reason, retry_after=refusal.retry_after)
 
+    def _is_denied(self) -> bool:
+        """Whether one more denial proves that all calls are denied: a stray one does not, nor one among others."""
+        self._denials += 1
+        return self._denials > 1 and self._in_flight == 1
 
-def openai_transports(config: ExecutorConfig) -> list[Transport]:
+
+def openai_transports(config: ExecutorConfig, *, proven: bool = False) -> list[Transport]:
     """Return one transport for each address of the flags, OpenAI's own by default."""
     form = RequestForm(config.executor_model, config.executor_thinking_tokens)
-    return [ChatTransport(config, url, form) for url in config.base_urls or [OPENAI_URL]]
+    return [ChatTransport(config, url, form, proven=proven) for url in config.base_urls or [OPENAI_URL]]
 
 
 def _client(address: Address, key: str | None, config: ExecutorConfig) -> AsyncOpenAI:

@@ -25,10 +25,16 @@ _FILTERED = re.compile(
 _FAILED = re.compile(r"error|abort|cancel|insufficient_system_resource|malformed|unexpected", re.IGNORECASE)
 _CUT_OFF = re.compile(r"length|max_?(?:output_)?tokens", re.IGNORECASE)
 _TOOLS = re.compile(r"tool|function", re.IGNORECASE)
-# A tag that is quoted is text about tags.
-_OPEN, _CLOSE = r"(?<![\"'`])<think(?:ing)?>", r"(?<![\"'`])</think(?:ing)?>"
+# The tags of DeepSeek and most others, Magistral's, Kimi's and Seed's. A tag that is quoted is text about tags.
+_OPEN = r"(?<![\"'`])(?:<(?:seed:)?think(?:ing)?>|\[THINK\]|◁think▷)"
+_CLOSE = r"(?<![\"'`])(?:</(?:seed:)?think(?:ing)?>|\[/THINK\]|◁/think▷)"
 _THOUGHT = re.compile(f"{_OPEN}.*?{_CLOSE}", re.DOTALL)
 _THOUGHT_END, _THOUGHT_START = re.compile(_CLOSE), re.compile(_OPEN)
+# gpt-oss where the server does not take its channels apart.
+_CHANNELS = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>")
+_FINAL_CHANNEL = re.compile(r".*<\|channel\|>final[^<]*<\|message\|>(.*?)(?:<\|(?:end|return)\|>\s*)?\Z", re.DOTALL)
+# What some servers send to keep the connection busy, before the reply itself.
+_COMMENTS = re.compile(r"\A(?:\s*:[^\n]*\n)+")
 
 
 class CutOffThinkingError(TransportError):
@@ -58,12 +64,14 @@ def read_completion(content: bytes, call: Call) -> tuple[Completion, bool]:
     """
     body = _body(content)
     choice = body["choices"][0] if _has_choice(body) else {}
-    error = body.get("error") or choice.get("error")
-    if error and not (choice.get("message") or {}).get("content"):
-        refusal = read_refusal(502, json.dumps({"error": error}).encode(), {})
+    if (error := body.get("error") or choice.get("error")) and not _is_finished(choice):
+        refusal = read_refusal(200, json.dumps({"error": error}).encode(), {})
         raise TransportError(failure_of(refusal, answered=True), str(refusal))
     if not choice:
-        raise TransportError("outage", f"a reply that is no completion: {_shown(content)}")
+        refusal = read_refusal(200, content, {})
+        raise TransportError(
+            failure_of(refusal, answered=True), f"a reply that is no completion: {_shown(refusal.reason)}"
+        )
     said = _said(choice)
     usage = _usage(body.get("usage"), call, f"{said.thought}{said.text or ''}{said.refusal}")
     answer = None if said.text is None else _without_thoughts(said.text)
@@ -93,13 +101,13 @@ def _no_answer(said: _Said, answer: str | None, usage: Completion) -> TransportE
 
 def _body(content: bytes) -> dict[str, Any]:
     """The reply's JSON object, put together from server-sent events where it comes in them."""
-    text = content.decode("utf-8-sig", "replace").strip()
+    text = _COMMENTS.sub("", content.decode("utf-8-sig", "replace")).strip()
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
         body = _from_events(text) if re.search(r"^data:", text, re.MULTILINE) else None
     if not isinstance(body, dict):
-        raise TransportError("outage", f"a reply that is no completion: {_shown(content)}")
+        raise TransportError("outage", f"a reply that is no completion: {_shown(text)}")
     return body
 
 
@@ -140,6 +148,12 @@ def _from_events(text: str) -> dict[str, Any] | None:
     return {"choices": [{"message": message, "finish_reason": ending}], "usage": usage}
 
 
+def _is_finished(choice: Mapping[str, Any]) -> bool:
+    """Whether it has a text that the model ended itself."""
+    ending = str(choice.get("finish_reason") or "")
+    return bool((choice.get("message") or {}).get("content") and ending) and not _FAILED.search(ending)
+
+
 def _has_choice(body: Mapping[str, Any]) -> bool:
     choices = body.get("choices")
     return isinstance(choices, list) and bool(choices) and isinstance(choices[0], dict)
@@ -178,8 +192,11 @@ def _said(choice: Mapping[str, Any]) -> _Said:
 
 
 def _without_thoughts(text: str) -> str | None:
-    """The answer in a text with `<think>` tags, closed, or only closed; `None` when a thought is still open."""
-    if "think" not in text:
+    """The answer in a text with thoughts between tags, or only closed; `None` when a thought is still open."""
+    if _CHANNELS.match(text):
+        final = _FINAL_CHANNEL.match(text)
+        return final and final.group(1).strip()
+    if "think" not in text and "[/THINK]" not in text and "[THINK]" not in text:
         return text
     answer = _THOUGHT.sub("", text)
     for end in list(_THOUGHT_END.finditer(answer))[-1:]:
@@ -194,6 +211,8 @@ def _usage(usage: Any, call: Call, said: str) -> Completion:
     counts = usage if isinstance(usage, dict) else {}
     prompt = _count(counts.get("prompt_tokens", counts.get("input_tokens")))
     completion = _count(counts.get("completion_tokens", counts.get("output_tokens")))
+    if prompt and completion:  # some count thoughts, which they bill, in the total only
+        completion = max(completion, _count(counts.get("total_tokens")) - prompt)
     return Completion(
         "",
         prompt or call.prompt_tokens,
@@ -210,5 +229,5 @@ def _count(value: Any) -> int:
     return math.ceil(number) if 0 < number <= MOST_TOKENS else 0
 
 
-def _shown(content: bytes) -> str:
-    return " ".join(content[:200].decode("utf-8", "replace").split())[:80]
+def _shown(text: str) -> str:
+    return " ".join(text[:300].split())[:120]

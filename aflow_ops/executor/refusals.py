@@ -15,7 +15,11 @@ MAX_REASON_CHARS = 300
 # Where providers put the reason, the most telling first.
 _REASONS = (
     "message",
+    "Message",
     "msg",
+    "error_msg",
+    "status_msg",
+    "faultstring",
     "detail",
     "details",
     "error",
@@ -24,18 +28,22 @@ _REASONS = (
     "description",
     "reason",
     "title",
+    "fault",
+    "base_resp",
 )
 _CODES = ("code", "type", "status", "param", "loc")
 _FILTERED = re.compile(
-    r"content.?filter|content.?policy|content management|moderat|flagged|safety|prohibited|violat|blocked by|"
-    r"responsible.?ai|data_inspection|inappropriate|guardrail",
+    r"content.?filter|content.?policy|content management|moderat|flagged|safety|prohibited.?content|"
+    r"violat\w*.{0,40}polic|polic.{0,40}violat|blocked by.{0,40}(?:polic|filter|guard)|responsible.?ai|data_inspection|"
+    r"inappropriate|guardrail",
     re.IGNORECASE,
 )
 _SPENT = re.compile(
-    r"insufficient.?(?:quota|balance|credits?|funds?)|billing.?(?:hard.?limit|not.?active)|credit balance is too low|"
-    r"out of credits|no credits|requires more credits|(?:per|a)[ -_]day|daily limit",
+    r"insufficient[\W_]+(?:[a-z]+[\W_]+){0,2}(?:quota|balance|credit|fund)|billing.?(?:hard.?limit|not.?active)|"
+    r"credit balance is too low|out of credits|no credits|requires more credits",
     re.IGNORECASE,
 )
+_DAILY = re.compile(r"\b(?:per|a)[ _-]day|daily limit", re.IGNORECASE)
 _PLAN = re.compile(r"check your plan and billing", re.IGNORECASE)
 _MINUTE = re.compile(r"per.?minute|RESOURCE_EXHAUSTED|retry in", re.IGNORECASE)
 _BAD_KEY = re.compile(
@@ -71,7 +79,7 @@ class Refusal:
 
 
 def read_refusal(status: int, content: bytes, headers: Mapping[str, str]) -> Refusal:
-    """Read an error response: JSON of any shape, HTML, or plain text."""
+    """Read an error response: JSON of any shape, HTML, or plain text; of status 200, its code counts."""
     text = content[:20_000].decode("utf-8-sig", "replace").strip()
     codes: list[str] = []
     try:
@@ -81,7 +89,7 @@ def read_refusal(status: int, content: bytes, headers: Mapping[str, str]) -> Ref
     else:
         codes = list(dict.fromkeys(_codes(body)))
         reason = "; ".join(dict.fromkeys(_reasons(body))) or _plain(text)
-        status = _status_in(body) or status if status == 502 else status
+        status = _status_in(body) or 502 if status == 200 else status
     shown = [
         code for code in codes if not code.isdigit() and code.lower() not in ("error", "none") and code not in reason
     ]
@@ -98,7 +106,7 @@ def failure_of(refusal: Refusal, *, answered: bool) -> Failure:
             what it says about them now is about this call.
     """
     status, text = refusal.status, refusal.text
-    if status == 402 or (status in (400, 403, 429) and _is_spent(text)):
+    if status == 402 or _is_spent(text, status):
         return "spent"
     if status in (400, 403, 422, 451) and _FILTERED.search(text):
         return "call"
@@ -113,8 +121,12 @@ def failure_of(refusal: Refusal, *, answered: bool) -> Failure:
     return "outage" if status >= 500 else "call"
 
 
-def _is_spent(text: str) -> bool:
-    return bool(_SPENT.search(text)) or bool(_PLAN.search(text) and not _MINUTE.search(text))
+def _is_spent(text: str, status: int) -> bool:
+    if status not in (400, 403, 429, 502):  # 502 is also what a reply of status 200 without a code stands for
+        return False
+    if _SPENT.search(text):
+        return True
+    return status in (403, 429) and bool(_DAILY.search(text) or (_PLAN.search(text) and not _MINUTE.search(text)))
 
 
 def _reasons(body: Any, depth: int = 0) -> Iterator[str]:

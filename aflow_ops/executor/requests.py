@@ -21,16 +21,18 @@ _REFUSES = re.compile(
     r"only the default|must alternate|should alternate|alternating",
     re.IGNORECASE,
 )
-_TOO_LONG = re.compile(r"context|too large|too long|exceed|at most|maximum", re.IGNORECASE)
+_TOO_LONG = re.compile(r"context|too large|too long|exceed|at most|maximum|must be <=|valid range", re.IGNORECASE)
 _MOST_COMPLETION = re.compile(
     r"at most (\d+) completion tokens|maximum (?:value )?(?:for|of) .?max_(?:completion_)?tokens.? "
     r"(?:is|must be) (?:less than or equal to )?.?(\d+)|less than or equal to .?(\d+)|range .{0,20}?(?:1|0), ?(\d+)",
     re.IGNORECASE,
 )
 _CONTEXT = re.compile(
-    r"(?:context length|context window|context size|maximum context)\D{0,40}(\d+)|(\d+) tokens? context", re.I
+    r"(?:context length|context window|context size|maximum context)\D{0,40}(\d+)|(\d+) tokens? context|"
+    r"max_new_tokens\D{0,20}<= (\d+)",
+    re.IGNORECASE,
 )
-_INPUT = re.compile(r"(\d+) (?:tokens )?(?:in the messages|in the prompt|input tokens|prompt tokens)", re.IGNORECASE)
+_INPUT = re.compile(r"(\d+) (?:tokens )?(?:in the messages|in the prompt|.?inputs?.? tokens|prompt tokens)", re.I)
 
 
 class RequestForm:

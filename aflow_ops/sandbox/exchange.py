@@ -5,6 +5,7 @@ import json
 import os
 import select
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -107,11 +108,12 @@ class Exchange:
             except WorkerLostError:
                 return  # `finish` sees the end of the status pipe
 
-    def finish(self, deadline: float) -> Report:
+    def finish(self, deadline: float, begun: Callable[[], None]) -> Report:
         """Carry data until the nursery has reported.
 
         Args:
             deadline (`float`): by `time.monotonic()`; a worker that has not reported by then hangs.
+            begun (`Callable`): told when the program begins: the worker is warm and has forked it.
 
         Raises:
             WorkerLostError: it hangs, or ended without a report.
@@ -127,6 +129,8 @@ class Exchange:
                     poller.unregister(fd)
                     if fd == self._status:
                         return self._reported()
+                elif fd == self._status:
+                    begun()
         raise self._lost("a worker did not answer in time")
 
     def _reported(self) -> Report:

@@ -86,7 +86,8 @@ class Sandbox(Protocol):
                 read with `os.read`, exactly: the global `_read(size)` does that.
             timeout (`float`): wall-clock limit in seconds, from the moment when the program starts.
             stdin (`str`): its standard input.
-            faults (`FaultClock`, *optional*): counts the time for which the program waits for others to end.
+            faults (`FaultClock`, *optional*): counts the time for which the program waits: for others to end, and
+                for its worker to start.
             modules (`Collection[str]`, *optional*): what it imports, so that it goes to a worker that has it loaded,
                 such as `("math_verify",)`. By default the program and its input are searched for the names of slow
                 ones.

@@ -161,9 +161,11 @@ class WarmSandbox:
         lease, loop = _Lease(), asyncio.get_running_loop()
         begun: asyncio.Future[Any] = loop.create_future()
 
+        def begin() -> None:
+            loop.call_soon_threadsafe(lambda: begun.done() or begun.set_result(None))
+
         def in_thread() -> SandboxResult:
-            loop.call_soon_threadsafe(begun.set_result, None)
-            return self._run_twice(HEAVY if heavy else LIGHT, message, body, lease)
+            return self._run_twice(HEAVY if heavy else LIGHT, message, body, lease, begin)
 
         running = loop.run_in_executor(self._threads, in_thread)
         try:
@@ -175,7 +177,9 @@ class WarmSandbox:
             lease.cancel()
             raise
 
-    def _run_twice(self, warmth: Warmth, message: dict[str, Any], body: bytes, lease: _Lease) -> SandboxResult:
+    def _run_twice(
+        self, warmth: Warmth, message: dict[str, Any], body: bytes, lease: _Lease, begin: Callable[[], None]
+    ) -> SandboxResult:
         """Run the program; alone in a worker of its own if the first one is lost.
 
         A worker that is lost before the program began is our failure. One that is lost twice while the same program
@@ -184,7 +188,7 @@ class WarmSandbox:
         start, begun = time.monotonic(), 0
         for attempt in range(3):
             try:
-                return self._run_once(warmth, message, body, lease, new=attempt > 0)
+                return self._run_once(warmth, message, body, lease, begin, new=attempt > 0)
             except (WorkerLostError, sandlock.SandlockError, OSError, RuntimeError) as error:
                 begun += isinstance(error, WorkerLostError) and error.started
                 if lease.cancelled or self._closed or attempt - begun >= 1:
@@ -194,7 +198,14 @@ class WarmSandbox:
         raise SandboxError("the sandbox failed three times")
 
     def _run_once(
-        self, warmth: Warmth, message: dict[str, Any], body: bytes, lease: _Lease, *, new: bool
+        self,
+        warmth: Warmth,
+        message: dict[str, Any],
+        body: bytes,
+        lease: _Lease,
+        begin: Callable[[], None],
+        *,
+        new: bool,
     ) -> SandboxResult:
         worker = self._take(warmth, new=new)
         start = time.monotonic()
@@ -206,7 +217,7 @@ class WarmSandbox:
                     lease.exchange = exchange
                     if lease.cancelled:
                         exchange.cancel()
-                report = exchange.finish(limit)
+                report = exchange.finish(limit, begin)
                 stdout, stderr = exchange.outputs()
         finally:
             with lease.lock:

@@ -1,22 +1,45 @@
 """The frame around every command: one line for an expected error, and the exit code that tells what kind it was."""
 
+import argparse
 import ctypes
+import difflib
 import os
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
+from typing import Any, NoReturn
 
 from aflow_ops.errors import BudgetExceededError, InfraError, UsageError
+from aflow_ops.terminal import printable
 from data.problem import DataError
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# A terminal narrower than this cannot be meant: tables would have a letter a line, or none.
+LEAST_COLUMNS = 20
 OK, RUN_ERROR, USAGE_ERROR, BUDGET_SPENT, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM: like Ctrl-C, what was started is stopped on the way out."""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An `ArgumentParser` for scripts: docstrings keep their lines, flags are spelled out, misspelt ones are named."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2 and one line; a required flag that is missing may be there in another spelling."""
+        known = list(self._option_string_actions)
+        unknown = [flag for word in sys.argv[1:] if (flag := word.partition("=")[0])[:2] == "--" and flag not in known]
+        for flag in unknown if "required" in message else ():
+            close = difflib.get_close_matches(flag, known, n=1)
+            message += f"; unknown: {flag}" + (f" (did you mean {close[0]}?)" if close else "")
+        self.exit(USAGE_ERROR, f"{self.prog}: error: {printable(message)} (--help shows all flags)\n")
 
 
 def run_command(main: Callable[[], None]) -> int:
@@ -27,6 +50,7 @@ def run_command(main: Callable[[], None]) -> int:
     143 for SIGTERM. Errors of these kinds are printed as one line on standard error; any other exception is a bug and
     keeps its traceback.
     """
+    _prepare_terminal()
     signal.signal(signal.SIGTERM, _terminate)
     if "ACCELERATE_MIXED_PRECISION" in os.environ or "LOCAL_RANK" in os.environ:
         _end_with_parent()
@@ -52,6 +76,17 @@ def run_command(main: Callable[[], None]) -> int:
     return OK
 
 
+def _prepare_terminal() -> None:
+    """Be able to say everything: without standard streams, in any encoding, at any width that the environment names."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as we live
+        elif hasattr(stream := getattr(sys, name), "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    if not os.environ.get("COLUMNS", "80").isdigit() or int(os.environ.get("COLUMNS", "80")) < LEAST_COLUMNS:
+        del os.environ["COLUMNS"]
+
+
 def _end_with_parent() -> None:
     """Get a SIGTERM when the launcher goes: `accelerate launch` does not pass its own on, and leaves an orphan."""
     with suppress(OSError, AttributeError):  # another system than Linux
@@ -63,5 +98,6 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def _failed(error: Exception, code: int) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    lines = [line.strip() for line in str(error).splitlines()]
+    print(f"error: {printable(' '.join(line for line in lines if line))}", file=sys.stderr)
     return code

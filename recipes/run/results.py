@@ -13,6 +13,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from aflow_ops.executor.types import ExecutorUsage
+from aflow_ops.terminal import printable
 from data.files import write_atomically
 from recipes.run.checkpoints import best_of
 from rewards.statistics import paired_bootstrap
@@ -209,9 +210,9 @@ def print_results(run_dir: Path, result: HeldOut) -> None:
     for domain, text, reward, count in best_workflows(result.after, 3):
         if console.is_terminal:
             console.print(f"\n[bold]{domain}[/bold]: mean reward {reward:.2f} on {count} problems")
-            console.print(Syntax(text, "python", background_color="default"))
+            console.print(Syntax(printable(text), "python", background_color="default"))
         else:
-            line = f"{domain}: mean reward {reward:.2f} on {count} problems: {' '.join(text.split())}"
+            line = f"{domain}: mean reward {reward:.2f} on {count} problems: {printable(' '.join(text.split()))}"
             print(line if len(line) <= LOG_COLUMNS else line[: LOG_COLUMNS - 1] + "…")
     print("\n" * console.is_terminal + f"adapter, rollouts, metrics and reward_curve.png: {run_dir}/")
 

@@ -36,6 +36,8 @@ class WorkflowGRPOConfig(GRPOConfig):
         return {name: None if name.endswith("hub_token") else value for name, value in vars(self).items()}
 
     def __post_init__(self) -> None:
+        if self.num_generations < 1:  # TRL divides by it
+            raise ValueError(f"num_generations={self.num_generations} must be at least 2")
         super().__post_init__()
         if self.temperature_final is not None and self.temperature_final <= 0:
             raise ValueError(f"temperature_final={self.temperature_final} must be above 0")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from aflow_ops.errors import UsageError
 from recipes.settings.parse import Arguments
+from recipes.settings.rehearsal import rehearse
 from recipes.training.trainer import WorkflowGRPOTrainer
 
 
@@ -38,6 +39,7 @@ def check_requirements(args: Arguments) -> None:
             raise UsageError(
                 f'{flag} ({args.layers.origin(flag)}) needs the package {package}: pip install --editable ".[{extra}]"'
             )
+    rehearse(args.model, args.training)
     config = args.recipe.warm_start_config
     if config not in (None, "none") and not Path(config).is_file():
         raise UsageError(f"warm_start_config: {config} does not exist")

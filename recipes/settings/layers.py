@@ -133,9 +133,26 @@ def check_finite(parsed: Sequence[Any], layers: Layers) -> None:
                 raise UsageError(f"{name}={value} must be a finite number")
 
 
+class _OnceLoader(yaml.SafeLoader):
+    """A safe loader that takes each key once: of two values, YAML would silently keep the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping.
+
+        Raises:
+            yaml.YAMLError: a key stands twice.
+        """
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.YAMLError(f"{key.value} stands twice, the second time in line {key.start_mark.line + 1}")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceLoader)
     except FileNotFoundError:
         raise UsageError(f"--config {path}: no such file; recipes/configs/ has the ones that come with it") from None
     except yaml.YAMLError as error:

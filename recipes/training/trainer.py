@@ -125,6 +125,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
                 unsafe_subprocess=self.recipe.unsafe_subprocess,
                 run_dir=self.run_dir,
                 ledger=ledger,
+                proven=True,
             )
         )
         self.reward.scorer = self.scorer

@@ -4,6 +4,7 @@ What it answers is set by whoever opens it; what it was asked is kept.
 """
 
 import asyncio
+import json
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 Messages = list[dict[str, str]]
-Answer = Callable[[Messages], "str | Failure | Broken"]
+Answer = Callable[[Messages], "str | Failure | Broken | Raw"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,21 @@ class Broken:
     """A reply that is none: `cut` (connection closed), `truncated`, `empty` (no choices), `html`, or `slow`."""
 
     kind: str
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A response as it goes over the wire; a body that is not text or bytes is sent as JSON."""
+
+    body: Any
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def response(self) -> web.Response:
+        """What aiohttp sends."""
+        text = self.body if isinstance(self.body, (str, bytes)) else json.dumps(self.body)
+        body = text.encode() if isinstance(text, str) else text
+        return web.Response(body=body, status=self.status, headers={"Content-Type": "application/json", **self.headers})
 
 
 class StubEndpoint:
@@ -51,6 +67,7 @@ class StubEndpoint:
         self.answer: Answer = answer or (lambda messages: "42")
         self.latency = latency
         self.slow_seconds = 30.0
+        self.held = False  # while it is, every request waits
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.in_flight = self.most_in_flight = 0
@@ -92,9 +109,13 @@ class StubEndpoint:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             await asyncio.sleep(self.latency)
+            while self.held:  # noqa: ASYNC110 - set from another thread
+                await asyncio.sleep(0.01)
             answer = self.answer(body["messages"])
         finally:
             self.in_flight -= 1
+        if isinstance(answer, Raw):
+            return answer.response()
         if isinstance(answer, Broken):
             return await self._broken(request, answer.kind)
         if isinstance(answer, Failure):

@@ -122,6 +122,7 @@ class SearchCommand:
                 workflow_timeout=self.arguments.workflow_timeout,
                 unsafe_subprocess=self.arguments.unsafe_subprocess,
                 run_dir=self.output,
+                proven=True,
             )
         )
         evaluation = Evaluation(scorer, self.slices.all, scorer.runtime.executor.price)

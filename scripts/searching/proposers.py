@@ -47,7 +47,7 @@ async def open_proposer(
     """
     if arguments.proposer == "grammar":
         return GrammarProposer(slices.kinds, arguments.seed)
-    model = await stack.enter_async_context(open_executor(optimizer_config(arguments, config)))
+    model = await stack.enter_async_context(open_executor(optimizer_config(arguments, config), proven=True))
     return ModelProposer(
         model,
         slices.kinds,

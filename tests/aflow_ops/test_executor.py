@@ -124,17 +124,22 @@ async def test_retries_end(config: ExecutorConfig, stub: StubEndpoint) -> None:
     assert len(stub.requests) == 2
 
 
-@pytest.mark.parametrize(
-    ("failure", "hint"),
-    [(Failure(401), "OPENAI_API_KEY"), (Failure(404), "--executor_model"), (Failure(403), "OPENAI_API_KEY")],
-)
-async def test_what_no_retry_can_mend_is_fatal_at_once(
-    config: ExecutorConfig, stub: StubEndpoint, failure: Failure, hint: str
-) -> None:
-    stub.answer = lambda messages: failure
-    with pytest.raises(FatalExecutorError, match=hint):
-        await ask(config, "a")
-    assert len(stub.requests) == 1
+async def test_a_check_takes_the_first_denial_for_final(config: ExecutorConfig, stub: StubEndpoint) -> None:
+    for status in (401, 403, 404):
+        stub.requests.clear()
+        stub.answer = lambda messages, status=status: Failure(status)  # type: ignore[misc]
+        with pytest.raises(FatalExecutorError):
+            await check_executor(config)
+        assert len(stub.requests) == 1
+
+
+async def test_after_a_check_a_denial_is_about_one_call(config: ExecutorConfig, stub: StubEndpoint) -> None:
+    stub.answer = lambda messages: Failure(404)
+    async with open_executor(config, proven=True) as executor:
+        for content in "ab":
+            with pytest.raises(ExecutorError) as caught:
+                await executor.complete([{"role": "user", "content": content}], temperature=0, max_tokens=8)
+            assert not isinstance(caught.value, FatalExecutorError)
 
 
 async def test_an_unreachable_endpoint_says_what_to_check(config: ExecutorConfig) -> None:
@@ -335,7 +340,7 @@ async def test_the_embedded_executor_answers_and_ends_with_the_run(tmp_path: Pat
 
 @pytest.mark.slow
 async def test_the_embedded_executor_comes_back_when_it_is_killed(tmp_path: Path) -> None:
-    config = ExecutorConfig(executor="local", executor_cache_dir="none", executor_timeout=20)
+    config = ExecutorConfig(executor="local", executor_cache_dir="none", executor_timeout=PATIENCE)
     async with open_executor(config, run_dir=tmp_path) as executor:
 
         async def ask(index: int) -> str:

@@ -15,11 +15,11 @@ from aflow_ops.executor.requests import RequestForm
 from aflow_ops.fault_clock import FaultClock
 from aflow_ops.language import parse_workflow
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
-from aflow_ops.sandbox import Sandbox, open_sandbox
+from aflow_ops.sandbox import Sandbox, open_sandbox, warm
 from data.problem import Problem
 from rewards.rollout import Rollout, RolloutScorer
 from rewards.workflow_reward import score_all
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.stub_endpoint import Broken, Failure, Messages, StubEndpoint
 
 FAULTS: list[Failure | Broken] = [
@@ -116,14 +116,37 @@ async def test_a_queue_for_the_sandbox_is_not_held_against_a_workflow(
     assert rollout.trace.lost_seconds > 2
 
 
+async def test_the_start_of_a_sandbox_worker_is_not_held_against_a_workflow(
+    config: ExecutorConfig, stub: StubEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "LIGHT", warm.Warmth("ast random", "import time\ntime.sleep(3)"))
+    stub.answer = lambda messages: "```python\ndef solve():\n    return 42\n```"
+    workflow = parse_workflow(
+        'async def workflow(problem):\n    return (await programmer(problem=problem))["output"]',
+        domain="math",
+        has_entry_point=False,
+    )
+    problem = Problem.from_row({"question": "What?", "answer": "42", "source": "gsm8k"}).view
+    async with (
+        open_sandbox(concurrency=1) as cold,
+        open_executor(config) as executor,
+        WorkflowRuntime(executor, cold, RuntimeLimits(timeout=PATIENCE)) as runtime,
+    ):
+        first = await runtime.run(workflow, problem)
+    assert first.outcome == "ok"
+    assert first.lost_seconds >= 3
+
+
 async def test_killed_interpreters_cost_no_grade(config: ExecutorConfig, stub: StubEndpoint, sandbox: Sandbox) -> None:
-    stub.latency = 0.3
-    batch = asyncio.create_task(graded(config, sandbox, 24, timeout=20))
-    await asyncio.sleep(0.5)
-    workers = [process for process in psutil.Process().children() if process.name() == "monty"]
-    assert len(workers) >= 8
-    for worker in workers[:8]:
+    def workers() -> list[psutil.Process]:
+        return [process for process in psutil.Process().children() if process.name() == "monty"]
+
+    stub.held = True
+    batch = asyncio.create_task(graded(quick(config, executor_timeout=PATIENCE), sandbox, 24, timeout=PATIENCE))
+    await until(lambda: len(workers()) >= 8)
+    for worker in workers()[:8]:
         worker.kill()
+    stub.held = False
     assert {(rollout.reward, rollout.infra_error) for rollout in await batch} == {(1.0, None)}
 
 

@@ -1,12 +1,15 @@
-"""What of a reply is an answer, and a provider of one's own."""
+"""A provider of one's own, and replies of any content; the modes of real servers are in endpoint_modes.py."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
-import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from aflow_ops.executor import Call, Completion, ExecutorConfig, Transport, TransportError, open_executor
-from aflow_ops.executor.reading import read_completion
+from aflow_ops.executor.reading import MOST_TOKENS, read_completion
+from aflow_ops.executor.refusals import failure_of, read_refusal
+from aflow_ops.executor.transport import Failure
 
 CALL = Call([{"role": "user", "content": "What is 6 * 7?"}], 0.0, 8)
 
@@ -28,48 +31,40 @@ async def test_a_provider_of_ones_own_is_one_class_and_inherits_cache_and_accoun
     assert first.cost_usd > 0 == second.cost_usd
 
 
-def body(content: Any, ending: str = "stop", **message: Any) -> bytes:
-    return json.dumps({"choices": [{"message": {"content": content, **message}, "finish_reason": ending}]}).encode()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        body("42"),
-        body("42", "length"),
-        body("<think>six times seven</think>42"),
-        body("six times seven</think>\n42"),
-        body("42", reasoning_content="six times seven"),
-        body([{"type": "text", "text": "4"}, {"type": "text", "text": "2"}]),
-        b'data: {"choices": [{"delta": {"content": "4"}}]}\n\ndata: {"choices": [{"delta": {"content": "2"}}]}\n\n'
-        b"data: [DONE]\n",
-    ],
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
 )
-def test_an_answer_is_read(content: bytes) -> None:
-    assert read_completion(content, CALL)[0].text == "42"
 
 
-@pytest.mark.parametrize(
-    ("content", "failure"),
-    [
-        (body("", "error"), "outage"),
-        (body("", "content_filter"), "call"),
-        (body(None, refusal="I cannot help with that"), "call"),
-        (body(None, "tool_calls", tool_calls=[{"id": "1"}]), "busy"),
-        (body(None), "busy"),
-        (body("<think>six times", "length"), "call"),
-        (body("", "length", reasoning_content="six times"), "call"),
-        (b"<html>502</html>", "outage"),
-    ],
-)
-def test_what_is_no_answer_is_an_error(content: bytes, failure: str) -> None:
-    with pytest.raises(TransportError) as caught:
-        read_completion(content, CALL)
-    assert caught.value.failure == failure
+@given(st.fixed_dictionaries({}, optional={
+    "content": JSON, "refusal": JSON, "reasoning": JSON, "tool_calls": JSON}), JSON, JSON, JSON)  # fmt: skip
+def test_whatever_a_reply_holds_it_is_an_answer_or_an_error_and_costs_no_less_than_nothing(
+    message: Any, ending: Any, usage: Any, error: Any
+) -> None:
+    body = {"choices": [{"message": message, "finish_reason": ending}], "usage": usage, "error": error}
+    try:
+        completion, _ = read_completion(json.dumps(body).encode(), CALL)
+    except TransportError as failure:
+        completion = failure.billed or Completion("", 0, 0)
+    assert 0 <= completion.prompt_tokens <= MOST_TOKENS and 0 <= completion.completion_tokens <= MOST_TOKENS
 
 
-@pytest.mark.parametrize("count", ["x", [1], -5, float("inf"), float("nan"), None])
-def test_a_count_that_cannot_be_true_is_estimated(count: Any) -> None:
-    reply = {"choices": [{"message": {"content": "42"}}], "usage": {"prompt_tokens": count, "completion_tokens": count}}
-    completion, _ = read_completion(json.dumps(reply).encode(), CALL)
-    assert (completion.prompt_tokens, completion.completion_tokens) == (CALL.prompt_tokens, 1)
+@given(JSON | st.binary(max_size=40), st.integers(400, 599))
+def test_whatever_an_error_says_it_has_a_meaning_and_a_reason_on_one_line(body: Any, status: int) -> None:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    refusal = read_refusal(status, content, {})
+    assert failure_of(refusal, answered=True) in get_args(Failure)
+    assert len(str(refusal).splitlines()) == 1
+
+
+WORDS = ["sorry", "content policy", "content_filter", "I cannot", "insufficient quota", "<think", "error", "tool_calls"]
+
+
+@given(st.lists(st.sampled_from(WORDS) | st.text(max_size=9), min_size=1).map(" ".join))
+def test_no_word_of_an_answer_makes_it_a_refusal(text: str) -> None:
+    assume("think>" not in text)
+    body = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}
+    completion, _ = read_completion(json.dumps(body).encode(), CALL)
+    assert completion.text == text.encode("utf-8", "replace").decode()

@@ -57,7 +57,7 @@ def test_a_signal_during_training_leaves_no_process_and_whole_files(
     started = psutil.Process(process.pid).children(recursive=True)
     assert any("executor.embedded" in " ".join(child.cmdline()) for child in started)
     process.send_signal(number)
-    _, alive = psutil.wait_procs(started, timeout=8)
+    _, alive = psutil.wait_procs(started, timeout=PATIENCE)
     process.kill() if alive else None
     _, err = process.communicate(timeout=PATIENCE)
     assert alive == []
