@@ -287,4 +287,5 @@ def _harness() -> CodeType:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith(__package__)):
                 body.append(node)
-    return compile(ast.Module(body, type_ignores=[]), "<harness>", "exec")
+    # Without docstrings, which every run would read.
+    return compile(ast.Module(body, type_ignores=[]), "<harness>", "exec", optimize=2)
