@@ -11,6 +11,7 @@ expected)` for a program, and with `check_result(arguments, accepted)` for a fun
 
 import ast
 import builtins
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -33,11 +34,12 @@ def tests_of(row: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(value, str):
         tests = split_tests(value)
     elif isinstance(value, Mapping):
-        tests = _paired(value)
+        tests = _paired(value, str(row.get("question", "")))
     elif isinstance(value, Sequence) and all(isinstance(item, str) for item in value):
         tests = [_called(item) for item in value]
     elif isinstance(value, Sequence) and all(isinstance(item, Mapping) for item in value):
-        tests = [_output_test(item.get("input"), item.get("output"), row.get("entry_point")) for item in value]
+        pairs = [(item.get("input"), item.get("output")) for item in value]
+        tests = _output_tests(pairs, row.get("entry_point"), str(row.get("question", "")))
     else:
         raise ValueError(f"{key} must be Python snippets or input/output pairs, not {str(value)[:80]!r}")
     setup = row.get("test_setup_code")
@@ -113,19 +115,38 @@ def _called(test: str) -> str:
     return test if any(_is_call_of_check(node) for node in body) else test + "\ncheck(candidate)"
 
 
-def _paired(value: Mapping[str, Any]) -> list[str]:
+def _paired(value: Mapping[str, Any], question: str) -> list[str]:
     inputs, outputs = value.get("inputs"), value.get("outputs")
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
         raise ValueError("tests must have as many inputs as outputs")
-    function = value.get("fn_name")
-    return [_output_test(given, wanted, function) for given, wanted in zip(inputs, outputs, strict=True)]
+    return _output_tests(list(zip(inputs, outputs, strict=True)), value.get("fn_name"), question)
 
 
-def _output_test(given: Any, wanted: Any, function: Any) -> str:
-    """A test of a program, or of a function when there is one to call: APPS gives its arguments as a list."""
-    if function and isinstance(given, list):
-        accepted = [wanted, *(wanted if isinstance(wanted, list) and len(wanted) == 1 else [])]  # some rows wrap it
-        return f"check_result({given!r}, {accepted!r})"
+def _output_tests(pairs: Sequence[tuple[Any, Any]], function: Any, question: str) -> list[str]:
+    """Tests of a program, or of a function when there is one to call and its arguments are a list (APPS)."""
+    wrapped = bool(function) and _are_wrapped([wanted for _, wanted in pairs], str(function), question)
+    return [
+        _result_test(given, wanted, wrapped) if function and isinstance(given, list) else _output_test(given, wanted)
+        for given, wanted in pairs
+    ]
+
+
+def _are_wrapped(outputs: Sequence[Any], function: str, question: str) -> bool:
+    """Whether each result may stand in a list of its own, as some of APPS's rows have it.
+
+    Not where one of them is no list of one, nor where the question says that a list is returned.
+    """
+    says_list = rf"def\s+{re.escape(function)}\s*\([^()]*\)\s*->\s*[\"']?(?:typing\.)?[Ll]ist\b"
+    return all(isinstance(wanted, list) and len(wanted) == 1 for wanted in outputs) and not re.search(
+        says_list, question
+    )
+
+
+def _result_test(given: list[Any], wanted: Any, wrapped: bool) -> str:
+    return f"check_result({given!r}, {[wanted, wanted[0]] if wrapped else [wanted]!r})"
+
+
+def _output_test(given: Any, wanted: Any) -> str:
     if isinstance(given, list) and all(isinstance(line, str) for line in given):
         given = "\n".join(given)
     if isinstance(wanted, list) and all(isinstance(line, str) for line in wanted):

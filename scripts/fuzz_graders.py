@@ -1,7 +1,7 @@
 """Try the graders with generated answers: near misses that must not count as right, equivalents that must.
 
     python scripts/fuzz_graders.py
-    python scripts/fuzz_graders.py --cases 2000 --seed 7 --domains math
+    python scripts/fuzz_graders.py --cases 1000 --seed 7 --domains code
 
 For each generated gold answer it writes the same value in other notations, and values that differ in one digit, sign,
 exponent, brace, letter or word; what is right is known from how the answer was made, not from a grader. It prints the
@@ -28,6 +28,7 @@ from scripts.fuzzing import GENERATORS, Case, cases
 
 MOST_LOST = 0.01
 SHOWN = 20
+AT_ONCE = 4
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -48,10 +49,17 @@ async def wrongly_graded(tried: Iterable[Case]) -> list[Case]:
     Raises:
         SandboxError: the sandbox failed.
     """
+    wrong: list[Case] = []
+    waiting = iter(tried)
     async with open_sandbox() as sandbox:
-        return [
-            case for case in tried if (await grade_answer(case.answer, case.problem, sandbox)).correct != case.right
-        ]
+
+        async def grade_some() -> None:
+            for case in waiting:
+                if (await grade_answer(case.answer, case.problem, sandbox)).correct != case.right:
+                    wrong.append(case)
+
+        await asyncio.gather(*(grade_some() for _ in range(AT_ONCE)))
+    return wrong
 
 
 def show(tried: Sequence[Case], wrong: Sequence[Case], console: Console) -> bool:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -37,9 +38,12 @@ TOTAL_SECONDS_ONCE_FAILED = 30.0
 # Once a test has timed out the solution is not right, and further hangs should not cost as much.
 AFTER_HANG_SECONDS = 1.0
 MAX_ANSWER_CHARS = 50_000
+MAX_PROSE_PARAGRAPHS = 4  # on each side of a program without a fence
 
 # In the order in which they stand in the program: each uses only what is above it.
-HARNESS_FILES = ("code_wire", "code_compare", "code_names", "code_worker", "code_stand_ins", "code_harness")
+HARNESS_FILES = (
+    *("code_wire", "code_operators", "code_compare", "code_names", "code_worker", "code_stand_ins", "code_harness"),
+)
 
 _FENCE = re.compile(r"(```|~~~)([^\n`]*)\n(.*?)(?:\1|\Z)", re.DOTALL)
 _PYTHON = ("python", "python3", "py")
@@ -128,9 +132,21 @@ def extract_solution(answer: str, entry_point: str | None, question: str) -> str
 
 def _code_in_prose(answer: str, entry_point: str | None) -> str:
     """The code that stands unmarked in an answer, if it has what is asked for; else the answer."""
+    if entry_point is None:
+        return _program_in_prose(answer)
     code = extract_code(answer, entry_point)
-    found = function_names(code) if entry_point else [code.strip()]
-    return code if (entry_point or code.strip()) in found and code.strip() else answer
+    return code if entry_point in function_names(code) else answer
+
+
+def _program_in_prose(answer: str) -> str:
+    """What is left of an answer without some paragraphs before and behind it, if that is a program; else the answer."""
+    paragraphs = re.split(r"\n[ \t]*\n", answer)
+    dropped = sorted(product(range(MAX_PROSE_PARAGRAPHS + 1), repeat=2), key=sum)
+    for before, behind in dropped:
+        code = "\n\n".join(paragraphs[before : len(paragraphs) - behind])
+        if "(" in code and _parses(code):
+            return code
+    return answer
 
 
 def given_code(question: str, entry_point: str | None) -> str:
@@ -271,4 +287,5 @@ def _harness() -> CodeType:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith(__package__)):
                 body.append(node)
-    return compile(ast.Module(body, type_ignores=[]), "<harness>", "exec")
+    # Without docstrings, which every run would read.
+    return compile(ast.Module(body, type_ignores=[]), "<harness>", "exec", optimize=2)

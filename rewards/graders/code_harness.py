@@ -25,6 +25,7 @@ import signal
 import socket
 import sys
 import time
+from types import CodeType
 from typing import Any
 
 from rewards.graders.code_compare import same_output, same_result
@@ -83,8 +84,8 @@ class Examiner:
             self.given = {}  # prose that parses
         solution.given = self.given
 
-    def namespace(self, test: str) -> dict[str, Any]:
-        """The globals of a test: every name that it uses and does not define itself."""
+    def namespace(self, test: CodeType) -> dict[str, Any]:
+        """The globals of a test: every name that it may look up."""
         solution, found = self.solution, {}
         wanted = names_in(test)
         for name in wanted & set(solution.names):
@@ -114,7 +115,8 @@ class Examiner:
         signal.setitimer(signal.ITIMER_REAL, seconds + 1.2)
         try:
             self.solution.load()
-            exec(compile(test, "<test>", "exec", dont_inherit=True), self.namespace(test))
+            code = compile(test, "<test>", "exec", dont_inherit=True)
+            exec(code, self.namespace(code))
             # A test may have caught the error that says that the worker is gone.
             return "the solution hung or crashed" if self.solution.lost else None
         except LostError as error:

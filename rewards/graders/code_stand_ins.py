@@ -3,7 +3,8 @@
 An object that cannot cross stays with the solution; a test holds a `Remote` of it. Whatever a test asks of a `Remote`
 (its length, its items, its text, an attribute, a method) is answered before the solution knows what the answer is
 compared with. What would tell it, or let it decide, is not asked: comparing with a value, arithmetic, a method that
-values have (a `startswith` that always agrees). Two objects are equal when class and attributes are, provided that
+values have (a `startswith` that always agrees). Of an object that the test made, operators are what is under test
+(`code_operators.py`). Two objects are equal when class and attributes are, provided that
 the test made one of them and that its attributes hold everything which it was made from.
 
 Part of the program of `code_harness.py`.
@@ -20,7 +21,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
-from rewards.graders.code_wire import MAX_PRINTED_BYTES, decode, dumps, encode, receive, send
+from rewards.graders.code_operators import Operators
+from rewards.graders.code_wire import MAX_PRINTED_BYTES, Member, decode, dumps, encode, receive, send
 
 _VALUE_TYPES = (str, bytes, list, tuple, dict, set, frozenset, int, float, complex, range, slice, collections.deque)
 VALUE_METHODS = frozenset(name for kind in (*_VALUE_TYPES, fractions.Fraction, re.Match) for name in dir(kind))
@@ -32,16 +34,15 @@ class LostError(Exception):
     """The worker hung or died."""
 
 
-class Remote:
+class Remote(Operators):
     """An object of the solution's, where a test has it.
 
     Args:
         solution (`Solution`): who has it.
         handle (`int`): what it is called there.
-        made_from (`list`, *optional*): arguments of the test that made it; `None` when the solution returned it.
+        made_from (`list`, *optional*): arguments of the test that made it, none for what an operator made of such;
+            `None` when the solution returned it.
     """
-
-    __hash__ = None  # type: ignore[assignment]  # a set would not even ask whether two are equal
 
     def __init__(self, solution: "Solution", handle: int, made_from: list[Any] | None = None) -> None:
         self.__dict__.update(_solution=solution, _handle=int(handle), _made_from=made_from)
@@ -103,6 +104,9 @@ class Remote:
     def __ne__(self, other: object) -> bool:
         return not self == other
 
+    def __hash__(self) -> int:
+        return 0  # a set has to ask whether two are equal
+
     def holds_what_it_was_made_from(self) -> bool:
         """Whether a test made it and its attributes tell of every argument."""
         if not self._made_from:
@@ -129,10 +133,19 @@ class RemoteClass:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return self._solution.request("get", self._name, name)
+        found = self._solution.request("get", self._name, name)
+        if isinstance(found, Member) and found.name != name:
+            raise TypeError(f"{name} is another name of {found.name}")
+        return found
 
     def __instancecheck__(self, value: object) -> bool:
-        return isinstance(value, Remote) and value.state()[0] == self._name
+        if isinstance(value, Member):
+            return value.kind == self._name
+        return isinstance(value, Remote) and self._name in self._solution.request("kinds", value._handle)
+
+    def __subclasscheck__(self, other: type) -> bool:
+        kinds = self._solution.request("kinds", other._name) if isinstance(other, RemoteClass) else []
+        return self._name in kinds
 
 
 def same_state(left: Any, right: Any, depth: int = 0) -> bool:

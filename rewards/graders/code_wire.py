@@ -12,6 +12,7 @@ import builtins
 import collections
 import datetime
 import decimal
+import enum
 import fractions
 import json
 import os
@@ -119,6 +120,22 @@ class Match:
         return self.span(group)[1]
 
 
+class Member:
+    """A member of an enumeration by class and name."""
+
+    def __init__(self, kind: str, name: str, value: Any) -> None:
+        self.kind, self.name, self.value = str(kind), str(name), value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Member) and (self.kind, self.name) == (other.kind, other.name)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.name))
+
+    def __repr__(self) -> str:
+        return f"{self.kind}.{self.name}"
+
+
 def _named_tuple(parts: Any) -> Any:
     name, fields, values = parts
     return collections.namedtuple(name, fields)(*values)  # its names are checked by namedtuple
@@ -149,6 +166,7 @@ _READERS: Readers = {
     "timedelta": lambda parts: datetime.timedelta(*parts),
     "Ellipsis": lambda parts: ...,
     "Match": lambda parts: Match(*parts),
+    "enum": lambda parts: Member(*parts),
     "namedtuple": _named_tuple,
     "type": lambda name: _builtin_type(name),
     "iterator": iter,
@@ -156,7 +174,7 @@ _READERS: Readers = {
 
 
 def _builtin_type(name: Any) -> type:
-    found = getattr(builtins, str(name), None)
+    found = type(None) if name == "NoneType" else getattr(builtins, str(name), None)
     if not isinstance(found, type):
         raise TypeError(f"{name} is no type")
     return found
@@ -183,10 +201,14 @@ def encode(value: Any, refer: Refer, depth: int = 0) -> Any:
     writer = _WRITERS.get(kind)
     if writer is not None:
         return {writer[0]: [encode(part, refer, depth + 1) for part in writer[1](value)]}
-    if kind is type and value in vars(builtins).values():
-        return {"type": next(name for name, found in vars(builtins).items() if found is value)}
+    if kind is type:
+        name = "NoneType" if value is type(None) else next((n for n, v in vars(builtins).items() if v is value), None)
+        if name:
+            return {"type": name}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return {"namedtuple": [kind.__name__, list(value._fields), [encode(v, refer, depth + 1) for v in tuple(value)]]}
+    if isinstance(value, enum.Enum) and not isinstance(value, (int, str)):
+        return {"enum": [kind.__name__, value.name, encode(value.value, refer, depth + 1)]}
     bases: tuple[Any, ...] = (bool, int, float, str, bytes, list, tuple, dict, set, frozenset)
     for base in bases:
         if isinstance(value, base):

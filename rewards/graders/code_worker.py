@@ -21,6 +21,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+from rewards.graders.code_operators import applied
 from rewards.graders.code_wire import MAX_PRINTED_BYTES, decode, dumps, encode, receive, send
 
 FAR = 1e7
@@ -39,6 +40,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "item": lambda value, key: value[key],
     "get": getattr,
     "set": setattr,
+    "operator": applied,
+    "kinds": lambda value: [kind.__name__ for kind in (value if isinstance(value, type) else type(value)).__mro__],
 }
 
 
@@ -259,8 +262,9 @@ def be_the_program(source: str, stdin: int, stdout: int) -> None:
         os.dup2(stdin, 0)
         os.dup2(stdout, 1)
         os.closerange(3, 256)
-        sys.stdin, sys.stdout = open(0, encoding="utf-8"), open(1, "w", encoding="utf-8")  # noqa: SIM115
-        sys.__stdin__, sys.__stdout__ = sys.stdin, sys.stdout  # type: ignore[misc]
+        output = open(1, "w", encoding="utf-8")  # noqa: SIM115
+        sys.stdin, sys.stdout = open(0, encoding="utf-8"), output  # noqa: SIM115
+        sys.__stdin__, sys.__stdout__ = sys.stdin, output  # type: ignore[misc]
         sys.argv = ["program.py"]
         namespace = new_module("__main__")
         try:
@@ -271,5 +275,6 @@ def be_the_program(source: str, stdin: int, stdout: int) -> None:
         threading._shutdown()  # type: ignore[attr-defined]  # as an interpreter does at its end
         atexit._run_exitfuncs()
         sys.stdout.flush()
+        output.flush()
     finally:
         os._exit(status & 0xFF)

@@ -72,16 +72,25 @@ def test_silence_is_said(text: str, silent: bool) -> None:
 
 
 def test_the_fuzzer_finds_nothing() -> None:
-    check(1_500)
+    check(("math", "qa"), 1_500)
+
+
+def test_the_fuzzer_finds_nothing_in_code() -> None:
+    check(("code",), 40)
 
 
 @pytest.mark.long
 def test_the_fuzzer_finds_nothing_in_many() -> None:
-    check(20_000)
+    check(("math", "qa", "code"), 20_000)
 
 
-def check(number: int) -> None:
-    tried = list(islice(cases(random.Random(1), ("math", "qa")), number))
+@pytest.mark.long
+def test_the_fuzzer_finds_nothing_in_much_code() -> None:
+    check(("code",), 1_000)
+
+
+def check(domains: tuple[str, ...], number: int) -> None:
+    tried = list(islice(cases(random.Random(1), domains), number))
     wrong = asyncio.run(wrongly_graded(tried))
     assert not [case for case in wrong if not case.right]
     assert len(wrong) <= MOST_LOST * number, wrong[:10]

@@ -1,34 +1,12 @@
-"""Generated answers with their verdicts, for `fuzz_graders.py` and the tests.
+"""Generated math answers: each is written from a key, and two are equal when their keys are.
 
-Example: the gold answer `\\frac{-7}{12}` gives the right answers `-7/12` and `\\boxed{-\\frac{7}{12}}` and the
-wrong ones `7/12` and `\\boxed{-\\frac{7}{13}}`.
+Example: the key (-7, 12) is written `-7/12`, `\\frac{-7}{12}`, `-21/36`; (7, 12) and (-7, 13) are near misses.
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
-from data.problem import Problem
-
-
-@dataclass(frozen=True)
-class Case:
-    """An answer to a problem.
-
-    Args:
-        kind (`str`): domain and class of the answer, for the table.
-        problem (`Problem`): with the gold answer.
-        answer (`str`): what is graded.
-        right (`bool`): the verdict that it must get.
-    """
-
-    kind: str
-    problem: Problem
-    answer: str
-    right: bool
-
-
-Generator = Callable[[random.Random], Iterator[Case]]
+from scripts.fuzzing.case import Case, problem_of
 
 _FULLWIDTH = str.maketrans("0123456789-+", "０１２３４５６７８９－＋")
 _ARABIC = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")
@@ -43,33 +21,18 @@ _DRESSES = (
 )
 
 
-def cases(rng: random.Random, domains: Sequence[str]) -> Iterator[Case]:
-    """Yield cases without end: code, which is slow to run, one in two hundred."""
-    weights = [1 if domain == "code" else 100 for domain in domains]
-    while True:
-        yield from GENERATORS[rng.choices(domains, weights)[0]](rng)
-
-
-def _problem(answer: str, source: str) -> Problem:
-    return Problem(
-        question="What is it?", answer=answer, source=source, domain="qa" if source != "math" else "math", id=answer
-    )
-
-
-# Math: what is generated has a key, and two answers are equal when their keys are
-
-
-def _math(rng: random.Random) -> Iterator[Case]:
+def math_cases(rng: random.Random) -> Iterator[Case]:
+    """One gold answer with equal and other answers."""
     kind, make = rng.choice(list(_SHAPES.items()))
     key = make(rng, None)
     gold = rng.choice(_written(kind, key))
     for _ in range(3):
         dress = rng.choice(_DRESSES)
-        yield Case(f"math: {kind}", _problem(gold, "math"), dress.replace("@", rng.choice(_written(kind, key))), True)
+        yield Case(f"math: {kind}", problem_of(gold, "math"), dress.replace("@", rng.choice(_written(kind, key))), True)
         other = make(rng, key)
         if other != key:
             answer = dress.replace("@", rng.choice(_written(kind, other)))
-            yield Case(f"math: {kind}", _problem(gold, "math"), answer, False)
+            yield Case(f"math: {kind}", problem_of(gold, "math"), answer, False)
 
 
 Key = tuple[int, ...]
@@ -211,107 +174,3 @@ def _interval_spellings(low: int, high: int, closed: int) -> list[str]:
         rf"{low} {less} x {more} {high}",
         rf"x \in {left}{low},{high}{right}",
     ]
-
-
-# Questions and answers
-
-
-_NAMES = (
-    "Oslo",
-    "Lima",
-    "Rome",
-    "Bern",
-    "Quito",
-    "Ada Lovelace",
-    "Coca-Cola",
-    "O'Neill",
-    "Spider-Man",
-    "Washington, D.C.",
-)
-_NO = ("No", "No.", "no", "**No**", "No, they are not.", "Answer: no")
-_YES = ("Yes", "yes.", "Yes, both are.", "<answer>yes</answer>", "Yes, it is.")
-_NEITHER = (
-    "No idea",
-    "No information is given",
-    "No doubt",
-    "yes and no",
-    "Yes or no",
-    "No one knows",
-    "No. 1",
-    "Yes; false",
-    "maybe",
-)
-_SILENCE = (
-    "unanswerable",
-    "No answer",
-    "N/A",
-    "The passage does not say.",
-    "It cannot be determined from the passage.",
-)
-
-
-def _qa(rng: random.Random) -> Iterator[Case]:
-    yield from rng.choice([_closed, _named, _counted, _silent])(rng)
-
-
-def _closed(rng: random.Random) -> Iterator[Case]:
-    for gold, right, wrong in (("no", _NO, _YES), ("yes", _YES, _NO)):
-        yield Case("qa: yes or no", _problem(gold, "hotpotqa"), rng.choice(right), True)
-        yield Case("qa: yes or no", _problem(gold, "hotpotqa"), rng.choice([*wrong, *_NEITHER]), False)
-
-
-def _named(rng: random.Random) -> Iterator[Case]:
-    gold, other, third = rng.sample(_NAMES, 3)
-    spelled = [
-        gold,
-        f"The {gold}.",
-        gold.lower(),
-        f"<answer>{gold}</answer>",
-        f"Answer: {gold}\n\nExplanation: it says so.",
-    ]
-    spelled += [gold.replace("-", "‑").replace("'", "’"), f"{gold}\u200b", rf"\boxed{{\text{{{gold}}}}}"]
-    joined = [f"{gold}{mark}{other}{mark}{third}" for mark in (", ", " or ", " | ", "\n", "; ", "/", " and ")]
-    wrong = [*joined, other, f"definitely not {gold}", f"{gold} or {other}", f"{other} ({gold})", f"[{gold}] [{other}]"]
-    yield Case("qa: names", _problem(gold, "hotpotqa"), rng.choice(spelled), True)
-    yield Case("qa: names", _problem(gold, "hotpotqa"), rng.choice(wrong), False)
-
-
-def _counted(rng: random.Random) -> Iterator[Case]:
-    value = rng.randint(1, 99_999)
-    for source in ("drop", "squad"):
-        spelled = [str(value), f"{value:,}", f"Answer: {value}.", f"{value}.0" if source == "drop" else str(value)]
-        wrong = [
-            f"-{value}",
-            f"{value / 10 + 0.01:.2f}",
-            str(value * 10),
-            str(value + 1),
-            f"{value} or {value + 1}",
-            f".{value}",
-        ]
-        yield Case("qa: numbers", _problem(str(value), source), rng.choice(spelled), True)
-        yield Case("qa: numbers", _problem(str(value), source), rng.choice(wrong), False)
-
-
-def _silent(rng: random.Random) -> Iterator[Case]:
-    yield Case("qa: no answer", _problem("", "squad"), rng.choice(_SILENCE), True)
-    yield Case("qa: no answer", _problem("", "squad"), rng.choice([*_NAMES, "The", "?", "It says Oslo"]), False)
-    yield Case(
-        "qa: gold of marks", _problem(rng.choice(["A", "The The", "$", "+"]), "squad"), rng.choice(_SILENCE), False
-    )
-
-
-# Code: programs that print whole numbers
-
-
-def _code(rng: random.Random) -> Iterator[Case]:
-    value = rng.randrange(10 ** rng.randint(1, 40))
-    digits = list(str(value))
-    place = rng.randrange(len(digits))
-    digits[place] = rng.choice([digit for digit in "123456789" if digit != digits[place]])
-    row = {"question": "Print it.", "answer": "", "source": "made", "domain": "code"}
-    problem = Problem.from_row({**row, "tests": [{"input": "", "output": f"{value}\n"}]})
-    yield Case("code: whole numbers", problem, f"print({value})", True)
-    yield Case("code: whole numbers", problem, f"print('{''.join(digits)}')", False)
-
-
-GENERATORS: dict[str, Generator] = {"math": _math, "qa": _qa, "code": _code}
