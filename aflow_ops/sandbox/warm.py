@@ -161,8 +161,12 @@ class WarmSandbox:
         lease, loop = _Lease(), asyncio.get_running_loop()
         begun: asyncio.Future[Any] = loop.create_future()
 
+        def mark() -> None:
+            if not begun.done():
+                begun.set_result(None)
+
         def begin() -> None:
-            loop.call_soon_threadsafe(lambda: begun.done() or begun.set_result(None))
+            loop.call_soon_threadsafe(mark)
 
         def in_thread() -> SandboxResult:
             return self._run_twice(HEAVY if heavy else LIGHT, message, body, lease, begin)
