@@ -8,6 +8,7 @@ import ast
 from collections.abc import Collection
 
 from aflow_ops.errors import WorkflowError
+from aflow_ops.language.bounds import check_bounds
 from aflow_ops.language.dialects import Spoken, spoken_operator
 from aflow_ops.language.scope import Scope, is_known_function, is_self_attribute, used_prompts
 from aflow_ops.operators import OPERATORS, Operator
@@ -31,6 +32,7 @@ def check_workflow(scope: Scope, *, domain: Domain, has_entry_point: bool, promp
         WorkflowError: stage `"check"`, naming the first rule that is broken.
     """
     _check_main(scope)
+    check_bounds(scope.tree)
     _check_names(scope)
     notes = []
     for call in scope.operator_calls():
