@@ -17,7 +17,10 @@ from data.problem import ProblemView
 OPERATOR_DOOR = "_call_operator"
 
 # Equal runs draw equal random numbers, in both interpreters.
-_MODULES = "import asyncio, collections, json, math, random, re\nfrom collections import Counter\nrandom.seed({seed})\n"
+_MODULES = """import asyncio, collections, json, math, random, re
+from collections import Counter
+random.seed({seed})
+"""
 
 # `format` is also a builtin, which the interpreter finds before it asks for host functions.
 _FORMAT = f"""

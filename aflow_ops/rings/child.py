@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from decimal import Decimal
 from fractions import Fraction
-from types import FrameType, GeneratorType
+from types import FrameType, GeneratorType, ModuleType
 from typing import Any, NoReturn
 
 MAX_DEPTH = 50
@@ -92,11 +92,17 @@ def send(frame: dict[str, Any]) -> None:
 
 
 def end(frame: dict[str, Any]) -> NoReturn:
-    """Say how it ended, and end, whatever is still under way."""
+    """Say how it ended, and end, whatever is still under way.
+
+    Not before the other side has heard it: an answer that met a closed channel would sweep away what is unread.
+    """
     try:
-        send(frame)
-    except ValueError as error:  # such as an integer of more digits than Python prints
-        send(raised(error))
+        try:
+            send(frame)
+        except ValueError as error:  # such as an integer of more digits than Python prints
+            send(raised(error))
+        while os.read(_channel, 1 << 16):  # type: ignore[name-defined]  # noqa: F821
+            continue
     finally:
         os._exit(0)
 
@@ -212,9 +218,12 @@ async def run(job: dict[str, Any]) -> NoReturn:
     try:
         door = Door(asyncio.get_running_loop(), job["limits"]["argument_chars"])
         code = compiled(job["source"])
-        names: dict[str, Any] = {name: door.function(name) for name in job["functions"]}
+        # Dataclasses and others look up the module of a class.
+        sys.modules["workflow"] = ModuleType("workflow")
+        names = vars(sys.modules["workflow"])
+        names.update({name: door.function(name) for name in job["functions"]})
         seen = visible_builtins(frozenset(job["modules"]), frozenset(job["inside"]))
-        names.update(job["inputs"], __name__="workflow", __builtins__=seen)
+        names.update(job["inputs"], __builtins__=seen)
         bound(job["limits"])
         body = eval(code, names)
         if body is not None:

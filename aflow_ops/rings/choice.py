@@ -89,6 +89,8 @@ def _findings(tree: ast.Module) -> Iterator[str]:
                 yield "an error with several arguments"
             case ast.Call(func=ast.Attribute(attr="gather"), keywords=[_, *_]):
                 yield "`gather` with options"
+            case ast.Name(id="__name__"):  # there it says that the source is run as a program
+                yield "`__name__`"
             case ast.Name(id=name, ctx=ast.Load()) if name in _NO_BUILTINS - own:
                 yield f"`{name}`"
             case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in modules:
