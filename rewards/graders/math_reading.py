@@ -158,6 +158,8 @@ def same_words(answer: str, gold: str) -> bool:
     label = _choice(gold)
     if label is not None and (label == _choice(answer) or label == _choice_with_text(answer)):
         return True
+    if (_WRAPPED.fullmatch(answer) or _WRAPPED.fullmatch(gold)) and _unwrapped(answer) == _unwrapped(gold):
+        return True
     try:
         left, right = (_bare(tokens_of(text)) for text in (answer, gold))
     except (MathSyntaxError, RecursionError):

@@ -29,9 +29,13 @@ _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)
 _SPAN = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _SENTENCE_END = re.compile(r"(?:(?<=[\w)}%$*\]])|(?<=[a-z]))[.!?]\**\s+(?=[A-Z\\$*])")
 _SAYS = re.compile(
-    r"\b(?:is|are|was|were|be|equals?|to|get|gets|have|has|makes|obtain|yields|gives|total(?:s|ing)?)\b:?|:",
+    r"\b(?:is|are|was|were|be|equals?|to|get|gets|have|has|makes|obtain|yields|gives|total(?:s|ing)?)\b:?|(?<!\d):",
     re.IGNORECASE,
 )
+
+# "do it" is a product of variables only where something says that it is meant so.
+_FORMAL = re.compile(r"[\d\\$]|[^\x00-\x7f]|\w\s*[-+*/^=<>]")
+_REASON = re.compile(r"(?<=[\d})$%])\s+\((?:by|since|because|as|from|using|via)\b[^()\d]*\)$")
 
 # Words before a number that leave it what it is.
 _HARMLESS = word_set(
@@ -47,7 +51,8 @@ _DOUBTFUL = word_set(
     "half halved third quarter fifth minus plus times negative square squared cube cubed root reciprocal inverse "
     "opposite factorial logarithm log ln sin cos tan less more fewer under over above below between least most "
     "about around approximately nearly almost roughly except other rather instead without wrong incorrect false "
-    "unless if or either maybe perhaps possibly modulo mod base power percent dozen"
+    "unless if or either maybe perhaps possibly modulo mod base power percent dozen than rule ruled choose doubt "
+    "exclude excluding case figure fig method step question equation part example table problem remainder"
 )
 _RETRACTION = re.compile(
     r"\b(?:no|not|wait|actually|or|alternatively|but|maybe|perhaps|else|otherwise|rather|instead|wrong|oops)\b", re.I
@@ -85,7 +90,7 @@ def is_mathematics(text: str) -> bool:
 
 def said(phrase: str) -> str:
     """Return what a marked phrase says: its number when it is one between harmless words, else all of it."""
-    phrase = _CALCULATION.sub("", phrase).strip().strip("*").strip()
+    phrase = _REASON.sub("", _CALCULATION.sub("", phrase).strip().strip("*").strip())
     if not phrase.endswith(".m."):
         phrase = phrase.rstrip(".").strip().strip("*").strip()
     if len(phrase) > MAX_PHRASE_CHARS or readings_of(phrase):
@@ -162,7 +167,7 @@ def _unmarked(text: str) -> str | None:
     if sentence is None:
         return None
     for phrase in _endings(sentence):
-        if is_mathematics(phrase):
+        if _FORMAL.search(phrase) and is_mathematics(phrase):
             return phrase
     numbers = list(_NUMBER.finditer(sentence))
     if numbers and _stands_in_prose(sentence, numbers[-1]):

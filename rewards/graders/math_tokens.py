@@ -39,12 +39,13 @@ _COMMANDS = {
     "leqslant": "le",
     "geq": "ge", "geqslant": "ge", "lt": "<", "gt": ">", "neq": "ne", "degree": "circ", "ast": "*", "cdot": "*",
     "times": "*", "div": "/", "varnothing": "emptyset", "lvert": "|", "rvert": "|", "vert": "|", "lbrace": "{{",
-    "rbrace": "}}", "lbrack": "[", "rbrack": "]", "smallsetminus": "setminus", "backslash": "setminus", "reals": "R",
+    "rbrace": "}}", "lbrack": "[", "rbrack": "]", "langle": "(",
+    "rangle": ")", "smallsetminus": "setminus", "backslash": "setminus", "reals": "R",
     "isin": "in", "land": "and", "lor": "or", "vee": "or", "wedge": "and", "infin": "infty", "varphi": "phi",
     "varepsilon": "epsilon", "bar": "overline",
 }  # fmt: skip
 _KEPT_COMMANDS = word_set("frac sqrt cbrt binom over choose overline in cup cap setminus emptyset R circ pm mp")
-_OPERATOR_COMMANDS = word_set("< > * / | [ ] {{ }} le ge ne")
+_OPERATOR_COMMANDS = word_set("< > * / | ( ) [ ] {{ }} le ge ne")
 GREEK = word_set(
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi chi psi omega "
     "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell"
@@ -79,7 +80,7 @@ _LETTERS = re.compile(r"[a-zA-Z]+")
 _OPERATOR = re.compile(r"\*\*|<=|>=|!=|==|[-+*/^_=<>()\[\]{}|!:&%]")
 _OPERATOR_NAMES = {"**": "^", "<=": "le", ">=": "ge", "!=": "ne", "==": "="}
 _BEGIN = re.compile(r"\\(begin|end)\s*\{\s*([a-zA-Z]+)\*?\s*\}(?:\s*\{[clr|@{}\s]*\})?")
-_SPACE = re.compile(r"\s+|~|\\[,;:!> ]")
+_SPACE = re.compile(r"\s+|(?<=.)~|\\[,;:!> ]")  # a first `~` says "about"
 _WRONGLY_ESCAPED = re.compile(r"\\\\(?=([a-zA-Z]{2,})(?![a-zA-Z]))")
 
 

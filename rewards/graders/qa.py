@@ -18,13 +18,12 @@ from itertools import product
 from data.problem import SPAN_SEPARATOR, Problem
 from rewards.graders.notation import tidy
 from rewards.graders.qa_metrics import drop_scores, normalized, squad_scores
-from rewards.graders.qa_reading import denies, lists_options, says, says_unanswerable
+from rewards.graders.qa_reading import denies, in_one_piece, lists_options, says, says_unanswerable
 from rewards.graders.qa_text import extract_answer, number_alone, values
 from rewards.tiers import Grade, Tier
 
-# A containing answer is a sentence, not a passage, and names little that neither the gold answer nor the question has.
+# A containing answer is a sentence, not a passage.
 MAX_CONTAINING_EXTRA = 24
-MAX_CONTAINING_NEWS = 2
 # An answer with very many spans is scored as it is split first.
 MAX_SPANS_TRIED = 40
 
@@ -83,8 +82,12 @@ def _partial(extracted: str, gold_text: str, score: float, problem: Problem) -> 
     if problem.context and _pastes(tokens, normalized(problem.context).split()) and len(tokens) > len(gold) + 3:
         return Grade(little, False, extracted, "repeats the context")
     tier = f1_tier(score)
-    if tier < 4 and _contains(tokens, gold, set(normalized(problem.question).split())):
-        tier = 4
+    if not several and _holds(tokens, gold):
+        news = _news(tokens, gold, problem)
+        if not news or in_one_piece(extracted.strip(" ."), given):
+            tier = max(tier, 4)
+        else:  # what else it names may be another option
+            tier = min(max(tier, 3), 3 if news <= len(gold) else 2)
     if score == 1:  # the metric's normalisation hides that it is another value
         tier = 3
     return Grade(tier, False, extracted, f"F1 {score:.2f}", disputable=True)
@@ -154,14 +157,17 @@ def f1_tier(score: float) -> Tier:
     return 4 if score >= 0.5 else 3 if score >= 0.3 else 2 if score >= 0.1 else 1
 
 
-def _contains(tokens: list[str], gold: list[str], question: set[str]) -> bool:
-    """Whether a reasonably short answer has the gold tokens in one piece and offers little else."""
+def _holds(tokens: list[str], gold: list[str]) -> bool:
+    """Whether a reasonably short answer has the gold tokens in one piece."""
     if len(tokens) > len(gold) + MAX_CONTAINING_EXTRA or all(token in _STOP_WORDS for token in gold):
         return False
-    if not any(tokens[start : start + len(gold)] == gold for start in range(len(tokens) - len(gold) + 1)):
-        return False
-    news = Counter(tokens) - Counter(gold)
-    return sum(token not in _STOP_WORDS and token not in question for token in news) <= MAX_CONTAINING_NEWS + len(gold)
+    return any(tokens[start : start + len(gold)] == gold for start in range(len(tokens) - len(gold) + 1))
+
+
+def _news(tokens: list[str], gold: list[str], problem: Problem) -> int:
+    """How many words of an answer are neither the gold answer's nor the question's."""
+    question = normalized(problem.question).split()
+    return sum(word not in _STOP_WORDS and word not in question for word in Counter(tokens) - Counter(gold))
 
 
 def _pastes(tokens: list[str], context: list[str]) -> bool:

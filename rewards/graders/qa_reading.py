@@ -11,7 +11,7 @@ from collections import Counter
 from rewards.graders.notation import word_set
 
 _OPENING = re.compile(r"[\s*_\"'(\[]*(yes|no)\b[\"'*_)\]]*(.*)$", re.IGNORECASE | re.DOTALL)
-_PAUSE = re.compile(r"\s*(?:[,.;:!]+|-+)(?!\s*#?\d)\s*(.*)$", re.DOTALL)
+_PAUSE = re.compile(r"\s*(?:[,.;:!]+|-+(?=\s))(?!\s*#?\d)\s*(.*)$", re.DOTALL)
 _CLAUSE = re.compile(
     r"\s+(?:they|it|he|she|we|you|there|this|that|these|those)\s+(?:both\s+)?(?:is|are|was|were|do|does|did|has|have|had|can|"
     r"could|will|would|should)\b(.*)$",
@@ -24,7 +24,7 @@ _OPEN_WORDS = word_set(
 )
 _DENIALS = word_set(
     "no not never neither nor none false incorrect wrong untrue opposite isn't aren't wasn't weren't don't "
-    "doesn't didn't hasn't haven't can't couldn't won't wouldn't"
+    "doesn't didn't hasn't haven't can't couldn't won't wouldn't only hardly barely except unlikely"
 )
 _AFFIRMATIONS = word_set("yes true correct right indeed yeah yep affirmative certainly definitely")
 _MAX_WORDS_AFTER = 40
@@ -47,10 +47,11 @@ _TELLING = (
     r"(?:says?|states?|mentions?|specif(?:y|ies)|gives?|tells?|provides?|contains?|indicates?|includes?|answers?)"
 )
 _TOLD = r"(?:said|stated|mentioned|specified|given|told|provided|indicated|answered|determined|known|inferred|found)"
-_REST = r"[\w\s,'\"-]{0,90}"
+_REST = r"[\w\s'\"-]{0,90}"
 _SAYS_NOTHING = re.compile(
-    rf"(?:{_SOURCE}(?: given| provided)? {_AUXILIARY} {_TELLING}(?: {_REST})?"
-    rf"|(?:it|this|that|the answer|the question|the information)"
+    rf"(?:(?:i|we) (?:cannot|can't|could not) (?:answer|determine|find|tell|say)(?: {_REST})?"
+    rf"|{_SOURCE}(?: given| provided)? {_AUXILIARY} {_TELLING}(?: {_REST})?"
+    rf"|(?:it|this|that|the answer|the question|(?:the|this|that) information)"
     rf" (?:is|was|has) (?:not|never)(?: been)? {_TOLD}(?: {_REST})?"
     rf"|(?:it|this|that|the answer|the question|the answer to this question|this question)?"
     rf"\s*(?:cannot|can't|can not|could not) be {_TOLD}(?: {_REST})?"
@@ -61,25 +62,34 @@ _SAYS_NOTHING = re.compile(
     rf"|not enough (?:information|context)(?: {_REST})?)",
     re.IGNORECASE,
 )
+_CONCLUSION = re.compile(r"[.,;]?\s+(?:so|therefore|thus|hence),?\s+|[.;]\s+")
 _BUT = re.compile(
-    r"\b(?:but|however|though|although|except|probably|perhaps|maybe|likely|presumably|unless|still|yet|so)\b", re.I
+    r"\b(?:but|however|though|although|except|probably|perhaps|maybe|likely|presumably|unless|still|yet)\b", re.I
 )
+_ARTICLE = re.compile(r"\b(?:the|a|an) (?=\w+ |(?:passage|text|context|question)\b)")
 
+# Between words, these make options of them; so does every mark that sentences have no use for.
 _HEDGE = re.compile(
-    r"\b(?:or|maybe|perhaps|possibly|either|alternatively|otherwise|vs|versus|"
-    r"and/or|if not|could be|might be|may be|else)\b"
-    r"|;|\||•|‣|▪|→|\t|\\\\|(?<!\d)/|/(?!\d)|\s[-~+*>]\s|\n|\]\s*\[|\)\s*\(|\}\s*\{|(?<!\w)\d[.)]\s",
-    re.IGNORECASE,
+    r"\b(?:or|maybe|perhaps|possibly|either|alternatively|otherwise|vs|versus|and/or|if not|could be|might be|may be|"
+    r"else|aka|also|plus|as well as|along with|together with|followed by|then|but|second(?:ly)?|guess|options?|"
+    r"candidates?|one of)\b"
+    r"|[;|\\\n\t→•‣▪](?=.*\w)|(?<!\d)/|/(?!\d)|(?<!\d)\s?:\s?(?=.*\w)|\s[-~+*]+\s|[\])}>]\s*[\[({<]|\w\s{2,}\w"
+    r"|(?<!\w)(?:\d|[a-z]|[ivx]{2,3})[.)]\s|\.\.\.\s*\w|[^\w\s.,:;'\"()\[\]&$€£%!?*+#/-](?=.*\w)|\s[#%_^@+*]\s",
+    re.IGNORECASE | re.DOTALL,
 )
 _DENIED = re.compile(
-    r"\b(?:not|never|isn't|wasn't|aren't|weren't|cannot|can't|neither|nor|no|without|excluding|except|wrong|incorrect|false|"
-    r"anything but|other than|rather than|instead of|opposite of|don't|doesn't|didn't|unlike|far from|hardly)\b",
+    r"\b(?:not|never|\w+n't|cannot|neither|nor|no|none|nothing|nowhere|without|excluding|except|exclude[sd]?|wrong|"
+    r"incorrect|false|untrue|anything but|other than|rather than|instead of|opposite of|unlike|unlikely|far from|"
+    r"hardly|ruled out|rules? out|doubt\w*|den(?:y|ies|ied)|reject\w*|avoid\w*|impossible|outside|beyond|failed|non)\b",
     re.IGNORECASE,
 )
 _DATE_COMMA = re.compile(r"\b\d{1,2},\s*(?=\d{4}\b)|\b[A-Z][a-z]+,\s*(?=\d{4}\b)")
 _SUFFIX_COMMA = re.compile(r",\s*(?=(?:Jr|Sr|Inc|Ltd|LLC|Ph\.?D|M\.?D|Esq|I{2,3}|IV)\b)")
-_BRACKETED = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
+_BRACKETED = re.compile(r"[(\[{\"]([^()\[\]{}\"]*)[)\]}\"]|(?<!\w)'([^']+)'(?!\w)")
+_SENTENCE_END = re.compile(r"(?<=[^\W\d_]{3})(?<!Prof)(?<!Capt)(?<!Corp)(?<!Bros)[.!?]+\s+(?=[^\W_])")
+_COMMA = r",(?!\d{3}(?!\d))"
 _SHORT = 4
+_UNMARKED = str.maketrans("", "", string.punctuation)
 
 
 def says(text: str) -> str | None:
@@ -88,6 +98,8 @@ def says(text: str) -> str | None:
     if match is None:
         return None
     verdict, rest = match.group(1).lower(), match.group(2)
+    if "?" in rest:
+        return None
     if not rest.strip(string.punctuation + string.whitespace):
         return verdict
     after = (
@@ -111,10 +123,10 @@ def says(text: str) -> str | None:
 def says_unanswerable(text: str) -> bool:
     """Whether a text says that there is no answer, and then gives none."""
     bare = " ".join(text.lower().split()).strip(" .!*\"'`()[]")
-    bare = re.sub(r"\b(?:the|a|an)\s+(?=passage|text|context|question)", "", bare) if bare in _SILENT else bare
-    if bare in _SILENT or re.sub(r"\b(?:the|a|an) ", "", bare) in _SILENT:
+    if bare in _SILENT or _ARTICLE.sub("", bare) in _SILENT:
         return True
-    return len(bare) <= 200 and _SAYS_NOTHING.fullmatch(bare) is not None and not _BUT.search(bare)
+    parts = _CONCLUSION.split(bare)
+    return len(bare) <= 200 and all(map(_SAYS_NOTHING.fullmatch, parts)) and not _BUT.search(bare)
 
 
 def denies(text: str, gold: str) -> bool:
@@ -130,22 +142,28 @@ def lists_options(text: str, given: str = "") -> bool:
         given (`str`): context and question; what stands there in one piece (`Oslo, Norway`) is one thing.
     """
     text = _SUFFIX_COMMA.sub(" ", _DATE_COMMA.sub(" ", text.strip().rstrip(".")))
-    if _HEDGE.search(text):
+    if in_one_piece(text, given):
+        return False
+    if _HEDGE.search(text.strip("*_`~^<>{}")):
         return True
-    commas, ands = len(re.findall(r",(?!\d{3}(?!\d))", text)), len(re.findall(r"\band\b|&", text))
-    if commas >= 2 or (ands >= 1 and commas + ands >= 2):
-        return not _in_one_piece(text, given)
-    if commas == 1:
-        parts = [part.strip() for part in re.split(r",(?!\d{3}(?!\d))", text)]
-        return all(map(_names_something, parts)) and not _in_one_piece(text, given)
-    inner = [content.strip() for content in _BRACKETED.findall(text)]
-    return any(map(_names_something, inner)) and not _in_one_piece(text, given)
+    if len(re.findall(_COMMA, text)) >= 2:
+        return True
+    inner = [found for pair in _BRACKETED.findall(text) for found in pair if found]
+    outer = _BRACKETED.sub(" ", text)
+    if len(inner) > 1 or (inner and outer.strip(string.punctuation + " ") and any(map(_names_something, inner))):
+        return True
+    named = text.title() if text == text.lower() else text
+    for parts in (re.split(rf"{_COMMA}|\band\b|&", named, flags=re.IGNORECASE), _SENTENCE_END.split(named)):
+        if len(parts) > 1 and all(map(_names_something, parts)):
+            return True
+    return False
 
 
 def _names_something(part: str) -> bool:
-    words = part.split()
+    words = part.translate(_UNMARKED).split()
     return 0 < len(words) <= _SHORT and any(word[:1].isupper() or word[:1].isdigit() for word in words)
 
 
-def _in_one_piece(text: str, given: str) -> bool:
+def in_one_piece(text: str, given: str) -> bool:
+    """Whether a text stands so in what is given: then it is one thing, whatever is in it."""
     return bool(given) and " ".join(text.lower().split()) in " ".join(given.lower().split())

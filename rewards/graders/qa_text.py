@@ -16,7 +16,10 @@ MAX_ANSWER_CHARS = 4_000
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _FINAL = re.compile(r"\bfinal\s+answer(?:\s+is)?\s*[:\-]\s*([^\n]+)|\bfinal\s+answer\s+is\s+([^\n]+)", re.IGNORECASE)
 _LABEL = re.compile(r"^[#*\s]*(?:A|(?:the\s+)?answer)\**\s*:\**[^\S\n]*(\S[^\n]*)$", re.IGNORECASE | re.MULTILINE)
-_SENTENCE = re.compile(r"\banswer(?:\s+is)?\s*[:\-]\s*([^\n]+)|\banswer\s+is\s+([^\n]+)", re.IGNORECASE)
+_SENTENCE = re.compile(
+    r"\banswer(?:\s+is)?\s*[:=\-]\s*([^\n]+)|\banswer(?:\s+to\s+(?:the|this|your)\s+question)?\s+is\s+([^\n]+)",
+    re.IGNORECASE,
+)
 _HEADING = re.compile(r"^[#*\s]*(?:final\s+)?answer[*:\s]*\n([^\n]+)", re.IGNORECASE | re.MULTILINE)
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})+)\}")
 _WRAPPER = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|emph)\s*\{([^{}]*)\}")
@@ -24,8 +27,11 @@ _EXPLANATION = re.compile(
     r"(?<=[\w)\"'*])[.;,]?\**\s+(?=(?:Explanation|Reason(?:ing)?|Because|This is|That is because|Since|According to|"
     r"As stated|I hope|Note that|Source)\b)"
 )
+_EXPLAINED_BELOW = re.compile(r"\n\s*[#*]*(?:Explanation|Reason(?:ing)?|Justification|Because|Evidence)\b")
 _NUMBER = re.compile(r"(?:(?<![\w.)])-\s?)?(?<![\w.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?<=\d)")
 _MARKED_LETTERS = re.compile(r"(?<!\w)[A-Za-z]{1,2}(?:\+\+?|#|-)(?!\w)")
+# What makes another value of two numbers or of a number and a letter: 1/2, 1:2, 1-2, x < 5.
+_MARK_BETWEEN = re.compile(r"(?<=\d)\s?([/:×*^-])\s?(?=\d)|(?<=\w)\s?([<>=≤≥≠]+)\s?(?=[\w-])")
 
 
 def extract_answer(text: str) -> str:
@@ -45,14 +51,18 @@ def extract_answer(text: str) -> str:
             said = _EXPLANATION.split(said.strip())[0].strip("* ")
             if said:
                 return str(said)
-    return text
+    return _EXPLAINED_BELOW.split(text)[0].strip() or text
 
 
 def values(text: str) -> tuple[tuple[Fraction, ...], tuple[str, ...]]:
-    """Return the numbers of a text in order, with sign and point, and its letters with a sign: `C++`, `A-`, `F#`."""
+    """Return the numbers of a text in order, with sign and point, and what else its marks decide.
+
+    That is letters with a sign (`C++`, `A-`, `F#`), marks between two numbers (`1/2`) and relations (`x < 5`).
+    """
     text = tidy(text)
     numbers = tuple(_value(match.group()) for match in _NUMBER.finditer(text))
-    return numbers, tuple(match.lower() for match in _MARKED_LETTERS.findall(text))
+    marks = [match.group(1) or match.group(2) for match in _MARK_BETWEEN.finditer(text)]
+    return numbers, (*(match.lower() for match in _MARKED_LETTERS.findall(text)), *marks)
 
 
 def _value(text: str) -> Fraction:
