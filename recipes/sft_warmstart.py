@@ -33,13 +33,14 @@ from data.mixing import parse_mix
 from data.problem import Problem
 from recipes.backup.open import open_backup
 from recipes.policy.embedded import load_embedded_policy
+from recipes.policy.loading import with_model_settings
 from recipes.policy.tiny import build_tiny_policy, train_tokenizer
 from recipes.run.command import run_command
 from recipes.run.progress import progress_of, quiet_libraries
 from recipes.settings.arguments import BackupArguments
+from recipes.settings.checks import check_trackers
 from recipes.settings.parse import parse_with_config
 from recipes.training.problems import mixed_problems
-from recipes.training.tracking import check_trackers
 
 
 @dataclass
@@ -121,12 +122,6 @@ def base_policy(
     if args.from_embedded:
         return load_embedded_policy()
     if not args.from_scratch:
-        training.model_init_kwargs = {
-            "revision": model_args.model_revision,
-            "attn_implementation": model_args.attn_implementation,
-            "dtype": model_args.dtype,
-            **(training.model_init_kwargs or {}),
-        }
         name = model_args.model_name_or_path
         return name, AutoTokenizer.from_pretrained(name, revision=model_args.model_revision)
     texts = [message["content"] for row in dataset for message in row["prompt"] + row["completion"]]
@@ -194,7 +189,7 @@ def main() -> None:
         model, tokenizer = base_policy(args, model_args, dataset, training)
         trainer = SFTTrainer(
             model=model,
-            args=training,
+            args=with_model_settings(training, model_args) if isinstance(model, str) else training,
             train_dataset=dataset,
             processing_class=tokenizer,
             quantization_config=get_quantization_config(model_args) if isinstance(model, str) else None,

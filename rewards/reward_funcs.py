@@ -9,7 +9,6 @@ the dataset's columns (ours has `problem`, a JSON row for each completion), `tra
 """
 
 import functools
-import importlib
 import inspect
 import json
 import math
@@ -20,6 +19,7 @@ from typing import Any
 
 from aflow_ops.errors import UsageError, WorkflowError
 from aflow_ops.language import parse_workflow
+from aflow_ops.named import named_object
 from data.problem import Problem
 from rewards.workflow_reward import WorkflowReward, completion_text
 
@@ -57,8 +57,8 @@ def load_rewards(named: Sequence[str | RewardFunc], weights: Sequence[float] | N
     """Return the rewards of a run, and refuse what would only go wrong in the first step.
 
     Args:
-        named (`Sequence`): names of `REGISTRY`, dotted paths `package.module:callable`, or callables, in the order of
-            their columns. `workflow` must be among them; a weight of 0 keeps it from counting.
+        named (`Sequence`): names of `REGISTRY`, paths `package.module:callable` or `file.py:callable`, or callables, in
+            the order of their columns. `workflow` must be among them; a weight of 0 keeps it from counting.
         weights (`Sequence[float]`, *optional*): one for each, any finite numbers; all 1 by default.
 
     Raises:
@@ -86,35 +86,28 @@ def load_rewards(named: Sequence[str | RewardFunc], weights: Sequence[float] | N
 
 
 def load_reward(name: str) -> RewardFunc:
-    """Return the reward of a name of `REGISTRY` or a dotted path; the current folder's modules are found too.
+    """Return the reward of a name of `REGISTRY` or a path; the current folder's modules are found too.
 
     Raises:
         UsageError: says what of the path is wrong.
     """
     if name in REGISTRY:
         return REGISTRY[name]()
-    module_name, colon, attribute = name.partition(":")
-    if not colon:  # TRL's own form
-        module_name, _, attribute = name.rpartition(".")
-    if not module_name or not attribute:
+    where = name if ":" in name else ":".join(name.rsplit(".", 1))  # TRL's own form has a dot for the colon
+    place, _, attribute = where.partition(":")
+    if not place or not attribute:
         known = ", ".join(REGISTRY)
         raise UsageError(f"reward_funcs: {name!r} is unknown; known: {known}, or a path package.module:callable")
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UsageError(f"reward_funcs: {name}: cannot import {module_name}: {error}") from error
+        return _checked(named_object(where), name)
+    except UsageError as error:
+        raise UsageError(f"reward_funcs: {error}") from None
     except Exception as error:
         raise UsageError(
-            f"reward_funcs: {name}: {module_name} fails when it is imported: {type(error).__name__}: {error}"
+            f"reward_funcs: {name}: {place} fails when it is imported: {type(error).__name__}: {error}"
         ) from error
-    try:
-        reward = functools.reduce(getattr, attribute.split("."), module)
-    except AttributeError:
-        where = getattr(module, "__file__", None) or "a namespace package"
-        raise UsageError(f"reward_funcs: {name}: {module_name} ({where}) has no {attribute!r}") from None
-    return _checked(reward, name)
 
 
 def reward_name(reward: RewardFunc) -> str:
@@ -132,11 +125,11 @@ def _checked(reward: Any, name: str) -> RewardFunc:
     """
     if not callable(reward) or isinstance(reward, type):
         what = "a class: name a function or an instance" if isinstance(reward, type) else "not callable"
-        raise UsageError(f"reward_funcs: {name} is {what}")
+        raise UsageError(f"{name} is {what}")
     try:
         signature = inspect.signature(reward)
     except ValueError:  # some builtins have none
-        raise UsageError(f"reward_funcs: {name} does not say what it takes; wrap it in a function") from None
+        raise UsageError(f"{name} does not say what it takes; wrap it in a function") from None
     try:
         signature.bind(**dict.fromkeys(PASSED))
     except TypeError as error:

@@ -28,6 +28,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from aflow_ops.errors import InfraError, UsageError
+from aflow_ops.secrets import without_secrets
 from data.files import write_atomically
 from recipes.backup.files import ID_FILE
 from recipes.backup.manifest import Entry, FileRecord, is_inside
@@ -35,7 +36,6 @@ from recipes.backup.store import BackupStore, check_url
 from recipes.run.checkpoints import drop_checkpoints_after, latest_checkpoint, read_checkpoint
 from recipes.run.command import CommandParser, run_command
 from recipes.run.rollout_log import LIVE, RolloutLog, rollout_files
-from recipes.settings.redaction import without_secrets
 
 PARTIAL = "_backup/restoring"
 

@@ -83,6 +83,7 @@ class Attempt(threading.Thread):
         if self.number is None:
             self.number = destination.new_number(store.next_number())
         target = str(job.folder) if job.kind == "policy" else ""
+        assert job.kind != "forget"  # that uploads nothing
         entry = Entry(self.number, job.kind, job.step, destination.origin, target=target)
         for name, path in local.files.items():
             if name in self.sent:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aflow_ops.errors import UsageError
+from aflow_ops.secrets import without_secrets
 from recipes.backup.attempt import Attempt
 from recipes.backup.destination import DEFAULT_KEEP, Destination
 from recipes.backup.files import (
@@ -25,7 +26,6 @@ from recipes.backup.files import (
 from recipes.backup.jobs import ORDER, Abandoned, Job, Patience
 from recipes.backup.manifest import Origin, SourceChanged
 from recipes.backup.store import BackupStore
-from recipes.settings.redaction import without_secrets
 
 # How long the start of a run waits for the first word from the URL.
 CHECK_SECONDS = 20.0

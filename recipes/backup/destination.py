@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aflow_ops.errors import UsageError
+from aflow_ops.secrets import without_secrets
 from recipes.backup.manifest import Entry, FileRecord, Origin
-from recipes.settings.redaction import without_secrets
 
 DEFAULT_KEEP = 3
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
+from aflow_ops.secrets import is_secret_name, without_secrets
 from data.files import write_atomically
 from recipes.backup.manifest import SPENT, Entry, FileRecord, Kind, SourceChanged
 from recipes.run.checkpoints import MANIFEST
 from recipes.run.rollout_log import LIVE, part_size, rollout_files, rollouts_size
-from recipes.settings.redaction import is_secret, without_secrets
 
 # Below the run's folder, under a name that `push_to_hub` leaves out.
 ID_FILE = "_backup/id"
@@ -176,7 +176,7 @@ def public_command(command: Sequence[str]) -> tuple[str, ...]:
     """Return a command line without secret flags and their values, and without secrets in the other values."""
     kept, secret = [], False
     for word in command:
-        flag = word.startswith("--") and is_secret(word[2:].partition("=")[0].replace("-", "_"))
+        flag = word.startswith("--") and is_secret_name(word[2:].partition("=")[0].replace("-", "_"))
         if not secret and not flag:
             kept.append(without_secrets(word))
         secret = flag and "=" not in word

@@ -20,10 +20,10 @@ from fsspec.core import url_to_fs
 from fsspec.utils import get_protocol
 
 from aflow_ops.errors import UsageError
+from aflow_ops.secrets import without_secrets
 from recipes.backup.manifest import BLOCK_BYTES, Entry, FileRecord, SourceChanged, blocks
 from recipes.run.checkpoints import new_digest
 from recipes.run.rollout_log import open_part
-from recipes.settings.redaction import without_secrets
 
 # What an object store is sent at a time, so that a slow line is heard of often; S3 takes 5 MB or more, 10,000 times.
 UPLOAD_BYTES = 1 << 23

@@ -3,12 +3,11 @@
 import csv
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import yaml
@@ -16,6 +15,7 @@ from httpx2 import HTTPError  # comes with huggingface_hub
 from huggingface_hub import ModelCard, get_token
 
 from aflow_ops.errors import UsageError
+from aflow_ops.secrets import holds_secret
 from recipes.hub.card import BaseModel, CardFacts, model_card, result_rows
 from recipes.hub.publication import BASE_FOLDER, Publication, is_repository
 from recipes.run.config import CONFIG_FILE
@@ -43,13 +43,9 @@ MODEL_FILES = (
     *TOKENIZER_FILES,
 )
 ROLLOUT_FILES = ("rollouts.jsonl", "rollouts-*.jsonl.gz", "heldout.jsonl")
+_BLOCK_BYTES = 1 << 20
 # Settings files of the libraries: small, and some of them remember where they were loaded from.
 _SETTINGS = ("adapter_config.json", "config.json", "generation_config.json", "tokenizer_config.json")
-_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
-_SECRET = re.compile(
-    rb"(?<![A-Za-z0-9])(sk-[A-Za-z0-9_-]{20,}|hf_[A-Za-z0-9]{30,}|gh[pousr]_[A-Za-z0-9]{36}|AKIA[0-9A-Z]{16})"
-    rb"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
-)
 
 
 @dataclass(frozen=True)
@@ -238,25 +234,33 @@ def portable(value: Any) -> Any:
 
 
 def refuse_secrets(folder: Path) -> None:
-    """Make sure that no key is in a staged folder.
+    """Make sure that no key is in a staged folder: none of a known kind, of this process, or of the Hub's login.
 
     Raises:
         UsageError: names the file.
     """
-    secrets = {value.encode() for value in _own_secrets()}
+    token = get_token()
     for name in files_of(folder):
         if name.endswith((".safetensors", ".png")):
             continue
         with open_part(folder / name) as file:
-            for number, line in enumerate(file, start=1):
-                if _SECRET.search(line) or any(secret in line for secret in secrets):
+            for first, block in _blocks(file):
+                if _has_key(block, token):
+                    lines = enumerate(block.splitlines(), start=first)
+                    number = next((number for number, line in lines if _has_key(line, token)), first)
                     raise UsageError(f"{name}, line {number}, holds what looks like a key; nothing was uploaded")
 
 
-def _own_secrets() -> Iterator[str]:
-    """Keys of this process: the Hub's token and what the environment calls a key, a token or a password."""
-    found = [value for name, value in os.environ.items() if _SECRET_NAME.search(name)]
-    yield from (value for value in [*found, get_token() or ""] if len(value) >= 12)
+def _blocks(file: IO[bytes]) -> Iterator[tuple[int, str]]:
+    """Yield blocks of lines as text, with their first line's number; asking line by line would take long."""
+    first = 1
+    while lines := file.readlines(_BLOCK_BYTES):
+        yield first, b"".join(lines).decode("utf-8", "replace")
+        first += len(lines)
+
+
+def _has_key(text: str, token: str | None) -> bool:
+    return holds_secret(text) or (token is not None and token in text)
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -1,19 +1,25 @@
 """Finding and loading a trained policy, from a folder or from the Hub."""
 
+import copy
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import yaml
 from httpx2 import HTTPError  # comes with huggingface_hub
 from huggingface_hub import hf_hub_download, snapshot_download
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from trl import GRPOConfig, ModelConfig, SFTConfig, get_peft_config, get_quantization_config
 
 from aflow_ops.errors import UsageError
 from aflow_ops.policy_prompt import PROMPT_STYLES, PromptStyle
 from recipes.hub.publication import BASE_FOLDER, is_repository
 from recipes.run.config import CONFIG_FILE
+
+T = TypeVar("T", GRPOConfig, SFTConfig)
 
 
 def load_policy(model: str, adapter: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -43,6 +49,58 @@ def load_policy(model: str, adapter: str | None = None) -> tuple[PreTrainedModel
         raise UsageError(f"--model {model}: its tokenizer has no chat template; use an instruction-tuned model")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return policy.to(device).eval(), tokenizer
+
+
+def with_model_settings(training: T, model: ModelConfig) -> T:
+    """Return a copy of a trainer's settings that says how to load its model: revision, attention and dtype.
+
+    Args:
+        training (`GRPOConfig` or `SFTConfig`): its own `model_init_kwargs` win.
+        model (`ModelConfig`): what `--model_revision`, `--attn_implementation` and `--dtype` say.
+    """
+    training = copy.copy(training)
+    training.model_init_kwargs = {
+        "revision": model.model_revision,
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+        **(training.model_init_kwargs or {}),
+    }
+    return training
+
+
+def policy_settings(model: ModelConfig, training: GRPOConfig) -> dict[str, Any]:
+    """Return what TRL's trainers take of a policy, by argument: its name, tokenizer, quantization and LoRA.
+
+    The tokenizer pads on the left, for completions follow prompts.
+
+    Args:
+        model (`ModelConfig`): flags of the model.
+        training (`GRPOConfig`): flags of the training; returned as `args`, with how to load the model.
+
+    Raises:
+        OSError: there is no such tokenizer.
+    """
+    name = model.model_name_or_path
+    return {
+        "model": name,
+        "args": with_model_settings(training, model),
+        "processing_class": AutoTokenizer.from_pretrained(name, revision=model.model_revision, padding_side="left"),
+        "quantization_config": get_quantization_config(model),
+        "peft_config": get_peft_config(model),
+    }
+
+
+@contextmanager
+def loading_policy(model: str) -> Iterator[None]:
+    """Say which flag it was when a policy cannot be loaded inside.
+
+    Raises:
+        UsageError: transformers found no such model, or no whole one.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"--model_name_or_path {model}: {error}") from error
 
 
 def downloaded_folder(model: str) -> str:

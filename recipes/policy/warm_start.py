@@ -10,18 +10,21 @@ from accelerate import PartialState
 
 from aflow_ops.errors import UsageError
 from data.corpus import CORPUS_FILE
-from recipes.settings.parse import Arguments
 
 
-def ensure_policy(args: Arguments) -> None:
-    """Warm-start the policy with `warm_start_config`, unless the same warm start is already in its folder."""
-    config = args.recipe.warm_start_config
-    if config in (None, "none"):
+def ensure_policy(model: str, config: str | None, seed: int) -> None:
+    """Warm-start a policy, unless the same warm start is already in its folder.
+
+    Args:
+        model (`str`): `model_name_or_path`; a folder when there is a warm start.
+        config (`str`, *optional*): `warm_start_config`; nothing is done for `"none"` or without one.
+        seed (`int`): of the run.
+    """
+    if config is None or config == "none":
         return
-    folder = Path(args.model.model_name_or_path)
     state = PartialState()
     if state.is_main_process:
-        warm_start(Path(config), folder, args.training.seed)
+        warm_start(Path(config), Path(model), seed)
     state.wait_for_everyone()
 
 

@@ -14,6 +14,7 @@ import yaml
 from data.files import write_atomically
 
 CONFIG_FILE = "config.yaml"
+_REPOSITORY = Path(__file__).parents[2]
 # What belongs to one start of a run and not to the run: where it is pushed or backed up, what it was resumed from.
 _OF_THE_START = frozenset({"push_to_hub", "resume_from_checkpoint", "backup_url", "backup_wait_seconds", "dry_run"})
 # Libraries compute these from other settings, and refuse or would override some of them when they are given.
@@ -53,6 +54,14 @@ def _changed(part: Any, always: frozenset[str]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
+def _shown(script: Path) -> str:
+    """The recipe as one would call it from the repository or from here; never a folder of this machine."""
+    for folder in (_REPOSITORY, Path.cwd()):
+        if script.is_relative_to(folder):
+            return str(script.relative_to(folder))
+    return script.name if script.is_absolute() else str(script)
+
+
 def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
@@ -81,15 +90,14 @@ def changed_settings(before: Mapping[str, Any], *parts: Any) -> list[str]:
     ]
 
 
-def write_config(run_dir: Path, default_config: str, config: Mapping[str, Any]) -> None:
+def write_config(run_dir: Path, script: str | Path, config: Mapping[str, Any]) -> None:
     """Write `config.yaml`.
 
     Args:
         run_dir (`Path`): the run's folder.
-        default_config (`str`): the recipe's own YAML, named like the recipe; the first line says how to run it again.
+        script (`str` or `Path`): the recipe's file; the first line says how to run it again.
         config (`Mapping[str, Any]`): from `effective_config`.
     """
     with write_atomically(run_dir / CONFIG_FILE) as file:
-        recipe = Path(default_config).with_suffix(".py")
-        file.write(f"# accelerate launch recipes/{recipe} --config {CONFIG_FILE}\n")
+        file.write(f"# accelerate launch {_shown(Path(script))} --config {CONFIG_FILE}\n")
         yaml.safe_dump(dict(config), file, sort_keys=False, allow_unicode=True)

@@ -22,6 +22,8 @@ CONSOLE = Console(stderr=True)
 # Without a terminal (a log file, CI) a bar is a line after so many seconds, then after twice as many, up to the latter.
 LINE_EVERY_SECONDS = 20.0
 MAX_LINE_EVERY_SECONDS = 320.0
+# What the bar of a GRPO training shows.
+GRPO_METRICS = {"reward": "reward {:.2f}", "workflow/valid": "valid {:.0%}", "executor/run_cost_usd": "${:.2f}"}
 
 
 def quiet_libraries() -> None:
@@ -110,8 +112,8 @@ class BarCallback(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Show the latest metrics."""
         for name, form in self.shown.items():
-            if (logs or {}).get(name) is not None:
-                self._parts[name] = form.format(logs[name])
+            if (value := (logs or {}).get(name)) is not None:
+                self._parts[name] = form.format(value)
         if self.bar is not None and self._parts:
             status = "  ".join(self._parts[name] for name in self.shown if name in self._parts)
             self.bar.update(done=state.global_step, status=status)
@@ -124,8 +126,14 @@ class BarCallback(TrainerCallback):
 
 
 @contextmanager
-def progress_of(trainer: Trainer, label: str, shown: Mapping[str, str]) -> Iterator[None]:
-    """Replace the trainer's own output by one bar while inside."""
+def progress_of(trainer: Trainer, label: str, shown: Mapping[str, str] = GRPO_METRICS) -> Iterator[None]:
+    """Replace the trainer's own output by one bar while inside.
+
+    Args:
+        trainer (`Trainer`): not training yet.
+        label (`str`): name of the phase.
+        shown (`Mapping[str, str]`): what the bar shows of each log, as for `BarCallback`.
+    """
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     callback = BarCallback(label, shown)

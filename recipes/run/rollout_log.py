@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from aflow_ops.errors import InfraError
 
@@ -55,7 +55,7 @@ def open_part(path: Path) -> IO[bytes]:
     zipped = path.with_name(path.name + ".gz")
     if path.suffix != ".gz" and not path.exists() and zipped.exists():
         path = zipped
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
 def part_size(path: Path) -> int:

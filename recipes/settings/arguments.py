@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from trl import GRPOConfig
 
+from aflow_ops.secrets import without_secrets
 from data.mixing import parse_mix
 from data.problem import Domain
-from recipes.settings.redaction import without_secrets
 from rewards.judge import JudgeConfig
 from rewards.wa_grpo import WAGRPOConfig
 
@@ -34,6 +34,12 @@ class WorkflowGRPOConfig(GRPOConfig):
     def __getstate__(self) -> dict[str, Any]:
         """Leave the tokens out of `training_args.bin`, which goes into every checkpoint."""
         return {name: None if name.endswith("hub_token") else value for name, value in vars(self).items()}
+
+    def __copy__(self) -> Self:
+        """Keep the tokens in a copy, which stays in this process; what is pickled has none."""
+        copied = type(self).__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
 
     def __post_init__(self) -> None:
         if self.num_generations < 1:  # TRL divides by it
@@ -80,6 +86,7 @@ class RecipeArguments(BackupArguments):
         num_train_problems (`int`): problems in one epoch.
         num_heldout_problems (`int`): held-out problems, the same mix, for the evaluation before and after.
         reward_funcs (`list[str]`): rewards by name or path (`rewards/reward_funcs.py`).
+        operators (`list[str]`): modules or files that register operators (`aflow_ops/operators/registry.py`).
     """
 
     sources: list[str] = field(
@@ -175,6 +182,10 @@ class RecipeArguments(BackupArguments):
             "callables with TRL's signature. Only the workflow reward has its ties broken."
         },
     )
+    operators: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Operators of your own: package.module, file.py, or one class as package.module:Class."},
+    )
     wa_grpo: bool = field(
         default=WAGRPOConfig.enabled,
         metadata={"help": "Break ties inside a group with WA-GRPO; --no_wa_grpo is plain GRPO."},
@@ -252,4 +263,4 @@ class RecipeArguments(BackupArguments):
     @property
     def judge_config(self) -> JudgeConfig:
         """The judge's settings."""
-        return JudgeConfig(self.judge, tuple(cast(list[Domain], self.judge_domains)), self.judge_audit)
+        return JudgeConfig(self.judge, tuple(self.judge_domains), self.judge_audit)

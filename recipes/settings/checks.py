@@ -1,45 +1,101 @@
 """What would go wrong later, said before anything is loaded or paid."""
 
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+from trl import ModelConfig
 
 from aflow_ops.errors import UsageError
+from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.settings.parse import Arguments
 from recipes.settings.rehearsal import rehearse
-from recipes.training.trainer import WorkflowGRPOTrainer
+
+# Groups smaller than this often carry no signal.
+SMALL_GROUP = 4
 
 
-def check_domains(trainer_class: type[WorkflowGRPOTrainer], args: Arguments) -> None:
+def check_settings(args: Arguments[Any], domains: Collection[str]) -> None:
+    """Refuse what cannot work, and warn of what seldom does.
+
+    Args:
+        args (`Arguments`): everything the recipe was told.
+        domains (`Collection[str]`): those that the recipe is for.
+
+    Raises:
+        UsageError: another domain, a package or file that is missing, an unknown tracker.
+    """
+    recipe, training = args.recipe, args.training
+    check_domains(recipe.mix, domains, recipe.domain_mix)
+    check_packages(args.model, training, args.layers.origin)
+    rehearse(args.model, training)
+    if recipe.warm_start_config not in (None, "none") and not Path(recipe.warm_start_config).is_file():
+        raise UsageError(f"warm_start_config: {recipe.warm_start_config} does not exist")
+    check_trackers(training.report_to)
+    if training.num_generations < SMALL_GROUP:
+        print(
+            f"warning: num_generations={training.num_generations}: groups this small often carry no signal or collapse "
+            f"the policy (two rewards scale to advantages of exactly +-1); use at least {SMALL_GROUP} where memory "
+            "allows",
+            file=sys.stderr,
+        )
+
+
+def check_domains(mix: Mapping[Any, float], domains: Collection[str], given: str) -> None:
     """Refuse a domain mix that the recipe is not for.
+
+    Args:
+        mix (`Mapping[str, float]`): share of each domain.
+        domains (`Collection[str]`): those that the recipe is for.
+        given (`str`): the mix as the flag has it.
 
     Raises:
         UsageError: names the domain and the recipe that takes it.
     """
-    for domain, share in args.recipe.mix.items():
-        if share > 0 and domain not in trainer_class.domains:
+    for domain, share in mix.items():
+        if share > 0 and domain not in domains:
             raise UsageError(
-                f"domain_mix={args.recipe.domain_mix!r}: this recipe is for {', '.join(trainer_class.domains)} only; "
-                f"use recipes/grpo_{domain}.py, or recipes/grpo_mixed.py for several"
+                f"domain_mix={given!r}: this recipe is for {', '.join(domains)} only; use recipes/grpo_{domain}.py, or "
+                "recipes/grpo_mixed.py for several"
             )
 
 
-def check_requirements(args: Arguments) -> None:
-    """Look for the optional packages that the values need, and for the warm start's YAML.
+def check_packages(model: ModelConfig, training: WorkflowGRPOConfig, origin: Callable[[str], str]) -> None:
+    """Look for the optional packages that the values need.
+
+    Args:
+        model (`ModelConfig`): quantization.
+        training (`WorkflowGRPOConfig`): vLLM, fused layers.
+        origin (`Callable[[str], str]`): where a flag's value came from (`Layers.origin`).
 
     Raises:
         UsageError: names what is missing and how to get it.
     """
     wanted = {
-        "bitsandbytes": (args.model.load_in_4bit or args.model.load_in_8bit, "load_in_4bit", "quantized"),
-        "vllm": (args.training.use_vllm, "use_vllm", "vllm"),
-        "liger_kernel": (args.training.use_liger_kernel, "use_liger_kernel", "liger"),
+        "bitsandbytes": (model.load_in_4bit or model.load_in_8bit, "load_in_4bit", "quantized"),
+        "vllm": (training.use_vllm, "use_vllm", "vllm"),
+        "liger_kernel": (training.use_liger_kernel, "use_liger_kernel", "liger"),
     }
     for package, (needed, flag, extra) in wanted.items():
         if needed and find_spec(package) is None:
             raise UsageError(
-                f'{flag} ({args.layers.origin(flag)}) needs the package {package}: pip install --editable ".[{extra}]"'
+                f'{flag} ({origin(flag)}) needs the package {package}: pip install --editable ".[{extra}]"'
             )
-    rehearse(args.model, args.training)
-    config = args.recipe.warm_start_config
-    if config not in (None, "none") and not Path(config).is_file():
-        raise UsageError(f"warm_start_config: {config} does not exist")
+
+
+def check_trackers(report_to: Sequence[str]) -> None:
+    """Refuse a tracker that is unknown or not installed.
+
+    Raises:
+        UsageError: names it and what installs it.
+    """
+    for name in report_to:
+        if name not in INTEGRATION_TO_CALLBACK:
+            raise UsageError(f"--report_to {name}: unknown tracker; use wandb, trackio, tensorboard or none")
+        packages = (name, "tensorboardX") if name == "tensorboard" else (name,)
+        extra = f'".[{name}]"' if name in ("trackio", "tensorboard") else name
+        if name in ("wandb", "trackio", "tensorboard") and not any(find_spec(package) for package in packages):
+            raise UsageError(f"--report_to {name} needs the package {name}: pip install --editable {extra}")

@@ -2,7 +2,11 @@
 
 import sys
 from dataclasses import fields
+from typing import Any
 
+from accelerate import PartialState
+
+from recipes.run.config import effective_config
 from recipes.settings.parse import Arguments
 
 # One screen. Every other flag is in --help; what is not set in a YAML has its default.
@@ -38,7 +42,7 @@ SHOWN = (
 OFF = ("no", "None", "0")
 
 
-def effective_values(args: Arguments) -> list[tuple[str, str, str]]:
+def effective_values(args: Arguments[Any]) -> list[tuple[str, str, str]]:
     """Return (flag, value, origin) of the values that matter, as the run uses them."""
     values = {
         setting.name: getattr(part, setting.name)
@@ -52,11 +56,13 @@ def effective_values(args: Arguments) -> list[tuple[str, str, str]]:
     return rows
 
 
-def print_effective_values(args: Arguments) -> None:
-    """Print them on standard error, with the GPU class and why it was chosen.
+def print_effective_values(args: Arguments[Any]) -> None:
+    """Print them on standard error, with the GPU class and why it was chosen; the main process does.
 
     A dry run, which is for reading them, has a line for each; a run has one paragraph, without what is off.
     """
+    if not PartialState().is_main_process:
+        return
     gpu, rows = args.layers.gpu, effective_values(args)
     chosen = f"{gpu.gpu.name} ({gpu.reason})" if gpu else "none"
     print(f"GPU class: {chosen}; config: {args.layers.config.name}", file=sys.stderr)
@@ -73,7 +79,12 @@ def print_effective_values(args: Arguments) -> None:
     print("; ".join(parts), file=sys.stderr)
 
 
-def _unsaid(args: Arguments) -> set[str]:
+def run_settings(args: Arguments[Any]) -> dict[str, Any]:
+    """Return the run's effective settings, those of its GPU class too: what `config.yaml` has."""
+    return effective_config(*args.parts, always=frozenset(args.layers.class_values))
+
+
+def _unsaid(args: Arguments[Any]) -> set[str]:
     unsaid = {"output_dir"}
     if args.training.temperature_final is None:
         unsaid.add("temperature_steps")

@@ -52,7 +52,7 @@ class Layers:
         return values
 
 
-def read_layers(argv: list[str], default_config: str, *, with_gpu_class: bool) -> Layers:
+def read_layers(argv: list[str], default_config: str | Path, *, with_gpu_class: bool) -> Layers:
     """Take `--config PATH` out of `argv`, read it or the default one, and choose the GPU class.
 
     Raises:

@@ -2,9 +2,10 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from trl import ModelConfig, TrlParser
@@ -14,27 +15,43 @@ from aflow_ops.executor import ExecutorConfig, check_key
 from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
 from recipes.settings.layers import Layers, check_finite, read_layers, typed_values
 
+R = TypeVar("R", bound=RecipeArguments)
+
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Generic[R]):
     """Everything a recipe was told, and where each value came from."""
 
-    recipe: RecipeArguments
+    recipe: R
     training: WorkflowGRPOConfig
     model: ModelConfig
     executor: ExecutorConfig
     layers: Layers
 
+    @property
+    def parts(self) -> tuple[R, WorkflowGRPOConfig, ModelConfig, ExecutorConfig]:
+        """The settings, without where they came from."""
+        return self.recipe, self.training, self.model, self.executor
+
 
 def parse_arguments(
-    default_config: str, description: str, argv: Sequence[str] | None = None, *, planning: bool = False
-) -> Arguments:
+    default_config: str | Path,
+    description: str | None,
+    argv: Sequence[str] | None = None,
+    *,
+    recipe_class: type[R] = RecipeArguments,  # type: ignore[assignment]
+    defaults: Mapping[str, Any] | None = None,
+    planning: bool = False,
+) -> Arguments[R]:
     """Read a GRPO recipe's flags over its YAML over the GPU class over the defaults.
 
     Args:
-        default_config (`str`): file in `recipes/configs/` used when `--config` is not given.
-        description (`str`): first lines of `--help`.
+        default_config (`str` or `Path`): the YAML used when `--config` is not given: a name in `recipes/configs/`, or
+            the path of one of your own.
+        description (`str`, *optional*): first lines of `--help`.
         argv (`Sequence[str]`, *optional*): arguments; `sys.argv[1:]` by default.
+        recipe_class (`type`): a dataclass that adds flags of the recipe's own to `RecipeArguments`.
+        defaults (`Mapping[str, Any]`, *optional*): the recipe's own defaults, by flag.
         planning (`bool`): nothing will run: neither a key nor a GPU is needed.
 
     Raises:
@@ -44,8 +61,10 @@ def parse_arguments(
     layers = read_layers(argv, default_config, with_gpu_class=True)
     if not planning and not {"-h", "--help"} & set(argv):
         check_key(_executor_config(argv, layers))
-    classes = (RecipeArguments, WorkflowGRPOConfig, ModelConfig, ExecutorConfig)
-    return Arguments(*_parse(classes, layers, description, argv, planning=planning), layers)
+    classes = (recipe_class, WorkflowGRPOConfig, ModelConfig, ExecutorConfig)
+    parsed = _parse(classes, layers, description, argv, defaults=defaults or {}, planning=planning)
+    recipe, training, model, executor = parsed
+    return Arguments(recipe, training, model, executor, layers)
 
 
 def _executor_config(argv: Sequence[str], layers: Layers) -> ExecutorConfig:
@@ -69,11 +88,17 @@ def parse_with_config(
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     layers = read_layers(argv, default_config, with_gpu_class=False)
-    return _parse(classes, layers, description, argv)
+    return _parse(classes, layers, description, argv, defaults={})
 
 
 def _parse(
-    classes: Sequence[type], layers: Layers, description: str | None, argv: Sequence[str], *, planning: bool = False
+    classes: Sequence[type],
+    layers: Layers,
+    description: str | None,
+    argv: Sequence[str],
+    *,
+    defaults: Mapping[str, Any],
+    planning: bool = False,
 ) -> tuple[Any, ...]:
     parser = TrlParser(
         classes,
@@ -83,6 +108,7 @@ def _parse(
         allow_abbrev=False,
     )
     try:
+        parser.set_defaults_with_config(**defaults)
         parser.set_defaults_with_config(**layers.class_values)
         unknown = parser.set_defaults_with_config(**typed_values(layers, classes))
         if unknown:

@@ -2,18 +2,18 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
 from transformers import TrainerCallback
 
 from data.files import write_atomically
+from data.problem import Problem
 from recipes.run.checkpoints import best_of
+from recipes.training.heldout import evaluate_policy
 from recipes.training.trainer import WorkflowGRPOTrainer
 from rewards.evaluation import by_problem
-
-Row = dict[str, Any]
 
 
 class BestByHeldout(TrainerCallback):
@@ -24,16 +24,16 @@ class BestByHeldout(TrainerCallback):
     Args:
         trainer (`WorkflowGRPOTrainer`): whose policy it is.
         every (`int`): optimizer steps between two evaluations; 0 for none.
-        evaluate (`Callable[[], Sequence[Row]]`): graded rows of the held-out problems, of all processes.
+        problems (`Sequence[Problem]`): the held-out ones.
     """
 
-    def __init__(self, trainer: WorkflowGRPOTrainer, every: int, evaluate: Callable[[], Sequence[Row]]) -> None:
-        self.trainer, self.every, self.evaluate = trainer, every, evaluate
+    def __init__(self, trainer: WorkflowGRPOTrainer, every: int, problems: Sequence[Problem]) -> None:
+        self.trainer, self.every, self.problems = trainer, every, problems
         self.folder = trainer.run_dir / "best"
         self.old = self.folder.with_name("best.old")
         if not trainer.accelerator.is_main_process:
             return
-        if trainer.args.resume_from_checkpoint is None:
+        if trainer.start is None:
             shutil.rmtree(self.folder, ignore_errors=True)
             shutil.rmtree(self.old, ignore_errors=True)
         elif self.old.exists() and not self.folder.exists():  # killed between the two moves of _keep
@@ -43,7 +43,8 @@ class BestByHeldout(TrainerCallback):
         """Evaluate when it is time, and keep the adapter when it is the best so far."""
         if self.every == 0 or state.global_step % self.every:
             return
-        rewards = by_problem(self.evaluate(), lambda row: row["reward"]).values()
+        rows = evaluate_policy(self.trainer, self.problems, "held-out", visible=False)
+        rewards = by_problem(rows, lambda row: row["reward"]).values()
         if not rewards:
             return
         reward = fmean(rewards)

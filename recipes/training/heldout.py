@@ -14,7 +14,6 @@ from aflow_ops.policy_prompt import policy_messages
 from data.problem import Problem
 from recipes.policy.generation import generate_completions
 from recipes.run.progress import Bar
-from recipes.settings.parse import Arguments
 from recipes.training.trainer import WorkflowGRPOTrainer
 from rewards.baselines import FIXED_BASELINES
 from rewards.workflow_reward import score_all
@@ -47,7 +46,7 @@ def _entered(context: Any, value: Any) -> Iterator[Any]:
 
 
 def evaluate_policy(
-    trainer: WorkflowGRPOTrainer, problems: Sequence[Problem], args: Arguments, label: str, *, visible: bool = True
+    trainer: WorkflowGRPOTrainer, problems: Sequence[Problem], label: str, *, visible: bool = True
 ) -> list[dict[str, Any]]:
     """Let the policy write `eval_samples` workflows for every problem, run and grade them.
 
@@ -56,20 +55,21 @@ def evaluate_policy(
     Returns:
         `list[dict]`: rows of all processes, as `Rollout.to_row()` gives them.
     """
-    samples = [problem for problem in problems for _ in range(args.recipe.eval_samples)]
+    recipe, training = trainer.recipe, trainer.args
+    samples = [problem for problem in problems for _ in range(recipe.eval_samples)]
     mine = samples[trainer.accelerator.process_index :: trainer.accelerator.num_processes]
     with policy_for_generation(trainer) as model:
         completions = generate_completions(
             model,
             trainer.processing_class,
-            [policy_messages(problem.view, style=args.recipe.prompt_style) for problem in mine],
-            max_new_tokens=args.training.max_completion_length,
-            temperature=args.recipe.eval_temperature,
-            top_p=args.training.top_p,
-            top_k=args.training.top_k,
-            repetition_penalty=args.training.repetition_penalty,
-            batch_size=max(32, args.training.per_device_train_batch_size),
-            seed=args.training.seed + trainer.accelerator.process_index,
+            [policy_messages(problem.view, style=recipe.prompt_style) for problem in mine],
+            max_new_tokens=training.max_completion_length,
+            temperature=recipe.eval_temperature,
+            top_p=training.top_p,
+            top_k=training.top_k,
+            repetition_penalty=training.repetition_penalty,
+            batch_size=max(32, training.per_device_train_batch_size),
+            seed=training.seed + trainer.accelerator.process_index,
         )
     return _score(trainer, list(zip(mine, completions, strict=True)), label, visible=visible)
 

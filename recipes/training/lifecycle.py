@@ -35,27 +35,36 @@ class ResumableGRPOTrainer(GRPOTrainer):
         args: as for `GRPOTrainer`, positional and by name.
         collapse_patience (`int`): steps with hardly a valid workflow before the run is stopped; 0 never.
         rollouts_part_mb (`float`): size from which `rollouts.jsonl` is closed as a part, MB.
+        start (`Checkpoint`, *optional*): where the run goes on.
+        backup (`Backup`, *optional*): told of every sealed checkpoint.
         kwargs: as for `GRPOTrainer`.
 
     Attributes:
-        backup (`Backup`, *optional*): told of every sealed checkpoint.
         stop_error (`InfraError`, *optional*): set by whoever sees that further steps are pointless.
         collapse (`Collapse`, *optional*): set when the policy has collapsed.
         lr_scale (`float`): what roll-backs have multiplied the learning rate with.
         steps_without_reward (`int`): the latest steps in a row in which nothing was graded.
     """
 
-    def __init__(self, *args: Any, collapse_patience: int, rollouts_part_mb: float, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        collapse_patience: int,
+        rollouts_part_mb: float,
+        start: Checkpoint | None = None,
+        backup: Backup | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.run_dir = Path(self.args.output_dir)
         self.rollout_log = RolloutLog(self.run_dir, rollouts_part_mb * 1e6)
         self.watch = CollapseWatch(collapse_patience)
-        self.backup: Backup | None = None
+        self.backup = backup
         self.stop_error: InfraError | None = None
         self.collapse: Collapse | None = None
         self.lr_scale = 1.0
         self.steps_without_reward = 0
-        self.start: Checkpoint | None = None
+        self.start = start
         self.add_callback(_StepEnd(self))
 
     # Checkpoints

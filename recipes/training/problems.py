@@ -11,6 +11,8 @@ from aflow_ops.policy_prompt import policy_messages
 from data.mixing import Queue, cycled, mix
 from data.problem import Domain, Problem
 from data.registry import load_problems
+from recipes.settings.arguments import RecipeArguments
+from recipes.training.curriculum import EasiestFirst, queue_of
 
 
 def mixed_problems(
@@ -37,6 +39,26 @@ def mixed_problems(
         return mix(by_domain, ratios, count, seed, queue)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def training_and_heldout_problems(recipe: RecipeArguments, seed: int) -> tuple[list[Problem], list[Problem]]:
+    """Load one epoch of training problems, in the curriculum's order if there is one, and the held-out ones.
+
+    Both have the same domain mix.
+
+    Args:
+        recipe (`RecipeArguments`): sources, mix, numbers and curriculum.
+        seed (`int`): of the run.
+
+    Raises:
+        UsageError: as `mixed_problems`, or a curriculum that fits none of the problems.
+    """
+    queue = queue_of(recipe.curriculum, recipe.curriculum_rows, seed)
+    train = mixed_problems(recipe.sources, recipe.mix, recipe.num_train_problems, "train", seed, queue)
+    if isinstance(queue, EasiestFirst):
+        queue.check_fits(train)
+    heldout = mixed_problems(recipe.sources, recipe.mix, recipe.num_heldout_problems, "heldout", seed)
+    return train, heldout
 
 
 def interleave(columns: Sequence[Sequence[Problem]]) -> list[Problem]:

@@ -8,21 +8,16 @@ import os
 import sys
 from collections.abc import Mapping, MutableMapping
 from contextlib import redirect_stdout
-from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 from uuid import uuid4
 
+from transformers import TrainingArguments
 from transformers.integrations import TensorBoardCallback, TrackioCallback
-from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from trl import GRPOTrainer
 
-from aflow_ops.errors import UsageError
-from recipes.settings.redaction import without_secrets
-
-if TYPE_CHECKING:
-    from recipes.settings.parse import Arguments
+from aflow_ops.secrets import without_secrets
 
 PROJECT = "aflow-recipes"
 POLICY_METRICS = {
@@ -45,29 +40,14 @@ WANDB_FINISH_SECONDS = 120.0
 WANDB_PRIVACY = {"console": "off", "disable_git": True, "x_disable_meta": True, "x_disable_machine_info": True}
 
 
-def check_trackers(report_to: list[str]) -> None:
-    """Refuse a tracker that is unknown or not installed, before anything is loaded.
-
-    Raises:
-        UsageError: names it and what installs it.
-    """
-    for name in report_to:
-        if name not in INTEGRATION_TO_CALLBACK:
-            raise UsageError(f"--report_to {name}: unknown tracker; use wandb, trackio, tensorboard or none")
-        packages = (name, "tensorboardX") if name == "tensorboard" else (name,)
-        extra = f'".[{name}]"' if name in ("trackio", "tensorboard") else name
-        if name in ("wandb", "trackio", "tensorboard") and not any(find_spec(package) for package in packages):
-            raise UsageError(f"--report_to {name} needs the package {name}: pip install --editable {extra}")
-
-
-def start_tracking(trainer: GRPOTrainer, args: "Arguments") -> None:
+def start_tracking(trainer: GRPOTrainer, *parts: Any) -> None:
     """Start the trackers of `report_to` with the run's name and settings; one line each on standard error.
 
     Does nothing but on the main process.
 
     Args:
         trainer (`GRPOTrainer`): not trained yet.
-        args (`Arguments`): everything the run was told; nothing secret of it is passed on.
+        parts: the parsed settings, each a dataclass; nothing secret of them is passed on.
     """
     training = trainer.args
     training.run_name = training.run_name or Path(training.output_dir).name
@@ -76,7 +56,7 @@ def start_tracking(trainer: GRPOTrainer, args: "Arguments") -> None:
     )
     if not trainer.accelerator.is_main_process:
         return
-    settings = flags(args)
+    settings = flags(*parts)
     if "wandb" in training.report_to:
         _start_wandb(training, settings)
     if "trackio" in training.report_to:
@@ -91,12 +71,16 @@ def start_tracking(trainer: GRPOTrainer, args: "Arguments") -> None:
         _start_tensorboard(callback, training, settings)
 
 
-def flags(args: "Arguments") -> dict[str, Any]:
-    """Return every effective setting by its flag, without secrets."""
-    parts = [dataclasses.asdict(part) for part in (args.recipe, args.model, args.executor)]
-    return without_secrets(
-        {**args.training.to_dict(), **{name: value for part in parts for name, value in part.items()}}
-    )
+def flags(*parts: Any) -> dict[str, Any]:
+    """Return every effective setting by its flag, without secrets.
+
+    Args:
+        parts: parsed settings: dataclasses, and transformers' own `TrainingArguments`.
+    """
+    found: dict[str, Any] = {}
+    for part in parts:
+        found |= part.to_dict() if isinstance(part, TrainingArguments) else dataclasses.asdict(part)
+    return cast(dict[str, Any], without_secrets(found))
 
 
 def add_policy_metrics(logs: dict[str, Any], pending: MutableMapping[str, list[float]], temperature: float) -> None:

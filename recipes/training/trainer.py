@@ -6,6 +6,7 @@ follows its schedule; every rollout is written to `rollouts.jsonl` with the adva
 """
 
 import asyncio
+import copy
 import logging
 import math
 import os
@@ -15,7 +16,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import torch
@@ -25,7 +26,8 @@ from transformers import PreTrainedModel
 
 from aflow_ops.errors import BudgetExceededError, InfraError
 from aflow_ops.executor import Executor, ExecutorConfig, ExecutorUsage
-from data.problem import DOMAINS, Domain, Problem
+from data.problem import Problem
+from recipes.backup.backup import Backup
 from recipes.run.checkpoints import Checkpoint
 from recipes.run.spending import Spending
 from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
@@ -50,20 +52,17 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
 
     Args:
         model (`PreTrainedModel` or `str`): the policy.
-        args (`WorkflowGRPOConfig`): training values.
+        args (`WorkflowGRPOConfig`): training values; the trainer keeps a copy of its own.
         recipe (`RecipeArguments`): WA-GRPO weights, prompt style, limits.
         executor (`ExecutorConfig`): the executor that answers inside the operators.
         problems (`Sequence[Problem]`): one epoch of training problems, in order.
         reward_funcs (`Sequence`): the rewards, by name, path or callable (`rewards/reward_funcs.py`); added with
             `args.reward_weights`. Only the workflow reward has ties broken, stops runs and counts as `reward` in
             `rollouts.jsonl`.
+        start (`Checkpoint`, *optional*): where the run goes on; `train_policy` takes it again.
+        backup (`Backup`, *optional*): of the run, in the main process.
         kwargs: everything else `GRPOTrainer` takes (`processing_class`, `peft_config`, `callbacks`).
-
-    Class attributes:
-        domains: what the recipe is for; a domain mix with another one is refused.
     """
-
-    domains: ClassVar[tuple[Domain, ...]] = DOMAINS
 
     def __init__(
         self,
@@ -73,11 +72,16 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         executor: ExecutorConfig,
         problems: Sequence[Problem],
         reward_funcs: Sequence[str | RewardFunc] = ("workflow",),
+        start: Checkpoint | None = None,
+        backup: Backup | None = None,
         **kwargs: Any,
     ) -> None:
         rewards = load_rewards(reward_funcs, args.reward_weights)
         self.reward = next(reward for reward in rewards if isinstance(reward, WorkflowReward))
+        args = copy.copy(args)
         args.push_to_hub = False  # transformers would push every checkpoint, with what must not leave the machine
+        args.resume_from_checkpoint = None if start is None else str(start.path)
+        args.shuffle_dataset = args.shuffle_dataset and recipe.curriculum == "none"
         super().__init__(
             model=model,
             reward_funcs=rewards,
@@ -85,8 +89,12 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
             train_dataset=training_dataset(problems, recipe.prompt_style),
             collapse_patience=recipe.collapse_patience,
             rollouts_part_mb=recipe.rollouts_part_mb,
+            start=start,
+            backup=backup,
             **kwargs,
         )
+        if backup is not None and isinstance(model, str) and Path(model).is_dir():
+            backup.policy(Path(model))
         if args.fp16:
             train_in_float32(self.model)
         logging.getLogger("trl.trainer.grpo_trainer").addFilter(not_an_unscored_row)
@@ -102,7 +110,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         config = executor.shared_by(processes, nodes=max(1, processes // processes_here()))
         self.executor = self.run_async(self._open(config, self._rate_ledger()))
         record = self.run_dir / f".spent-{self.accelerator.process_index}.json"
-        self.spending = Spending(record, fresh=args.resume_from_checkpoint is None)
+        self.spending = Spending(record, fresh=start is None)
         self._resources.callback(self.spending.close)
         self.executor.restore(self.spending.usage)
         self.executor.on_paid = self.spending.add

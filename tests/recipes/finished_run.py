@@ -53,7 +53,7 @@ def save_run(folder: Path, base: Path) -> Path:
         "executor_base_url": "http://user:secret@10.1.2.3:8000/v1", "max_steps": 2, "max_completion_length": 12,
         "executor_cache_dir": str(folder / "cache"), "eval_temperature": 0.7,
     }  # fmt: skip
-    write_config(run, "grpo_mixed.yaml", config)
+    write_config(run, "recipes/grpo_mixed.py", config)
     result = HeldOut(heldout_rows(0.2), heldout_rows(0.7), {"Custom": heldout_rows(0.4), "Revise": heldout_rows(0.5)})
     write_results(run, result, {"training": 60.0}, ExecutorUsage(), [{"step": 1, "reward": 0.5}], "brief")
     for name in ("rollouts.jsonl", "executor.log", "training_args.bin", "metrics.csv"):

@@ -6,8 +6,8 @@ python tests/recipes/given_run.py --config CONFIG [flags of recipes/grpo_mixed.p
 import sys
 from typing import Any
 
+from recipes import grpo_mixed
 from recipes.run.command import run_command
-from recipes.training.experiment import run_recipe
 from recipes.training.trainer import WorkflowGRPOTrainer
 from tests.recipes.tiny_run import ASK, given_completions
 
@@ -21,4 +21,5 @@ class GivenTrainer(WorkflowGRPOTrainer):
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda: run_recipe(GivenTrainer, "quickstart.yaml", __doc__)))
+    grpo_mixed.WorkflowGRPOTrainer = GivenTrainer  # type: ignore[misc]
+    sys.exit(run_command(grpo_mixed.main))

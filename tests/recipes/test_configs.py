@@ -1,9 +1,11 @@
+import inspect
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,17 +16,16 @@ from trl import GRPOConfig, ModelConfig, SFTConfig, TrlParser
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
 from data.mixing import parse_mix
+from recipes import grpo_aime, grpo_code, grpo_math, grpo_mixed, grpo_qa
 from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
-from recipes.settings.checks import check_requirements
+from recipes.settings.checks import check_packages
 from recipes.settings.effective import SHOWN, effective_values
 from recipes.settings.gpus import detect_gpu, gpu_class
 from recipes.settings.layers import CONFIGS
 from recipes.settings.parse import parse_arguments
 from recipes.sft_warmstart import WarmStartArguments
 from recipes.sft_warmstart import main as warm_start_main
-from recipes.training.experiment import run_recipe
 from recipes.training.problems import mixed_problems
-from recipes.training.trainer import WorkflowGRPOTrainer
 from recipes.training.trl_internals import train_in_float32
 from tests.patience import PATIENCE
 
@@ -33,6 +34,9 @@ GRPO = sorted(path for path in CONFIGS.glob("*.yaml") if "warmstart" not in path
 WARM_STARTS = sorted(CONFIGS.glob("*warmstart.yaml"))
 LAUNCH = sorted((ROOT / "accelerate_configs").glob("*.yaml"))
 Run = Callable[..., str]
+RECIPES: dict[str, Any] = {
+    recipe.__name__.rpartition(".")[2]: recipe for recipe in (grpo_aime, grpo_code, grpo_math, grpo_mixed, grpo_qa)
+}
 # (K, B, gradient accumulation) of the specification
 SPECIFICATION = {
     "t4": (2, 2, 8),
@@ -125,7 +129,7 @@ def dry_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         if path in WARM_STARTS:
             warm_start_main()
         else:
-            run_recipe(WorkflowGRPOTrainer, path.name, None)
+            RECIPES.get(path.stem, grpo_mixed).main()
         assert not (tmp_path / "run").exists()
         printed = capsys.readouterr()
         return printed.out + printed.err
@@ -143,6 +147,32 @@ def test_every_recipes_yaml_starts_in_a_dry_run_on_a_machine_without_a_gpu(path:
     assert len(text.splitlines()) < 40  # one screen
     expected = "GPU class: none" if path.stem in ("quickstart", "smollm2") else "GPU class: a100_40gb (the default"
     assert expected in text
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_a_recipe_says_of_itself_is_what_its_yaml_says(name: str) -> None:
+    config = {"prompt_style": "full", **yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())}
+    defaults = RECIPES[name].DEFAULTS
+    assert {key: config[key] for key in defaults} == defaults
+    assert {domain for domain, share in parse_mix(defaults["domain_mix"]).items() if share} == set(
+        RECIPES[name].DOMAINS
+    )
+
+
+def test_what_recipes_do_alike_they_say_alike() -> None:
+    """Only what stands above `main()`, and the name of the YAML, differ from recipe to recipe."""
+    mains = {inspect.getsource(recipe.main).replace(f'"{name}.yaml"', "YAML") for name, recipe in RECIPES.items()}
+    assert len(mains) == 1
+
+
+def test_a_recipes_own_defaults_lie_below_the_yaml_and_flags(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("use_cpu: true\nbf16: false\nnum_heldout_problems: 5\n")
+    defaults = {"sources": ["arithmetic"], "num_heldout_problems": 3, "num_train_problems": 7}
+    flags = ["--num_train_problems", "9"]
+    args = parse_arguments(config, None, flags, defaults=defaults, planning=True)
+    recipe = args.recipe
+    assert (recipe.sources, recipe.num_heldout_problems, recipe.num_train_problems) == (["arithmetic"], 5, 9)
 
 
 @pytest.mark.parametrize("path", WARM_STARTS, ids=lambda path: path.stem)
@@ -263,9 +293,9 @@ def test_a_missing_package_is_named_with_its_extra(
     monkeypatch.setattr("recipes.settings.checks.find_spec", lambda name: None)
     args = parse_arguments("grpo_mixed.yaml", "", [f"--{flag}"], planning=True)
     with pytest.raises(UsageError, match=rf"{flag} \(flag\).*{package}.*\[{extra}\]"):
-        check_requirements(args)
+        check_packages(args.model, args.training, args.layers.origin)
     monkeypatch.setattr("recipes.settings.checks.find_spec", lambda name: SimpleNamespace())
-    check_requirements(args)
+    check_packages(args.model, args.training, args.layers.origin)
 
 
 def test_in_fp16_what_trains_is_float32_and_what_is_frozen_stays() -> None:

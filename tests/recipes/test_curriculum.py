@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trl import ModelConfig
 
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
@@ -14,13 +13,11 @@ from data import registry
 from data.mixing import parse_mix
 from data.problem import Domain, Problem
 from recipes.run.checkpoints import read_checkpoint
-from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
-from recipes.settings.parse import Arguments
+from recipes.settings.arguments import RecipeArguments
 from recipes.training.curriculum import queue_of
-from recipes.training.experiment import training_and_heldout_problems
 from recipes.training.phases import train_policy
-from recipes.training.problems import mixed_problems, training_dataset
-from tests.recipes.tiny_run import COMPLETIONS, NO_LAYERS, drawn_completions, make_trainer, problems
+from recipes.training.problems import mixed_problems, training_and_heldout_problems, training_dataset
+from tests.recipes.tiny_run import COMPLETIONS, drawn_completions, make_trainer, problems
 
 DOMAINS: tuple[Domain, ...] = ("math", "qa")
 
@@ -55,16 +52,9 @@ def rows_file(path: Path, rewards: dict[tuple[str, int], Sequence[float | None]]
     return str(path)
 
 
-def arguments(tmp_path: Path, sources: list[str], **recipe: Any) -> Arguments:
-    training = WorkflowGRPOConfig(
-        output_dir=str(tmp_path / "run"),
-        use_cpu=True,
-        bf16=False,
-        activation_checkpointing=False,
-        per_device_train_batch_size=8,
-    )
+def arguments(sources: list[str], **recipe: Any) -> RecipeArguments:
     changes = {"domain_mix": "math=0.6,qa=0.4", "num_train_problems": 20, "num_heldout_problems": 5, **recipe}
-    return Arguments(RecipeArguments(sources=sources, **changes), training, ModelConfig(), ExecutorConfig(), NO_LAYERS)
+    return RecipeArguments(sources=sources, **changes)
 
 
 def numbers(items: Sequence[Problem], domain: str) -> list[int]:
@@ -72,18 +62,16 @@ def numbers(items: Sequence[Problem], domain: str) -> list[int]:
 
 
 def test_order_is_the_sources_own(tmp_path: Path, sources: list[str]) -> None:
-    args = arguments(tmp_path, sources, curriculum="order")
-    train, heldout = training_and_heldout_problems(args)
+    train, heldout = training_and_heldout_problems(arguments(sources, curriculum="order"), 42)
     assert numbers(train, "math") == list(range(12))
     assert numbers(train, "qa") == list(range(8))
-    assert args.training.shuffle_dataset is False
-    plain, same_heldout = training_and_heldout_problems(arguments(tmp_path, sources))
+    plain, same_heldout = training_and_heldout_problems(arguments(sources), 42)
     assert heldout == same_heldout
     assert numbers(plain, "math") != sorted(numbers(plain, "math"))
 
 
 def test_order_begins_again_when_a_source_is_used_up(tmp_path: Path, sources: list[str]) -> None:
-    train, _ = training_and_heldout_problems(arguments(tmp_path, sources, curriculum="order", num_train_problems=60))
+    train, _ = training_and_heldout_problems(arguments(sources, curriculum="order", num_train_problems=60), 42)
     assert numbers(train, "math") == [*range(30), *range(6)]
 
 
@@ -92,8 +80,8 @@ def test_the_easiest_come_first_and_the_unknown_in_the_middle_of_each_domain(
 ) -> None:
     known = [("math", n) for n in range(0, 30, 2)] + [("qa", n) for n in range(30)]
     rows = rows_file(tmp_path / "rows.jsonl", {key: [key[1] / 30, None] for key in known})
-    args = arguments(tmp_path, sources, curriculum="pass_rate", curriculum_rows=rows)
-    train, _ = training_and_heldout_problems(args)
+    args = arguments(sources, curriculum="pass_rate", curriculum_rows=rows)
+    train, _ = training_and_heldout_problems(args, 42)
     assert numbers(train, "qa") == sorted(numbers(train, "qa"), reverse=True)
     math = numbers(train, "math")
     even, odd = [n for n in math if n % 2 == 0], [n for n in math if n % 2]
@@ -114,20 +102,20 @@ def test_shares_stay_exact_and_evenly_spread(tmp_path: Path, sources: list[str],
 
 def test_pass_rates_order_the_problems_that_a_shuffle_would_have_chosen(tmp_path: Path, sources: list[str]) -> None:
     rows = rows_file(tmp_path / "rows.jsonl", {("math", n): [n / 30] for n in range(30)})
-    ordered = training_and_heldout_problems(arguments(tmp_path, sources, curriculum="pass_rate", curriculum_rows=rows))[
-        0
-    ]
-    plain = training_and_heldout_problems(arguments(tmp_path, sources))[0]
+    args = arguments(sources, curriculum="pass_rate", curriculum_rows=rows)
+    ordered = training_and_heldout_problems(args, 42)[0]
+    plain = training_and_heldout_problems(arguments(sources), 42)[0]
     assert sorted(item.id for item in ordered) == sorted(item.id for item in plain)
 
 
 def test_the_trainer_keeps_the_order_in_every_epoch_and_after_a_resume(config: ExecutorConfig, tmp_path: Path) -> None:
     """Four problems, two a step: two steps an epoch, resumed in the middle of the second one."""
     asked = [item.question for item in problems(4)]
-    changes = {"shuffle_dataset": False, "save_strategy": "steps", "save_steps": 3}
+    changes = {"save_strategy": "steps", "save_steps": 3}
+    recipe = RecipeArguments(prompt_style="brief", workflow_timeout=20, curriculum="order")
     for steps, resume in ((3, None), (6, tmp_path / "run" / "checkpoint-3")):
         start = None if resume is None else read_checkpoint(resume)
-        trainer = make_trainer(config, tmp_path / "run", max_steps=steps, **changes)
+        trainer = make_trainer(config, tmp_path / "run", recipe, max_steps=steps, start=start, **changes)
         trainer._generate_single_turn = drawn_completions(trainer, COMPLETIONS)  # type: ignore[method-assign]
         train_policy(trainer, start)
         trainer.close()
@@ -152,7 +140,7 @@ def test_bad_rows_are_named(tmp_path: Path, sources: list[str], content: str | N
     if content is not None:
         path.write_text(content)
     with pytest.raises(UsageError, match=f"--curriculum_rows .*{reason}"):
-        training_and_heldout_problems(arguments(tmp_path, sources, curriculum="pass_rate", curriculum_rows=str(path)))
+        training_and_heldout_problems(arguments(sources, curriculum="pass_rate", curriculum_rows=str(path)), 42)
 
 
 def test_flags_that_do_not_fit_each_other_are_refused() -> None:

@@ -1,15 +1,16 @@
 """What a run says of its price before it is paid."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from aflow_ops.executor import ExecutorConfig
+from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.training.forecast import print_forecast
 
 
-def arguments(**changes: Any) -> Any:
+def forecast(processes: int, rows: list[dict[str, Any]], **changes: Any) -> None:
     training = {
         "max_steps": 10,
         "per_device_train_batch_size": 8,
@@ -18,20 +19,17 @@ def arguments(**changes: Any) -> Any:
         "num_generations": 4,
         **changes,
     }
-    return SimpleNamespace(
-        training=SimpleNamespace(**training),
-        recipe=SimpleNamespace(num_train_problems=100),
-        executor=ExecutorConfig(
-            executor_model=changes.get("model", "gpt-4o-mini"), executor_budget_usd=0.0 if "model" in changes else 5.0
-        ),
+    executor = ExecutorConfig(
+        executor_model=changes.get("model", "gpt-4o-mini"), executor_budget_usd=0.0 if "model" in changes else 5.0
     )
+    print_forecast(rows, cast(WorkflowGRPOConfig, SimpleNamespace(**training)), executor, 100, processes)
 
 
 ROWS = [{"trace": {"prompt_tokens": 1000, "completion_tokens": 500, "calls": [1, 2, 3]}}, {"trace": None}]
 
 
 def test_the_forecast_is_rollouts_times_what_one_cost_so_far(capsys: pytest.CaptureFixture[str]) -> None:
-    print_forecast(arguments(), 2, ROWS)
+    forecast(2, ROWS)
     said = capsys.readouterr().err
     each = (1000 * 0.15e-6 + 500 * 0.60e-6) / 2
     assert "320 rollouts in 10 steps" in said
@@ -41,11 +39,11 @@ def test_the_forecast_is_rollouts_times_what_one_cost_so_far(capsys: pytest.Capt
 
 
 def test_epochs_count_as_steps(capsys: pytest.CaptureFixture[str]) -> None:
-    print_forecast(arguments(max_steps=-1), 1, ROWS)
+    forecast(1, ROWS, max_steps=-1)
     assert "400 rollouts in 25 steps" in capsys.readouterr().err
 
 
 def test_without_a_price_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
-    print_forecast(arguments(model="my-model"), 1, ROWS)
-    print_forecast(arguments(), 1, [{"trace": None}])
+    forecast(1, ROWS, model="my-model")
+    forecast(1, [{"trace": None}])
     assert capsys.readouterr().err == ""

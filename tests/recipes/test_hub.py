@@ -21,6 +21,7 @@ from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
 from aflow_ops.policy_prompt import policy_messages
 from data.problem import ProblemView
+from recipes import grpo_mixed
 from recipes.hub.publication import HubError, Publication
 from recipes.hub.publish import publish
 from recipes.hub.staging import portable, published_config, read_run, stage
@@ -28,9 +29,9 @@ from recipes.policy.generation import generate_completions
 from recipes.policy.loading import base_model_of, load_policy, trained_prompt_style
 from recipes.run.command import run_command
 from recipes.run.config import changed_settings, read_config, write_config
+from recipes.settings.effective import run_settings
 from recipes.settings.layers import CONFIGS
 from recipes.settings.parse import parse_arguments
-from recipes.training.experiment import run_recipe, run_settings
 from recipes.training.trainer import WorkflowGRPOTrainer
 from tests.conftest import KEY
 from tests.fake_hub import TOKEN, FakeHub
@@ -264,7 +265,7 @@ def test_the_effective_settings_make_the_same_run(name: str, tmp_path: Path) -> 
     flags = ["--executor", "local", "--use_cpu", "true", "--bf16", "false", "--seed", "7", "--lora_dropout", "0.05"]
     flags += ["--hub_model_id", "you/x", "--per_device_train_batch_size", "8", "--num_generations", "8"]
     args = parse_arguments(f"{name}.yaml", "", ["--config", str(CONFIGS / f"{name}.yaml"), *flags])
-    write_config(tmp_path, f"{name}.yaml", run_settings(args))
+    write_config(tmp_path, f"recipes/{name}.py", run_settings(args))
     text = (tmp_path / "config.yaml").read_text()
     assert "hub_" not in text
     again = parse_arguments(f"{name}.yaml", "", ["--config", str(tmp_path / "config.yaml")])
@@ -275,9 +276,9 @@ def test_the_effective_settings_make_the_same_run(name: str, tmp_path: Path) -> 
     assert {k: v for k, v in given.items() if k not in own} == {k: v for k, v in found.items() if k not in own}
     before = read_config(tmp_path)
     assert before is not None
-    assert changed_settings(before, again.recipe, again.training, again.model, again.executor) == []
+    assert changed_settings(before, *again.parts) == []
     again.training.learning_rate, again.recipe.prompt_style = 5e-3, "json"
-    changed = changed_settings(before, again.recipe, again.training, again.model, again.executor)
+    changed = changed_settings(before, *again.parts)
     assert {words.partition(" ")[0] for words in changed} == {"prompt_style", "learning_rate"}
     assert any(words.endswith(" -> 0.005") for words in changed)
 
@@ -298,7 +299,8 @@ def test_the_trainers_own_push_gives_the_same_files(config: ExecutorConfig, hub:
 
 def recipe(monkeypatch: pytest.MonkeyPatch, trainer: type[WorkflowGRPOTrainer], *flags: object) -> int:
     monkeypatch.setattr(sys, "argv", ["grpo_mixed.py", *map(str, flags)])
-    return run_command(lambda: run_recipe(trainer, "grpo_mixed.yaml", ""))
+    monkeypatch.setattr(grpo_mixed, "WorkflowGRPOTrainer", trainer)
+    return run_command(grpo_mixed.main)
 
 
 class GivenTrainer(WorkflowGRPOTrainer):

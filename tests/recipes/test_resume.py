@@ -21,7 +21,7 @@ from trl.trainer.utils import RepeatSampler
 
 from aflow_ops.errors import InfraError, UsageError
 from aflow_ops.executor import ExecutorConfig, ExecutorUsage
-from recipes.run.checkpoints import best_of, checkpoint_to_resume, latest_checkpoint, read_checkpoint
+from recipes.run.checkpoints import Checkpoint, best_of, checkpoint_to_resume, latest_checkpoint, read_checkpoint
 from recipes.run.progress import MetricsFile
 from recipes.run.rollout_log import open_part, rollout_files
 from recipes.run.spending import Spending
@@ -57,7 +57,7 @@ def train(url: str, folder: Path, name: str) -> None:
     recipe = RecipeArguments(prompt_style="brief", workflow_timeout=20, **parts)
     trainer = make_trainer(
         config, folder / name, recipe, max_steps=STEPS, save_strategy="steps", save_steps=2, save_total_limit=2,
-        per_device_train_batch_size=8, resume_from_checkpoint=None if start is None else str(start.path),
+        per_device_train_batch_size=8, start=start,
         temperature_final=0.5, temperature_steps=10, gradient_accumulation_steps=2, num_iterations=2,
     )  # fmt: skip
     trainer._generate_single_turn = drawn_completions(trainer, TEXTS)  # type: ignore[method-assign]
@@ -153,10 +153,9 @@ def test_a_run_that_was_through_is_not_trained_on(config: ExecutorConfig, stub: 
     found = []
     for _ in range(2):
         start = latest_checkpoint(tmp_path / "run")
-        resumed = None if start is None else str(start.path)
         trainer = make_trainer(
             config, tmp_path / "run", max_steps=3, per_device_train_batch_size=8, save_strategy="steps", save_steps=3,
-            resume_from_checkpoint=resumed,
+            start=start,
         )  # fmt: skip
         trainer._generate_single_turn = drawn_completions(trainer, TEXTS)  # type: ignore[method-assign]
         train_policy(trainer, start)
@@ -253,19 +252,20 @@ def test_what_was_spent_survives(tmp_path: Path) -> None:
 
 
 def test_the_best_adapter_on_held_out_problems_is_kept(
-    config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path
+    config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make_trainer(config, tmp_path / "run", max_steps=8)
     trainer._generate_single_turn = drawn_completions(trainer, TEXTS)  # type: ignore[method-assign]
     rewards = {2: 0.2, 4: 0.9, 6: 0.5, 8: None}
     weights: dict[int, Any] = {}
 
-    def evaluate() -> list[dict[str, Any]]:
+    def evaluate(*_: Any, **__: Any) -> list[dict[str, Any]]:
         step = trainer.state.global_step
         weights[step] = {name: p.detach().clone() for name, p in trainer.model.named_parameters() if "lora_B" in name}
         return [{"source": "made", "id": "1", "reward": rewards[step]}]
 
-    trainer.add_callback(BestByHeldout(trainer, 2, evaluate))
+    monkeypatch.setattr("recipes.training.best.evaluate_policy", evaluate)
+    trainer.add_callback(BestByHeldout(trainer, 2, []))
     train_policy(trainer, None)
     trainer.close()
     assert list(weights) == [2, 4, 6, 8]
@@ -276,8 +276,8 @@ def test_the_best_adapter_on_held_out_problems_is_kept(
             assert torch.equal(value, weights[4][name.replace(".weight", ".default.weight")])
     assert not (tmp_path / "run" / "best.partial").exists()
     (tmp_path / "run" / "best").rename(tmp_path / "run" / "best.old")  # as a kill between two moves leaves it
-    trainer.args.resume_from_checkpoint = "checkpoint-4"
-    BestByHeldout(trainer, 2, evaluate)
+    trainer.start = Checkpoint(tmp_path / "run" / "checkpoint-4", 4, {})
+    BestByHeldout(trainer, 2, [])
     assert best_of(tmp_path / "run") == {"step": 4, "reward": 0.9}
     logged = [log["heldout/reward"] for log in trainer.state.log_history if "heldout/reward" in log]
     assert logged == [0.2, 0.9, 0.5]

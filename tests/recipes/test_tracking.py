@@ -16,18 +16,18 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
+from aflow_ops.secrets import HIDDEN, without_secrets
 from data.registry import load_problems
 from recipes.run.progress import MetricsFile, progress_of
 from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
-from recipes.settings.parse import Arguments
-from recipes.settings.redaction import HIDDEN, without_secrets
+from recipes.settings.checks import check_trackers
 from recipes.training import tracking
-from recipes.training.tracking import POLICY_METRICS, check_trackers, flags, start_tracking
+from recipes.training.tracking import POLICY_METRICS, flags, start_tracking
 from recipes.training.trainer import WorkflowGRPOTrainer
 from rewards.rollout import Rollout
 from rewards.tiers import Grade
 from rewards.workflow_reward import table_columns
-from tests.recipes.tiny_run import COMPLETIONS, NO_LAYERS, given_completions, make_trainer
+from tests.recipes.tiny_run import COMPLETIONS, given_completions, make_trainer
 
 SECRET = "hf_0123456789abcdefghij"
 TABLE = ("prompt", "completion", "workflow", "tier", "outcome", "answer", "trace", "advantage")
@@ -51,7 +51,7 @@ def tracked_run(config: ExecutorConfig, folder: Path, tracker: str, **changes: A
     trainer = make_trainer(config, folder, report_to=tracker, log_completions=True, hub_token=SECRET, **changes)
     trainer._generate_single_turn = given_completions(trainer, COMPLETIONS)  # type: ignore[method-assign]
     trainer.add_callback(MetricsFile(folder / "metrics.csv"))
-    start_tracking(trainer, Arguments(trainer.recipe, trainer.args, ModelConfig(), config, NO_LAYERS))
+    start_tracking(trainer, trainer.recipe, trainer.args, ModelConfig(), config)
     with progress_of(trainer, "GRPO", {}):
         trainer.train()
     trainer.close()
@@ -115,7 +115,7 @@ def test_a_server_that_never_answers_costs_seconds_and_a_line(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         trainer = make_trainer(config, tmp_path / "run", report_to="wandb")
-        start_tracking(trainer, Arguments(trainer.recipe, trainer.args, ModelConfig(), config, NO_LAYERS))
+        start_tracking(trainer, trainer.recipe, trainer.args, ModelConfig(), config)
         trainer.close()
     assert wandb.run is not None and wandb.run.settings.mode == "offline"
     said = capfd.readouterr()
@@ -211,7 +211,7 @@ def test_nothing_secret_is_among_the_flags(config: ExecutorConfig, tmp_path: Pat
         per_device_train_batch_size=8, run_name=f"run with {SECRET}",
     )  # fmt: skip
     config.executor_base_url = "https://me:letmein@host/v1?api-key=letmein,http://localhost:8000/v1"
-    shown = flags(Arguments(RecipeArguments(), training, ModelConfig(), config, NO_LAYERS))
+    shown = flags(RecipeArguments(), training, ModelConfig(), config)
     assert "letmein" not in json.dumps(shown, default=str) and SECRET not in json.dumps(shown, default=str)
     assert shown["executor_base_url"] == f"https://{HIDDEN}@host/v1?{HIDDEN},http://localhost:8000/v1"
     assert shown["model_init_kwargs"] == {"token": HIDDEN, "revision": "main"}
@@ -225,7 +225,7 @@ def test_names_that_only_look_secret_stay() -> None:
 
 @pytest.mark.parametrize("name", ["wandb", "trackio", "tensorboard"])
 def test_a_tracker_that_is_not_installed_is_named_with_its_remedy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "find_spec", lambda package: None)
+    monkeypatch.setattr("recipes.settings.checks.find_spec", lambda package: None)
     with pytest.raises(UsageError, match=rf"--report_to {name} needs the package.*pip install"):
         check_trackers([name])
 

@@ -16,6 +16,7 @@ from aflow_ops.executor import ExecutorConfig
 from data.problem import Problem
 from data.registry import load_problems
 from recipes.policy.tiny import build_tiny_policy, train_tokenizer
+from recipes.run.checkpoints import Checkpoint
 from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
 from recipes.settings.layers import Layers
 from recipes.training.trainer import WorkflowGRPOTrainer
@@ -53,6 +54,7 @@ def make_trainer(
     hidden_size: int = 64,
     num_layers: int = 1,
     reward_funcs: Sequence[str | RewardFunc] = ("workflow",),
+    start: Checkpoint | None = None,
     **changes: Any,
 ) -> WorkflowGRPOTrainer:
     tokenizer = tiny_tokenizer()
@@ -83,6 +85,7 @@ def make_trainer(
         executor=config,
         problems=problems(max(4, args.per_device_train_batch_size // args.num_generations)),
         reward_funcs=reward_funcs,
+        start=start,
         processing_class=tokenizer,
         peft_config=LoraConfig(r=4, target_modules=["q_proj", "v_proj"]),
     )

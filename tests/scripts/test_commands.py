@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from recipes import grpo_mixed
 from recipes.run.command import run_command
-from recipes.training.experiment import run_recipe
-from recipes.training.trainer import WorkflowGRPOTrainer
 from tests.commands import KEY, fails, run, run_process
 from tests.patience import PATIENCE
 from tests.stub_endpoint import Failure, Messages, StubEndpoint
@@ -297,7 +296,7 @@ def test_a_recipe_says_what_is_wrong(
         # in this process: importing torch and trl takes seconds
         command = ["grpo_mixed.py", "--config", quickstart, "--output_dir", out, *flags]
         monkeypatch.setattr(sys, "argv", list(map(str, command)))
-        code = run_command(lambda: run_recipe(WorkflowGRPOTrainer, "grpo_mixed.yaml", ""))
+        code = run_command(grpo_mixed.main)
         return subprocess.CompletedProcess(command, code, *capsys.readouterr())
 
     fails(recipe("--no_such_flag", "1"), 2, "no_such_flag")

@@ -112,7 +112,9 @@ def run_dir(tmp_path: Path) -> Path:
     columns = "step,reward,entropy,kl,wa_grpo/zero_signal_before,wa_grpo/zero_signal_after,train_runtime"
     lines = [f"{step},0.5,{1 / (step + 1)},0.0{step},0.5,0.25," for step in range(1, 12)]
     (folder / "metrics.csv").write_text("\n".join([columns, *lines, "12,,,,,,240.0"]) + "\n")
-    write_config(folder, "grpo_math.yaml", {"sources": ["gsm8k", "mine.jsonl"], "lora_r": 64, "learning_rate": 2e-5})
+    write_config(
+        folder, "recipes/grpo_math.py", {"sources": ["gsm8k", "mine.jsonl"], "lora_r": 64, "learning_rate": 2e-5}
+    )
     (folder / "adapter_config.json").write_text(json.dumps({"r": 64, "peft_version": "0.21.2", "eva_config": None}))
     (folder / "README.md").write_text("# Card\n\n### Framework versions\n\n- TRL: 1.16.1\n- Pytorch: 2.13.0\n")
     (folder / "training_args.bin").write_bytes(b"\x80\x04not to be opened")
@@ -310,7 +312,9 @@ def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:
     summary = {"heldout": baselines, "seconds": {HOSTILE: 1}, "executor": {HOSTILE: HOSTILE}, "prompt_style": HOSTILE}
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "adapter_config.json").write_text(json.dumps({HOSTILE: HOSTILE, "peft_version": HOSTILE}))
-    write_config(folder, "grpo_math.yaml", {HOSTILE: HOSTILE, "sources": [HOSTILE], "nested": {HOSTILE: [[HOSTILE]]}})
+    write_config(
+        folder, "recipes/grpo_math.py", {HOSTILE: HOSTILE, "sources": [HOSTILE], "nested": {HOSTILE: [[HOSTILE]]}}
+    )
     page = html_of(folder)
     outline = Outline(page)
     assert not {"img", "iframe", "object", "embed", "link", "base", "form", "a:x"} & {tag for tag, _ in outline.tags}

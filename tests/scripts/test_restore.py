@@ -255,7 +255,7 @@ def train(url: str, folder: Path, name: str, backup_url: str | None) -> None:
     recipe = RecipeArguments(prompt_style="brief", workflow_timeout=20, **parts)
     trainer = make_trainer(
         config, folder / name, recipe, max_steps=8, save_strategy="steps", save_steps=2, save_total_limit=2,
-        resume_from_checkpoint=None if start is None else str(start.path), num_iterations=2,
+        start=start, num_iterations=2,
     )  # fmt: skip
     trainer._generate_single_turn = drawn_completions(trainer, TEXTS)  # type: ignore[method-assign]
     with open_backup(
