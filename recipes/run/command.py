@@ -58,6 +58,9 @@ def run_command(main: Callable[[], None]) -> int:
     code = RUN_ERROR  # of a bug
     try:
         code = _code_of(main)
+    except SystemExit as stop:  # argparse: --help, a bad flag
+        code = stop.code if isinstance(stop.code, int) else RUN_ERROR if stop.code else OK
+        raise
     finally:
         atexit.register(_leave, code)
     return code
