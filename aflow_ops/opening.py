@@ -19,7 +19,7 @@ class RuntimeOptions(TypedDict, total=False):
         unsafe_subprocess (`bool`, defaults to `False`): run solution code with resource limits only.
         run_dir (`Path`, *optional*): folder for the embedded executor's log and lock.
         ledger (`Path`, *optional*): file over which the processes of this machine share their rate limits.
-        proven (`bool`, defaults to `False`): `check_executor` has had an answer, so a denial is about one call.
+        proven (`bool`, defaults to `False`): `check_executor` has had an answer from the endpoint.
     """
 
     workflow_timeout: float

@@ -28,6 +28,7 @@ import signal
 import socket
 import sys
 import time
+from types import CodeType
 from typing import Any
 
 from aflow_ops.examiner.compare import same_output, same_result
@@ -86,8 +87,8 @@ class Examiner:
             self.given = {}  # prose that parses
         solution.given = self.given
 
-    def namespace(self, test: str) -> dict[str, Any]:
-        """The globals of a test: every name that it uses and does not define itself."""
+    def namespace(self, test: CodeType) -> dict[str, Any]:
+        """The globals of a test: every name that it may look up."""
         solution, found = self.solution, {}
         wanted = names_in(test)
         for name in wanted & set(solution.names) - set(self.imports):
@@ -118,8 +119,9 @@ class Examiner:
         namespace: dict[str, Any] = {}
         try:
             self.solution.load()
-            namespace = self.namespace(test)
-            exec(compile(test, "<test>", "exec", dont_inherit=True), namespace)
+            code = compile(test, "<test>", "exec", dont_inherit=True)
+            namespace = self.namespace(code)
+            exec(code, namespace)
             # A test may have caught the error that says that the worker is gone.
             return "the solution hung or crashed" if self.solution.lost else None
         except LostError as error:

@@ -6,7 +6,9 @@ Part of the program of `harness.py`.
 import ast
 import builtins
 import importlib
+import types
 from collections.abc import Iterable, Iterator, Set
+from functools import lru_cache
 from typing import Any
 
 # What LeetCode's editor has imported, and so what answers in its form leave out: module -> names.
@@ -148,13 +150,13 @@ def missing_imports(source: str, *, everything: bool) -> str:
     return "\n".join(lines)
 
 
-def names_in(test: str) -> set[str]:
-    """Names that a test reads and does not bind. A test that does not parse reads none: running it will say why."""
-    nodes = [part for node in _body(test) or () for part in ast.walk(node)]
-    names = [node for node in nodes if isinstance(node, ast.Name)]
-    bound = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
-    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)} | set(imports_of(test))
-    return {node.id for node in names} - bound
+def names_in(test: types.CodeType) -> set[str]:
+    """Names that a compiled test looks up, those of attributes among them."""
+    found = set(test.co_names)
+    for constant in test.co_consts:
+        if isinstance(constant, types.CodeType):
+            found |= names_in(constant)
+    return found
 
 
 def module_values(wanted: Set[str], imports: dict[str, tuple[str, str | None]]) -> dict[str, Any]:
@@ -193,6 +195,7 @@ def _meaning(name: str, imports: dict[str, tuple[str, str | None]]) -> tuple[str
     return (module, attribute) if usual and attribute == name else (None, None)
 
 
+@lru_cache(maxsize=4)
 def _body(source: str) -> list[ast.stmt] | None:
     try:
         return ast.parse(source).body

@@ -139,4 +139,5 @@ def _block(value: object) -> str:
 @cache
 def _harness() -> CodeType:
     """The program that runs in the sandbox: its files in one, since none of ours can be imported there."""
-    return compile(joined(Path(__file__).parent, HARNESS_FILES), "<harness>", "exec")
+    # Without docstrings, which every run would read.
+    return compile(joined(Path(__file__).parent, HARNESS_FILES), "<harness>", "exec", optimize=2)

@@ -38,7 +38,7 @@ class WorkflowGRPOConfig(GRPOConfig):
     def __copy__(self) -> Self:
         """Keep the tokens in a copy, which stays in this process; what is pickled has none."""
         copied = type(self).__new__(type(self))
-        vars(copied).update(vars(self))
+        copied.__dict__.update(self.__dict__)
         return copied
 
     def __post_init__(self) -> None:

@@ -31,6 +31,7 @@ def check_settings(args: Arguments[Any], domains: Collection[str]) -> None:
     recipe, training = args.recipe, args.training
     check_domains(recipe.mix, domains, recipe.domain_mix)
     check_packages(args.model, training, args.layers.origin)
+    rehearse(args.model, training)
     if recipe.warm_start_config not in (None, "none") and not Path(recipe.warm_start_config).is_file():
         raise UsageError(f"warm_start_config: {recipe.warm_start_config} does not exist")
     check_trackers(training.report_to)

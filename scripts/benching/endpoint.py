@@ -43,7 +43,7 @@ class Raw:
     headers: dict[str, str] = field(default_factory=dict)
 
     def response(self) -> web.Response:
-        """Return it as the server sends it."""
+        """What aiohttp sends."""
         text = self.body if isinstance(self.body, (str, bytes)) else json.dumps(self.body)
         body = text.encode() if isinstance(text, str) else text
         return web.Response(body=body, status=self.status, headers={"Content-Type": "application/json", **self.headers})
@@ -53,8 +53,8 @@ class StubEndpoint:
     """Serves on loopback from a thread of its own while used as a context manager.
 
     Args:
-        answer (`Callable`, *optional*): from the messages of a request to the reply's text, a `Failure`, a
-            `Broken` reply or a `Raw` response; `"42"` by default.
+        answer (`Callable`, *optional*): from the messages of a request to the reply's text, a `Failure` or a `Broken`
+            reply; `"42"` by default.
         latency (`float`): seconds before each reply.
 
     Attributes:

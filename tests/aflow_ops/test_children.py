@@ -77,7 +77,7 @@ async def test_no_process_is_given_a_key(
     stub.answer = answer
     monkeypatch.setenv("HF_TOKEN", OTHER_KEY)
     watch = await watched_run(config, tmp_path)
-    assert started(watch, "monty subprocess", " -I -B -c ")
+    assert started(watch, "monty subprocess", " -B -c ")
     assert not watch.leaks
 
 

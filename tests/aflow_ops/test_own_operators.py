@@ -1,6 +1,5 @@
 """An operator of one's own is one class: prompt, checker, all three forms, runtime and commands know it by that."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from aflow_ops.operators.generate import Custom
 from aflow_ops.policy_prompt import policy_messages
 from aflow_ops.runtime import WorkflowRuntime
 from data.problem import ProblemView
+from tests.commands import fails, run
 from tests.stub_endpoint import StubEndpoint
 
 VIEW = ProblemView("What is 6 * 7?", "math")
@@ -297,14 +297,15 @@ def test_what_cannot_be_loaded_is_said(where: str, reason: str) -> None:
 def test_a_command_runs_an_operator_from_a_file(tmp_path: Path, stub: StubEndpoint) -> None:
     (tmp_path / "shouting.py").write_text(FILE)
     (tmp_path / "w.dsl").write_text("Shout")
-    command = [sys.executable, "scripts/run_workflow.py", tmp_path / "w.dsl", "--question", "hey"]
-    flags = ["--operators", tmp_path / "shouting.py", "--executor_base_url", stub.url]
-    done = subprocess.run([*command, *flags], capture_output=True, text=True, check=False)
+    command = ["scripts/run_workflow.py", tmp_path / "w.dsl", "--question", "hey", "--executor_base_url", stub.url]
+    fails(run(*command), 2, "is not a workflow")
+    try:
+        done = run(*command, "--operators", tmp_path / "shouting.py")
+    finally:
+        OPERATORS.pop("Shout", None)
+        sys.modules.pop("shouting", None)
     assert done.returncode == 0, done.stderr
     assert "answer: HEY" in done.stdout
-    done = subprocess.run([*command, *flags[2:]], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "is not a workflow" in done.stderr
 
 
 async def test_the_readmes_operator_works(runtime: WorkflowRuntime, stub: StubEndpoint) -> None:

@@ -221,7 +221,7 @@ async def test_code_is_found_and_completed(answer: str, question: str, sandbox: 
         "def check(f):\n    for i in range(3):\n        assert f(i, 1) == i + 1",
         ["assert add(2, 3) == 5", "assert add(0, 0) == 0"],
         "assert add(2, 3) == 5\nassert add(0, 0) == 0",
-        {"inputs": [[2, 3], [0, 0]], "outputs": [5, [0]], "fn_name": "add"},
+        {"inputs": [[2, 3], [0, 0]], "outputs": [[5], [0]], "fn_name": "add"},
     ],
 )
 async def test_tests_may_have_any_usual_form(tests: object, sandbox: Sandbox) -> None:

@@ -42,6 +42,7 @@ def test_a_signal_stops_everything_without_waiting_for_it(number: int, code: int
         endless = "```python\ndef f(x):\n    while True: pass\n```"
         stub.answer = lambda messages: endless if len(stub.requests) <= 8 else Broken("slow")
         flags = ["--executor_base_url", stub.url, "--executor_cache_dir", "none", "--executor_timeout", str(PATIENCE)]
+        flags += ["--workflow_timeout", "3600"]
         command = [sys.executable, str(ROOT / "scripts/evaluate.py"), "--data", str(tmp_path / "rows.jsonl")]
         command += ["--workflow", str(tmp_path / "workflow.py"), "--output", str(tmp_path / "out"), *flags]
         environment = {**os.environ, "OPENAI_API_KEY": KEY}

@@ -52,8 +52,8 @@ def confine(settings: dict[str, Any], name: str = "program") -> None:
 
 def limit(settings: dict[str, Any], job: dict[str, Any]) -> None:
     """Bound what the child can hold and, where asked for, the time for which it computes."""
-    data = settings["data_bytes"]
-    lower(resource.RLIMIT_DATA, data)
+    data, own = settings["data_bytes"], job.get("memory_bytes")
+    lower(resource.RLIMIT_DATA, data if own is None else min(data, settings["private"] + own))
     lower(resource.RLIMIT_AS, settings["mapped"] + data + settings["slack_bytes"])
     lower(resource.RLIMIT_FSIZE, 0)
     lower(resource.RLIMIT_NOFILE, OPEN_FILES)
@@ -70,19 +70,19 @@ def lower(which: int, value: int) -> None:
     resource.setrlimit(which, (value, value))
 
 
-def mapped_bytes() -> int:
-    """How much is mapped into this process, found by the smallest limit under which a page more still fits."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+def bytes_by(which: int) -> int:
+    """How much memory of a limit's kind this process has: the smallest limit under which a page more still fits."""
+    soft, hard = resource.getrlimit(which)
     low, high = 0, 1 << 40
     while high - low > mmap.PAGESIZE:
         middle = (low + high) // 2
-        resource.setrlimit(resource.RLIMIT_AS, (middle, hard))
+        resource.setrlimit(which, (middle, hard))
         try:
-            mmap.mmap(-1, mmap.PAGESIZE).close()
+            mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
             high = middle
         except OSError:
             low = middle
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    resource.setrlimit(which, (soft, hard))
     return high
 
 

@@ -6,7 +6,7 @@ starts with the state that the nursery had before its first job, so nothing of o
 `argv[1]`: JSON, see `Settings` in `launch.py`.
 
 A job is one message on the socket that is our standard input: JSON `{"job", "kind", "seconds", "cpu_seconds",
-"forks"}` with descriptors. Of a run: standard input, output and error, and the status pipe. Of a session: the channel
+"memory_bytes", "forks"}` with descriptors. Of a run: standard input, output and error, and the status pipe. Of a session: the channel
 and the status pipe. The child reads its program from its standard input or channel, after its length: the nursery
 never holds what is secret to a later job. Nobody but the nursery holds the status pipe: it writes `S` when the child
 is forked, and when it has ended JSON `{"status", "cut", "changed"}`. `changed` names what is not as it was when the
@@ -28,7 +28,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aflow_ops.sandbox.inside.child import be_the_child
-from aflow_ops.sandbox.inside.confinement import decoded, enclose, mapped_bytes
+from aflow_ops.sandbox.inside.confinement import bytes_by, decoded, enclose
 
 LINGER_SECONDS = 0.1
 LIMITS = [value for name, value in sorted(vars(resource).items()) if name.startswith("RLIMIT_")]
@@ -194,7 +194,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # children share these pages as long as nobody writes to them
     settings["filters"] = {name: decoded(text, settings["self"]) for name, text in settings["filters"].items()}
-    settings["mapped"] = mapped_bytes()
+    settings.update(mapped=bytes_by(resource.RLIMIT_AS), private=bytes_by(resource.RLIMIT_DATA))
     Nursery(settings).serve()
 
 
