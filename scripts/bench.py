@@ -34,6 +34,7 @@ from data.registry import load_problems
 from recipes.run.command import CommandParser, run_command
 from rewards.graders.code import grade_code
 from rewards.graders.math import grade_math
+from scripts import bench_rings
 
 ROOT = Path(__file__).parents[1]
 LATENCY, WORKFLOWS, CALLS = 0.5, 256, 4
@@ -232,6 +233,10 @@ async def embedded_executor() -> float:
 STAGES = [
     Stage("parse and check", parsing, "ms a workflow"),
     Stage("parse, check, start and end", starting, "ms a workflow", "median; goal 5"),
+    Stage("the same in the second ring", lambda: bench_rings.starting(endpoint), "ms a workflow", "median; goal 10"),
+    Stage("256 in the second ring wait 0.5 s", lambda: bench_rings.waiting(endpoint), "times 0.5 s"),
+    Stage("256 in it wait past their limit", lambda: bench_rings.limiting(endpoint), "times it", "goal 1.5"),
+    Stage("one that waits in it holds", lambda: bench_rings.memory(endpoint), "MiB"),
     Stage(f"run {WORKFLOWS} workflows x {CALLS} calls x {LATENCY} s", running, "s", "ideal 2, goal 3"),
     Stage(f"run {4 * WORKFLOWS} of them", running_many, "s", "goal: no more than four times as long"),
     Stage("the same 256 through evaluate.py", evaluating, "s", "with grading; goal 4.5"),
