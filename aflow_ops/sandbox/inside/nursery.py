@@ -6,11 +6,11 @@ starts with the state that the nursery had before its first job, so nothing of o
 `argv[1]`: JSON, see `Settings` in `launch.py`.
 
 A job is one message on the socket that is our standard input: JSON `{"job", "kind", "seconds", "cpu_seconds",
-"memory_bytes", "forks"}` with descriptors. Of a run: standard input, output and error, and the status pipe. Of a session: the channel
-and the status pipe. The child reads its program from its standard input or channel, after its length: the nursery
-never holds what is secret to a later job. Nobody but the nursery holds the status pipe: it writes `S` when the child
-is forked, and when it has ended JSON `{"status", "cut", "changed"}`. `changed` names what is not as it was when the
-nursery started, or `"processes"` when one was left behind; whoever reads that ends this worker with all that is in it.
+"memory_bytes", "forks"}` with descriptors. Of a run: standard input, output and error, and the status pipe. Of a
+session: the channel and the status pipe. The child reads its program from its standard input or channel, after its
+length: the nursery never holds what is secret to a later job. Nobody but the nursery holds the status pipe: it writes
+`S` when the child is forked, and when it has ended JSON `{"status", "cut", "changed"}`. `changed` names what is not as
+it was when the nursery started, or `"processes"` when one was left behind; whoever reads that ends this worker.
 A message `{"kill": job, "reason"}` ends a job, and so does closing the other end of its status pipe.
 """
 
