@@ -13,6 +13,11 @@ from aflow_ops.operators.base import IGNORED_ARGUMENTS
 MAX_TRACE_CHARS = 4_000
 # A result in a tuple in a dict: that deep an answer is looked for.
 MAX_ANSWER_DEPTH = 5
+# Of a value that a workflow hands over: a list that holds another one twice, 25 times over, is small in its
+# interpreter, and 33 million parts as text.
+MAX_PARTS = 20_000
+MAX_DEPTH = 50
+MAX_CHARS = 4_000_000
 # Keys under which workflows return their answer in a dict of their own, the clearest first.
 ANSWER_KEYS = ("answer", "final_answer", "solution", "response", "result", "output", "code")
 
@@ -28,6 +33,8 @@ def bind_arguments(
     Raises:
         TypeError: missing, unknown or unusable arguments.
     """
+    if not is_bounded([args, kwargs]):
+        raise TypeError(f"{operator.__name__}: an argument holds too many parts")
     known = {name: value for name, value in kwargs.items() if name not in IGNORED_ARGUMENTS}
     signature = operator.signature()
     try:
@@ -72,6 +79,23 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (str, bool, int, float))
 
 
+def is_bounded(value: Any) -> bool:
+    """Whether a value has a sane number of parts, levels and characters when it is written out."""
+    left, parts, chars = [(value, 0)], 0, 0
+    while left:
+        item, depth = left.pop()
+        parts += 1
+        chars += len(item) if isinstance(item, (str, bytes)) else 0
+        if parts > MAX_PARTS or depth > MAX_DEPTH or chars > MAX_CHARS:
+            return False
+        if isinstance(item, (dict, list, tuple, set, frozenset)):
+            if len(item) > MAX_PARTS:
+                return False
+            held = [*item, *item.values()] if isinstance(item, dict) else item
+            left.extend((part, depth + 1) for part in held)
+    return True
+
+
 def _coerced(name: str, value: Any, annotation: Any, max_chars: int) -> Any:
     if annotation is int:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -112,6 +136,8 @@ def answer_text(value: Any) -> str | None:
         else:
             break
     if not isinstance(value, (str, bool, int, float, Decimal, Fraction, dict, list)) or value in ({}, []):
+        return None
+    if not is_bounded(value):
         return None
     try:
         return result_text(value)

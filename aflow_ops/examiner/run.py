@@ -38,6 +38,7 @@ class SolutionReport:
         loads (`bool`): it did when a test first wanted it.
         passed (`tuple[bool, ...]`): one for each test that was run, in order.
         error (`str`, *optional*): why the first failing test failed.
+        lost (`bool`): twice a sandbox worker did not outlive it.
         note (`str`, *optional*): what was taken for the entry point; of a solution that does not parse, why.
     """
 
@@ -47,6 +48,7 @@ class SolutionReport:
     passed: tuple[bool, ...] = ()
     error: str | None = None
     note: str | None = None
+    lost: bool = False
 
 
 async def run_tests(
@@ -101,7 +103,7 @@ async def run_tests(
             job["seconds"] = min(seconds, AFTER_HANG_SECONDS)
         part = await _run_some(job, given, tests[len(report.passed) :], run)
         report = replace(part, passed=(*report.passed, *part.passed), error=report.error or part.error)
-        if not part.passed:
+        if report.lost or not part.passed:
             break
     return report
 
@@ -115,6 +117,8 @@ async def _run_some(job: dict[str, Any], given: str, tests: Sequence[str], run: 
     # Not the harness's own names: it speaks of numpy, and hardly any solution needs it.
     modules = [name for name in HEAVY_MODULES if re.search(rf"\b{name}\b", stdin)]
     result = await run(_harness(), timeout=limit, stdin=stdin, modules=modules, forks=True)
+    if result.error == "lost":
+        return SolutionReport(error="a sandbox worker was lost twice", passed=(False,), lost=True)
     lines = result.stdout.split("\n")
     lost = result.error in ("timeout", "killed", "memory", "output")
     try:

@@ -49,6 +49,8 @@ async def grade_code(answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
         return Grade(1, False, None, "no code")
     given = given_code(problem.question, problem.entry_point)
     report = await run_tests(solution, problem.entry_point, problem.tests, sandbox.run, given=given)
+    if report.lost:
+        return Grade(1, False, solution, "a sandbox worker was lost twice")
     if not report.defines:
         reason = f"does not define {problem.entry_point}" if report.parses else "does not parse"
         return Grade(1, False, solution, reason)

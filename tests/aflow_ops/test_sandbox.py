@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -9,7 +11,10 @@ import pytest
 
 from aflow_ops.errors import SandboxError
 from aflow_ops.sandbox import Sandbox, open_sandbox
+from data.problem import Problem
+from rewards.graders.code import grade_code
 from tests.conftest import KEY
+from tests.patience import PATIENCE
 
 
 async def test_a_program_gets_its_input_and_gives_its_output(sandbox: Sandbox) -> None:
@@ -159,6 +164,71 @@ async def test_a_worker_that_is_killed_is_replaced() -> None:
             if "nursery" in "".join(process.cmdline()):
                 process.kill()
         assert (await task).stdout == "1\n"
+
+
+def nurseries() -> list[psutil.Process]:
+    """The warm interpreters below this process: what starts them is this process or bubblewrap."""
+    this, found = psutil.Process(), []
+    for process in this.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            parent = process.parent()
+            if "python" in process.name() and parent and (parent == this or "bwrap" in parent.name()):
+                found.append(process)
+    return found
+
+
+async def kill_while_a_program_runs(times: int) -> None:
+    """Kill the worker of the program that computes, that many times."""
+    for _ in range(times):
+        killed = False
+        while not killed:
+            await asyncio.sleep(0.01)
+            for nursery in nurseries():
+                with suppress(psutil.NoSuchProcess):
+                    below = nursery.children(recursive=True)
+                    if sum(process.cpu_times().user for process in below) > 0.3:  # it has begun long ago
+                        nursery.kill()
+                        killed = True
+
+
+SPIN = "while True: pass"
+
+
+async def test_a_program_during_which_two_workers_are_lost_is_to_blame() -> None:
+    async with open_sandbox(concurrency=1) as sandbox:
+        result, _ = await asyncio.gather(sandbox.run(SPIN, timeout=PATIENCE), kill_while_a_program_runs(2))
+        assert (result.ok, result.error) == (False, "lost")
+        assert sandbox.counts.replaced == 2
+        assert (await sandbox.run("print(1)", timeout=PATIENCE)).stdout == "1\n"
+
+
+async def test_a_solution_during_which_two_workers_are_lost_earns_tier_1() -> None:
+    row = {"question": "?", "answer": "", "source": "made", "domain": "code", "entry_point": "f"}
+    problem = Problem.from_row({**row, "tests": ["assert candidate() == 1"]})
+    async with open_sandbox(concurrency=1) as sandbox:
+        code = f"def f():\n    return 1\n{SPIN}"
+        grade, _ = await asyncio.gather(grade_code(code, problem, sandbox), kill_while_a_program_runs(2))
+        assert (grade.tier, grade.detail) == (1, "a sandbox worker was lost twice")
+
+
+CHANGES: dict[str, Callable[[psutil.Process], object]] = {
+    "an affinity": lambda nursery: nursery.cpu_affinity(nursery.cpu_affinity()[:1]),
+    "a niceness": lambda nursery: nursery.nice(7),
+    "a scheduling class": lambda nursery: os.sched_setscheduler(nursery.pid, os.SCHED_BATCH, os.sched_param(0)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+async def test_a_worker_that_is_not_as_it_was_is_replaced(name: str) -> None:
+    others = nurseries()  # of the session's own sandbox
+    async with open_sandbox(concurrency=1) as sandbox:
+        await sandbox.run("pass", timeout=PATIENCE)
+        [nursery] = [process for process in nurseries() if process not in others]
+        CHANGES[name](nursery)
+        assert (await sandbox.run("print(1)", timeout=PATIENCE)).stdout == "1\n"
+        assert sandbox.counts.replaced == 1
+        assert (await sandbox.run("print(2)", timeout=PATIENCE)).stdout == "2\n"
+        assert sandbox.counts.replaced == 1
 
 
 async def test_a_program_cannot_signal_its_worker(sandbox: Sandbox) -> None:
