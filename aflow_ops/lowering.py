@@ -1,4 +1,4 @@
-"""From a checked workflow to the program that the Monty interpreter runs.
+"""From a checked workflow to the program that an interpreter runs.
 
 Short form: the operators are host functions, reached by name; a call of `workflow` is appended. Native form: a prelude
 gives AFlow's surroundings (`operator`, `prompt_custom`, `create_llm_instance`, `CostManager`, `logger`), imports of
@@ -6,16 +6,21 @@ AFlow's own modules are dropped, and a call of a `Workflow` instance is appended
 """
 
 import ast
+from dataclasses import dataclass
 
 from aflow_ops.language.scope import Scope, method_of, scope_of
 from aflow_ops.language.workflow import SOURCE_NAME, Workflow
 from aflow_ops.operators import OPERATORS
 from data.problem import ProblemView
 
-# The one door out of the interpreter for native workflows; short ones call operators by their own names.
+# The one door out of an interpreter for native workflows; short ones call operators by their own names.
 OPERATOR_DOOR = "_call_operator"
 
-_MODULES = "import asyncio, collections, json, math, random, re\nfrom collections import Counter\n"
+# Equal runs draw equal random numbers, in both interpreters.
+_MODULES = """import asyncio, collections, json, math, random, re
+from collections import Counter
+random.seed({seed})
+"""
 
 # `format` is also a builtin, which the interpreter finds before it asks for host functions.
 _FORMAT = f"""
@@ -105,28 +110,45 @@ _aflow_create_llm_instance, _aflow_AsyncLLM, _aflow_CostManager = create_llm_ins
 _RESULT_KEYS = frozenset({"code", *(key for operator in OPERATORS.values() for key in operator.returns)})
 
 
-def lower_workflow(workflow: Workflow, problem: ProblemView) -> str:
-    """Return the program for one run; its last expression is the workflow's answer.
+@dataclass(frozen=True)
+class Program:
+    """What an interpreter runs.
+
+    Args:
+        source (`str`): Python whose last expression is the workflow's answer. The problem's text reaches it as the
+            input `_problem`, the entry point as `_entry_point`: neither is written into the code.
+        own (`ast.Module`): the tree of the part that the workflow's author wrote.
+    """
+
+    source: str
+    own: ast.Module
+
+
+def lower_workflow(workflow: Workflow, problem: ProblemView, *, seed: int = 0) -> Program:
+    """Return the program for one run.
 
     Args:
         workflow (`Workflow`): a checked workflow.
-        problem (`ProblemView`): what it is run on. Its text reaches the program as the input `_problem`, the entry
-            point as `_entry_point`: neither is written into the code.
+        problem (`ProblemView`): what it is run on.
+        seed (`int`): of its random numbers.
     """
     tree = ast.parse(workflow.source, SOURCE_NAME)
     scope = scope_of(tree, workflow.prompts)
     source = _without_aflow(workflow.source, scope)
+    modules = _MODULES.format(seed=seed)
+    own = ast.parse(source, SOURCE_NAME)
     if scope.workflow_class is None:
         surroundings = _short_prelude(scope)
-        return f"{_MODULES}{surroundings}{_FORMAT}{source}\nawait workflow({_call_arguments(scope)})"
+        return Program(f"{modules}{surroundings}{_FORMAT}{source}\nawait workflow({_call_arguments(scope)})", own)
     reads_text = scope.is_scoreflow and not _reads_items(tree)
-    prelude = [_MODULES, f"_RESULT = {'text' if reads_text else 'result'!r}", _AFLOW_PRELUDE]
+    prelude = [modules, f"_RESULT = {'text' if reads_text else 'result'!r}", _AFLOW_PRELUDE]
     prelude += [f"operator.{name} = _constructor({key!r})\n" for name, key in scope.keys.items()]
     # JSON's constants are no Python, but texts, lists and dicts of them are.
     prelude += [f"prompt_custom.{name} = {value!r}\n" for name, value in workflow.prompts.items()]
     instance = f"{scope.workflow_class.name}({_constructor_arguments(scope, problem)})"
     method = "" if scope.main.name == "__call__" else f".{scope.main.name}"
-    return f"{''.join(prelude)}{source}\n_workflow = {instance}\nawait _workflow{method}({_call_arguments(scope)})"
+    called = f"_workflow = {instance}\nawait _workflow{method}({_call_arguments(scope)})"
+    return Program(f"{''.join(prelude)}{source}\n{called}", own)
 
 
 def _short_prelude(scope: Scope) -> str:

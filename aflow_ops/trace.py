@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Outcome = Literal["ok", "policy_error", "timeout", "infra_error"]
+# What ran the workflow's code: the first ring or the second.
+Interpreter = Literal["monty", "cpython"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Trace:
         calls (`tuple[OperatorCall, ...]`): operator calls in order of their start.
         seconds (`float`): wall time of the run.
         lost_seconds (`float`): the part of it in which it waited for retries, rate limits, a slot or an outage.
+        interpreter (`str`): what ran its code: `"monty"`, the first ring, or `"cpython"` in the sandbox, the second.
     """
 
     answer: str | None
@@ -67,6 +70,7 @@ class Trace:
     calls: tuple[OperatorCall, ...] = field(default_factory=tuple)
     seconds: float = 0.0
     lost_seconds: float = 0.0
+    interpreter: Interpreter = "monty"
 
     @property
     def prompt_tokens(self) -> int:
@@ -100,4 +104,5 @@ class Trace:
             "cost_usd": self.cost_usd,
             "seconds": self.seconds,
             "lost_seconds": self.lost_seconds,
+            "interpreter": self.interpreter,
         }

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from aflow_ops.operators import OPERATORS, Operator
@@ -62,7 +64,7 @@ def result_text(value: Any) -> str:
         return json.dumps(value, default=str)
     if isinstance(value, (list, tuple)):
         return "\n".join(result_text(item) for item in value)
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, (bool, int, float, Decimal, Fraction)):
         return str(value)
     raise TypeError(f"expected text, not {type(value).__name__}")
 
@@ -76,7 +78,7 @@ def answer_text(value: Any) -> str | None:
             value = value[key]
         else:
             break
-    if not isinstance(value, (str, bool, int, float, dict, list)) or value in ({}, []):
+    if not isinstance(value, (str, bool, int, float, Decimal, Fraction, dict, list)) or value in ({}, []):
         return None
     try:
         return result_text(value)

@@ -7,12 +7,8 @@ from collections.abc import Callable
 PATIENCE = 300.0
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what comes sooner or later, without a word about when.
-
-    Raises:
-        TimeoutError: it never came.
-    """
+async def patiently(true: Callable[[], bool]) -> None:
+    """Wait until something is true, which only a fault would keep from happening."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.01)
+        while not true():  # noqa: ASYNC110 - what is waited for knows nothing of the test
+            await asyncio.sleep(0.02)

@@ -10,7 +10,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = ("data", "aflow_ops", "rewards", "recipes", "scripts")
 # Programs for the sandbox: they are read as text, never imported.
-NOT_IMPORTED = {"rewards/graders/code_harness.py", "rewards/graders/code_worker.py", "aflow_ops/sandbox/nursery.py"}
+NOT_IMPORTED = {
+    "rewards/graders/code_harness.py",
+    "rewards/graders/code_worker.py",
+    "aflow_ops/sandbox/nursery.py",
+    "aflow_ops/rings/child.py",
+}
 
 
 def files() -> dict[str, Path]:

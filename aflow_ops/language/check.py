@@ -8,6 +8,7 @@ import ast
 from collections.abc import Collection
 
 from aflow_ops.errors import WorkflowError
+from aflow_ops.language.bounds import check_bounds
 from aflow_ops.language.dialects import Spoken, spoken_operator
 from aflow_ops.language.scope import Scope, is_known_function, is_self_attribute, used_prompts
 from aflow_ops.operators import OPERATORS, Operator
@@ -31,6 +32,7 @@ def check_workflow(scope: Scope, *, domain: Domain, has_entry_point: bool, promp
         WorkflowError: stage `"check"`, naming the first rule that is broken.
     """
     _check_main(scope)
+    check_bounds(scope.tree)
     _check_names(scope)
     notes = []
     for call in scope.operator_calls():
@@ -78,6 +80,8 @@ def returns_value(function: ast.AsyncFunctionDef | ast.FunctionDef) -> bool:
 def _check_names(scope: Scope) -> None:
     """Unknown operators: in a constructor, on `self`, or as a bare function."""
     members = _members(scope)
+    others = [item for item in ast.walk(scope.tree) if isinstance(item, ast.ClassDef) and item not in scope.classes]
+    elsewhere = {id(node) for item in others for node in ast.walk(item)}
     for node in ast.walk(scope.tree):
         if not isinstance(node, ast.Call):
             continue
@@ -86,7 +90,7 @@ def _check_names(scope: Scope) -> None:
             raise WorkflowError("check", f"unknown operator {constructed!r}; known: {', '.join(OPERATORS)}")
         function = node.func
         if scope.workflow_class is not None and isinstance(function, ast.Attribute) and is_self_attribute(function):
-            if function.attr not in members:
+            if function.attr not in members and id(node) not in elsewhere:
                 raise WorkflowError("check", f"`self.{function.attr}` is called but never set in __init__")
         elif isinstance(function, ast.Name) and not (scope.spoken(node) or is_known_function(function.id, scope)):
             raise WorkflowError("check", f"unknown operator {function.id!r}; known: {', '.join(_snake_names())}")

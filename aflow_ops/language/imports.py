@@ -87,7 +87,7 @@ def read_imports(tree: ast.Module, prompts: Collection[str]) -> Imports:
                 found.replacements[node.lineno, node.col_offset] = "; ".join(plain + lines)
             found.bound.update(alias.asname or alias.name.split(".")[0] for alias in kept)
         elif isinstance(node, ast.ImportFrom):
-            if _is_aflow(node.module or "", node.level, tree, None):
+            if _imports_from(node) or _is_aflow(node.module or "", node.level, None, None):
                 lines = [line for alias in node.names for line in _bind_names(node, alias, found, keys, prompts)]
                 found.replacements[node.lineno, node.col_offset] = "; ".join(lines) or "pass"
             elif node.module == "__future__":
@@ -97,7 +97,7 @@ def read_imports(tree: ast.Module, prompts: Collection[str]) -> Imports:
     return found
 
 
-def _is_aflow(module: str, level: int, tree: ast.Module, name: str | None) -> bool:
+def _is_aflow(module: str, level: int, tree: ast.Module | None, name: str | None) -> bool:
     """Whether a module is AFlow's rather than Python's.
 
     Raises:
@@ -106,7 +106,7 @@ def _is_aflow(module: str, level: int, tree: ast.Module, name: str | None) -> bo
     parts = module.split(".")
     if level or parts[0].lower() in AFLOW_MODULES:
         return True
-    if module in _OPERATOR_MODULES and _constructs_from(tree, name or module):
+    if tree is not None and module in _OPERATOR_MODULES and _constructs_from(tree, name or module):
         return True
     if parts[0] in ALLOWED_MODULES:
         return False
@@ -127,12 +127,13 @@ def _constructs_from(tree: ast.Module, name: str) -> bool:
         and node.value.id == name
         and node.attr in keys
         for node in ast.walk(tree)
-    ) or any(
-        isinstance(node, ast.ImportFrom)
-        and node.module == name
-        and any(alias.name == "*" or alias.name in keys for alias in node.names)
-        for node in ast.walk(tree)
     )
+
+
+def _imports_from(node: ast.ImportFrom) -> bool:
+    """Whether `from operator import ...` takes AFlow's operators, not Python's functions."""
+    keys = operator_keys(scoreflow=True)
+    return node.module in _OPERATOR_MODULES and any(alias.name == "*" or alias.name in keys for alias in node.names)
 
 
 def _bind_module(alias: ast.alias, found: Imports) -> str:

@@ -210,4 +210,4 @@ def _bound_names(tree: ast.Module) -> Iterator[str]:
 
 def is_known_function(name: str, scope: Scope) -> bool:
     """Whether a called bare name is defined by the source, Python, or AFlow's surroundings."""
-    return name in scope.bound or hasattr(builtins, name) or name in AFLOW_NAMES
+    return name in scope.bound or hasattr(builtins, name) or name in AFLOW_NAMES or name == "Counter"

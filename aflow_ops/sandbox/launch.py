@@ -42,7 +42,7 @@ def open_sandbox(
     """
     if unsafe_subprocess:
         _warn_once("solution code runs with resource limits only (--unsafe_subprocess): it can read your files")
-        return WarmSandbox(lambda warmth: _launch(warmth, Walls(), None, {}), concurrency)
+        return WarmSandbox(lambda warmth: _launch(warmth, Walls(), None, {}), concurrency, confined=False)
     degraded = _missing_protections()
     compiled = {
         "program": base64.b64encode(filters.compile_filter(forking=False)).decode(),
@@ -90,7 +90,8 @@ def _launch(warmth: Warmth, walls: Walls, degraded: list[int] | None, compiled: 
         "user": walls.user(),
         "contained": walls.bwrap is not None,
     }
-    return Worker(walls.command([sys.executable, "-I", "-B", "-c", _nursery(), json.dumps(settings)]))
+    # Isolated but for our own environment, which fixes the order of sets: "-I" would ignore that too.
+    return Worker(walls.command([sys.executable, "-P", "-s", "-B", "-c", _nursery(), json.dumps(settings)]))
 
 
 @cache

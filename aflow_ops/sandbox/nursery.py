@@ -6,11 +6,11 @@ starts with the state that the nursery had before its first job, so nothing of o
 `argv[1]`: JSON, see `Settings` in `launch.py`.
 
 A job is one message on the socket that is our standard input: JSON `{"job", "kind", "seconds", "cpu_seconds",
-"forks"}` with descriptors. Of a run: standard input, output and error, and the status pipe. Of a session: the channel
-and the status pipe. The child reads its program from its standard input or channel, after its length: the nursery
-never holds what is secret to a later job. Nobody but the nursery holds the status pipe: it writes `S` when the child
-is forked, and when it has ended JSON `{"status", "cut", "changed"}`. `changed` names what is not as it was when the
-nursery started, or `"processes"` when one was left behind; whoever reads that ends this worker with all that is in it.
+"memory_bytes", "forks"}` with descriptors. Of a run: standard input, output and error, and the status pipe. Of a
+session: the channel and the status pipe. The child reads its program from its standard input or channel, after its
+length: the nursery never holds what is secret to a later job. Nobody but the nursery holds the status pipe: it writes
+`S` when the child is forked, and when it has ended JSON `{"status", "cut", "changed"}`. `changed` names what is not as
+it was when the nursery started, or `"processes"` when one was left behind; whoever reads that ends this worker.
 A message `{"kill": job, "reason"}` ends a job, and so does closing the other end of its status pipe.
 """
 
@@ -102,8 +102,8 @@ def confine(settings: dict[str, Any], name: str = "program") -> None:
 
 def limit(settings: dict[str, Any], job: dict[str, Any]) -> None:
     """Bound what the child can hold and, where asked for, the time for which it computes."""
-    data = settings["data_bytes"]
-    lower(resource.RLIMIT_DATA, data)
+    data, own = settings["data_bytes"], job.get("memory_bytes")
+    lower(resource.RLIMIT_DATA, data if own is None else min(data, settings["private"] + own))
     lower(resource.RLIMIT_AS, settings["mapped"] + data + settings["slack_bytes"])
     lower(resource.RLIMIT_FSIZE, 0)
     lower(resource.RLIMIT_NOFILE, OPEN_FILES)
@@ -330,19 +330,19 @@ def all_gone() -> bool:
             time.sleep(0.001)
 
 
-def mapped_bytes() -> int:
-    """How much is mapped into this process, found by the smallest limit under which a page more still fits."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+def bytes_by(which: int) -> int:
+    """How much memory of a limit's kind this process has: the smallest limit under which a page more still fits."""
+    soft, hard = resource.getrlimit(which)
     low, high = 0, 1 << 40
     while high - low > mmap.PAGESIZE:
         middle = (low + high) // 2
-        resource.setrlimit(resource.RLIMIT_AS, (middle, hard))
+        resource.setrlimit(which, (middle, hard))
         try:
-            mmap.mmap(-1, mmap.PAGESIZE).close()
+            mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
             high = middle
         except OSError:
             low = middle
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    resource.setrlimit(which, (soft, hard))
     return high
 
 
@@ -401,7 +401,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # children share these pages as long as nobody writes to them
     settings["filters"] = {name: decoded(text, settings["self"]) for name, text in settings["filters"].items()}
-    settings["mapped"] = mapped_bytes()
+    settings.update(mapped=bytes_by(resource.RLIMIT_AS), private=bytes_by(resource.RLIMIT_DATA))
     Nursery(settings).serve()
 
 

@@ -56,6 +56,11 @@ class Session(Protocol):
 class Sandbox(Protocol):
     """Runs Python programs that nobody trusts. An async context manager: leaving it ends its workers."""
 
+    @property
+    def confined(self) -> bool:
+        """Whether walls hold what it runs, or resource limits only."""
+        ...
+
     async def __aenter__(self) -> "Sandbox":
         """Open it; workers start when they are needed."""
         ...
@@ -105,6 +110,7 @@ class Sandbox(Protocol):
         *,
         timeout: float,
         cpu_seconds: float | None = None,
+        memory_bytes: int | None = None,
         modules: Collection[str] = (),
         forks: bool = False,
     ) -> AbstractAsyncContextManager[Session]:
@@ -129,6 +135,7 @@ class Sandbox(Protocol):
             code (`str` or `CodeType`): as for `run`.
             timeout (`float`): wall-clock limit in seconds, waiting for messages included.
             cpu_seconds (`float`, *optional*): limit on the time for which it computes, rounded to whole seconds.
+            memory_bytes (`int`, *optional*): private memory of its own, if it is to have less than other programs.
             modules (`Collection[str]`): what it imports.
             forks (`bool`): as for `run`.
 

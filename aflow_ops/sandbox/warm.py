@@ -100,9 +100,13 @@ class WarmSandbox:
     Args:
         launch (`Callable`): starts a worker and says what it shall do first.
         concurrency (`int`, *optional*): programs at a time; the CPU count by default.
+        confined (`bool`): whether the workers stand behind walls.
     """
 
-    def __init__(self, launch: Callable[[Warmth], Worker], concurrency: int | None = None) -> None:
+    def __init__(
+        self, launch: Callable[[Warmth], Worker], concurrency: int | None = None, *, confined: bool = True
+    ) -> None:
+        self.confined = confined
         self._launch = launch
         self._concurrency = concurrency or os.cpu_count() or 2
         self._threads = ThreadPoolExecutor(max_workers=self._concurrency, thread_name_prefix="sandbox")
@@ -260,12 +264,19 @@ class WarmSandbox:
         *,
         timeout: float,
         cpu_seconds: float | None = None,
+        memory_bytes: int | None = None,
         modules: Collection[str] = (),
         forks: bool = False,
     ) -> AsyncIterator[ChannelSession]:
         """Run a program that exchanges messages; see `Sandbox.converse`."""
         warmth = LIGHT if HEAVY_MODULES.isdisjoint(modules) else HEAVY
-        message = {"kind": "session", "seconds": timeout, "cpu_seconds": cpu_seconds, "forks": forks}
+        message = {
+            "kind": "session",
+            "seconds": timeout,
+            "cpu_seconds": cpu_seconds,
+            "memory_bytes": memory_bytes,
+            "forks": forks,
+        }
         worker = await self._join(warmth)
         session: ChannelSession | None = None
         try:

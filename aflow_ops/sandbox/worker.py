@@ -19,6 +19,7 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
 }
 
 

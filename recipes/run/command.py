@@ -1,6 +1,7 @@
 """The frame around every command: one line for an expected error, and the exit code that tells what kind it was."""
 
 import argparse
+import atexit
 import ctypes
 import difflib
 import os
@@ -49,7 +50,34 @@ def run_command(main: Callable[[], None]) -> int:
     failed for a reason outside this program (executor, sandbox, disk); 3 when the budget was spent; 130 for Ctrl-C and
     143 for SIGTERM. Errors of these kinds are printed as one line on standard error; any other exception is a bug and
     keeps its traceback.
+
+    Called from a script's own module, it also sees to it that the process ends with this code.
     """
+    if sys._getframe(1).f_globals.get("__name__") != "__main__":
+        return _code_of(main)
+    code = RUN_ERROR  # of a bug
+    try:
+        code = _code_of(main)
+    finally:
+        atexit.register(_leave, code)
+    return code
+
+
+def _leave(code: int) -> None:
+    """End after all other exit handlers, without the interpreter's own teardown.
+
+    What native libraries do there may abort the process (pydantic-monty 1.4.0 now and then does), and the exit code
+    would be the abort's.
+    """
+    atexit.unregister(_leave)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _code_of(main: Callable[[], None]) -> int:
     _prepare_terminal()
     signal.signal(signal.SIGTERM, _terminate)
     if "ACCELERATE_MIXED_PRECISION" in os.environ or "LOCAL_RANK" in os.environ:

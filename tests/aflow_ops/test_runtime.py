@@ -32,7 +32,7 @@ async def test_the_trace_lists_every_call_with_tokens_and_cost(runtime: Workflow
     record = json.loads(json.dumps(trace.to_dict()))
     assert set(record) == {
         "answer", "outcome", "error", "calls", "prompt_tokens", "completion_tokens", "cost_usd", "seconds",
-        "lost_seconds",
+        "lost_seconds", "interpreter",
     }  # fmt: skip
     assert set(record["calls"][0]) == {
         "replies",

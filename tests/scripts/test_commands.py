@@ -68,7 +68,7 @@ def test_a_published_workflow_and_its_prompt_file_run_from_the_command_line(
     trace = json.loads(done.stdout)
     assert set(trace) == {
         "answer", "outcome", "error", "calls", "prompt_tokens", "completion_tokens", "cost_usd", "seconds",
-        "lost_seconds", "workflow",
+        "lost_seconds", "interpreter", "workflow",
     }  # fmt: skip
     assert trace["outcome"] == "ok"
     assert trace["calls"]
