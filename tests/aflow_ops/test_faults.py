@@ -117,8 +117,10 @@ async def test_a_queue_for_the_sandbox_is_not_held_against_a_workflow(
 async def test_killed_interpreters_cost_no_grade(config: ExecutorConfig, stub: StubEndpoint, sandbox: Sandbox) -> None:
     stub.latency = 0.3
     batch = asyncio.create_task(graded(config, sandbox, 24, timeout=20))
-    await asyncio.sleep(0.5)
-    workers = [process for process in psutil.Process().children() if process.name() == "monty"]
+    workers: list[psutil.Process] = []
+    while len(workers) < 8 and not batch.done():
+        await asyncio.sleep(0.02)
+        workers = [process for process in psutil.Process().children() if process.name() == "monty"]
     assert len(workers) >= 8
     for worker in workers[:8]:
         worker.kill()
