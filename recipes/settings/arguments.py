@@ -77,6 +77,7 @@ class RecipeArguments(BackupArguments):
         domain_mix (`str`): share of each domain in an epoch, e.g. `"math=0.4,qa=0.3,code=0.3"`.
         num_train_problems (`int`): problems in one epoch.
         num_heldout_problems (`int`): held-out problems, the same mix, for the evaluation before and after.
+        reward_funcs (`list[str]`): rewards by name or path (`rewards/reward_funcs.py`).
     """
 
     sources: list[str] = field(
@@ -164,6 +165,13 @@ class RecipeArguments(BackupArguments):
     )
     judge_audit: float = field(
         default=0.05, metadata={"help": "Share of right answers it is asked about too, to log how often it agrees."}
+    )
+    reward_funcs: list[str] = field(
+        default_factory=lambda: ["workflow"],
+        metadata={
+            "help": "Rewards, added with reward_weights: 'workflow', 'valid', or paths package.module:callable of "
+            "callables with TRL's signature. Only the workflow reward has its ties broken."
+        },
     )
     wa_grpo: bool = field(
         default=True, metadata={"help": "Break ties inside a group with WA-GRPO; --no_wa_grpo is plain GRPO."}

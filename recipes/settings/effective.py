@@ -31,6 +31,7 @@ SHOWN = (
     "executor_model",
     "executor_budget_usd",
     "judge",
+    "reward_funcs",
     "wa_grpo",
     "output_dir",
 )
@@ -73,10 +74,17 @@ def print_effective_values(args: Arguments) -> None:
 
 
 def _unsaid(args: Arguments) -> set[str]:
-    return {"output_dir"} | ({"temperature_steps"} if args.training.temperature_final is None else set())
+    unsaid = {"output_dir"}
+    if args.training.temperature_final is None:
+        unsaid.add("temperature_steps")
+    if args.recipe.reward_funcs == ["workflow"]:
+        unsaid.add("reward_funcs")
+    return unsaid
 
 
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list):
+        return " ".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

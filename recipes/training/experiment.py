@@ -43,6 +43,7 @@ from recipes.training.phases import train_policy
 from recipes.training.problems import mixed_problems
 from recipes.training.tracking import check_trackers, start_tracking
 from recipes.training.trainer import WorkflowGRPOTrainer
+from rewards.reward_funcs import load_rewards
 
 SHOWN_METRICS = {
     "reward": "reward {:.2f}",
@@ -84,6 +85,7 @@ def run_recipe(trainer_class: type[WorkflowGRPOTrainer], default_config: str, de
     check_domains(trainer_class, args)
     check_requirements(args)
     check_trackers(args.training.report_to)
+    load_rewards(args.recipe.reward_funcs, args.training.reward_weights)
     if main_process:
         print_effective_values(args)
     problems = training_and_heldout_problems(args)
@@ -234,6 +236,7 @@ def build_trainer(
             recipe=args.recipe,
             executor=args.executor,
             problems=problems,
+            reward_funcs=args.recipe.reward_funcs,
             processing_class=tokenizer,
             quantization_config=get_quantization_config(model),
             peft_config=get_peft_config(model),

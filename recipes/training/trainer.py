@@ -7,6 +7,7 @@ follows its schedule; every rollout is written to `rollouts.jsonl` with the adva
 
 import asyncio
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -34,7 +35,9 @@ from recipes.training.lifecycle import ResumableGRPOTrainer
 from recipes.training.problems import training_dataset
 from recipes.training.tracking import add_policy_metrics
 from recipes.training.trl_internals import not_an_unscored_row, scoring_temperature, train_in_float32
+from rewards.columns import settle, tie_break_factor
 from rewards.diagnostics import Sample, shape_of
+from rewards.reward_funcs import RewardFunc, load_rewards
 from rewards.rollout import Rollout, RolloutScorer
 from rewards.signal import LearningSignal
 from rewards.wa_grpo import Ending, adjust_groups, zero_signal_groups
@@ -52,6 +55,9 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         recipe (`RecipeArguments`): WA-GRPO weights, prompt style, limits.
         executor (`ExecutorConfig`): the executor that answers inside the operators.
         problems (`Sequence[Problem]`): one epoch of training problems, in order.
+        reward_funcs (`Sequence`): the rewards, by name, path or callable (`rewards/reward_funcs.py`); added with
+            `args.reward_weights`. Only the workflow reward has ties broken, stops runs and counts as `reward` in
+            `rollouts.jsonl`.
         kwargs: everything else `GRPOTrainer` takes (`processing_class`, `peft_config`, `callbacks`).
 
     Class attributes:
@@ -67,13 +73,15 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         recipe: RecipeArguments,
         executor: ExecutorConfig,
         problems: Sequence[Problem],
+        reward_funcs: Sequence[str | RewardFunc] = ("workflow",),
         **kwargs: Any,
     ) -> None:
-        self.reward = WorkflowReward()
+        rewards = load_rewards(reward_funcs, args.reward_weights)
+        self.reward = next(reward for reward in rewards if isinstance(reward, WorkflowReward))
         args.push_to_hub = False  # transformers would push every checkpoint, with what must not leave the machine
         super().__init__(
             model=model,
-            reward_funcs=[self.reward],
+            reward_funcs=rewards,
             args=args,
             train_dataset=training_dataset(problems, recipe.prompt_style),
             collapse_patience=recipe.collapse_patience,
@@ -198,11 +206,52 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         """Score the local completions, and work out on whole groups what tied ones add to the advantages.
 
         Returns:
-            `torch.Tensor` of shape (world_size * B, 1): tier rewards, K consecutive rows a group, NaN for none.
+            `torch.Tensor` of shape (world_size * B, number of rewards): K consecutive rows a group, NaN for what is
+            left out of a group (`rewards/columns.py`).
         """
-        gathered = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        rewards = [None if value != value else value for value in gathered[:, 0].tolist()]
-        rollouts = self.reward.last
+        columns = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        given = self._finite_rows(columns)
+        settled = settle(given, self._workflow_column, self.num_generations)
+        rollouts, adjusted = self._break_ties(self.reward.last, settled)
+        rows = [{"prompt": prompt, **rollout.to_row()} for prompt, rollout in zip(prompts, rollouts, strict=True)]
+        self._gathered = [
+            {**row, "adjusted_reward": reward, **self._named(values)}
+            for row, reward, values in zip(gather_object(rows), adjusted, given, strict=True)
+        ]
+        return columns.new_tensor([[math.nan if value is None else value for value in row] for row in settled])
+
+    def _finite_rows(self, columns: torch.Tensor) -> list[list[float | None]]:
+        """Rewards of each rollout of all processes, `None` where one has no verdict.
+
+        Raises:
+            ValueError: an infinite reward, which would leave no advantage in its group a number.
+        """
+        for name, column in zip(self.reward_func_names, columns.T, strict=True):
+            if column.isinf().any():
+                raise ValueError(f"the reward {name!r} returned an infinite number; rewards are finite, or None")
+        return [[None if value != value else value for value in row] for row in columns.tolist()]
+
+    @property
+    def _workflow_column(self) -> int:
+        return self.reward_funcs.index(self.reward)
+
+    def _named(self, values: Sequence[float | None]) -> dict[str, Any]:
+        """What `rollouts.jsonl` has of several rewards, as they were given; nothing for the workflow's alone."""
+        return {"rewards": dict(zip(self.reward_func_names, values, strict=True))} if len(values) > 1 else {}
+
+    def _break_ties(
+        self, rollouts: Sequence[Rollout], settled: Sequence[Sequence[float | None]]
+    ) -> tuple[list[Rollout], list[float | None]]:
+        """Work out, from the workflow rewards alone, what tied groups add to the advantages; log it.
+
+        Args:
+            rollouts (`Sequence[Rollout]`): this process's.
+            settled (`Sequence`): rewards of all processes' rollouts, from `settle`.
+
+        Returns:
+            `tuple`: this process's rollouts with their revise gain; the workflow rewards of all with their tie-breaks.
+        """
+        rewards = [row[self._workflow_column] for row in settled]
         tied = zero_signal_groups(rewards, self.num_generations)
         first = self.accelerator.process_index * len(rollouts)
         rollouts = self.run_async(
@@ -212,19 +261,15 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         features = gather_object([rollout.features() for rollout in rollouts])
         self._watch_for_collapse([feature.ending for feature in features])
         adjusted = adjust_groups(rewards, features, self.num_generations, self.wa_config)
-        samples = gather_object([_sample(rollout) for rollout in rollouts])
-        step = self.signal.step(samples, adjusted.rewards)
-        self._added = step.advantages
+        step = self.signal.step(gather_object([_sample(rollout) for rollout in rollouts]), adjusted.rewards)
+        weights = self.reward_weights.tolist()
+        factor = tie_break_factor(settled, weights, self._workflow_column, self.args.scale_rewards)
+        self._added = [factor * value for value in step.advantages]
         for name, value in {**{f"wa_grpo/{n}": v for n, v in adjusted.metrics.items()}, **step.metrics}.items():
             self._log_metric(name, value)
         for warning in step.warnings if self.accelerator.is_main_process else ():
             print(f"warning: step {self.state.global_step + 1}: {warning}", file=sys.stderr)
-        rows = [{"prompt": prompt, **rollout.to_row()} for prompt, rollout in zip(prompts, rollouts, strict=True)]
-        self._gathered = [
-            {**row, "adjusted_reward": reward}
-            for row, reward in zip(gather_object(rows), adjusted.rewards, strict=True)
-        ]
-        return gathered
+        return rollouts, adjusted.rewards
 
     def _stop_if_pointless(self, rewards: Sequence[float | None], rollouts: Sequence[Rollout]) -> None:
         """Have the run stop after this step, on all processes alike, when it cannot get further rewards."""

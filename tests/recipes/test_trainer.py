@@ -21,6 +21,7 @@ from recipes.training.phases import train_policy
 from recipes.training.problems import training_dataset
 from recipes.training.trainer import WorkflowGRPOTrainer
 from recipes.training.trl_internals import scoring_temperature
+from rewards.workflow_reward import completion_text
 from tests.patience import PATIENCE
 from tests.recipes.tiny_run import ASK, COMPLETIONS, K, given_completions, make_trainer
 from tests.stub_endpoint import Failure, Messages, StubEndpoint
@@ -96,13 +97,85 @@ def test_a_group_with_equal_rewards_still_has_a_signal(trainer: WorkflowGRPOTrai
     assert log["wa_grpo/zero_signal_after"] == 0.0
 
 
-def test_without_wa_grpo_such_a_group_has_none(config: ExecutorConfig, tmp_path: Path) -> None:
+def test_without_wa_grpo_such_a_group_has_none(config: ExecutorConfig, tmp_path: Path, stub: StubEndpoint) -> None:
+    stub.answer = lambda messages: "no number"
     recipe = RecipeArguments(prompt_style="brief", wa_grpo=False)
     trainer = make_trainer(config, tmp_path / "run", recipe, max_steps=1)
-    write_completions(trainer, TIED[:2])
+    write_completions(trainer, TIED)
     trainer.train()
     trainer.close()
+    assert {row["reward"] for row in rollouts(trainer)} == {0.0}
     assert {row["advantage"] for row in rollouts(trainer)} == {0.0}
+
+
+def test_every_reward_counts_with_its_weight_and_only_the_workflows_ties_are_broken(
+    config: ExecutorConfig, tmp_path: Path, stub: StubEndpoint
+) -> None:
+    stub.answer = lambda messages: "no number"
+    marks = dict(zip(TIED, [4.0, None, 2.0, 0.0], strict=True))
+
+    def mark(completions: list[Any], **kwargs: Any) -> list[float | None]:
+        return [marks[completion_text(completion)] for completion in completions]
+
+    async def always(completions: list[Any], **kwargs: Any) -> list[float]:
+        return [0.5] * len(completions)
+
+    found: dict[bool, dict[str, float]] = {}
+    for wa_grpo in (True, False):
+        trainer = make_trainer(
+            config,
+            tmp_path / str(wa_grpo),
+            RecipeArguments(prompt_style="brief", wa_grpo=wa_grpo),
+            reward_funcs=[mark, "workflow", always],
+            max_steps=1,
+            reward_weights=[0.5, 1.0, 3.0],
+            scale_rewards="none",
+        )
+        write_completions(trainer, TIED)
+        trainer.train()
+        trainer.close()
+        rows = rollouts(trainer)
+        assert [row["reward"] for row in rows] == [0.0] * len(rows)
+        assert [row["rewards"] for row in rows[:K]] == [
+            {"mark": marks[text], "workflow": 0.0, "always": 0.5} for text in TIED
+        ]
+        found[wa_grpo] = {row["completion"]: row["advantage"] for row in rows}
+        (log,) = (log for log in trainer.state.log_history if "reward" in log)
+        assert log["rewards/mark/mean"] == pytest.approx(2.0)
+        assert log["rewards/always/mean"] == 0.5 and log["rewards/workflow/mean"] == 0.0
+        assert log["reward"] == pytest.approx(0.5 * 2.0 + 3.0 * 0.5)
+        assert log["wa_grpo/zero_signal_before"] == 1.0
+    assert found[False] == pytest.approx(dict(zip(TIED, [1.0, 0.0, 0.0, -1.0], strict=True)), abs=1e-5)
+    bonus = {text: found[True][text] - found[False][text] for text in TIED}
+    assert bonus["Custom -> Format"] > 0 > bonus["nonsense"]
+    assert sum(bonus.values()) == pytest.approx(0, abs=1e-5)
+
+
+def test_what_the_workflow_reward_cannot_grade_leaves_its_group_whatever_others_say(
+    config: ExecutorConfig, tmp_path: Path, stub: StubEndpoint
+) -> None:
+    stub.answer = lambda messages: Failure(500, headers={"Retry-After": "0"})
+
+    def praise(completions: list[Any], **kwargs: Any) -> list[float]:
+        return [9.0 if completion_text(completion) == ASK else 1.0 for completion in completions]
+
+    recipe = RecipeArguments(prompt_style="brief", workflow_timeout=20)
+    trainer = make_trainer(config, tmp_path / "run", recipe, reward_funcs=["workflow", praise], max_steps=1)
+    write_completions(trainer, [ASK, "nonsense", ASK, "nonsense"])
+    trainer.train()
+    trainer.close()
+    assert {(row["rewards"]["praise"], row["advantage"]) for row in rollouts(trainer)} == {(9.0, 0.0), (1.0, 0.0)}
+
+
+def test_an_infinite_reward_is_refused_by_name(config: ExecutorConfig, tmp_path: Path) -> None:
+    def endless(completions: list[Any], **kwargs: Any) -> list[float]:
+        return [math.inf] * len(completions)
+
+    trainer = make_trainer(config, tmp_path / "run", reward_funcs=["workflow", endless])
+    write_completions(trainer, ["nonsense"])
+    with pytest.raises(ValueError, match="'endless' returned an infinite number"):
+        trainer.train()
+    trainer.close()
 
 
 def test_groups_of_two_do_not_get_advantages_of_exactly_one(

@@ -19,6 +19,7 @@ from recipes.policy.tiny import build_tiny_policy, train_tokenizer
 from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
 from recipes.settings.layers import Layers
 from recipes.training.trainer import WorkflowGRPOTrainer
+from rewards.reward_funcs import RewardFunc
 
 K = 4
 # Values that come from no file and no flag.
@@ -51,6 +52,7 @@ def make_trainer(
     recipe: RecipeArguments | None = None,
     hidden_size: int = 64,
     num_layers: int = 1,
+    reward_funcs: Sequence[str | RewardFunc] = ("workflow",),
     **changes: Any,
 ) -> WorkflowGRPOTrainer:
     tokenizer = tiny_tokenizer()
@@ -80,6 +82,7 @@ def make_trainer(
         recipe=recipe or RecipeArguments(prompt_style="brief", workflow_timeout=20),
         executor=config,
         problems=problems(max(4, args.per_device_train_batch_size // args.num_generations)),
+        reward_funcs=reward_funcs,
         processing_class=tokenizer,
         peft_config=LoraConfig(r=4, target_modules=["q_proj", "v_proj"]),
     )
