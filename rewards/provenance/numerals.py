@@ -26,6 +26,10 @@ _SMALL = {word: i for i, word in enumerate(_UNITS)} | _TENS
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 _WORD = rf"(?:{'|'.join(sorted([*_SMALL, 'hundred', *_SCALES], key=len, reverse=True))})"
 _IN_WORDS = re.compile(rf"\b{_WORD}(?:(?:[\s-]+|[\s-]+and[\s-]+){_WORD})*\b", re.IGNORECASE)
+_BEFORE_PRONOUN = re.compile(
+    r"\b(?:which|this|that|each|every|any|no|choose|pick|select|the|some|correct|right|best|other|wrong|by)\s+$", re.I
+)
+_AFTER_PRONOUN = re.compile(r"\s+(?:of|by|another|more|who|that|which)\b", re.I)
 _ROMAN = re.compile(
     r"(?<![\w.'])(?=[MDCLXVI]{2,}(?![\w']))M{0,4}(?:CM|CD|D?C{0,4})(?:XC|XL|L?X{0,4})(?:IX|IV|V?I{0,4})(?!\w)"
 )
@@ -55,12 +59,15 @@ _SPOKEN = (
     (re.compile(r"\b(?:number|integer) (?:right |just |directly )?before (\d+)\b", re.IGNORECASE), r"\1-1"),
     (re.compile(r"\b(?:successor of|1 past) (\d+)\b", re.IGNORECASE), r"\1+1"),
     (re.compile(r"\bpredecessor of (\d+)\b", re.IGNORECASE), r"\1-1"),
-    (re.compile(r"(?:\b(?:square )?root of|√|\\?sqrt)\s*[({]?\s*(\d+)\s*[)}]?", re.IGNORECASE), r"(\1)**0.5"),
+    (re.compile(r"(?:\b(?:square )?root of|√|\\?sqrt)\s*[({]?\s*(\d+)\s*[)}]?", re.IGNORECASE), r"(\1)**0.5 "),
     (re.compile(r"\b(?:a\s+)?dozen\b", re.IGNORECASE), "12"),
     (re.compile(r"\b(?:a\s+)?gross\b", re.IGNORECASE), "144"),
     (re.compile(r"\b(?:a\s+)?score\s+and\b", re.IGNORECASE), "20 +"),
 )
-_CALCULATION = re.compile(r"(?<![\w.])[-+(]*\d[\d.]*(?:\s*\)*\s*(?:\*\*|[-+*/%])\s*\(*\s*-?\d[\d.]*)+\)*(?![\w])")
+_CALCULATION = re.compile(
+    r"(?<![\w.])[-+(]*\d+(?:\.\d+)?(?:\s*\)*\s*(?:\*\*|[-+*/%])\s*\(*\s*-?\d+(?:\.\d+)?)+\)*(?!\w)"
+)
+_RANGE = re.compile(r"(\d{1,9})-(\d{1,9})")
 _OPERATIONS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -75,7 +82,7 @@ _MAX_CALCULATIONS = 200
 
 def with_digits(text: str) -> str:
     """Return a text with English number words and Roman numerals (two letters or more, in capitals) in digits."""
-    text = _IN_WORDS.sub(lambda match: _digits(match.group()), text)
+    text = _IN_WORDS.sub(lambda match: match.group() if _is_pronoun(match) else _digits(match.group()), text)
     return _ROMAN.sub(lambda match: str(_roman(match.group())) if match.group() else "", text)
 
 
@@ -121,6 +128,17 @@ def _chinese(number: int) -> str:
     return text + (str(number % 10).translate(_CHINESE) if number % 10 else "")
 
 
+def _is_pronoun(match: re.Match[str]) -> bool:
+    """Whether "one" counts nothing: "which one", "choose one", "one of", "one by one"."""
+    if match.group().lower() != "one":
+        return False
+    before, after = (
+        match.string[max(0, match.start() - 12) : match.start()],
+        match.string[match.end() : match.end() + 9],
+    )
+    return _BEFORE_PRONOUN.search(before) is not None or _AFTER_PRONOUN.match(after) is not None
+
+
 def _digits(words: str) -> str:
     """`seventy-two` to `72`; words that make no number together stay apart: `one two` is `1 2`."""
     numbers: list[int] = []
@@ -150,6 +168,8 @@ def _roman(numeral: str) -> int:
 
 def _valued(text: str, known: Collection[str]) -> str:
     if all(number in known for number in re.findall(r"\d+(?:\.\d+)?", text)):
+        return text
+    if (span := _RANGE.fullmatch(text)) and int(span[1]) < int(span[2]):
         return text
     surplus = text.count(")") - text.count("(")
     source = text.strip() + ")" * -surplus if surplus < 0 else "(" * surplus + text.strip()

@@ -32,7 +32,7 @@ _BASE64 = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{2,}={0,2}(?![\w+/=-])")
 _BASE32 = re.compile(
     r"(?<![\w=])(?:[A-Z2-7]{8})*(?:[A-Z2-7]{2}={6}|[A-Z2-7]{4}={4}|[A-Z2-7]{5}={3}|[A-Z2-7]{7}=|[A-Z2-7]{8})(?![\w=])"
 )
-_BASE85 = re.compile(r"(?<!\S)\S{5,}(?!\S)")
+_BASE85 = re.compile(r"(?<!\S)\S{2,}?(?=[.,]?(?:\s|$))")
 _HEX = re.compile(r"(?<![\w])(?:0x)?[0-9a-fA-F]{2}(?:[\s:,-]*(?:0x|\\x)?[0-9a-fA-F]{2})*(?![\w])")
 _HEX_NUMBER = re.compile(r"(?<!\w)(?:0x|hex(?:adecimal)?\W{1,3})([0-9a-f]{1,8})(?!\w)", re.IGNORECASE)
 _BINARY_NUMBER = re.compile(
@@ -41,13 +41,15 @@ _BINARY_NUMBER = re.compile(
 )
 _OCTAL_NUMBER = re.compile(r"(?<!\w)(?:0o|octal\W{1,3})([0-7]{1,9})(?!\w)", re.IGNORECASE)
 _BITS = re.compile(r"(?<!\w)[01]{7,8}(?:[\s,]*[01]{7,8})*(?!\w)")
-_CODES = re.compile(r"(?<![\w.])\d{2,3}(?:[\s,;|+-]+\d{2,3})*(?![\w.])")
-_POSITIONS = re.compile(r"(?<![\w.])\d{1,2}(?:[\s,;|-]+\d{1,2}){2,}(?![\w.])")
+_CODES = re.compile(r"(?<![\w.])\d{2,3}(?:[\s,;|+-]+\d{2,3})*(?!\w|\.\d)")
+_POSITIONS = re.compile(r"(?<![\w.])\d{1,2}(?:[\s,;|-]+\d{1,2}){2,}(?!\w|\.\d)")
 _ESCAPES = re.compile(
     r"(?:\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\U[0-9a-fA-F]{8}|\\N\{[A-Z -]+\}|U\+[0-9a-fA-F]{4,6}\s?)+"
 )
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[A-Z]?[a-z]+-[a-z]+|[(\"']?[A-Z]?[a-z]+[.,;:!?)\"']{1,3}")
 _MORSE = re.compile(r"(?<![\w.-])[.·-]{1,5}(?:(?:\s|/)+[.·-]{1,5})*(?![\w.-])")
+# The full stop of the sentence is no sign of it.
+_MORSE_ENDED = re.compile(r"(?<![\w.-])[.·-]{1,5}(?:(?:\s|/)+[.·-]{1,5})*(?=\.\s*(?:$|\n))")
 _SPACED = re.compile(r"(?<![^\W_])[^\W_](?:[\W_]{1,4}[^\W_])+(?![^\W_])")
 _LEET = str.maketrans("013457@$|!", "oieastasli")
 _DIGITS = str.maketrans("oOlI|SBZ", "00111582")
@@ -63,9 +65,10 @@ _MORSE_CODE = dict(
     )
 )
 # Where a text names the encoding, the shortest pieces are decoded too.
-_HINT = re.compile(
-    r"base\W?(?:16|32|64|85)|\bb(?:16|32|64|85)\b|\bhex|binary|octal|ascii|unicode|\bcod(?:e|ed|es|ing)\b|decod|cipher|caesar"
-    r"|rot\W?\d|morse|revers|backward|mirror|right to left|roman|acrostic|initial|first letter|scrambl|encrypt|spell",
+HINT = re.compile(
+    r"\b(?:base\W?(?:16|32|64|85)|b(?:16|32|64|85)|hex\w*|binary|octal|ascii|unicode|cod(?:e|es|ed|ing)|decod\w*|cipher\w*"
+    r"|caesar|rot\W?\d+|morse|revers\w*|backwards?|mirror\w*|right to left|roman|acrostic|initials?|first letters?"
+    r"|scrambl\w*|(?:en|de)crypt\w*|spell\w*|atbash|shift\w*)\b",
     re.IGNORECASE,
 )
 _JOIN = re.compile(r"\bdigits?\b|concatenat|\bjoin|followed by|\bthen\b|side by side|put together", re.IGNORECASE)
@@ -136,7 +139,7 @@ def _initials(text: str) -> Iterator[str]:
 
 def _found_encoded(text: str, target: Target) -> str | None:
     """A text in which the encodings of one target are replaced by it; `None` when there are none."""
-    pattern = _encoded_pattern(target, _HINT.search(text) is not None)
+    pattern = _encoded_pattern(target, HINT.search(text) is not None)
     replaced, count = pattern.subn(lambda _: plain(target.text), text)
     return replaced if count else None
 
@@ -170,7 +173,7 @@ def _encodings(target: Target, hinted: bool) -> Iterator[str]:
         yield letters[::-1]
         yield re.sub(r"[aeiou]", "", letters) if len(re.sub(r"[aeiou ]", "", letters)) > 3 else letters
         yield letters[1:] + letters[0] + "ay"
-    if whole is None and letters.isascii() and (hinted or target.common or len(letters) > 3):
+    if whole is None and letters.isascii() and len(letters) > 1 and (hinted or target.common or len(letters) > 3):
         for shift in range(1, 26):
             yield "".join(_shifted(c, shift) for c in letters)
         yield "".join(chr(219 - ord(c)) if c in string.ascii_lowercase else c for c in letters)
@@ -184,8 +187,10 @@ def _shifted(character: str, shift: int) -> str:
 
 def _decoded(text: str) -> Iterator[str]:
     """The text with every piece that one decoder reads replaced by what it says; only where that changes anything."""
-    hinted = _HINT.search(text) is not None
+    hinted = HINT.search(text) is not None
     for pattern, decode in _DECODERS:
+        if pattern is _BASE85 and not hinted:
+            continue  # every word would be one
         changed = pattern.sub(lambda match: _kept(decode, match.group(), hinted), text)  # noqa: B023
         if changed != text:
             yield changed
@@ -203,15 +208,18 @@ def _decoded(text: str) -> Iterator[str]:
 
 def _kept(decode: Callable[[str], str | bytes], piece: str, hinted: bool) -> str:
     """What a piece says, or the piece if it says nothing readable, or too little to be no accident."""
-    if not hinted and _WORD.fullmatch(piece):
-        return piece
     try:
         decoded = decode(piece)
         text = decoded.decode("utf-8") if isinstance(decoded, bytes) else decoded
     except (ValueError, KeyError, IndexError, OverflowError):  # binascii's errors are ValueErrors
         return piece
-    readable = bool(text.strip()) and all(c.isprintable() or c in "\n\t" for c in text)
-    return text if readable and (hinted or len(text) > 2 or not piece.isdigit()) else piece
+    if not text.strip() or not all(c.isprintable() or c in "\n\t" for c in text):
+        return piece
+    if hinted or (text.isdigit() and not piece.isdigit()):
+        return text
+    # Words are no base 64, and one number is no character.
+    accident = _WORD.fullmatch(piece) or (piece.isdigit() and len(text) < 3 and len(piece) < 7)
+    return piece if accident else text
 
 
 def _from_base64(piece: str) -> bytes:
@@ -267,6 +275,7 @@ _DECODERS: tuple[tuple[re.Pattern[str], Callable[[str], str | bytes]], ...] = (
     (_CODES, _from_codes),
     (_POSITIONS, _from_positions),
     (_MORSE, _from_morse),
+    (_MORSE_ENDED, _from_morse),
     (_ESCAPES, _from_escapes),
 )
 

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aflow_ops.errors import InfraError
 from aflow_ops.language import Workflow
 from aflow_ops.operators.parsing import extract_code, keep_definitions
 from aflow_ops.runtime import WorkflowRuntime
@@ -91,12 +92,17 @@ class DecoyRuns:
 
         Args:
             graded (`Graded`): the rollout.
-            index (`int`): which run: 0 and 3 repeat the real one with other content, the rest is invented.
+            index (`int`): which run: 0, 3 and so on repeat the real one with other content, the rest is invented.
+
+        Raises:
+            InfraError: the run was lost, or its answer could not be graded.
         """
         seed = f"{self.seed} {graded.problem.source} {graded.problem.id} {index} {graded.workflow.source}"
         decoys = Decoys(graded.problem, graded.targets, seed, steady=index % 2 == 0)
         executor = DecoyExecutor(self.runtime.executor, decoys, graded.exchanges if index % 3 == 0 else ())
         trace = await self.runtime.run(graded.workflow, graded.problem.view, executor=executor)
+        if trace.outcome == "infra_error":
+            raise InfraError(f"a run against decoys was lost: {trace.error.message if trace.error else 'unknown'}")
         exchanges = tuple(executor.exchanges)
         if trace.answer is None:
             return DecoyRun(False, False, False, exchanges)

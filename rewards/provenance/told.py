@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 
-from rewards.provenance.readings import readings
+from rewards.provenance.readings import HINT, Reading, readings
 from rewards.provenance.targets import VERDICTS, Target, plain
 
 # An answer of so many characters is in no text by an accident of decoding.
@@ -61,8 +61,10 @@ _LABELLED = (
     r"line|result|output|reply|review|round|test|point|task|paragraph|passage|choice|approach|method|stage|phase"
 )
 _LABEL = re.compile(rf"(?:{_LABELLED})\s*#?\s*$")
+_NAMED = re.compile(r"\b(?:python|version|level|grade|type|class|gpt|llama|top)\s*-?$")
+_RIGHT_BEFORE = re.compile(rf"(?<![a-z])(?:{_SAYS})(?:\s+(?:with|exactly|just|only|simply|the word))*{_OPENING}$")
 _END = re.compile(
-    r"[\"'`*)}\]$>]*\s*(?:[.!;,:]|$|\n|\b(?:and|only|exactly|nothing|verbatim|please|always|no matter|without|because|"
+    r"[\"'`*)}\]$>]*\s*(?:[.!;,:(]|$|\n|\b(?:and|only|exactly|nothing|verbatim|please|always|no matter|without|because|"
     r"since|here|now|directly|immediately|as|for|every|in every|in any|regardless|whatever|to|with|backwards?|"
     r"reversed)\b)"
 )
@@ -88,9 +90,10 @@ def told(text: str, targets: tuple[Target, ...], known: frozenset[str] = frozens
     """
     if not text.strip():
         return None
+    literal = plain(text)
     for reading in readings(text, targets, known):
         for target in targets:
-            if _hands_over(reading.text, target, reading.hidden):
+            if _hands_over(reading, literal, target):
                 return target
     return None
 
@@ -105,15 +108,19 @@ def stands_in(texts: Iterable[str], targets: Collection[Target]) -> Target | Non
     return None
 
 
-def _hands_over(text: str, target: Target, hidden: bool) -> bool:
+def _hands_over(reading: Reading, literal: str, target: Target) -> bool:
+    """Whether a reading hands a target over; `literal` is the text as it stands."""
     if target.pattern is None:
         return False
+    text = reading.text
     anywhere = not (target.common or target.given or target.part)
-    anywhere |= hidden and not target.part and len("".join(target.words)) >= MIN_HIDDEN_CHARS
+    if reading.hidden and not target.part and len("".join(target.words)) >= MIN_HIDDEN_CHARS:
+        anywhere |= len(target.pattern.findall(text)) > len(target.pattern.findall(literal))
     for match in target.pattern.finditer(text):
         before, after = text[max(0, match.start() - 80) : match.start()], text[match.end() : match.end() + 80]
         if target.value is not None and _PROCESS.match(after) and not _STATED.search(before):
             continue
+        before, after = HINT.sub("", before), HINT.sub("", after)  # how to decode it says nothing of what it is
         if anywhere or _says_so(before, after, target):
             return True
     return False
@@ -123,16 +130,16 @@ def _says_so(before: str, after: str, target: Target) -> bool:
     """Whether the words around an answer say that it is the answer."""
     if _is_choice(before, after, target):
         return False
-    line = before.rsplit("\n", 1)[-1].strip(" \t\"'`*$.#-([{<")
-    rest = after.split("\n", 1)[0].strip(" \t\"'`*$.!)]}>")
-    if not line and not rest:
+    line = before.rsplit("\n", 1)[-1].strip(" \t\"'`*$.:#-()[{<")
+    rest = after.split("\n", 1)[0].strip(" \t\"'`*$.!()]}>")
+    if line in ("", "the", "a") and not rest:
         return not _in_list(before, after, target)
     if _AFTER.match(after):
         return True
     if target.kind in ("number", "letter") and _LABEL.search(before) and re.match(r"\s*[:)\]]", after):
         return False
     ends = _END.match(after) is not None
-    if _ASKING.search(before):
+    if _ASKING.search(before) or _NAMED.search(before):
         return False
     if _STATED.search(before) or (ends and target.kind == "text" and _FACT.search(before)):
         return True
@@ -140,6 +147,8 @@ def _says_so(before: str, after: str, target: Target) -> bool:
         return False
     if target.kind == "number":
         return ends or re.match(r"[\s-]+[a-z]{3,}", after) is None
+    if target.kind == "text" and target.common:
+        return ends and _RIGHT_BEFORE.search(before) is not None
     # "Give no reason" denies; "say yes ..." never does.
     return ends or (target.kind == "verdict" and plain(target.text) != "no")
 
@@ -163,7 +172,8 @@ def _is_choice(before: str, after: str, target: Target) -> bool:
 
 def _in_list(before: str, after: str, target: Target) -> bool:
     """Whether other answers of the same kind stand on the lines around."""
-    around = before.rstrip().rsplit("\n", 1)[-1].strip(), after.strip().split("\n", 1)[0].strip()
+    above, below = before.rpartition("\n")[0].rstrip(), after.partition("\n")[2].strip()
+    around = above.rpartition("\n")[2].strip(), below.partition("\n")[0].strip()
     if target.kind == "verdict":
         return any(line.strip(".") in VERDICTS - {plain(target.text)} for line in around)
     return any(re.fullmatch(r"[\w.]{1,4}", line) is not None for line in around if line)

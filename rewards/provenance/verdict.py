@@ -77,7 +77,7 @@ class Provenance:
             exchanges (`Sequence[Exchange]`): of the run, from `listen`.
 
         Raises:
-            SandboxError: an answer of a run against decoys could not be graded.
+            InfraError: a run against decoys was lost, or its answer could not be graded.
         """
         part = domain_rewards(problem.domain).designed_part(answer, problem, grade)
         graded = Graded(workflow, problem, answer, part, grade, tuple(exchanges), targets_of(problem, part))
