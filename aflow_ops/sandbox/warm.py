@@ -284,14 +284,27 @@ class WarmSandbox:
         worker = await self._join(warmth)
         session: ChannelSession | None = None
         try:
-            grace = GRACE_SECONDS + (START_SECONDS if worker.fresh else 0)
-            session = await ChannelSession.start(worker, message, _packed(code), time.monotonic() + timeout + grace)
+            try:
+                session = await self._session(worker, message, code, timeout)
+            except WorkerLostError as error:
+                if error.started:
+                    raise
+                # It had ended while it was idle, so nothing of this program ran in it.
+                await asyncio.to_thread(self._leave, warmth, worker, usable=False)
+                worker = await self._join(warmth)
+                session = await self._session(worker, message, code, timeout)
             yield session
         except (WorkerLostError, OSError) as error:
             raise SandboxError(f"the sandbox failed: {error}") from error
         finally:
             usable = session is not None and await session.close()
             await asyncio.to_thread(self._leave, warmth, worker, usable)
+
+    async def _session(
+        self, worker: Worker, message: dict[str, Any], code: str | CodeType, timeout: float
+    ) -> ChannelSession:
+        grace = GRACE_SECONDS + (START_SECONDS if worker.fresh else 0)
+        return await ChannelSession.start(worker, message, _packed(code), time.monotonic() + timeout + grace)
 
     async def _join(self, warmth: Warmth) -> Worker:
         """The shared worker with the fewest conversations, or a new one while all are full."""
