@@ -68,6 +68,7 @@ def main() -> None:
         if "ESCAPED" in said(lambda code=code: exec(code, {})):
             leaked.append(name)
     trainer.kill()
+    os.kill(1, signal.SIGCONT)  # an attempt to trace it has stopped it
     print(json.dumps({"escaped": escaped, "leaked": leaked}))
 
 
