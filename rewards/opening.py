@@ -12,13 +12,14 @@ from rewards.rollout import RolloutScorer
 
 @asynccontextmanager
 async def open_scorer(
-    config: ExecutorConfig, *, judge: JudgeConfig | None = None, **options: Unpack[RuntimeOptions]
+    config: ExecutorConfig, *, judge: JudgeConfig | None = None, seed: str = "", **options: Unpack[RuntimeOptions]
 ) -> AsyncIterator[RolloutScorer]:
     """Open what turns completions into rewards: executor, sandbox and runtime (`scorer.runtime`), and the graders.
 
     Args:
         config (`ExecutorConfig`): the executor's flags.
         judge (`JudgeConfig`, *optional*): who is asked about disputable answers; nobody by default.
+        seed (`str`): of the run; see `RolloutScorer`.
         options (`RuntimeOptions`): see `aflow_ops/opening.py`.
 
     Raises:
@@ -31,4 +32,4 @@ async def open_scorer(
             rollout = await scorer.score(completion, problem)
     """
     async with open_runtime(config, **options) as runtime:
-        yield RolloutScorer(runtime, runtime.sandbox, judge)
+        yield RolloutScorer(runtime, runtime.sandbox, judge, seed)

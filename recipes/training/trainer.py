@@ -130,6 +130,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
             open_scorer(
                 config,
                 judge=self.recipe.judge_config,
+                seed=str(self.args.seed),
                 workflow_timeout=self.recipe.workflow_timeout,
                 unsafe_subprocess=self.recipe.unsafe_subprocess,
                 run_dir=self.run_dir,

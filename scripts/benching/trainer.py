@@ -21,7 +21,7 @@ from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
 from recipes.training.trainer import WorkflowGRPOTrainer
 
 # The policy's width and depth, the batch and the length of completions are the quickstart's.
-HIDDEN_SIZE, LAYERS, BATCH, GENERATIONS, LENGTH = 192, 4, 48, 8, 96
+HIDDEN_SIZE, LAYERS, BATCH, GENERATIONS, LENGTH = 128, 3, 96, 8, 96
 STEPS = 6
 
 
