@@ -55,7 +55,7 @@ class Provenance:
     """
 
     def __init__(self, runtime: WorkflowRuntime, sandbox: Sandbox, seed: str = "") -> None:
-        self.runtime, self.sandbox = runtime, sandbox
+        self.runtime, self.sandbox, self.seed = runtime, sandbox, seed
         self._runs = DecoyRuns(runtime, sandbox, seed)
         self._verdicts: OrderedDict[Any, asyncio.Future[str | None]] = OrderedDict()
 

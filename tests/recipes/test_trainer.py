@@ -287,3 +287,11 @@ def test_a_spent_budget_stops_the_run_with_a_checkpoint(
     assert (checkpoint / "adapter_model.safetensors").is_file()
     assert (checkpoint / "optimizer.pt").is_file()
     assert trainer.executor.usage.cost_usd <= 0.002
+
+
+def test_decoys_are_drawn_from_the_runs_seed(config: ExecutorConfig, tmp_path: Path) -> None:
+    trainer = make_trainer(config, tmp_path / "run", seed=7)
+    try:
+        assert trainer.scorer.provenance.seed == "7"
+    finally:
+        trainer.close()
