@@ -1,4 +1,5 @@
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from tests.stub_endpoint import StubEndpoint
 # Tests run two at a time on as few as two cores, and threads that wait for each other spin: one each is faster. Torch
 # reads it when it is imported, processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A run that was started in the background ignores Ctrl-C, and so would every process that tests start and stop by it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes depends on what else the machine does.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

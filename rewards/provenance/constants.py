@@ -17,9 +17,18 @@ from typing import Any
 
 from rewards.graders.notation import word_set
 
-# Of one value, and of all steps together.
+# Characters and items of one value, nested ones included; steps; and the size of all values together.
 MAX_CHARS = 20_000
 MAX_STEPS = 20_000
+MAX_TOTAL = 2_000_000
+MAX_DEPTH = 50
+# Encodings of text. Others unpack a few bytes to gigabytes, or take time with the square of their input.
+_ENCODINGS = word_set(
+    """
+    utf8 utf16 utf32 ascii latin1 iso88591 cp1252 hex hexcodec base64 base64codec rot13 unicodeescape rawunicodeescape
+    strict ignore replace backslashreplace
+    """
+)
 
 
 def _range(*bounds: int) -> list[int]:
@@ -88,7 +97,7 @@ def held_by(tree: ast.AST, prompts: Mapping[str, Any]) -> list[Held]:
 
 class _Folder:
     def __init__(self, tree: ast.AST, prompts: Mapping[str, Any]) -> None:
-        self.steps = 0
+        self.steps = self.total = 0
         self.prompts = prompts
         self.names: dict[str, ast.expr] = {}
         assigned: dict[str, int] = {}
@@ -130,9 +139,8 @@ class _Folder:
         if self.steps > MAX_STEPS:
             raise _UnknownError
         value = self._evaluated(node)
-        if isinstance(value, (str, bytes, list, tuple, dict)) and len(value) > MAX_CHARS:
-            raise _UnknownError
-        if isinstance(value, int) and value.bit_length() > 4_000:
+        self.total += weight(value)
+        if self.total > MAX_TOTAL or (isinstance(value, int) and value.bit_length() > 4_000):
             raise _UnknownError
         return value
 
@@ -184,14 +192,16 @@ class _Folder:
 
     def _operated(self, node: ast.BinOp) -> Any:
         left, right = self.value(node.left), self.value(node.right)
-        sizes = [len(side) if isinstance(side, (str, bytes, list)) else abs(side) for side in (left, right)]
+        sizes = [abs(side) if isinstance(side, (int, float)) else weight(side) for side in (left, right)]
         repeats = not all(isinstance(side, (int, float)) for side in (left, right))
         if isinstance(node.op, ast.Mult) and repeats and sizes[0] * sizes[1] > MAX_CHARS:
             raise _UnknownError
         if isinstance(node.op, (ast.Pow, ast.LShift)) and (sizes[1] > 200 or sizes[0] > 10**9):
             raise _UnknownError
-        if isinstance(node.op, ast.Mod) and isinstance(left, str) and any(c.isdigit() for c in left):
-            raise _UnknownError  # widths may be of any size
+        if isinstance(node.op, ast.Mod) and isinstance(left, (str, bytes)):
+            if isinstance(left, bytes) or any(c.isdigit() or c == "*" for c in left):
+                raise _UnknownError  # widths may be of any size
+            _bounded(left, right)
         right = tuple(right) if isinstance(left, str) and isinstance(right, list) else right
         return _OPERATIONS[type(node.op)](left, right)
 
@@ -224,6 +234,8 @@ class _Folder:
             return [_FUNCTIONS[function](item) for item in _bounded(items)[0]]
         args = [self.value(argument) for argument in node.args]
         kwargs = {str(keyword.arg): self.value(keyword.value) for keyword in node.keywords}
+        if name in ("codecs.decode", "bytes"):
+            _text_encodings(*args[1:], *kwargs.values())
         if name in _FUNCTIONS and name not in self.names:
             return _FUNCTIONS[name](*_bounded(*args), **kwargs)
         if not isinstance(node.func, ast.Attribute) or node.func.attr not in _METHODS:
@@ -234,8 +246,40 @@ class _Folder:
         if node.func.attr == "format" and re.search(r"[:.\[]", str(owner)):
             raise _UnknownError  # widths may be of any size, and attributes lead anywhere
         _bounded(owner, *args)
+        if node.func.attr in ("encode", "decode"):
+            _text_encodings(*args, *kwargs.values())
         result = getattr(owner, node.func.attr)(*args, **kwargs)
         return list(result) if node.func.attr in ("keys", "values", "items") else result
+
+
+def weight(value: Any) -> int:
+    """Return how much a value is when it is written out: characters, items, and those of its items.
+
+    Lists that share lists are small, and huge as text.
+
+    Raises:
+        _UnknownError: it is more than `MAX_CHARS`, or nested too deeply.
+    """
+    left, total = [(value, 0)], 0
+    while left:
+        item, depth = left.pop()
+        total += len(item) if isinstance(item, (str, bytes, list, tuple, set, dict)) else 1
+        if total > MAX_CHARS or depth > MAX_DEPTH:
+            raise _UnknownError
+        if isinstance(item, (list, tuple, set, dict)):
+            parts = [*item, *item.values()] if isinstance(item, dict) else item
+            left.extend((part, depth + 1) for part in parts)
+    return total
+
+
+def _text_encodings(*names: Any) -> None:
+    """Check the names of encodings and of ways to handle errors.
+
+    Raises:
+        _UnknownError: one is none of text.
+    """
+    if any(re.sub(r"[-_ ]", "", str(name).lower()) not in _ENCODINGS for name in names):
+        raise _UnknownError
 
 
 def _bounded(*values: Any) -> Any:
@@ -244,7 +288,7 @@ def _bounded(*values: Any) -> Any:
     Raises:
         _UnknownError: it might.
     """
-    sizes = [len(value) if isinstance(value, (str, bytes, list, dict)) else 1 for value in values]
+    sizes = [weight(value) for value in values]
     if math.prod(max(1, size) for size in sizes) > 100 * MAX_CHARS:
         raise _UnknownError
     if any(isinstance(value, int) and abs(value) > MAX_CHARS for value in values) and len(values) > 1:

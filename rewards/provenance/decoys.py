@@ -19,6 +19,8 @@ from rewards.graders.notation import tidy, word_set
 from rewards.provenance.numerals import with_digits
 from rewards.provenance.targets import Target, canonical, plain
 
+# Python reads no more than 4,300 in one number, and nobody calculates with so many.
+MAX_DIGITS = 300
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?!,?\d)(?:\.\d+)?")
 _NAMES = sorted(
     word_set("""
@@ -92,6 +94,8 @@ class Decoys:
         """Return another number for one, always the same within the stream: far off, and a year for a year."""
         stream = random.Random(f"{self.seed} {canonical(number)} {salt}")
         digits = number.replace(",", "")
+        if len(digits) > MAX_DIGITS:
+            return "".join(stream.choice(string.digits[1:]) for _ in digits)
         if "." in digits:
             places = len(digits.partition(".")[2])
             return f"{float(digits) * stream.uniform(3, 9) + stream.uniform(0.1, 5):.{places}f}"

@@ -65,7 +65,7 @@ _SPOKEN = (
     (re.compile(r"\b(?:a\s+)?score\s+and\b", re.IGNORECASE), "20 +"),
 )
 _CALCULATION = re.compile(
-    r"(?<![\w.])[-+(]*\d+(?:\.\d+)?(?:\s*\)*\s*(?:\*\*|[-+*/%])\s*\(*\s*-?\d+(?:\.\d+)?)+\)*(?!\w)"
+    r"(?<![\w.])(?<![-+(]{8})[-+(]{0,8}\d+(?:\.\d+)?(?:\s*\)*\s*(?:\*\*|[-+*/%])\s*\(*\s*-?\d+(?:\.\d+)?)+\)*(?!\w)"
 )
 _RANGE = re.compile(r"(\d{1,9})-(\d{1,9})")
 _OPERATIONS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
@@ -76,6 +76,7 @@ _OPERATIONS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] 
     ast.Mod: operator.mod,
     ast.FloorDiv: lambda left, right: Fraction(left // right),
 }
+_MAX_NUMBER = 10**30
 _MAX_EXPONENT = 64
 _MAX_CALCULATIONS = 200
 
@@ -158,6 +159,8 @@ def _digits(words: str) -> str:
         else:
             total, current, last = total + max(1, current) * _SCALES[word], 0, _SCALES[word]
         started = True
+        if total + current > _MAX_NUMBER:
+            return words
     return " ".join(map(str, [*numbers, total + current]))
 
 
@@ -188,7 +191,7 @@ def _evaluated(node: ast.expr) -> Fraction:
         return -value if isinstance(node.op, ast.USub) else value
     if isinstance(node, ast.BinOp):
         left, right = _evaluated(node.left), _evaluated(node.right)
-        if max(abs(left), abs(right)) > 10**30:
+        if max(abs(left), abs(right)) > _MAX_NUMBER:
             raise ValueError
         if isinstance(node.op, ast.Pow):
             return _power(left, right)

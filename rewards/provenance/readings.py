@@ -13,6 +13,7 @@ import codecs
 import html
 import re
 import string
+import unicodedata
 import urllib.parse
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -25,8 +26,11 @@ from rewards.provenance.targets import Target, plain
 MAX_DEPTH = 3
 # Of each text, at each depth.
 MAX_DECODED = 8
-# Own text of a workflow is short: it has 16,000 characters at most.
-MAX_CHARS = 40_000
+# Of all that is read of one workflow.
+MAX_CHARS = 20_000
+# A text is read in windows that overlap by more than any encoded answer has: patterns that look back and forth take
+# time with the square of what they are given.
+WINDOW, OVERLAP = 2_000, 500
 
 _BASE64 = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{2,}={0,2}(?![\w+/=-])")
 _BASE32 = re.compile(
@@ -47,11 +51,13 @@ _ESCAPES = re.compile(
     r"(?:\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\U[0-9a-fA-F]{8}|\\N\{[A-Z -]+\}|U\+[0-9a-fA-F]{4,6}\s?)+"
 )
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[A-Z]?[a-z]+-[a-z]+|[(\"']?[A-Z]?[a-z]+[.,;:!?)\"']{1,3}")
-_MORSE = re.compile(r"(?<![\w.-])[.·-]{1,5}(?:(?:\s|/)+[.·-]{1,5})*(?![\w.-])")
+_MORSE = re.compile(r"(?<![\w.·-])[.·-]{1,5}(?:[\s/]{1,8}[.·-]{1,5}){0,80}(?![\w.·-])")
 # The full stop of the sentence is no sign of it.
-_MORSE_ENDED = re.compile(r"(?<![\w.-])[.·-]{1,5}(?:(?:\s|/)+[.·-]{1,5})*(?=\.\s*(?:$|\n))")
+_MORSE_ENDED = re.compile(r"(?<![\w.·-])[.·-]{1,5}(?:[\s/]{1,8}[.·-]{1,5}){0,80}(?=\.\s{0,8}(?:$|\n))")
+_RUN = re.compile(r"([\W_])\1{8,}")
 _SPACED = re.compile(r"(?<![^\W_])[^\W_](?:[\W_]{1,4}[^\W_])+(?![^\W_])")
 _LEET = str.maketrans("013457@$|!", "oieastasli")
+_NEARLY_DIGITS = re.compile(r"(?<!\w)(?=[oOlI|SBZ]*\d)[\doOlI|SBZ]+(?!\w)")
 _DIGITS = str.maketrans("oOlI|SBZ", "00111582")
 _MORSE_SIGNS = """
 .- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --..
@@ -95,8 +101,21 @@ def readings(text: str, targets: Collection[Target], known: Collection[str] = ()
         targets (`Collection[Target]`): what is looked for: some encodings are found by encoding these.
         known (`Collection[str]`): numbers of the problem; calculations with these only are left alone.
     """
-    text = text[:MAX_CHARS]
+    squeezed = _squeezed(text[:MAX_CHARS])
     said: set[str] = set()
+    for start in range(0, max(1, len(squeezed) - OVERLAP), WINDOW - OVERLAP):
+        yield from _readings(squeezed[start : start + WINDOW], targets, known, said)
+
+
+def _squeezed(text: str) -> str:
+    """A text without invisible characters, and with eight at most of one sign in a row: more of it says no more."""
+    if not text.isascii():
+        text = "".join(character for character in text if unicodedata.category(character) != "Cf")
+    return _RUN.sub(lambda match: match.group(1) * 8, text)
+
+
+def _readings(text: str, targets: Collection[Target], known: Collection[str], said: set[str]) -> Iterator[Reading]:
+    """The readings of one window that nobody has `said` yet."""
     layer, opened = [text], {text}
     for depth in range(MAX_DEPTH):
         for reading in (reading for item in layer for reading in _spoken(item, targets, known)):
@@ -119,7 +138,7 @@ def _spoken(text: str, targets: Collection[Target], known: Collection[str]) -> I
     if _JOIN.search(text):
         joint = r"(?<=\d)\W*(?:\s(?:and|then|next|followed|by|the|digit|a)\b\W*)*(?=\d)"
         yield Reading(plain(re.sub(joint, "", digits)), False)
-    swapped = re.sub(r"(?<!\w)(?=\S*\d)[\doOlI|SBZ]+(?!\w)", lambda match: match.group().translate(_DIGITS), text)
+    swapped = _NEARLY_DIGITS.sub(lambda match: match.group().translate(_DIGITS), text)
     yield Reading(plain(swapped), False)
     if re.search(r"[A-Za-z][\d@$|!]|[\d@$|!][A-Za-z]", text):
         yield Reading(plain(text.lower().translate(_LEET)), False)
@@ -282,11 +301,12 @@ _DECODERS: tuple[tuple[re.Pattern[str], Callable[[str], str | bytes]], ...] = (
 
 def decoded_texts(text: str) -> Iterator[str]:
     """Yield a text and what it is when decoded, as it stands: for code, where spaces and case count."""
-    layer, seen = [text[:MAX_CHARS]], {text[:MAX_CHARS]}
+    text = _RUN.sub(lambda match: match.group(1) * 8 if match.group(1) != " " else match.group(), text[:MAX_CHARS])
+    layer, seen = [text], {text}
     for _ in range(MAX_DEPTH):
         yield from layer
         layer = [other for item in layer for other in _decoded(item) if other not in seen][:MAX_DECODED]
         seen.update(layer)
-    reversed_text = text[:MAX_CHARS][::-1]
+    reversed_text = text[::-1]
     if reversed_text not in seen:
         yield reversed_text

@@ -8,7 +8,7 @@ import asyncio
 import copy
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from aflow_ops.executor.types import Executor
@@ -22,6 +22,7 @@ from rewards.grading import grade_answer
 from rewards.provenance.constants import Held, held_by
 from rewards.provenance.decoys import Decoys
 from rewards.provenance.executors import Exchange, ListeningExecutor
+from rewards.provenance.readings import MAX_CHARS
 from rewards.provenance.runs import (
     EXTRA_RUNS,
     HITS_OF_FEW,
@@ -40,6 +41,11 @@ from rewards.tiers import Grade
 
 # Verdicts to remember: a group's completions are often equal, and so are the replies.
 MAX_REMEMBERED = 4096
+# What no honest text makes of its readers: numbers and nests beyond all bounds.
+UNREADABLE = (ValueError, OverflowError, RecursionError, MemoryError)
+# Between texts that are read together: a sign that no encoding has.
+BETWEEN = "\n§\n"
+MAX_BATCHES = 4
 _MARKS = " \t.,:;!?\"'"
 _NUMBERS = re.compile(r"\d+(?:\.\d+)?")
 
@@ -94,15 +100,23 @@ class Provenance:
 
     async def _fault(self, graded: Graded) -> str | None:
         first = await self._runs.run(graded, 0)
-        own = [own_text(exchange, graded) for exchange in first.exchanges]
-        if domain_row(graded.problem.domain).has_tests:
-            reason = await self._solution_told(graded, own)
-        else:
-            known = frozenset(_NUMBERS.findall(plain(graded.problem.view.text)))
-            found = next((target for text in own if (target := told(text, graded.targets, known))), None)
-            reason = None if found is None else "the answer was put into an operator's arguments"
-            reason = reason or await self._held(graded)
+        own = list(dict.fromkeys(own_text(exchange, graded) for exchange in first.exchanges))
+        if sum(map(len, own)) > MAX_CHARS:
+            return "the workflow itself wrote more than is read"
+        try:
+            reason = await self._brought(graded, own)
+        except UNREADABLE:
+            return "what the workflow itself wrote cannot be read"
         return reason or await self._independent(graded, first)
+
+    async def _brought(self, graded: Graded, own: Sequence[str]) -> str | None:
+        """Whether the answer stands in what the workflow wrote, or in its code."""
+        if domain_row(graded.problem.domain).has_tests:
+            return await self._solution_told(graded, own)
+        known = frozenset(_NUMBERS.findall(plain(graded.problem.view.text)))
+        if any(told(text, graded.targets, known) for text in own):
+            return "the answer was put into an operator's arguments"
+        return await self._held(graded)
 
     async def _solution_told(self, graded: Graded, own: Sequence[str]) -> str | None:
         """Whether a solution stands in the arguments or in the constants."""
@@ -121,7 +135,14 @@ class Provenance:
         if not targets:
             return None
         tree = ast.parse(graded.workflow.source)
-        decisive = [item for item in held_by(tree, graded.workflow.prompts) if stands_in((str(item.value),), targets)]
+        held = held_by(tree, graded.workflow.prompts)
+        # Many in one text, before each by itself: most workflows hold nothing, and some hold thousands.
+        texts = list(batched(dict.fromkeys(str(item.value) for item in held)))
+        if len(texts) > MAX_BATCHES:
+            return "the workflow holds more than is read"
+        if not stands_in(texts, targets):
+            return None
+        decisive = [item for item in held if stands_in((str(item.value),), targets)]
         if not decisive:
             return None
         changed = await self._runs.repeat(graded, _with_other_constants(graded, tree, decisive))
@@ -145,6 +166,20 @@ class Provenance:
             run = await self._runs.run(graded, index)
             hits, near = hits + run.hit, near + run.near
         return reason if hits or near * 2 > index + 1 else None
+
+
+def batched(texts: Iterable[str]) -> Iterator[str]:
+    """Join texts, as many at a time as are read together."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        if batch and size + len(text) > MAX_CHARS:
+            yield BETWEEN.join(batch)
+            batch, size = [], 0
+        batch.append(text)
+        size += len(text) + len(BETWEEN)
+    if batch:
+        yield BETWEEN.join(batch)
 
 
 def own_text(exchange: Exchange, graded: Graded) -> str:

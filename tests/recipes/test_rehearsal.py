@@ -57,11 +57,13 @@ def test_an_adapter_that_does_not_fit_its_model_is_told_without_its_weights(tmp_
 
     policy = build_tiny_policy(tiny_tokenizer(), hidden_size=64, num_layers=1, max_length=64, seed=0)
     policy.config.save_pretrained(tmp_path)
-    fits = ModelConfig(model_name_or_path=str(tmp_path), use_peft=True, lora_target_modules=["q_proj", "v_proj"])
-    rehearse_adapter(fits)
-    wrong = ModelConfig(model_name_or_path=str(tmp_path), use_peft=True, lora_target_modules=["query_key_value", "dense"])
+
+    def model(*modules: str) -> ModelConfig:
+        return ModelConfig(model_name_or_path=str(tmp_path), use_peft=True, lora_target_modules=list(modules))
+
+    rehearse_adapter(model("q_proj", "v_proj"))
     with pytest.raises(UsageError, match=re.escape(f"does not fit {tmp_path}")):
-        rehearse_adapter(wrong)
+        rehearse_adapter(model("query_key_value", "dense"))
     assert torch.get_default_device() == torch.device("cpu")
 
 
