@@ -131,6 +131,8 @@ class Run:
         spoken = spoken_operator(name) if isinstance(name, str) else None
         if spoken is None or not isinstance(options, dict):
             raise TypeError(f"unknown operator {name!r}")
+        if not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
+            raise TypeError(f"{name} is called with arguments that are none")
         result = await self._call(spoken, options, args, kwargs)
         text = result_text(result)
         return {

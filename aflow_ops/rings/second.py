@@ -163,7 +163,7 @@ class _Conversation:
             answer = {"call": number, "result": await function(*args, **kwargs)}
         except InfraError:
             return  # nothing that the workflow could make of it would count
-        except (TypeError, ValueError, RecursionError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever the child's frame led to, it is the child's
             answer = {"call": number, "error": [type(error).__name__, str(error)]}
         await self._session.send(written(answer))
 

@@ -154,6 +154,30 @@ async def test_forged_frames_end_the_run(second: Open, stub: StubEndpoint, name:
     assert trace.error.kind == "RuntimeError"
 
 
+UNFIT = {
+    "arguments that are none": ["Custom", {}, 7, {}],
+    "names that are none": ["Custom", {}, [], [1]],
+    "names in a list of lists": ["Custom", {}, [], [["a", "b"]]],
+    "options that are none": ["Custom", 7, [], {}],
+    "an option of another kind": ["ScEnsemble", {"vote_count": {"a": []}}, [["a"]], {"problem": "p"}],
+    "an operator that is none": [["Custom"], {}, [], {}],
+    "too few": ["Custom"],
+    "a nest": ["Custom", {}, [[[[[[]]]]]], {"input": {"__other__": ["Thing", "t"]}}],
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+async def test_a_call_with_what_no_prelude_sends_is_the_workflows_fault(second: Open, name: str) -> None:
+    frame = json.dumps({"call": 7, "name": "_call_operator", "args": UNFIT[name], "kwargs": {}})
+    body = (
+        "frame = asyncio.sys._getframe()\nwhile '_send' not in frame.f_globals:\n    frame = frame.f_back\n"
+        f"frame.f_globals['_send']({frame.encode()!r})\nawait asyncio.sleep(0.3)\nreturn '42'"
+    )
+    async with second() as runtime:  # type: ignore[attr-defined]
+        trace = await runtime.run(unchecked(body), VIEW)
+    assert (trace.outcome, trace.answer) == ("ok", "42")
+
+
 @pytest.mark.parametrize(
     "data",
     [
