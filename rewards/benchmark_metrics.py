@@ -15,7 +15,7 @@ def benchmark_metrics(rollout: Rollout) -> dict[str, float]:
     """Return the rollout's metrics by its domain's row in `rewards/domains.py`, each in [0, 1].
 
     Empty when the failure was ours. A workflow that is invalid, raises or runs out of time has given no answer, and
-    scores 0. So has one whose grade is capped because it brought its answer along (`provenance.py`).
+    scores 0. So has one whose grade is capped because it brought its answer along (`provenance/`).
     """
     if rollout.grade is None:
         return {}
