@@ -123,8 +123,10 @@ class Engine:
         config = openvino_genai.GenerationConfig()
         config.eos_token_id, config.stop_token_ids = self._defaults.eos_token_id, self._defaults.stop_token_ids
         try:
-            limit = request.get("max_tokens") or request.get("max_completion_tokens") or room
-            config.max_new_tokens = min(int(limit), room)
+            limit = int(request.get("max_tokens") or request.get("max_completion_tokens") or room)
+            if limit < 1:
+                raise RefusedError(f"max_tokens is at least 1, not {limit}")
+            config.max_new_tokens = min(limit, room)
             temperature = float(request.get("temperature", 1.0))
             stop = request.get("stop") or []
             config.stop_strings = {stop} if isinstance(stop, str) else set(stop)
