@@ -75,7 +75,7 @@ class WarmStartArguments(BackupArguments):
     )
     from_scratch: bool = field(default=False, metadata={"help": "Build the tiny policy instead of loading a model."})
     from_embedded: bool = field(
-        default=False, metadata={"help": "Start from the embedded executor's SmolLM2-135M-Instruct (extra: smollm2)."}
+        default=False, metadata={"help": "Start from the embedded executor's SmolLM2-135M-Instruct."}
     )
     vocab_size: int = field(default=1024, metadata={"help": "Vocabulary of the tiny policy."})
     hidden_size: int = field(default=192, metadata={"help": "Width of the tiny policy."})

