@@ -1,7 +1,8 @@
 """Problem sources by name, each cut into a training and a held-out part that share no problem.
 
 A problem belongs to the held-out part when the hash of its text says so, whatever the seed: one in five does. So no
-seed of one part can ever produce a problem of the other. Processed benchmarks have parts of their own, train and test.
+seed of one part can ever produce a problem of the other. Of a benchmark with a training set both parts are cut from
+that: its test set is for `scripts/evaluate.py` alone.
 """
 
 import hashlib
@@ -58,9 +59,11 @@ def load_problems(source: str, split: Split, count: int, seed: int, *, shuffle: 
 
 def iter_problems(source: str, split: Split, seed: int, *, shuffle: bool = True) -> Iterator[Problem]:
     """Yield the different problems of one part of a source."""
-    if has_own_parts(source):
-        path = PROCESSED_FOLDER / source / ("train.jsonl" if split == "train" else "test.jsonl")
-        yield from shuffled_problems(path, random.Random(f"{source} {seed}") if shuffle else None)
+    processed = PROCESSED_FOLDER / source / "train.jsonl"
+    if source not in SOURCES and processed.is_file():
+        for problem in shuffled_problems(processed, random.Random(f"{source} {seed}") if shuffle else None):
+            if in_heldout_part(problem) == (split == "heldout"):
+                yield problem
         return
     seen: set[str] = set()
     repeats = 0
@@ -82,18 +85,23 @@ def in_heldout_part(problem: Problem) -> bool:
     return int(_digest(problem), 16) % HELDOUT_ONE_IN == 0
 
 
-def has_own_parts(source: str) -> bool:
-    """Whether a source is a processed benchmark with a training and a test set."""
+def has_test_set(source: str) -> bool:
+    """Whether a source is a processed benchmark with a training set and a test set beside it."""
     folder = PROCESSED_FOLDER / source
     return source not in SOURCES and all((folder / f"{part}.jsonl").is_file() for part in ("train", "test"))
+
+
+def is_test_set(source: str) -> bool:
+    """Whether a source is a benchmark that has nothing but its test set."""
+    known = benchmarks().get(source)
+    return known is not None and set(known.splits) == {"test"} and known.by_id is None
 
 
 def _all_problems(source: str, seed: int) -> Iterator[Problem]:
     if source in SOURCES:
         return SOURCES[source](seed)
-    for split in ("train", "test"):
-        if (path := PROCESSED_FOLDER / source / f"{split}.jsonl").is_file():
-            return iter(read_problems(path))
+    if (path := PROCESSED_FOLDER / source / "test.jsonl").is_file():
+        return iter(read_problems(path))
     if source in benchmarks():
         commands = " && ".join(f"python scripts/{verb}_datasets.py {source}" for verb in ("download", "process"))
         raise DataError(f"source {source!r} is not in {PROCESSED_FOLDER}: {commands}")

@@ -12,6 +12,10 @@ _PARAGRAPH = "\n\n"
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
+# Longest question with context of a processed data set, tokens.
+MAX_PROMPT_TOKENS = 3072
+
+
 class TextBudget:
     """Longest text of a problem, question and context together.
 
@@ -20,7 +24,7 @@ class TextBudget:
         tokenize (`Callable[[str], int]`, *optional*): counts tokens; an estimate by characters without it.
     """
 
-    def __init__(self, max_tokens: int, tokenize: Callable[[str], int] | None = None) -> None:
+    def __init__(self, max_tokens: int = MAX_PROMPT_TOKENS, tokenize: Callable[[str], int] | None = None) -> None:
         if max_tokens < 1:
             raise ValueError(f"max_prompt_tokens={max_tokens} must be at least 1")
         self.max_tokens = max_tokens

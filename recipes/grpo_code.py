@@ -30,7 +30,7 @@ from rewards.reward_funcs import load_rewards
 # Answers are functions, graded by the share of hidden tests that they pass. Other domains are refused.
 DOMAINS = ("code",)
 # What this recipe trains on; recipes/configs/grpo_code.yaml has these and all other values.
-DEFAULTS = {"sources": ["humaneval", "small_functions"], "domain_mix": "code=1", "prompt_style": "full"}
+DEFAULTS = {"sources": ["mbpp"], "domain_mix": "code=1", "prompt_style": "full"}
 
 
 def main() -> None:

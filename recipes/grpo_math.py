@@ -30,7 +30,7 @@ from rewards.reward_funcs import load_rewards
 # Answers are numbers or expressions, graded by equality and then by relative error. Other domains are refused.
 DOMAINS = ("math",)
 # What this recipe trains on; recipes/configs/grpo_math.yaml has these and all other values.
-DEFAULTS = {"sources": ["gsm_symbolic"], "domain_mix": "math=1", "prompt_style": "full"}
+DEFAULTS = {"sources": ["gsm8k", "math"], "domain_mix": "math=1", "prompt_style": "full"}
 
 
 def main() -> None:

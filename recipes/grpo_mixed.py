@@ -29,7 +29,7 @@ from rewards.reward_funcs import load_rewards
 
 # recipes/configs/grpo_mixed.yaml has these and all other values.
 DEFAULTS = {
-    "sources": ["gsm_symbolic", "invented_facts", "humaneval", "small_functions"],
+    "sources": ["gsm8k", "math", "hotpotqa", "drop", "mbpp"],
     "domain_mix": "math=0.4,qa=0.3,code=0.3",
     "prompt_style": "full",
 }

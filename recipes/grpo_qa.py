@@ -30,7 +30,7 @@ from rewards.reward_funcs import load_rewards
 # Answers are short spans, graded by exact match and then by token F1. Other domains are refused.
 DOMAINS = ("qa",)
 # What this recipe trains on; recipes/configs/grpo_qa.yaml has these and all other values.
-DEFAULTS = {"sources": ["invented_facts"], "domain_mix": "qa=1", "prompt_style": "full"}
+DEFAULTS = {"sources": ["hotpotqa", "drop"], "domain_mix": "qa=1", "prompt_style": "full"}
 
 
 def main() -> None:

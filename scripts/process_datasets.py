@@ -20,24 +20,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from aflow_ops.errors import UsageError
-from data.benchmarks import Benchmark, benchmark, benchmarks, converter
-from data.card import write_card
-from data.download import present, raw_splits
+from data.benchmarks import benchmark, benchmarks
+from data.download import present
 from data.files import write_atomically
-from data.fingerprints import Fingerprints
 from data.mixing import apportion, mix, parse_mix
+from data.preparing import NEAR_DUPLICATES, RawDataset, iter_processed, process_datasets, raw_benchmark
 from data.problem import DataError, Domain, Problem
-from data.processing import COUNTED, HELD_OUT, RawSplit, Rules, SplitReport, process_split
-from data.raw_files import SUFFIXES, iter_raw_rows
+from data.processing import COUNTED, RawSplit, Rules, SplitReport
+from data.raw_files import SUFFIXES
 from data.registry import PROCESSED_FOLDER, RAW_FOLDER
-from data.trimming import TextBudget
+from data.trimming import MAX_PROMPT_TOKENS, TextBudget
 from recipes.run.command import CommandParser, run_command
-
-Dataset = tuple[str, Benchmark | None, list[RawSplit]]
+from recipes.run.progress import watched_rows
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -47,10 +44,18 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--input_dir", type=Path, default=RAW_FOLDER, help=f"downloaded files [{RAW_FOLDER}]")
     parser.add_argument("--output_dir", type=Path, default=PROCESSED_FOLDER, help=f"[{PROCESSED_FOLDER}]")
     parser.add_argument("--strict", action="store_true", help="stop at the first bad row")
-    parser.add_argument("--max_prompt_tokens", type=int, default=3072, help="longest question with context [3072]")
+    parser.add_argument(
+        "--max_prompt_tokens",
+        type=int,
+        default=MAX_PROMPT_TOKENS,
+        help=f"longest question with context [{MAX_PROMPT_TOKENS}]",
+    )
     parser.add_argument("--tokenizer", help="model whose tokens are counted [an estimate, 3.5 characters a token]")
     parser.add_argument(
-        "--near_duplicates", type=float, default=0.85, help="similarity of near duplicates; 2 keeps them [0.85]"
+        "--near_duplicates",
+        type=float,
+        default=NEAR_DUPLICATES,
+        help=f"similarity of near duplicates; 2 keeps them [{NEAR_DUPLICATES}]",
     )
     parser.add_argument("--keep_contaminated", action="store_true", help="count contaminated rows but keep them")
     parser.add_argument(
@@ -79,11 +84,11 @@ def text_budget(arguments: argparse.Namespace) -> TextBudget:
         raise UsageError(f"--max_prompt_tokens, --tokenizer: {error}") from None
 
 
-def datasets(arguments: argparse.Namespace) -> Iterator[Dataset]:
-    """Yield every dataset asked for, with its raw splits.
+def datasets(arguments: argparse.Namespace) -> Iterator[RawDataset]:
+    """Yield every data set asked for, with its raw splits.
 
     Raises:
-        DataError: an unknown name, two datasets of one name, a missing file, or nothing downloaded.
+        DataError: an unknown name, two data sets of one name, a missing file, or nothing downloaded.
     """
     names = list(dict.fromkeys(arguments.names))
     if not names:
@@ -100,42 +105,9 @@ def datasets(arguments: argparse.Namespace) -> Iterator[Dataset]:
                     f"{name} would be written to {arguments.output_dir / own}, as {taken[own]} is: rename it"
                 )
             taken[own] = name
-            yield own, None, [RawSplit("train", [path], dict)]
-            continue
-        known = benchmark(name)
-        files = raw_splits(known, arguments.input_dir).items()
-        splits = [RawSplit(split, paths, converter(known.name, split), known.by_id) for split, paths in files]
-        yield name, known, splits
-
-
-def process(found: Sequence[Dataset], arguments: argparse.Namespace, rules: Rules) -> dict[str, dict[str, SplitReport]]:
-    """Process every split, those held out first; returns the reports by dataset and split."""
-    reports: dict[str, dict[str, SplitReport]] = {name: {} for name, _, _ in found}
-    order = sorted(
-        ((name, split) for name, _, splits in found for split in splits),
-        key=lambda pair: (pair[1].name not in HELD_OUT, pair[1].name != "test", pair[1].by_id is None),
-    )
-    columns = TextColumn("{task.description:<24}"), BarColumn(bar_width=24), TextColumn("{task.completed} rows")
-    with (
-        Fingerprints(arguments.near_duplicates) as prints,
-        Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress,
-    ):
-        for path in sorted(path for held_out in HELD_OUT for path in arguments.output_dir.glob(f"*/{held_out}.jsonl")):
-            if path.parent.name not in reports:  # test sets of earlier calls count too
-                for problem in _problems(path):
-                    prints.add_test(problem)
-        for name, split in order:
-            task = progress.add_task(f"{name} {split.name}", total=None)
-            made = process_split(
-                split,
-                arguments.output_dir / name,
-                rules,
-                prints,
-                lambda count, task=task: progress.advance(task, count),
-            )
-            progress.update(task, total=progress.tasks[-1].completed)
-            reports[name] |= made
-    return reports
+            yield RawDataset(own, None, [RawSplit("train", [path], dict)])
+        else:
+            yield raw_benchmark(benchmark(name), arguments.input_dir)
 
 
 def write_mixed(arguments: argparse.Namespace, names: Sequence[str], ratios: Mapping[Domain, float]) -> Path:
@@ -162,17 +134,11 @@ def write_mixed(arguments: argparse.Namespace, names: Sequence[str], ratios: Map
     return target
 
 
-def _problems(path: Path) -> Iterator[Problem]:
-    for _, row in iter_raw_rows(path):
-        if not isinstance(row, ValueError):
-            yield Problem.from_row(row)
-
-
 def _samples(path: Path, sizes: Mapping[Domain, int], rng: random.Random) -> dict[Domain, list[Problem]]:
     """Draw up to this many problems of each domain, every one with the same probability."""
     samples: dict[Domain, list[Problem]] = {domain: [] for domain, size in sizes.items() if size}
     passed: Counter[Domain] = Counter()
-    for problem in _problems(path):
+    for problem in iter_processed(path):
         if (sample := samples.get(problem.domain)) is None:
             continue
         passed[problem.domain] += 1
@@ -224,12 +190,11 @@ def main() -> None:
         raise UsageError(f"--near_duplicates {arguments.near_duplicates} must be above 0")
     rules = Rules(text_budget(arguments), arguments.strict, arguments.keep_contaminated, arguments.aflow_split)
     found = list(datasets(arguments))
-    reports = process(found, arguments, rules)
-    for name, known, _ in found:
-        write_card(arguments.output_dir / name, name, known, reports[name], rules)
+    with watched_rows() as watch:
+        reports = process_datasets(found, arguments.output_dir, rules, arguments.near_duplicates, watch)
     show(reports, arguments.output_dir)
     if arguments.mix:
-        print(f"mixed: {arguments.mix} rows in {write_mixed(arguments, [name for name, _, _ in found], ratios)}")
+        print(f"mixed: {arguments.mix} rows in {write_mixed(arguments, [dataset.name for dataset in found], ratios)}")
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ class CardFacts:
     @property
     def sources(self) -> list[str]:
         """Problem sources of the run."""
-        default = ["gsm_symbolic", "invented_facts", "humaneval", "small_functions"] if self.config else []
+        default = ["gsm_symbolic", "invented_facts", "small_functions"] if self.config else []
         return list(self.config.get("sources", default))
 
     @property

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,23 @@ def quiet_libraries() -> None:
 
 def _has_cuda() -> bool:
     return Path("/proc/driver/nvidia").exists() or Path("/dev/nvidia0").exists()
+
+
+@contextmanager
+def watched_rows() -> Iterator[Callable[[str], Callable[[int], None]]]:
+    """Yield what begins a line for a new piece of work and returns what counts its rows; for `data/preparing.py`."""
+    columns = TextColumn("{task.description:<24}"), BarColumn(bar_width=24), TextColumn("{task.completed} rows")
+    with Progress(*columns, TimeElapsedColumn(), console=CONSOLE) as progress:
+
+        def begin(label: str) -> Callable[[int], None]:
+            for task in progress.tasks:
+                progress.update(task.id, total=task.completed)
+            number = progress.add_task(label, total=None)
+            return lambda count: progress.advance(number, count)
+
+        yield begin
+        for task in progress.tasks:
+            progress.update(task.id, total=task.completed)
 
 
 class Bar:

@@ -82,6 +82,7 @@ class RecipeArguments(BackupArguments):
 
     Args:
         sources (`list[str]`): problem sources by name (see `data/registry.py`), or paths of JSONL files.
+        train_on_test_set (`bool`): allow sources that are nothing but a benchmark's test set.
         domain_mix (`str`): share of each domain in an epoch, e.g. `"math=0.4,qa=0.3,code=0.3"`.
         num_train_problems (`int`): problems in one epoch.
         num_heldout_problems (`int`): held-out problems, the same mix, for the evaluation before and after.
@@ -90,8 +91,11 @@ class RecipeArguments(BackupArguments):
     """
 
     sources: list[str] = field(
-        default_factory=lambda: ["gsm_symbolic", "invented_facts", "humaneval", "small_functions"],
+        default_factory=lambda: ["gsm_symbolic", "invented_facts", "small_functions"],
         metadata={"help": "Problem sources: names of data/registry.py, or JSONL files of question/answer/source rows."},
+    )
+    train_on_test_set: bool = field(
+        default=False, metadata={"help": "Allow sources that are nothing but a benchmark's test set, as humaneval."}
     )
     domain_mix: str = field(
         default="math=0.4,qa=0.3,code=0.3", metadata={"help": "Share of each domain in an epoch, exact."}

@@ -10,6 +10,8 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from trl import ModelConfig
 
 from aflow_ops.errors import UsageError
+from data.benchmarks import benchmarks
+from data.registry import is_test_set
 from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.settings.parse import Arguments
 from recipes.settings.rehearsal import rehearse
@@ -34,8 +36,8 @@ def check_settings(args: Arguments[Any], domains: Collection[str]) -> None:
     rehearse(args.model, training)
     if recipe.warm_start_config not in (None, "none") and not Path(recipe.warm_start_config).is_file():
         raise UsageError(f"warm_start_config: {recipe.warm_start_config} does not exist")
+    check_sources(recipe.sources, allowed=recipe.train_on_test_set)
     check_trackers(training.report_to)
-    rehearse(args.model, training)
     if training.num_generations < SMALL_GROUP:
         print(
             f"warning: num_generations={training.num_generations}: groups this small often carry no signal or collapse "
@@ -62,6 +64,25 @@ def check_domains(mix: Mapping[Any, float], domains: Collection[str], given: str
                 f"domain_mix={given!r}: this recipe is for {', '.join(domains)} only; use recipes/grpo_{domain}.py, or "
                 "recipes/grpo_mixed.py for several"
             )
+
+
+def check_sources(sources: Sequence[str], *, allowed: bool) -> None:
+    """Refuse to train on what people publish test scores on.
+
+    Args:
+        sources (`Sequence[str]`): names and paths.
+        allowed (`bool`): `train_on_test_set`.
+
+    Raises:
+        UsageError: one is a benchmark that is nothing but a test set.
+    """
+    tests = [source for source in sources if is_test_set(source)]
+    if tests and not allowed:
+        raise UsageError(
+            f"sources: {', '.join(tests)} is a test set: a score on it would mean nothing afterwards. Train on others "
+            f"({', '.join(name for name in benchmarks() if not is_test_set(name))}, or a JSONL file), or say "
+            "--train_on_test_set"
+        )
 
 
 def check_packages(model: ModelConfig, training: WorkflowGRPOConfig, origin: Callable[[str], str]) -> None:

@@ -1,16 +1,21 @@
 """Problems of a run: sources by name or file, mixed by domain."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from datasets import Dataset
 
-from aflow_ops.errors import UsageError
+from aflow_ops.errors import InfraError, UsageError
 from aflow_ops.policy_prompt import policy_messages
 from data.mixing import Queue, cycled, mix
-from data.problem import Domain, Problem
-from data.registry import load_problems
+from data.preparing import missing_benchmarks, prepare_benchmarks
+from data.problem import DataError, Domain, Problem
+from data.processing import Rules
+from data.registry import PROCESSED_FOLDER, RAW_FOLDER, load_problems
+from data.trimming import TextBudget
+from recipes.run.progress import watched_rows
 from recipes.settings.arguments import RecipeArguments
 from recipes.training.curriculum import EasiestFirst, queue_of
 
@@ -50,15 +55,45 @@ def training_and_heldout_problems(recipe: RecipeArguments, seed: int) -> tuple[l
         recipe (`RecipeArguments`): sources, mix, numbers and curriculum.
         seed (`int`): of the run.
 
+    Benchmarks that are not there yet are fetched and processed; a dry run only says so, and has no problems then.
+
     Raises:
         UsageError: as `mixed_problems`, or a curriculum that fits none of the problems.
+        InfraError: a benchmark cannot be had.
     """
+    if not _prepared(recipe):
+        return [], []
     queue = queue_of(recipe.curriculum, recipe.curriculum_rows, seed)
     train = mixed_problems(recipe.sources, recipe.mix, recipe.num_train_problems, "train", seed, queue)
     if isinstance(queue, EasiestFirst):
         queue.check_fits(train)
     heldout = mixed_problems(recipe.sources, recipe.mix, recipe.num_heldout_problems, "heldout", seed)
     return train, heldout
+
+
+def _prepared(recipe: RecipeArguments) -> bool:
+    """See to it that the sources are on this machine; whether they are, which only a dry run leaves open.
+
+    Raises:
+        InfraError: one cannot be had; says what needs no download.
+    """
+    missing = missing_benchmarks(recipe.sources, PROCESSED_FOLDER)
+    if not missing:
+        return True
+    names = ", ".join(known.name for known in missing)
+    if recipe.dry_run:
+        print(f"{names}: not in {PROCESSED_FOLDER} yet; a run fetches and processes them first")
+        return False
+    print(f"{names}: fetched and processed once, into {PROCESSED_FOLDER}", file=sys.stderr)
+    try:
+        with watched_rows() as watch:
+            prepare_benchmarks(recipe.sources, RAW_FOLDER, PROCESSED_FOLDER, Rules(TextBudget()), watch)
+    except DataError as error:
+        raise InfraError(
+            f"{error}. Or train on problems that need no download: --sources gsm_symbolic invented_facts "
+            "small_functions (those of the recipe's domain), or a JSONL file of yours"
+        ) from None
+    return True
 
 
 def interleave(columns: Sequence[Sequence[Problem]]) -> list[Problem]:

@@ -9,7 +9,7 @@ from aflow_ops.errors import UsageError
 from data.benchmarks import benchmarks
 from data.jsonl import read_problems
 from data.problem import DataError, Problem
-from data.registry import PROCESSED_FOLDER, has_own_parts, in_heldout_part
+from data.registry import PROCESSED_FOLDER, has_test_set, in_heldout_part
 from rewards.evaluation import Key
 
 
@@ -35,7 +35,7 @@ def read_data(names: Sequence[str], limit: int | None, trained_on: Sequence[str]
                 commands = " && ".join(f"python scripts/{verb}_datasets.py {name}" for verb in ("download", "process"))
                 raise DataError(f"{name} is not in {PROCESSED_FOLDER}: {commands}")
         found = read_problems(path)
-        if not has_own_parts(name) and any(_same_source(name, source) for source in trained_on):
+        if not has_test_set(name) and any(_same_source(name, source) for source in trained_on):
             found, every = [problem for problem in found if in_heldout_part(problem)], found
             about = f"{name}: the policy was trained on {len(every) - len(found)} of its {len(every)} problems"
             if not found:

@@ -687,13 +687,15 @@ def test_impossible_flags_are_refused_before_anything_is_read(flags: list[object
 # The registry
 
 
-def test_a_processed_benchmark_is_a_source_with_its_own_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_processed_benchmarks_training_set_is_a_source_in_two_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train, test = [gsm8k(f"t{s}") for s in range(30)], [gsm8k(s) for s in range(10)]
     fetched(tmp_path, "gsm8k", train=train, test=test)
     monkeypatch.setattr(registry, "PROCESSED_FOLDER", command(tmp_path))
-    loaded = load_problems("gsm8k", "train", 99, 0)
-    assert {problem.question for problem in loaded} == {row["question"] for row in train}
-    assert {problem.question for problem in load_problems("gsm8k", "heldout", 99, 0)} == {r["question"] for r in test}
+    loaded, heldout = (load_problems("gsm8k", part, 99, 0) for part in ("train", "heldout"))
+    assert {problem.question for problem in [*loaded, *heldout]} == {row["question"] for row in train}
+    assert len(loaded) + len(heldout) == len(train)
     assert loaded == load_problems("gsm8k", "train", 99, 0) != load_problems("gsm8k", "train", 99, 1)
     assert load_problems("gsm8k", "train", 5, 0) == loaded[:5]
 

@@ -306,7 +306,7 @@ def test_a_recipe_says_what_is_wrong(
     fails(recipe("--wa_alpha", "0.5"), 2, "wa_alpha")
     fails(recipe("--sources", tmp_path / "absent.jsonl"), 2, "absent.jsonl")
     fails(recipe("--domain_mix", "poetry=1"), 2, "poetry")
-    fails(recipe("--sources", "gsm8k"), 2, "download_datasets.py gsm8k", "process_datasets.py gsm8k")
+    fails(recipe("--sources", "humaneval"), 2, "humaneval is a test set", "--train_on_test_set")
     stub.answer = lambda messages: Failure(401)
     fails(recipe("--executor", "openai", "--executor_base_url", stub.url), 1, "refuses the key")
     assert not out.exists()
