@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data.problem import DOMAINS
 from recipes.run.config import CONFIG_FILE
 from recipes.run.rollout_log import rollout_files
 from scripts.reporting.counters import Mean, StepBins
@@ -18,6 +19,7 @@ METRICS = (
     "reward", "workflow/valid", "workflow/executed", "workflow/infra_error", "reward/tier_1", "reward/tier_2",
     "reward/tier_3", "reward/tier_4", "reward/tier_5", "entropy", "kl", "wa_grpo/zero_signal_before",
     "wa_grpo/zero_signal_after", "executor/tokens", "executor/cost_usd",
+    *(f"domain/{name}/{what}" for name in DOMAINS for what in ("shape_entropy", "zero_signal", "best_shape_missed")),
 )  # fmt: skip
 
 

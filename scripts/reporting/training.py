@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from data.problem import DOMAINS
 from scripts.reporting.charts import MAX_COLUMNS, Figure, Line, line_chart, stacked_bars
 from scripts.reporting.collect import RunFiles
 from scripts.reporting.counters import Totals
@@ -11,10 +12,11 @@ TIERS = tuple((f"t{tier}", f"tier {tier}") for tier in range(1, 6))
 
 
 def training_section(run: RunFiles) -> Section:
-    """Rewards, validity, tiers, entropy, KL, zero-signal groups and cost; from rollouts where they have steps."""
+    """Rewards, validity, tiers, entropy, KL, zero-signal groups, the same by domain, and cost; from rollouts where they
+    have steps."""
     steps = [(step, part.all) for step, part in run.rollouts.steps.items()] if run.rollouts is not None else []
     figures = [_reward_figure(run, steps), _valid_figure(run, steps), _tier_figure(run)]
-    figures += [*_logged_figures(run), *_cost_figures(run, steps)]
+    figures += [*_logged_figures(run), *_domain_figures(run), *_cost_figures(run, steps)]
     note = (
         "Thin lines are means over the rollouts of a step or a few, bold lines a moving average. Steps count from 0 in "
         "rollouts.jsonl and from 1 in metrics.csv."
@@ -94,6 +96,42 @@ def _logged_figures(run: RunFiles) -> list[Figure]:
         line_chart("Entropy of the policy", entropy, "nats a token", source, missing="not logged"),
         line_chart("KL to the reference", kl, "nats a token", source, missing=no_kl),
         line_chart("Groups without a signal", ties, "share of groups", tie_break, y=(0.0, 1.0), missing=no_ties),
+    ]
+
+
+def _domain_figures(run: RunFiles) -> list[Figure]:
+    """How each domain learns (`rewards/diagnostics.py`): one that stands still is hidden by a mean over all."""
+
+    def lines(name: str) -> list[Line]:
+        columns = ((f"domain/{domain}/{name}", domain, domain_style(domain)) for domain in DOMAINS)
+        return _metric_lines(run, *columns)
+
+    share, logged = "share of groups", "no columns domain/... in metrics.csv"
+    return [
+        line_chart(
+            "Variety of workflows",
+            lines("shape_entropy"),
+            "nats",
+            "Entropy over the operator sequences of a step's valid workflows: 0 when all are alike.",
+            missing=logged,
+        ),
+        line_chart(
+            "Groups without a signal: by domain",
+            lines("zero_signal"),
+            share,
+            "Groups whose rewards are all equal, before the tie-break.",
+            y=(0.0, 1.0),
+            missing=logged,
+        ),
+        line_chart(
+            "Groups that missed the best design",
+            lines("best_shape_missed"),
+            share,
+            "Groups in which nobody wrote the operator sequence that has earned most so far: nothing in such a group "
+            "pulls the policy towards it.",
+            y=(0.0, 1.0),
+            missing=logged,
+        ),
     ]
 
 

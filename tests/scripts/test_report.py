@@ -109,9 +109,12 @@ def run_dir(tmp_path: Path) -> Path:
         "executor": {"calls": 10, "cache_hits": 5, "tokens": 100, "cost_usd": 0.5},
     }
     (folder / "summary.json").write_text(json.dumps(summary))
-    columns = "step,reward,entropy,kl,wa_grpo/zero_signal_before,wa_grpo/zero_signal_after,train_runtime"
-    lines = [f"{step},0.5,{1 / (step + 1)},0.0{step},0.5,0.25," for step in range(1, 12)]
-    (folder / "metrics.csv").write_text("\n".join([columns, *lines, "12,,,,,,240.0"]) + "\n")
+    columns = (
+        "step,reward,entropy,kl,wa_grpo/zero_signal_before,wa_grpo/zero_signal_after,domain/math/shape_entropy,"
+        "domain/qa/zero_signal,domain/qa/best_shape_missed,train_runtime"
+    )
+    lines = [f"{step},0.5,{1 / (step + 1)},0.0{step},0.5,0.25,1.5,0.5,0.75," for step in range(1, 12)]
+    (folder / "metrics.csv").write_text("\n".join([columns, *lines, "12,,,,,,,,,240.0"]) + "\n")
     write_config(
         folder, "recipes/grpo_math.py", {"sources": ["gsm8k", "mine.jsonl"], "lora_r": 64, "learning_rate": 2e-5}
     )
@@ -171,7 +174,9 @@ def test_every_part_of_a_complete_run_is_there(run_dir: Path) -> None:
     shown = Outline(html_of(run_dir)).text
     for title in (
         "Before, after, best fixed workflow", "Reward", "Valid workflows", "Tiers", "Entropy of the policy",
-        "KL to the reference", "Groups without a signal", "Executor tokens", "Executor cost", "Operators: math",
+        "KL to the reference", "Groups without a signal", "Variety of workflows",
+        "Groups without a signal: by domain", "Groups that missed the best design", "Executor tokens", "Executor cost",
+        "Operators: math",
         "Best and worst workflows", "How rollouts ended", "Configuration and versions",
     ):  # fmt: skip
         assert title in shown
