@@ -15,7 +15,9 @@ and trajectories.jsonl for training. A search that was stopped goes on when it i
 import argparse
 import asyncio
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from aflow_ops.executor import check_executor, executor_argument_group, executor_config_from
 from aflow_ops.operators import load_operators, operator_argument
@@ -25,11 +27,16 @@ from recipes.run.command import CommandParser, run_command
 from scripts.searching.command import SearchCommand
 from scripts.searching.problems import read_slices
 from scripts.searching.proposers import PROPOSERS, optimizer_config
+from scripts.searching.results import show
 from scripts.searching.roots import read_roots
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
+def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line.
+
+    Args:
+        words (`Sequence[str]`, *optional*): its words; those of this process by default.
+    """
     parser = CommandParser(description=__doc__)
     add = parser.add_argument
     add("--data", nargs="+", required=True, help="sources of problems: names of the registry, or JSONL files")
@@ -69,7 +76,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--unsafe_subprocess", action="store_true", help="run solution code with rlimits only")
     operator_argument(parser)
     executor_argument_group(parser)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     check_numbers(parser, arguments)
     return arguments
 
@@ -91,9 +98,13 @@ def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         parser.error("give either --root or --import_aflow")
 
 
-def main() -> None:
-    """Read the problems, search, run the controls, write the results."""
-    arguments = parse_arguments()
+def search(arguments: argparse.Namespace, shown: Callable[[Mapping[str, Any], Path], None] = show) -> None:
+    """Read the problems, search, run the controls, write the results.
+
+    Args:
+        arguments (`argparse.Namespace`): the command line.
+        shown (`Callable[[Mapping, Path], None]`): is given the summary and the folder at the end.
+    """
     load_operators(arguments.operators)
     config = executor_config_from(arguments)
     slices = read_slices(
@@ -107,7 +118,12 @@ def main() -> None:
     if arguments.proposer != "grammar":
         asyncio.run(check_executor(optimizer_config(arguments, config)))
     with claimed(arguments.output):
-        asyncio.run(SearchCommand(arguments, config, slices, roots).run())
+        asyncio.run(SearchCommand(arguments, config, slices, roots, shown).run())
+
+
+def main() -> None:
+    """Run the command line."""
+    search(parse_arguments())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from aflow_ops.search.evaluate import Rungs
 from aflow_ops.search.expand import Proposer, as_completion
 from aflow_ops.search.journal import Journal
 from aflow_ops.search.loop import Root, Search, SearchSettings, whole_waves
-from aflow_ops.search.node import Node
+from aflow_ops.search.node import Node, Sample
 from aflow_ops.search.stop import Convergence
 from aflow_ops.search.tree import Tree
 from data.problem import Problem
@@ -45,12 +45,21 @@ class SearchCommand:
         config (`ExecutorConfig`): the executor's flags.
         slices (`Slices`): the problems.
         roots (`Sequence[Root]`): what the search starts from.
+        shown (`Callable[[Mapping, Path], None]`): is given the summary and the folder at the end.
     """
 
     def __init__(
-        self, arguments: argparse.Namespace, config: ExecutorConfig, slices: Slices, roots: Sequence[Root]
+        self,
+        arguments: argparse.Namespace,
+        config: ExecutorConfig,
+        slices: Slices,
+        roots: Sequence[Root],
+        shown: Callable[[Mapping[str, Any], Path], None] = show,
     ) -> None:
         self.arguments, self.config, self.slices, self.roots = arguments, config, slices, roots
+        self.shown = shown
+        self.seconds: dict[str, float] = {}
+        self._found: Mapping[str, Sequence[Sample]] = {}
         self.check = checker(slices.kinds)
         convergence = None if arguments.convergence_z is None else Convergence(z=arguments.convergence_z)
         self.settings = SearchSettings(
@@ -86,11 +95,12 @@ class SearchCommand:
             try:
                 async with AsyncExitStack() as stack:
                     evaluation, proposer = await self._open(stack)
-                    if self.arguments.per_problem:
-                        stopped = await self._search_problems(journal, evaluation, proposer)
-                    else:
-                        stopped = await self._search(journal, evaluation, proposer)
-                        heldout, controls = await self._compare(journal.nodes, evaluation, proposer)
+                    with self._timed("search"):
+                        search = self._search_problems if self.arguments.per_problem else self._search
+                        stopped = await search(journal, evaluation, proposer)
+                    if not self.arguments.per_problem:
+                        with self._timed("controls"):
+                            heldout, controls = await self._compare(journal.nodes, evaluation, proposer)
             except WorkflowError as error:
                 raise UsageError(f"no workflow to start from fits {', '.join(self.arguments.data)}: {error}") from None
             except BudgetExceededError:
@@ -115,6 +125,14 @@ class SearchCommand:
         executor = {name: getattr(self.config, name) for name in ("executor", "executor_model", "executor_temperature")}
         return {**facts, **executor, "roots": [root.completion for root in self.roots]}
 
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = round(time.monotonic() - start, 3)
+
     async def _open(self, stack: AsyncExitStack) -> tuple[Evaluation, Proposer]:
         scorer = await stack.enter_async_context(
             open_scorer(
@@ -135,7 +153,7 @@ class SearchCommand:
         views = {key: problem.view for key, problem in problems.items()}
         search = Search(self.settings, proposer, self.check, evaluation, views, rungs, list(journal.nodes))
         total = len(self.roots) + self.settings.rounds
-        with progress("search", total, len(journal.nodes)) as advance:
+        with progress(f"search {self.output.name}", total, len(journal.nodes)) as advance:
 
             def keep(nodes: Sequence[Node]) -> None:
                 journal.append(nodes)
@@ -154,7 +172,7 @@ class SearchCommand:
             views = {key: problem.view}
             return Search(self.settings, proposer, self.check, evaluation, views, rungs), self.roots
 
-        with progress("search, problem by problem", len(problems), len(done)) as advance:
+        with progress(f"search {self.output.name}, problem by problem", len(problems), len(done)) as advance:
 
             def keep(searched: Searched) -> None:
                 journal.append(renumbered(searched, len(journal.nodes)))
@@ -180,7 +198,7 @@ class SearchCommand:
         if best is None or not heldout:
             return None, {}
         samples = await evaluation.on(as_completion(best.workflow, best.prompts), heldout)
-        found = Control(samples).to_dict()
+        self._found, found = samples, Control(samples).to_dict()
         result = {**heldout_result(samples), "tokens": found["tokens"], "cost_usd": found["cost_usd"]}
         if not self.arguments.controls:
             return result, {}
@@ -213,11 +231,12 @@ class SearchCommand:
             "rounds": max(node.round for node in nodes),
             "stopped": stopped,
             "best": best,
-            "controls": {name: control.to_dict() for name, control in controls.items()},
+            "controls": {name: control.to_dict(self._found) for name, control in controls.items()},
             "pass_at_k": pass_at_k_by_round(searches),
             "pareto": pareto_of(tree),
             **totals(nodes),
             "seconds": round(seconds, 3),
+            "seconds_by": self.seconds,
         }
 
     def _write(self, nodes: Sequence[Node], summary: dict[str, Any]) -> None:
@@ -231,7 +250,7 @@ class SearchCommand:
             write_aflow_folder(
                 nodes, self.arguments.export_aflow, dataset=dataset, check=self.check, problems=len(problems)
             )
-        show(summary, self.output)
+        self.shown(summary, self.output)
 
 
 @contextmanager

@@ -5,7 +5,7 @@
 | `root` | the workflow that the search started from |
 | `independent_samples` | the best of proposals made from the root alone, for the executor tokens of the search |
 | `single_agent` | a vote over as many Custom calls as cost what the found workflow costs (arXiv:2601.12307) |
-| `fixed: NAME` | each of the fixed workflows |
+| `fixed: NAME` | each of the fixed workflows (`rewards/baselines.py`) |
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.search.expand import Candidate, Check, Context, Proposer, as_completion, expand
 from aflow_ops.search.node import Node, Sample, validation_of
-from rewards.baselines import FIXED_BASELINES
-from rewards.statistics import bootstrap_mean
+from rewards.baselines import fixed_workflows
+from rewards.statistics import bootstrap_mean, paired_bootstrap
 from scripts.searching.evaluation import Evaluation
 
 # Independent proposals end after so many, however few tokens they took.
@@ -36,20 +37,34 @@ class Control:
     samples: Mapping[str, Sequence[Sample]]
     found_with: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form: `heldout`, `tokens` and `cost_usd`, both of its held-out runs, and `found_with`."""
+    def to_dict(self, found: Mapping[str, Sequence[Sample]] | None = None) -> dict[str, Any]:
+        """Return the JSON form: `heldout`, `tokens` and `cost_usd`, both of its held-out runs, and `found_with_tokens`.
+
+        Args:
+            found (`Mapping[str, Sequence[Sample]]`, *optional*): the runs of the workflow found, on the same problems;
+                with them `gain` is what it earns more, paired by problem.
+        """
         runs = [sample for group in self.samples.values() for sample in group]
-        return {
+        row = {
             "heldout": heldout_result(self.samples),
             "tokens": sum(sample.tokens for sample in runs),
             "cost_usd": sum(sample.cost_usd for sample in runs),
             "found_with_tokens": self.found_with,
         }
+        if found is not None:
+            gain, low, high = paired_bootstrap(problem_means(self.samples), problem_means(found), seed=0)
+            row["gain"] = {"mean": gain, "ci95": [low, high]}
+        return row
+
+
+def problem_means(samples: Mapping[str, Sequence[Sample]]) -> list[float]:
+    """Return the mean reward of each problem, in the order of the problems' ids."""
+    return [fmean(sample.reward for sample in samples[key]) for key in sorted(samples)]
 
 
 def heldout_result(samples: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
     """Add up runs on held-out problems, with a 95 % bootstrap interval over problems."""
-    means = [fmean(sample.reward for sample in runs) for runs in samples.values()]
+    means = problem_means(samples)
     mean, low, high = bootstrap_mean(means, seed=0)
     correct = fmean(sample.correct for runs in samples.values() for sample in runs)
     return {"n": len(means), "reward": mean, "correct": correct, "ci95": [low, high]}
@@ -73,9 +88,9 @@ async def run_controls(
     found, tokens = await search.best_of_independent(root, spent)
     controls["independent_samples"] = Control(await evaluation.on(found, heldout), tokens)
     controls["single_agent"] = Control(await evaluation.on(await _single_agent(evaluation, best, root), heldout))
-    for name, workflow in FIXED_BASELINES.items():
-        controls[f"fixed: {name}"] = Control(await evaluation.on(workflow, heldout))
-    return controls
+    fixed = fixed_workflows()
+    ran = await gather_or_cancel(evaluation.on(workflow, heldout) for workflow in fixed.values())
+    return controls | {f"fixed: {name}": Control(samples) for name, samples in zip(fixed, ran, strict=True)}
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ async def open_proposer(
         UsageError: no key.
     """
     if arguments.proposer == "grammar":
-        return GrammarProposer(slices.kinds, arguments.seed)
+        texts = {key: problem.view.text for key, problem in slices.validation.items()}
+        return GrammarProposer(slices.kinds, arguments.seed, texts)
     model = await stack.enter_async_context(open_executor(optimizer_config(arguments, config), proven=True))
     return ModelProposer(
         model,
