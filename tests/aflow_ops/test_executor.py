@@ -349,7 +349,7 @@ async def test_the_embedded_executor_comes_back_when_it_is_killed(tmp_path: Path
 
         first = asyncio.gather(*(ask(index) for index in range(6)))
         await asyncio.sleep(0.3)
-        server = next(p for p in psutil.Process().children() if "aflow_ops.executor.embedded" in p.cmdline())
+        server = next(p for p in psutil.Process().children() if "aflow_ops.executor.embedded_server" in p.cmdline())
         server.kill()
         assert all(await first)
         assert await ask(99)
