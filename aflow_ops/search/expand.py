@@ -5,13 +5,13 @@ reason, so that no idea is paid for twice without anybody knowing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from aflow_ops.errors import WorkflowError
 from aflow_ops.language import Workflow
 from aflow_ops.search.canonical import workflow_key
-from aflow_ops.search.node import Node, Origin, Sample, Spend
+from aflow_ops.search.node import Attempt, Node, Origin, Sample, Spend
 
 MAX_REPAIRS = 3
 # A node keeps so much of a reply that is no workflow, and of a modification's description.
@@ -65,18 +65,14 @@ class Proposal:
         modification (`str`): what it changes, in a sentence.
         tokens (`int`): that it took to write.
         cost_usd (`float`): their price.
-        messages (`tuple`): the prompt that led to it, for training; empty for a proposer without an LLM.
-        completion_ids (`tuple[int, ...]`, *optional*): token ids, from a policy that is run here.
-        logprobs (`tuple[float, ...]`, *optional*): their log-probabilities.
+        attempt (`Attempt`, *optional*): what a model was asked and wrote, for training.
     """
 
     completion: str
     modification: str
     tokens: int = 0
     cost_usd: float = 0.0
-    messages: tuple[Mapping[str, str], ...] = ()
-    completion_ids: tuple[int, ...] | None = None
-    logprobs: tuple[float, ...] | None = None
+    attempt: Attempt | None = None
 
 
 class Proposer(Protocol):
@@ -126,7 +122,8 @@ class Candidate:
         """Return what a node says of the proposal."""
         refused = self.workflow is None
         text = self.proposal.completion[:MAX_KEPT_CHARS] if self.workflow is None else self.workflow.text
-        attempts = [*(proposal for proposal, _ in self.refused), self.proposal]
+        tried = [*self.refused, (self.proposal, self.error)]
+        attempts = [proposal for proposal, _ in tried]
         return {
             "modification": " ".join(self.proposal.modification.split())[:MAX_MODIFICATION_CHARS],
             "workflow": text.encode("utf-8", "replace").decode("utf-8"),
@@ -135,6 +132,9 @@ class Candidate:
             "error": self.error,
             "tokens": Spend(optimizer=sum(attempt.tokens for attempt in attempts)),
             "cost_usd": Spend(optimizer=sum(attempt.cost_usd for attempt in attempts)),
+            "attempts": tuple(
+                replace(proposal.attempt, error=error) for proposal, error in tried if proposal.attempt is not None
+            ),
         }
 
 

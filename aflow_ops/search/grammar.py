@@ -94,13 +94,12 @@ class GrammarProposer:
         The draw depends on the seed, the proposal's number, the attempt and the nodes so far alone.
         """
         rng = random.Random(f"{self.seed} {context.sample} {len(refused)}")
-        plan = read_plan(context.parent.workflow)
-        if plan is None:
-            fresh = self.source(rng)
-            return self._proposal(fresh, f"start again with {fresh}")
         mates = [mate for node in context.others if (mate := _mate(node)) is not None]
-        parent, said = Mate(plan, _rewards(context.parent)), []
-        for _ in range(len(refused) + 1):
+        parent, said = _mate(context.parent), []
+        if parent is None:
+            parent = Mate(self.source(rng), {})
+            said.append(f"start again with {parent.plan}")
+        for _ in range(len(refused) + 1 - len(said)):
             modified, what = self.modified(parent, mates, rng)
             parent = replace(parent, plan=modified)
             said.append(what)

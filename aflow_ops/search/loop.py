@@ -159,7 +159,7 @@ class Search:
         settings = self.settings
         parents = select_parents(tree, settings.selection, len(rounds), sample=settings.sample, rng=rng)
         contexts = await gather_or_cancel(
-            self._context(tree, parent, number) for parent, number in zip(parents, rounds, strict=True)
+            self._context(tree, parent, number, rounds.start) for parent, number in zip(parents, rounds, strict=True)
         )
         candidates = await gather_or_cancel(
             expand(self.proposer, context, self.check, tree.keys) for context in contexts
@@ -215,8 +215,11 @@ class Search:
         self.keep(nodes)
         self.nodes += nodes
 
-    async def _context(self, tree: Tree, parent_id: int, number: int) -> Context:
-        """Collect what a proposer may know of a parent: never a gold answer."""
+    async def _context(self, tree: Tree, parent_id: int, number: int, wave: int) -> Context:
+        """Collect what a proposer may know of a parent: never a gold answer.
+
+        Proposals of one wave that modify one parent are told the same: their replies can be compared as a group.
+        """
         parent = tree.nodes[parent_id]
         others = sorted((item for item in tree.scored if item.id != parent_id), key=lambda item: (-item.score, item.id))
         return Context(
@@ -226,14 +229,14 @@ class Search:
                 (child.modification, tree.score(child) if child.status == "ok" else None)
                 for child in tree.children(parent_id)
             ),
-            failures=tuple(await self._failures(parent, number)),
+            failures=tuple(await self._failures(parent, wave)),
             others=tuple(tree.nodes[item.id] for item in others),
             sample=number,
         )
 
-    async def _failures(self, parent: Node, number: int) -> list[Failure]:
+    async def _failures(self, parent: Node, wave: int) -> list[Failure]:
         """Draw a few problems that the parent did not solve. After a resume they are run again, from the cache."""
-        rng = random.Random(f"{self.settings.seed} failures {number}")
+        rng = random.Random(f"{self.settings.seed} failures {wave}")
         failed = [problem for problem, rewards in parent.per_problem.items() if min(rewards) < 1.0]
         shown = rng.sample(failed, min(SHOWN_FAILURES, len(failed)))
         found = []

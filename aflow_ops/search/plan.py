@@ -137,6 +137,11 @@ def read_plan(workflow: str) -> Plan | None:
     return plan if workflow.strip() in printed else None
 
 
+def without_plan(workflow: str) -> str:
+    """Return a workflow's text without the comment that holds its plan."""
+    return "\n".join(line for line in workflow.splitlines() if not line.startswith(_HEAD))
+
+
 def _plan_of(node: ast.AST) -> Plan:
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
         raise ValueError("no step of a plan")
