@@ -27,6 +27,8 @@ ALL = "all_at_once"
 # Held-out problems of each domain; validation problems and rounds of a search for one, and for all.
 HELDOUT, VALIDATION, ROUNDS = 12, 12, 12
 ALL_VALIDATION, ALL_ROUNDS = 24, 24
+# Seconds for a workflow: how busy this machine is must not decide what is found.
+TIMEOUT = 900
 
 
 def searches(output: Path, seed: int) -> dict[str, list[str]]:
@@ -47,7 +49,7 @@ def searches(output: Path, seed: int) -> dict[str, list[str]]:
             "heldout_problems": HELDOUT * len(sources),
             "parallel": 4,
             "seed": seed,
-            "workflow_timeout": 60,
+            "workflow_timeout": TIMEOUT,
             "executor": "local",
             "executor_cache_dir": output / "cache",
             "output": output / name,

@@ -104,11 +104,13 @@ class Search:
             `str`: why it stopped.
 
         Raises:
-            WorkflowError: no root is a workflow for these problems.
+            WorkflowError: no root is a workflow for these problems, or none ran to its end.
             InfraError: a failure of ours, or the budget is spent; all nodes kept so far stand.
         """
         if not self.nodes:
             await self._plant(roots)
+        if not self.tree().scored:
+            raise WorkflowError("find", f"no workflow to start from ran to its end: {self.nodes[0].error}")
         while True:
             done = max(node.round for node in self.nodes)
             if done >= self.settings.rounds:

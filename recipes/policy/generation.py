@@ -162,6 +162,7 @@ class _SeededNoise(LogitsProcessor):
             return logprobs
         size = logprobs.shape[-1]
         uniform = torch.stack([torch.rand(size, generator=generator) for generator in self.generators])
-        gumbel = -torch.log(-torch.log(uniform.clamp_min(1e-20)).clamp_min(1e-20))
+        exponential = -torch.log(uniform.clamp_min(1e-20))
+        gumbel = -torch.log(exponential.clamp_min(1e-20))
         warped: torch.Tensor = self.warpers(input_ids, logprobs)
         return warped + gumbel.to(warped.device)

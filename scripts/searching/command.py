@@ -15,6 +15,7 @@ from aflow_ops.executor import ExecutorConfig
 from aflow_ops.search.aflow_folder import write_aflow_folder
 from aflow_ops.search.evaluate import Rungs
 from aflow_ops.search.expand import as_completion
+from aflow_ops.search.independent import Independent
 from aflow_ops.search.journal import Journal
 from aflow_ops.search.loop import Root, Search, SearchSettings, whole_waves
 from aflow_ops.search.node import Node, Sample
@@ -22,7 +23,7 @@ from aflow_ops.search.stop import Convergence
 from aflow_ops.search.tree import Tree
 from data.problem import Problem
 from rewards.opening import open_scorer
-from scripts.searching.controls import Control, Independent, heldout_result, run_controls
+from scripts.searching.controls import Control, heldout_result, run_controls
 from scripts.searching.evaluation import Evaluation
 from scripts.searching.per_problem import (
     Searched,
@@ -150,16 +151,18 @@ class SearchCommand:
         evaluation = Evaluation(scorer, self.slices.all, scorer.runtime.executor.price)
         return evaluation, await open_proposer(self.arguments, self.config, stack)
 
+    def _rungs(self) -> Rungs:
+        return Rungs(tuple(self.slices.validation), self.arguments.validation_rounds, self.arguments.halving)
+
     def _roots(self, problems: Iterable[Problem]) -> list[Root]:
         return list(self.roots_given) or [Root(root_workflow(kinds_of(problems)))]
 
     async def _search(self, journal: Journal, evaluation: Evaluation, make_proposer: MakeProposer) -> str:
         journal.cut(whole_waves(journal.nodes, len(self.roots), self.settings))
         problems = self.slices.validation
-        rungs = Rungs(tuple(problems), self.arguments.validation_rounds, self.arguments.halving)
         views = {key: problem.view for key, problem in problems.items()}
         proposer = make_proposer(problems)
-        search = Search(self.settings, proposer, self.check, evaluation, views, rungs, list(journal.nodes))
+        search = Search(self.settings, proposer, self.check, evaluation, views, self._rungs(), list(journal.nodes))
         total = len(self.roots) + self.settings.rounds
         with progress(f"search {self.output.name}", total, len(journal.nodes)) as advance:
 
@@ -215,8 +218,7 @@ class SearchCommand:
             make_proposer(self.slices.validation),
             self.check,
             evaluation,
-            list(self.slices.validation),
-            self.arguments.validation_rounds,
+            self._rungs(),
         )
         with Console(stderr=True).status("running the controls"):
             return result, await run_controls(evaluation, heldout, nodes, best, independent)

@@ -14,14 +14,13 @@ from statistics import fmean
 from typing import Any
 
 from aflow_ops.concurrency import gather_or_cancel
-from aflow_ops.search.expand import Candidate, Check, Context, Proposer, as_completion, expand
-from aflow_ops.search.node import Node, Sample, validation_of
+from aflow_ops.search.expand import as_completion
+from aflow_ops.search.independent import Independent
+from aflow_ops.search.node import Node, Sample
 from rewards.baselines import fixed_workflows
 from rewards.statistics import bootstrap_mean, paired_bootstrap
 from scripts.searching.evaluation import Evaluation
 
-# Independent proposals end after so many, however few tokens they took.
-MAX_INDEPENDENT = 500
 MAX_VOTES = 15
 
 
@@ -71,7 +70,7 @@ def heldout_result(samples: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
 
 
 async def run_controls(
-    evaluation: Evaluation, heldout: Sequence[str], nodes: Sequence[Node], best: Node, search: "Independent"
+    evaluation: Evaluation, heldout: Sequence[str], nodes: Sequence[Node], best: Node, search: Independent
 ) -> dict[str, Control]:
     """Run every control on the held-out problems.
 
@@ -85,54 +84,12 @@ async def run_controls(
     root = next(node for node in nodes if node.parent is None and node.status == "ok")
     controls = {"root": Control(await evaluation.on(as_completion(root.workflow, root.prompts), heldout))}
     spent = int(sum(node.tokens.executor for node in nodes if node.parent is not None))
-    found, tokens = await search.best_of_independent(root, spent)
-    controls["independent_samples"] = Control(await evaluation.on(found, heldout), tokens)
+    await search.run(root, spent)
+    controls["independent_samples"] = Control(await evaluation.on(search.best, heldout), search.tokens)
     controls["single_agent"] = Control(await evaluation.on(await _single_agent(evaluation, best, root), heldout))
     fixed = fixed_workflows()
     ran = await gather_or_cancel(evaluation.on(workflow, heldout) for workflow in fixed.values())
     return controls | {f"fixed: {name}": Control(samples) for name, samples in zip(fixed, ran, strict=True)}
-
-
-@dataclass(frozen=True)
-class Independent:
-    """Sampling without a search: the same proposer, shown the root and nothing else.
-
-    Args:
-        proposer (`Proposer`): whose proposals are taken.
-        check (`Check`): the language's verdict.
-        evaluation (`Evaluation`): runs workflows.
-        validation (`Sequence[str]`): ids of the validation slice.
-        repeats (`int`): runs of each.
-    """
-
-    proposer: Proposer
-    check: Check
-    evaluation: Evaluation
-    validation: Sequence[str]
-    repeats: int
-
-    async def best_of_independent(self, root: Node, tokens: int) -> tuple[str, int]:
-        """Propose and validate until the tokens are spent; returns the best workflow's text and what was spent."""
-        best, best_reward = as_completion(root.workflow, root.prompts), -1.0
-        if root.validation is not None:
-            best_reward = root.validation.reward
-        spent = 0
-        known: dict[str, int] = {}
-        for number in range(MAX_INDEPENDENT):
-            if spent >= tokens:
-                break
-            context = Context(root, max(0.0, best_reward), sample=1_000_000 + number)
-            candidate: Candidate = await expand(self.proposer, context, self.check, known)
-            if candidate.workflow is None or candidate.key is None:
-                continue
-            known[candidate.key] = number
-            text = as_completion(candidate.workflow.text, candidate.workflow.prompts)
-            samples = await self.evaluation.on(text, self.validation, self.repeats)
-            spent += sum(sample.tokens for runs in samples.values() for sample in runs)
-            reward = validation_of(samples).reward
-            if reward > best_reward:
-                best, best_reward = text, reward
-        return best, spent
 
 
 async def _single_agent(evaluation: Evaluation, best: Node, root: Node) -> str:

@@ -203,6 +203,18 @@ async def test_a_proposer_never_sees_a_gold_answer_but_sees_errors_and_scores() 
     assert any(score is not None for context in contexts for _, score in context.children)
 
 
+async def test_a_workflow_to_start_from_that_never_runs_to_its_end_is_one_clear_error() -> None:
+    class Times(Landscape):
+        async def __call__(self, workflow: str, problem: str, repeat: int) -> Sample:
+            return Sample(0.0, False, "timeout", error="TimeoutError: 60 s")
+
+    found = search(Times())
+    with pytest.raises(WorkflowError, match="ran to its end: TimeoutError: 60 s"):
+        await found.run([ROOT])
+    with pytest.raises(WorkflowError, match="ran to its end"):
+        await search(Times(), found.nodes).run([ROOT])
+
+
 async def test_without_a_workflow_to_start_from_there_is_no_search() -> None:
     with pytest.raises(WorkflowError):
         await search(Landscape()).run([Root("hello")])
