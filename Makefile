@@ -4,15 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup train test test-long lint bench bench-learning
+.PHONY: help setup train search test test-long lint bench bench-learning bench-search
 
 help:
 	@echo "make train   warm-start and train the quickstart policy (no GPU, no key)"
+	@echo "make search  search for workflows on the embedded problems (no GPU, no key), and compare"
 	@echo "make test    run the test suite"
 	@echo "make test-long   the long proofs: kills and resumes, process topologies, soaks, whole quickstarts"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   measure the reward pipeline, stage by stage"
 	@echo "make bench-learning   the quickstart on ten seeds, with table and plot; stop and go on as you like"
+	@echo "make bench-search   the search against sampling, on a landscape with a known optimum"
 	@echo "make setup   only install into $(VENV)"
 
 setup: $(READY)
@@ -34,6 +36,9 @@ train: setup
 	@$(BIN)/accelerate launch --quiet --config_file accelerate_configs/cpu.yaml --num_cpu_threads_per_process $$(nproc) \
 		recipes/grpo_mixed.py --config recipes/configs/quickstart.yaml --resume_from_checkpoint auto
 
+search: setup
+	@PYTHONPATH=. $(BIN)/python scripts/search_quickstart.py
+
 test: setup
 	@$(BIN)/python -m pytest
 
@@ -50,3 +55,6 @@ bench: setup
 
 bench-learning: setup
 	@PYTHONPATH=. $(BIN)/python scripts/study_learning.py
+
+bench-search: setup
+	@PYTHONPATH=. $(BIN)/python scripts/study_search.py

@@ -1,6 +1,8 @@
 """Fixed workflows to compare with: one around each operator, and the baselines that papers report."""
 
+from aflow_ops.operators import OPERATORS
 from aflow_ops.operators.code import CustomCodeGenerate
+from aflow_ops.search.plan import least_plan, print_plan
 from data.problem import Domain
 
 # The least workflow around each operator, and two composite ones. Operators that need a draft get one from Custom.
@@ -65,6 +67,17 @@ async def workflow(problem):
     better = await revise(problem=problem, solution=draft["answer"], feedback=check["feedback"])
     return better["solution"]""",
 }
+
+
+def fixed_workflows() -> dict[str, str]:
+    """Return the fixed workflows by name: the twelve, and the least one around each further registered operator."""
+    found = dict(FIXED_BASELINES)
+    for name, operator in OPERATORS.items():
+        plan = None if name in found else least_plan(operator)
+        if plan is not None:
+            found[name] = print_plan(plan, has_entry_point=operator.needs_entry_point)
+    return found
+
 
 _IO = """\
 async def workflow(problem):

@@ -7,29 +7,39 @@
 
 Every round proposes one modification of a workflow found before, checks it, runs it on the validation problems and
 keeps it in nodes.jsonl. `--proposer grammar` needs no LLM; `openai` asks any OpenAI-compatible endpoint, with the key
-in OPTIMIZER_API_KEY, else OPENAI_API_KEY; `policy` asks a policy behind such an endpoint. The result is best/graph.py
-and best/prompt.py in AFlow's form, summary.json with the held-out reward of what was found beside that of its controls,
-and trajectories.jsonl for training. A search that was stopped goes on when it is given the same arguments.
+in OPTIMIZER_API_KEY, else OPENAI_API_KEY; `policy` asks a policy, behind such an endpoint or run here. The result is
+best/graph.py and best/prompt.py in AFlow's form, summary.json with the held-out reward of what was found beside that of
+its controls, and trajectories.jsonl for training. A search that was stopped goes on when it is given the same
+arguments.
 """
 
 import argparse
 import asyncio
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from aflow_ops.executor import check_executor, executor_argument_group, executor_config_from
 from aflow_ops.operators import load_operators, operator_argument
+from aflow_ops.policy_prompt import PROMPT_STYLES
+from aflow_ops.search.llm import MAX_TOKENS
 from aflow_ops.search.select import STRATEGIES
 from data.files import claimed
 from recipes.run.command import CommandParser, run_command
 from scripts.searching.command import SearchCommand
 from scripts.searching.problems import read_slices
-from scripts.searching.proposers import PROPOSERS, optimizer_config
+from scripts.searching.proposers import PROPOSERS, check_proposer, runs_here
+from scripts.searching.results import show
 from scripts.searching.roots import read_roots
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
+def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line.
+
+    Args:
+        words (`Sequence[str]`, *optional*): its words; those of this process by default.
+    """
     parser = CommandParser(description=__doc__)
     add = parser.add_argument
     add("--data", nargs="+", required=True, help="sources of problems: names of the registry, or JSONL files")
@@ -61,15 +71,21 @@ def parse_arguments() -> argparse.Namespace:
     proposer = parser.add_argument_group("proposer", "who modifies workflows; its key: OPTIMIZER_API_KEY")
     proposer.add_argument("--proposer", choices=PROPOSERS, default="grammar", help="[grammar, which needs no LLM]")
     proposer.add_argument("--optimizer_model", default="gpt-4o", help="model that proposes [gpt-4o]")
-    proposer.add_argument("--optimizer_base_url", help="its endpoint, e.g. vLLM's for --proposer policy")
+    proposer.add_argument("--optimizer_base_url", help="its endpoint; a policy without one is run here")
+    proposer.add_argument("--optimizer_adapter", help="of a policy: folder or Hub name of its adapter")
+    proposer.add_argument("--optimizer_form", choices=("edit", "design"), default="edit", help="how a policy is asked: "
+        "to modify a workflow, or for a design, with its own prompt [edit]")  # fmt: skip
+    proposer.add_argument("--prompt_style", choices=PROMPT_STYLES, help="of that prompt [as it was trained, or full]")
     proposer.add_argument("--optimizer_budget_usd", type=float, default=0.0, help="its budget, 0 for no limit [0]")
     proposer.add_argument("--optimizer_temperature", type=float, default=0.7, help="of its sampling [0.7]")
+    proposer.add_argument("--optimizer_top_p", type=float, default=1.0, help="of a policy that is run here [1]")
+    proposer.add_argument("--optimizer_max_tokens", type=int, default=MAX_TOKENS, help=f"of a reply [{MAX_TOKENS}]")
     parser.add_argument("--output", type=Path, required=True, help="folder of the search")
     parser.add_argument("--workflow_timeout", type=float, default=180.0, help="seconds for one workflow [180]")
     parser.add_argument("--unsafe_subprocess", action="store_true", help="run solution code with rlimits only")
     operator_argument(parser)
     executor_argument_group(parser)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     check_numbers(parser, arguments)
     return arguments
 
@@ -79,21 +95,28 @@ def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     least = {
         "validation_problems": 1, "validation_rounds": 1, "heldout_problems": 0, "search_rounds": 0, "parallel": 1,
         "sample": 1, "seed": 0, "price_per_usd": 0, "optimizer_budget_usd": 0, "optimizer_temperature": 0,
+        "optimizer_max_tokens": 1,
     }  # fmt: skip
     for name, smallest in least.items():
         if not getattr(arguments, name) >= smallest:  # nan too
             parser.error(f"--{name} {getattr(arguments, name)} must be at least {smallest}")
     if not arguments.workflow_timeout > 0:
         parser.error(f"--workflow_timeout {arguments.workflow_timeout} must be above 0")
-    if arguments.proposer == "policy" and not arguments.optimizer_base_url:
-        parser.error("--proposer policy needs --optimizer_base_url, where a server such as vLLM has the policy")
+    if not 0 < arguments.optimizer_top_p <= 1:
+        parser.error(f"--optimizer_top_p {arguments.optimizer_top_p} must be above 0, and 1 at most")
+    if arguments.optimizer_adapter and not runs_here(arguments):
+        parser.error("--optimizer_adapter is for a policy that is run here; a server has a name for each adapter")
     if arguments.root and arguments.import_aflow:
         parser.error("give either --root or --import_aflow")
 
 
-def main() -> None:
-    """Read the problems, search, run the controls, write the results."""
-    arguments = parse_arguments()
+def search(arguments: argparse.Namespace, shown: Callable[[Mapping[str, Any], Path], None] = show) -> None:
+    """Read the problems, search, run the controls, write the results.
+
+    Args:
+        arguments (`argparse.Namespace`): the command line.
+        shown (`Callable[[Mapping, Path], None]`): is given the summary and the folder at the end.
+    """
     load_operators(arguments.operators)
     config = executor_config_from(arguments)
     slices = read_slices(
@@ -102,12 +125,16 @@ def main() -> None:
         0 if arguments.per_problem else arguments.heldout_problems,
         arguments.seed,
     )
-    roots = read_roots(arguments.root, arguments.import_aflow, slices.kinds)
+    roots = read_roots(arguments.root, arguments.import_aflow)
     asyncio.run(check_executor(config))
-    if arguments.proposer != "grammar":
-        asyncio.run(check_executor(optimizer_config(arguments, config)))
+    asyncio.run(check_proposer(arguments, config))
     with claimed(arguments.output):
-        asyncio.run(SearchCommand(arguments, config, slices, roots).run())
+        asyncio.run(SearchCommand(arguments, config, slices, roots, shown).run())
+
+
+def main() -> None:
+    """Run the command line."""
+    search(parse_arguments())
 
 
 if __name__ == "__main__":

@@ -21,7 +21,12 @@ from aflow_ops.executor.types import Executor, ExecutorUsage, Message, Reply
 
 @asynccontextmanager
 async def open_executor(
-    config: ExecutorConfig, *, run_dir: Path | None = None, ledger: Path | None = None, proven: bool = False
+    config: ExecutorConfig,
+    *,
+    run_dir: Path | None = None,
+    ledger: Path | None = None,
+    proven: bool = False,
+    token_ids: bool = False,
 ) -> AsyncIterator[MeteredExecutor]:
     """Open the executor that the flags ask for, and close it with everything it started.
 
@@ -30,6 +35,7 @@ async def open_executor(
         run_dir (`Path`, *optional*): folder for the embedded executor's log and lock; a temporary one by default.
         ledger (`Path`, *optional*): file over which the processes of this machine share their rate limits.
         proven (`bool`): `check_executor` has had an answer: a denial is about one call then, not about the run.
+        token_ids (`bool`): ask an OpenAI-compatible endpoint for the tokens of its replies too.
 
     Raises:
         UsageError: no key, or a missing package.
@@ -45,7 +51,9 @@ async def open_executor(
                 yield executor
         return
     is_openai = config.executor == "openai"
-    transports = openai_transports(config, proven=proven) if is_openai else [_own_transport(config)]
+    transports = (
+        openai_transports(config, proven=proven, token_ids=token_ids) if is_openai else [_own_transport(config)]
+    )
     async with MeteredExecutor(config, transports, ledger) as executor:
         yield executor
 

@@ -68,7 +68,10 @@ class ResponseCache:
         """Return the reply stored under a key; an entry that cannot be read is dropped."""
         try:
             entry: Any = self._cache.get(key)
-            return None if entry is None else Completion(str(entry[0]), int(entry[1]), int(entry[2]))
+            if entry is None:
+                return None
+            tokens = tuple((int(token), float(value)) for token, value in entry[3]) if len(entry) > 3 else None
+            return Completion(str(entry[0]), int(entry[1]), int(entry[2]), tokens)
         except Timeout:
             return None
         except (ValueError, TypeError, IndexError, KeyError, OSError, zlib.error, sqlite3.DatabaseError):
@@ -78,7 +81,8 @@ class ResponseCache:
     def put(self, key: str, reply: Completion) -> None:
         """Store a reply. A full disk or a busy database costs the entry, not the run."""
         try:
-            self._cache.set(key, [reply.text, reply.prompt_tokens, reply.completion_tokens])
+            tokens = [] if reply.tokens is None else [reply.tokens]
+            self._cache.set(key, [reply.text, reply.prompt_tokens, reply.completion_tokens, *tokens])
         except (Timeout, OSError, sqlite3.DatabaseError):
             return
 

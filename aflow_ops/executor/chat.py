@@ -1,6 +1,7 @@
 """The transport of OpenAI-compatible chat-completions endpoints."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -10,7 +11,7 @@ from openai import AsyncOpenAI, DefaultAioHttpClient, Omit
 from aflow_ops.executor.address import OPENAI_URL, Address, parse_address
 from aflow_ops.executor.config import ExecutorConfig
 from aflow_ops.executor.keys import read_key, scrubbed, without_key
-from aflow_ops.executor.reading import CutOffThinkingError, read_completion
+from aflow_ops.executor.reading import CutOffThinkingError, read_completion, read_tokens
 from aflow_ops.executor.refusals import Refusal, failure_of, read_refusal
 from aflow_ops.executor.requests import RequestForm, fitting_limit
 from aflow_ops.executor.transport import Call, Completion, Transport, TransportError
@@ -21,6 +22,9 @@ GRACE_SECONDS = 5.0
 MOST_LIMITS = 6
 # Statuses of a request in the wrong form; chat templates that refuse a role fail with the last.
 FORM_STATUSES = (400, 422, 500)
+# What asks for tokens, and what tells the cache such replies from others.
+ASK_TOKENS = {"logprobs": True, "return_tokens_as_token_ids": True}
+TOKENS_TOO = " with tokens"
 # What a wrong address, model or right is answered with, and now and then a single call.
 DENIALS = (403, 404, 405, 410)
 
@@ -35,6 +39,8 @@ class ChatTransport(Transport):
         identity (`str`, *optional*): who answers there; its address by default.
         proven (`bool`): it has answered before. What it says about its address, its model or the key's rights is about
             one call then, not about the run.
+        token_ids (`bool`): ask for the ids and log-probabilities of what is written, as vLLM gives them. An endpoint
+            that refuses is asked without.
 
     Raises:
         UsageError: the key cannot be sent.
@@ -48,10 +54,12 @@ class ChatTransport(Transport):
         identity: str | None = None,
         *,
         proven: bool = False,
+        token_ids: bool = False,
     ) -> None:
         super().__init__(config)
         self.address = parse_address(url)
-        self._identity = identity or self.address.url
+        self._identity = (identity or self.address.url) + TOKENS_TOO * token_ids
+        self._token_ids = token_ids
         self._form = form
         self._key = read_key(config.executor_api_key_env) if config.executor == "openai" else None
         self._client = _client(self.address, self._key, config)
@@ -94,7 +102,8 @@ class ChatTransport(Transport):
         for _ in range(MOST_LIMITS):
             version = self._form.version
             try:
-                content = await self._post(self._form.request(call, limit))
+                asked = self._form.request(call, limit) | (ASK_TOKENS if self._token_ids else {})
+                content = await self._post(asked)
             except openai.APIStatusError as error:
                 refusal = read_refusal(error.status_code, error.response.content, error.response.headers)
                 if refusal.status in (400, 413, 422) and (fitting := fitting_limit(refusal.text, limit)) is not None:
@@ -139,13 +148,16 @@ class ChatTransport(Transport):
         self._answered = True
         if thought:
             self._form.give_room()
-        return Completion(
-            without_key(completion.text, self._key), completion.prompt_tokens, completion.completion_tokens
-        )
+        text = without_key(completion.text, self._key)
+        whole = self._token_ids and text == completion.text and not thought
+        return replace(completion, text=text, tokens=read_tokens(content) if whole else None)
 
     def _refused(self, refusal: Refusal, version: int, call: Call) -> TransportError:
         """What an error response means, and what to do about it."""
         reason = scrubbed(str(refusal), self._key)
+        if self._token_ids and refusal.status in FORM_STATUSES and any(name in refusal.text for name in ASK_TOKENS):
+            self._token_ids = False
+            return TransportError("again", reason)
         if refusal.status in FORM_STATUSES and (self._form.version != version or self._form.adapt(refusal.text)):
             return TransportError("again", reason)
         failure = failure_of(refusal, answered=self._answered)
@@ -166,10 +178,11 @@ class ChatTransport(Transport):
         return self._denials > 1 and self._in_flight == 1
 
 
-def openai_transports(config: ExecutorConfig, *, proven: bool = False) -> list[Transport]:
-    """Return one transport for each address of the flags, OpenAI's own by default."""
+def openai_transports(config: ExecutorConfig, *, proven: bool = False, token_ids: bool = False) -> list[Transport]:
+    """Return one transport for each address of the flags, OpenAI's own by default; see `ChatTransport`."""
     form = RequestForm(config.executor_model, config.executor_thinking_tokens)
-    return [ChatTransport(config, url, form, proven=proven) for url in config.base_urls or [OPENAI_URL]]
+    urls = config.base_urls or [OPENAI_URL]
+    return [ChatTransport(config, url, form, proven=proven, token_ids=token_ids) for url in urls]
 
 
 def _client(address: Address, key: str | None, config: ExecutorConfig) -> AsyncOpenAI:

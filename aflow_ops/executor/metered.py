@@ -127,7 +127,7 @@ class MeteredExecutor:
         paid = ExecutorUsage(1, 1) if cached else _usage_of(stored, cost, calls=1)
         self._usage += paid
         seconds = time.monotonic() - start
-        return Reply(stored.text, stored.prompt_tokens, stored.completion_tokens, cost, seconds, cached)
+        return Reply(stored.text, stored.prompt_tokens, stored.completion_tokens, cost, seconds, cached, stored.tokens)
 
     def __str__(self) -> str:
         return f"{self.config.executor_model} at {self._pool}"

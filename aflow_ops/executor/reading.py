@@ -83,6 +83,19 @@ def read_completion(content: bytes, call: Call) -> tuple[Completion, bool]:
     return Completion(writable, usage.prompt_tokens, usage.completion_tokens), thought
 
 
+def read_tokens(content: bytes) -> tuple[tuple[int, float], ...] | None:
+    """Return id and log-probability of every token of a reply, as vLLM gives them; `None` where they are not there.
+
+    vLLM says `{"choices": [{"logprobs": {"content": [{"token": "token_id:42", "logprob": -0.1}]}}]}`.
+    """
+    try:
+        listed = _body(content)["choices"][0]["logprobs"]["content"]
+        tokens = tuple((int(item["token"].split("token_id:")[1]), float(item["logprob"])) for item in listed)
+    except (TransportError, KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return None
+    return tokens if tokens and all(math.isfinite(value) for _, value in tokens) else None
+
+
 def _no_answer(said: _Said, answer: str | None, usage: Completion) -> TransportError | None:
     """What is wrong with the message, if anything."""
     if said.refusal or _FILTERED.search(said.ending):

@@ -73,11 +73,14 @@ class Completion:
         text (`str`): the answer, without what the model thought before it.
         prompt_tokens (`int`): as the provider bills them, at least 0.
         completion_tokens (`int`): likewise, thoughts included.
+        tokens (`tuple[tuple[int, float], ...]`, *optional*): id and log-probability of every token of the answer, where
+            the transport asks for them.
     """
 
     text: str
     prompt_tokens: int
     completion_tokens: int
+    tokens: tuple[tuple[int, float], ...] | None = None
 
 
 class TransportError(Exception):

@@ -25,6 +25,8 @@ class Reply:
         cost_usd (`float`): price paid for this reply: 0 when cached, or when the model's price is unknown.
         seconds (`float`): wall time, retries and waiting included.
         cached (`bool`): whether it came from the response cache.
+        tokens (`tuple[tuple[int, float], ...]`, *optional*): id and log-probability of every token of the text, from an
+            executor that was opened for them.
     """
 
     text: str
@@ -33,6 +35,7 @@ class Reply:
     cost_usd: float
     seconds: float
     cached: bool
+    tokens: tuple[tuple[int, float], ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,11 @@ import re
 from dataclasses import dataclass
 
 from aflow_ops.errors import WorkflowError
+from aflow_ops.language.calls import operator_call
 from aflow_ops.operators import OPERATORS, Operator, spelled
 from aflow_ops.operators.base import FEEDBACK
 
 MAX_REPEATS = 10
-# What a Revise works on when no reviewer came before it.
-DEFAULT_FEEDBACK = "Check every step and correct what is wrong."
 _TOKEN = re.compile(r"\s*(->|→|[A-Za-z_]\w*|\d+|[\[\](),*?:])")
 
 
@@ -281,34 +280,14 @@ class _Writer:
         return f"(await {self.called(operator, state, drafts)})[{operator.main!r}]"
 
     def called(self, operator: type[Operator], state: str, drafts: str | None = None) -> str:
-        """The call of an operator: its arguments in the order of its signature, each given what it is."""
-        given = []
-        draft = "problem" if state == "None" else state
-        parameters = operator.signature().parameters
-        takes_draft = operator.drafts() is not None or operator.draft in parameters
-        has_question = False
-        for name, parameter in parameters.items():
-            required = parameter.default is parameter.empty
-            if name == operator.drafts():
-                given.append(f"{name}={drafts or f'[{draft}]'}")
-            elif name == operator.draft:
-                if required or state != "None":
-                    given.append(f"{name}={draft}" if required else f"{name}=str({draft})")
-            elif name == FEEDBACK:
-                given.append(f"{name}={self.feedback or repr(DEFAULT_FEEDBACK)}")
-                self.feedback = None
-            elif name == "entry_point":
-                if self.has_entry_point or required:
-                    given.append(f"{name}=entry_point")
-            elif not has_question:
-                has_question = True
-                alone = takes_draft or state == "None"
-                given.append(f"{name}=problem" if alone else f"{name}=problem + '\\n\\nDraft:\\n' + str({draft})")
-            elif required:
-                raise WorkflowError(
-                    "check", f"{operator.__name__} cannot stand in a pipeline: nothing there is its argument {name!r}"
-                )
-        return f"{operator.snake_name()}({', '.join(given)})"
+        """The call of an operator; one that takes feedback uses it up."""
+        draft = None if state == "None" else state
+        call = operator_call(
+            operator, has_entry_point=self.has_entry_point, draft=draft, drafts=drafts, feedback=self.feedback
+        )
+        if FEEDBACK in operator.signature().parameters:
+            self.feedback = None
+        return call
 
     def loop(self, node: Loop, state: str) -> str:
         variable = self.name("solution")

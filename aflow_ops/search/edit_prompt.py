@@ -12,6 +12,7 @@ from aflow_ops.executor.types import Message
 from aflow_ops.operators import fitting_operators
 from aflow_ops.policy_prompt import describe_operator
 from aflow_ops.search.expand import Context, Failure, Proposal, as_completion
+from aflow_ops.search.plan import without_plan
 from data.problem import Domain
 
 # What the prompt holds of one text that others wrote: a problem, an error, an operator's output.
@@ -56,7 +57,7 @@ def edit_messages(
     """
     parts = [
         f"The workflow scores {context.score:.3f} (1 is best):\n"
-        f"```python\n{as_completion(context.parent.workflow, context.parent.prompts)}\n```",
+        f"```python\n{as_completion(without_plan(context.parent.workflow), context.parent.prompts)}\n```",
         _experience(context),
         *(_failure(number, failure) for number, failure in enumerate(context.failures, start=1)),
         "Give one modification that makes it better.",

@@ -18,8 +18,10 @@ from aflow_ops.search.node import Sample
 
 # A failure of ours is tried again so many times before it stops the search; it never becomes a score.
 INFRA_RETRIES = 2
-# A candidate is given up when its loss on shared problems passes so many standard errors.
-LOSS_ERRORS = 1.0
+# A candidate is given up when its loss on shared problems passes so many standard errors. The spread of a few rewards
+# says little: it is that of the rewards and of so many imagined ones that are half a reward apart.
+LOSS_ERRORS = 1.5
+IMAGINED, IMAGINED_SPREAD = 2, 0.5
 
 
 class Evaluate(Protocol):
@@ -104,7 +106,9 @@ def is_hopeless(samples: Mapping[str, Sequence[Sample]], best: Mapping[str, Sequ
     if len(shared) < 2:
         return False
     gains = [fmean(sample.reward for sample in samples[problem]) - fmean(best[problem]) for problem in shared]
-    return fmean(gains) < -LOSS_ERRORS * stdev(gains) / math.sqrt(len(gains)) - 1e-9
+    own = len(gains) - 1
+    spread = math.sqrt((own * stdev(gains) ** 2 + IMAGINED * IMAGINED_SPREAD**2) / (own + IMAGINED))
+    return fmean(gains) < -LOSS_ERRORS * spread / math.sqrt(len(gains)) - 1e-9
 
 
 async def graded(evaluate: Evaluate, workflow: str, problem: str, repeat: int) -> Sample:

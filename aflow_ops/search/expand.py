@@ -5,13 +5,13 @@ reason, so that no idea is paid for twice without anybody knowing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from aflow_ops.errors import WorkflowError
 from aflow_ops.language import Workflow
 from aflow_ops.search.canonical import workflow_key
-from aflow_ops.search.node import Node, Origin, Sample, Spend
+from aflow_ops.search.node import Attempt, Node, Origin, Sample, Spend
 
 MAX_REPAIRS = 3
 # A node keeps so much of a reply that is no workflow, and of a modification's description.
@@ -44,7 +44,7 @@ class Context:
         children (`tuple[tuple[str, float | None], ...]`): modifications that were tried on the parent, each with the
             score that it led to; `None` for one that did not run.
         failures (`tuple[Failure, ...]`): a few problems that the parent did not solve.
-        others (`tuple[Node, ...]`): other scored nodes, the best first, for proposers that combine two workflows.
+        others (`tuple[Node, ...]`): all other scored nodes, the best first, for proposers that combine two workflows.
         sample (`int`): number of the proposal, which tells equal requests apart.
     """
 
@@ -65,18 +65,14 @@ class Proposal:
         modification (`str`): what it changes, in a sentence.
         tokens (`int`): that it took to write.
         cost_usd (`float`): their price.
-        messages (`tuple`): the prompt that led to it, for training; empty for a proposer without an LLM.
-        completion_ids (`tuple[int, ...]`, *optional*): token ids, from a policy that is run here.
-        logprobs (`tuple[float, ...]`, *optional*): their log-probabilities.
+        attempt (`Attempt`, *optional*): what a model was asked and wrote, for training.
     """
 
     completion: str
     modification: str
     tokens: int = 0
     cost_usd: float = 0.0
-    messages: tuple[Mapping[str, str], ...] = ()
-    completion_ids: tuple[int, ...] | None = None
-    logprobs: tuple[float, ...] | None = None
+    attempt: Attempt | None = None
 
 
 class Proposer(Protocol):
@@ -109,15 +105,13 @@ class Candidate:
         proposal (`Proposal`): the last one.
         workflow (`Workflow`, *optional*): `None` when it was rejected.
         error (`str`, *optional*): why.
-        spent (`Spend`): optimizer tokens of all attempts.
-        cost_usd (`Spend`): their price.
+        refused (`tuple[tuple[Proposal, str], ...]`): the attempts before it, each with what was wrong with it.
     """
 
     proposal: Proposal
     workflow: Workflow | None
     error: str | None
-    spent: Spend = field(default_factory=Spend)
-    cost_usd: Spend = field(default_factory=Spend)
+    refused: tuple[tuple[Proposal, str], ...] = ()
 
     @property
     def key(self) -> str | None:
@@ -128,16 +122,29 @@ class Candidate:
         """Return what a node says of the proposal."""
         refused = self.workflow is None
         text = self.proposal.completion[:MAX_KEPT_CHARS] if self.workflow is None else self.workflow.text
+        tried = [*self.refused, (self.proposal, self.error)]
+        attempts = [proposal for proposal, _ in tried]
         return {
             "modification": " ".join(self.proposal.modification.split())[:MAX_MODIFICATION_CHARS],
             "workflow": text.encode("utf-8", "replace").decode("utf-8"),
             "prompts": {} if self.workflow is None else dict(self.workflow.prompts),
             "status": "rejected" if refused else "ok",
             "error": self.error,
+            "tokens": Spend(optimizer=sum(attempt.tokens for attempt in attempts)),
+            "cost_usd": Spend(optimizer=sum(attempt.cost_usd for attempt in attempts)),
+            "attempts": tuple(
+                replace(proposal.attempt, error=error) for proposal, error in tried if proposal.attempt is not None
+            ),
         }
 
 
-async def expand(proposer: Proposer, context: Context, check: Check, known: Mapping[str, int]) -> Candidate:
+async def expand(
+    proposer: Proposer,
+    context: Context,
+    check: Check,
+    known: Mapping[str, int],
+    refused: Sequence[tuple[Proposal, str]] = (),
+) -> Candidate:
     """Ask for a modification until one is accepted, at most `MAX_REPAIRS` times after the first.
 
     Args:
@@ -145,25 +152,27 @@ async def expand(proposer: Proposer, context: Context, check: Check, known: Mapp
         context (`Context`): the parent and what is known of it.
         check (`Check`): the workflow language's verdict.
         known (`Mapping[str, int]`): nodes by the digests of their programs.
+        refused (`Sequence[tuple[Proposal, str]]`): attempts that were made already.
     """
-    refused: list[tuple[Proposal, str]] = []
-    while True:
+    refused = tuple(refused)
+    while len(refused) <= MAX_REPAIRS:
         proposal = await proposer.propose(context, refused)
-        error, workflow = None, None
         try:
             workflow = check(proposal.completion)
             double = known.get(workflow_key(workflow.text, workflow.prompts))
-            error = None if double is None else f"the same program as node {double}: make another change"
+            if double is None:
+                return Candidate(proposal, workflow, None, refused)
+            error = same_program(double)
         except WorkflowError as wrong:
             error = str(wrong)
-        attempts = [*(earlier for earlier, _ in refused), proposal]
-        spent = Spend(optimizer=sum(attempt.tokens for attempt in attempts))
-        cost = Spend(optimizer=sum(attempt.cost_usd for attempt in attempts))
-        if error is None:
-            return Candidate(proposal, workflow, None, spent, cost)
-        refused.append((proposal, error))
-        if len(refused) > MAX_REPAIRS:
-            return Candidate(proposal, None, error, spent, cost)
+        refused = (*refused, (proposal, error))
+    *earlier, (last, error) = refused
+    return Candidate(last, None, error, tuple(earlier))
+
+
+def same_program(node: int) -> str:
+    """Return what a proposer is told of a program that there is already."""
+    return f"the same program as node {node}: make another change"
 
 
 def as_completion(workflow: str, prompts: Mapping[str, str]) -> str:

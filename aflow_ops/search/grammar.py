@@ -2,21 +2,29 @@
 
 | modification | what it does |
 |---|---|
-| add | puts a step around a step: a check, a vote, a loop, a shortening, a branch |
+| add | puts a step around a step: another operator, a vote, a loop, a branch |
 | drop | takes a step out |
 | swap | exchanges a step for a random one |
-| instruct | exchanges an instruction, a loop's rounds, a branch's test, a vote's kind |
+| instruct | exchanges an instruction, a loop's rounds, a branch's condition, a vote's ensemble |
 | cross | exchanges a step for one of another node's |
+| split | branches on a condition under which another node did better |
+
+Operators are those that are registered and fit every kind of problem of the search. Conditions are learned from the
+validation problems' texts and from what the nodes earned on each (`conditions.py`).
 """
 
+import math
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
 
-from aflow_ops.operators import fitting_operators
+from aflow_ops.operators import OPERATORS, fitting_operators
+from aflow_ops.search.conditions import Condition, conditions_of, splits
 from aflow_ops.search.expand import Context, Proposal
-from aflow_ops.search.node import Origin
-from aflow_ops.search.plan import MAX_SIZE, TESTS, Plan, print_plan, printable, read_plan
+from aflow_ops.search.node import Node, Origin
+from aflow_ops.search.plan import MAX_SIZE, Plan, branch, call, print_plan, printable, read_plan, refine, vote
+from aflow_ops.search.roles import INSTRUCTION, can_check, can_choose, can_revise, can_write
 from data.problem import Domain
 
 INSTRUCTIONS = (
@@ -27,18 +35,26 @@ INSTRUCTIONS = (
     "List the facts that matter, then answer in a few words.",
     "Mind the edge cases, then write the code.",
 )
-# Step -> the operators that it calls.
-_CALLS = {
-    "answer": ("AnswerGenerate",),
-    "compute": ("Programmer",),
-    "custom": ("Custom",),
-    "write": ("CustomCodeGenerate",),
-    "shorten": ("Format",),
-    "refine": ("Review", "Revise"),
-    "tested": ("Test",),
-    "vote": ("ScEnsemble",),
-}
+# How often a modification splits, where a split promises a gain, and crosses, where there is another plan.
+SPLIT_SHARE, CROSS_SHARE = 0.5, 0.2
+# A crossing takes from one of so many of the best; a split is one of so many of the most promising.
+MATES, SHOWN_SPLITS = 4, 3
 _ATTEMPTS = 50
+# Conditions where there are no problems to learn from.
+_UNLEARNED = (Condition("words", 40), Condition("numbers", 2), Condition("lines", 1))
+
+
+@dataclass(frozen=True)
+class Mate:
+    """Another node's plan.
+
+    Args:
+        plan (`Plan`): it.
+        rewards (`Mapping[str, float]`): what it earned, by problem.
+    """
+
+    plan: Plan
+    rewards: Mapping[str, float]
 
 
 class GrammarProposer:
@@ -48,49 +64,67 @@ class GrammarProposer:
         kinds (`Sequence[tuple[Domain, bool]]`): domain, and whether there is an entry point, of each kind of problem
             that the workflow must be valid for.
         seed (`int`): of its choices.
+        texts (`Mapping[str, str]`, *optional*): the validation problems as workflows receive them, by id: what
+            conditions are learned from.
     """
 
     origin: Origin = "grammar"
 
-    def __init__(self, kinds: Sequence[tuple[Domain, bool]], seed: int) -> None:
+    def __init__(self, kinds: Sequence[tuple[Domain, bool]], seed: int, texts: Mapping[str, str] | None = None) -> None:
         allowed = [{operator.__name__ for operator in fitting_operators(*kind)} for kind in kinds]
         common = set.intersection(*allowed) if allowed else set()
-        self.steps = tuple(step for step, names in _CALLS.items() if common.issuperset(names))
-        self.sources = tuple(step for step in ("answer", "compute", "custom", "write") if step in self.steps)
-        self.votes = tuple(
-            snake for name, snake in (("ScEnsemble", "sc_ensemble"), ("MdEnsemble", "md_ensemble")) if name in common
-        )
+        known = {name: operator for name, operator in OPERATORS.items() if name in common}
+        self.sources = tuple(name for name, each in known.items() if can_write(each, has_draft=False))
+        self.seconds = tuple(name for name, each in known.items() if can_write(each, has_draft=True))
+        self.votes = tuple(name for name, each in known.items() if can_choose(each))
+        self.checkers = tuple(name for name, each in known.items() if can_check(each))
+        self.revisers = tuple(name for name, each in known.items() if can_revise(each))
         self.has_entry_point = all(flag for _, flag in kinds)
         self.seed = seed
+        texts = texts or {}
+        self.conditions = tuple(conditions_of(texts.values())) or _UNLEARNED
+        self._held = {
+            condition: frozenset(key for key, text in texts.items() if condition.holds(text))
+            for condition in self.conditions
+        }
 
     async def propose(self, context: Context, refused: Sequence[tuple[Proposal, str]]) -> Proposal:
-        """Draw one modification. The draw depends on the seed, the proposal's number and the attempt alone."""
+        """Draw a modification, of more and more steps after each refusal.
+
+        The draw depends on the seed, the proposal's number, the attempt and the nodes so far alone.
+        """
         rng = random.Random(f"{self.seed} {context.sample} {len(refused)}")
-        plan = read_plan(context.parent.workflow)
-        if plan is None:
-            fresh = self.source(rng)
-            return self._proposal(fresh, f"start again with {fresh}")
-        mates = [mate for node in context.others if (mate := read_plan(node.workflow)) is not None]
-        modified, what = self.modified(plan, mates, rng)
-        return self._proposal(modified, what)
+        mates = [mate for node in context.others if (mate := _mate(node)) is not None]
+        parent, said = _mate(context.parent), []
+        if parent is None:
+            parent = Mate(self.source(rng), {})
+            said.append(f"start again with {parent.plan}")
+        for _ in range(len(refused) + 1 - len(said)):
+            modified, what = self.modified(parent, mates, rng)
+            parent = replace(parent, plan=modified)
+            said.append(what)
+        return self._proposal(parent.plan, "; ".join(said))
 
     def _proposal(self, plan: Plan, modification: str) -> Proposal:
         return Proposal(print_plan(plan, has_entry_point=self.has_entry_point), modification)
 
-    def modified(self, plan: Plan, mates: Sequence[Plan], rng: random.Random) -> tuple[Plan, str]:
-        """Return a plan that differs from the given one, with what was done."""
-        ways: list[Callable[[Plan, Plan, random.Random], tuple[Plan, str]]]
+    def modified(self, parent: Mate, mates: Sequence[Mate], rng: random.Random) -> tuple[Plan, str]:
+        """Return a plan that differs from the parent's, with what was done."""
+        plan = parent.plan
+        promising = self._splits(parent, mates)
+        ways: list[Callable[[Plan, random.Random], tuple[Plan, str]]]
         ways = [self._add, self._add, self._drop, self._swap, self._instruct]
         for _ in range(_ATTEMPTS):
-            path = rng.choice(list(plan.positions()))
-            here = plan.at(path)
-            if mates and rng.random() < 0.2:
-                mate = rng.choice(mates)
-                there, what = mate.at(rng.choice(list(mate.positions()))), "cross: {} instead of {}"
-                what = what.format(there, here)
+            if promising and rng.random() < SPLIT_SHARE:
+                found, what = rng.choice(promising)
             else:
-                there, what = rng.choice(ways)(here, plan, rng)
-            found = plan.put(path, there)
+                path = rng.choice(list(plan.positions()))
+                here = plan.at(path)
+                if mates and rng.random() < CROSS_SHARE:
+                    there, what = self._cross(here, mates, rng)
+                else:
+                    there, what = rng.choice(ways)(here, rng)
+                found = plan.put(path, there)
             if found != plan and found.size <= MAX_SIZE and printable(found):
                 return found, what
         fresh = self.source(rng)
@@ -98,47 +132,86 @@ class GrammarProposer:
 
     def source(self, rng: random.Random) -> Plan:
         """Return a step that answers the problem by itself."""
-        kind = rng.choice(self.sources)
-        return Plan(kind, rng.choice(INSTRUCTIONS) if kind in ("custom", "write") else "")
+        return self._call(rng.choice(self.sources), rng)
 
-    def _add(self, here: Plan, plan: Plan, rng: random.Random) -> tuple[Plan, str]:
-        around = rng.choice([step for step in (*self.steps, "branch") if step not in self.sources])
-        if around == "vote":
+    def _call(self, name: str, rng: random.Random, *parts: Plan) -> Plan:
+        takes = INSTRUCTION in OPERATORS[name].signature().parameters
+        return call(name, *parts, instruction=rng.choice(INSTRUCTIONS) if takes else "")
+
+    def _splits(self, parent: Mate, mates: Sequence[Mate]) -> list[tuple[Plan, str]]:
+        """Return branches that would have done better than the parent, the most promising ones."""
+        found = []
+        for mate in mates:
+            for split in splits(self._held, parent.rewards, mate.rewards, is_significant)[:SHOWN_SPLITS]:
+                plan = branch(split.condition, mate.plan, parent.plan)
+                if plan.size <= MAX_SIZE:
+                    what = f"split: where the problem {split.condition}, {mate.plan}"
+                    found.append((split.gain, plan, what))
+        found.sort(key=lambda item: (-item[0], item[1].size))
+        return [(plan, what) for _, plan, what in found[:SHOWN_SPLITS]]
+
+    def _cross(self, here: Plan, mates: Sequence[Mate], rng: random.Random) -> tuple[Plan, str]:
+        mate = rng.choice(mates[:MATES]).plan
+        there = mate.at(rng.choice(list(mate.positions())))
+        return there, f"cross: {there} instead of {here}"
+
+    def _add(self, here: Plan, rng: random.Random) -> tuple[Plan, str]:
+        loops = [*self.checkers] if self.revisers else []
+        kind = rng.choice(
+            ["call"] * len(self.seconds) + ["vote"] * bool(self.votes) + ["refine"] * bool(loops) + ["branch"]
+        )
+        if kind == "vote":
             voters = [here, *(self._voter(here, rng) for _ in range(rng.choice((1, 2))))]
-            return Plan("vote", rng.choice(self.votes), tuple(voters)), f"add a vote around {here}"
-        if around == "branch":
+            return vote(rng.choice(self.votes), *voters), f"add a vote around {here}"
+        if kind == "branch":
             parts = [here, self.source(rng)]
             rng.shuffle(parts)
-            test = rng.choice(list(TESTS))
-            return Plan("branch", test, tuple(parts)), f"add a branch on whether the problem {test}"
-        choice = rng.choice("12") if around == "refine" else ""
-        return Plan(around, choice, (here,)), f"add {around} after {here}"
+            condition = rng.choice(self.conditions)
+            return branch(condition, *parts), f"add a branch: where the problem {condition}, {parts[0]}"
+        if kind == "refine":
+            loop = refine(rng.choice(loops), rng.choice(self.revisers), rng.choice((1, 2)), here)
+            return loop, f"add {loop.constants[0]} and {loop.constants[1]} after {here}"
+        after = self._call(rng.choice(self.seconds), rng, here)
+        return after, f"add {after.constants[0]} after {here}"
 
     def _voter(self, here: Plan, rng: random.Random) -> Plan:
         return here if rng.random() < 0.3 else self.source(rng)
 
-    def _drop(self, here: Plan, plan: Plan, rng: random.Random) -> tuple[Plan, str]:
+    def _drop(self, here: Plan, rng: random.Random) -> tuple[Plan, str]:
         if not here.parts:
             return here, "nothing to drop"
         if here.kind == "vote" and len(here.parts) > 2:
             gone = rng.randrange(len(here.parts))
             parts = tuple(part for index, part in enumerate(here.parts) if index != gone)
             return replace(here, parts=parts), f"drop {here.parts[gone]} from the vote"
-        return rng.choice(here.parts), f"drop {here.kind}"
+        return rng.choice(here.parts), f"drop {here.kind} {here.constants[0]}"
 
-    def _swap(self, here: Plan, plan: Plan, rng: random.Random) -> tuple[Plan, str]:
+    def _swap(self, here: Plan, rng: random.Random) -> tuple[Plan, str]:
         other = self.source(rng)
         return other, f"swap {here} for {other}"
 
-    def _instruct(self, here: Plan, plan: Plan, rng: random.Random) -> tuple[Plan, str]:
-        choices: dict[str, Sequence[str]] = {
-            "custom": INSTRUCTIONS,
-            "write": INSTRUCTIONS,
-            "refine": ("1", "2", "3"),
-            "branch": tuple(TESTS),
-            "vote": self.votes,
-        }
-        if here.kind not in choices:
-            return here, "nothing to instruct"
-        choice = rng.choice(choices[here.kind])
-        return replace(here, choice=choice), f"instruct {here.kind} with {choice!r}"
+    def _instruct(self, here: Plan, rng: random.Random) -> tuple[Plan, str]:
+        if here.kind == "call":
+            other = self._call(here.constants[0], rng, *here.parts)
+        elif here.kind == "vote":
+            other = vote(rng.choice(self.votes), *here.parts)
+        elif here.kind == "refine":
+            other = replace(here, constants=(*here.constants[:2], rng.choice("123")))
+        else:
+            other = branch(rng.choice(self.conditions), *here.parts)
+        return other, f"instruct: {', '.join(other.constants)} instead of {', '.join(here.constants)}"
+
+
+def is_significant(gains: Sequence[float]) -> bool:
+    """Whether the mean of some gains is more than one standard error above 0."""
+    spread = stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
+    return fmean(gains) > spread + 1e-9
+
+
+def _mate(node: Node) -> Mate | None:
+    plan = read_plan(node.workflow)
+    return None if plan is None else Mate(plan, _rewards(node))
+
+
+def _rewards(node: Node) -> dict[str, float]:
+    return {key: fmean(rewards) for key, rewards in node.per_problem.items()}

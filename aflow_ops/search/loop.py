@@ -15,7 +15,7 @@ from typing import Literal
 from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.errors import WorkflowError
 from aflow_ops.search.evaluate import Evaluate, Rungs, run_candidate
-from aflow_ops.search.expand import Candidate, Check, Context, Failure, Proposer, as_completion, expand
+from aflow_ops.search.expand import Candidate, Check, Context, Failure, Proposer, as_completion, expand, same_program
 from aflow_ops.search.node import Node, Objective, Origin, Sample, Spend, validation_of
 from aflow_ops.search.select import Strategy, select_parents
 from aflow_ops.search.stop import Convergence
@@ -104,11 +104,13 @@ class Search:
             `str`: why it stopped.
 
         Raises:
-            WorkflowError: no root is a workflow for these problems.
+            WorkflowError: no root is a workflow for these problems, or none ran to its end.
             InfraError: a failure of ours, or the budget is spent; all nodes kept so far stand.
         """
         if not self.nodes:
             await self._plant(roots)
+        if not self.tree().scored:
+            raise WorkflowError("find", f"no workflow to start from ran to its end: {self.nodes[0].error}")
         while True:
             done = max(node.round for node in self.nodes)
             if done >= self.settings.rounds:
@@ -159,36 +161,38 @@ class Search:
         settings = self.settings
         parents = select_parents(tree, settings.selection, len(rounds), sample=settings.sample, rng=rng)
         contexts = await gather_or_cancel(
-            self._context(tree, parent, number) for parent, number in zip(parents, rounds, strict=True)
+            self._context(tree, parent, number, rounds.start) for parent, number in zip(parents, rounds, strict=True)
         )
         candidates = await gather_or_cancel(
             expand(self.proposer, context, self.check, tree.keys) for context in contexts
         )
+        candidates = await self._told_apart(candidates, contexts, tree.keys)
         best = tree.best(len(self.problems))
         rewards = {} if best is None else best.per_problem
-        seen: set[str] = set()
         pending = []
         for offset, (candidate, parent, number) in enumerate(zip(candidates, parents, rounds, strict=True)):
-            node = self._node(len(self.nodes) + offset, parent, number, candidate, seen)
+            node = self._node(len(self.nodes) + offset, parent, number, candidate)
             pending.append(self._run(node, rewards) if node.status == "ok" else _as_it_is(node))
         self._take(await gather_or_cancel(pending))
 
-    def _node(self, position: int, parent: int, number: int, candidate: Candidate, seen: set[str]) -> Node:
-        """Make the node of a proposal, before it is run; a second one of the same program is rejected."""
-        parts = candidate.node_parts()
-        if candidate.key is not None and candidate.key in seen:
-            parts |= {"status": "rejected", "error": "the same program was proposed twice at once"}
-        if candidate.key is not None:
-            seen.add(candidate.key)
-        return Node(
-            id=position,
-            parent=parent,
-            round=number,
-            origin=self.proposer.origin,
-            tokens=candidate.spent,
-            cost_usd=candidate.cost_usd,
-            **parts,
-        )
+    async def _told_apart(
+        self, candidates: Sequence[Candidate], contexts: Sequence[Context], known: Mapping[str, int]
+    ) -> list[Candidate]:
+        """Ask again where two proposals of a wave are the same program, one after the other."""
+        found: list[Candidate] = []
+        taken = dict(known)
+        for candidate, context in zip(candidates, contexts, strict=True):
+            if candidate.key in taken:
+                refused = (*candidate.refused, (candidate.proposal, same_program(taken[candidate.key])))
+                candidate = await expand(self.proposer, context, self.check, taken, refused)
+            if candidate.key is not None:
+                taken.setdefault(candidate.key, len(self.nodes) + len(found))
+            found.append(candidate)
+        return found
+
+    def _node(self, position: int, parent: int, number: int, candidate: Candidate) -> Node:
+        """Make the node of a proposal, before it is run."""
+        return Node(position, parent, number, self.proposer.origin, **candidate.node_parts())
 
     async def _run(self, node: Node, best: Mapping[str, Sequence[float]]) -> Node:
         """Evaluate a node; one whose every run ended in an error has crashed."""
@@ -213,8 +217,11 @@ class Search:
         self.keep(nodes)
         self.nodes += nodes
 
-    async def _context(self, tree: Tree, parent_id: int, number: int) -> Context:
-        """Collect what a proposer may know of a parent: never a gold answer."""
+    async def _context(self, tree: Tree, parent_id: int, number: int, wave: int) -> Context:
+        """Collect what a proposer may know of a parent: never a gold answer.
+
+        Proposals of one wave that modify one parent are told the same: their replies can be compared as a group.
+        """
         parent = tree.nodes[parent_id]
         others = sorted((item for item in tree.scored if item.id != parent_id), key=lambda item: (-item.score, item.id))
         return Context(
@@ -224,14 +231,14 @@ class Search:
                 (child.modification, tree.score(child) if child.status == "ok" else None)
                 for child in tree.children(parent_id)
             ),
-            failures=tuple(await self._failures(parent, number)),
-            others=tuple(tree.nodes[item.id] for item in others[: self.settings.sample]),
+            failures=tuple(await self._failures(parent, wave)),
+            others=tuple(tree.nodes[item.id] for item in others),
             sample=number,
         )
 
-    async def _failures(self, parent: Node, number: int) -> list[Failure]:
+    async def _failures(self, parent: Node, wave: int) -> list[Failure]:
         """Draw a few problems that the parent did not solve. After a resume they are run again, from the cache."""
-        rng = random.Random(f"{self.settings.seed} failures {number}")
+        rng = random.Random(f"{self.settings.seed} failures {wave}")
         failed = [problem for problem, rewards in parent.per_problem.items() if min(rewards) < 1.0]
         shown = rng.sample(failed, min(SHOWN_FAILURES, len(failed)))
         found = []

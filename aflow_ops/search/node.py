@@ -6,7 +6,7 @@ Example row of `nodes.jsonl`, shortened:
      "workflow": "async def workflow(problem): ...", "prompts": {}, "status": "ok", "error": null,
      "validation": {"n": 12, "repeats": 1, "reward": 0.61, "correct": 0.5, "std": 0.0, "ci95": [0.4, 0.8]},
      "per_problem": {"p1": [1.0], "p2": [0.2]}, "tokens": {"optimizer": 0, "executor": 5120},
-     "cost_usd": {"optimizer": 0.0, "executor": 0.0}, "seconds": 0.0}
+     "cost_usd": {"optimizer": 0.0, "executor": 0.0}, "seconds": 0.0, "attempts": []}
 """
 
 import math
@@ -18,6 +18,8 @@ from typing import Any, Literal
 Origin = Literal["root", "openai", "policy", "grammar", "import"]
 Status = Literal["ok", "rejected", "crashed"]
 Objective = Literal["reward", "correct"]
+Form = Literal["design", "edit"]
+_TOKENS = ("completion_ids", "logprobs")
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,42 @@ def validation_of(samples: Mapping[str, Sequence[Sample]]) -> Validation:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """One reply of a model that was asked for a workflow, as training needs it.
+
+    Args:
+        messages (`tuple[Mapping[str, str], ...]`): what it was asked.
+        completion (`str`): all that it wrote.
+        form (`str`): `"edit"` when it was asked to modify a workflow, `"design"` when it was asked as the policy is.
+        problem (`str`, *optional*): id of the problem that a design is for.
+        error (`str`, *optional*): why it was not accepted.
+        policy (`Mapping[str, Any]`, *optional*): `model`, `adapter` and `step`, where a policy wrote it.
+        completion_ids (`tuple[int, ...]`, *optional*): its tokens, from a policy that says them.
+        logprobs (`tuple[float, ...]`, *optional*): their log-probabilities in nats, at the sampling's temperature.
+    """
+
+    messages: tuple[Mapping[str, str], ...]
+    completion: str
+    form: Form = "edit"
+    problem: str | None = None
+    error: str | None = None
+    policy: Mapping[str, Any] | None = None
+    completion_ids: tuple[int, ...] | None = None
+    logprobs: tuple[float, ...] | None = None
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the JSON form; `Attempt.from_row` reads it back."""
+        lists = {name: None if (value := getattr(self, name)) is None else list(value) for name in _TOKENS}
+        return {**vars(self), "messages": [dict(message) for message in self.messages], **lists}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Attempt":
+        """Read one; raises `TypeError` or `KeyError` when it is none."""
+        tokens = {name: None if row[name] is None else tuple(row[name]) for name in _TOKENS}
+        return cls(**{**row, "messages": tuple(row["messages"]), **tokens})
+
+
+@dataclass(frozen=True)
 class Node:
     """One workflow that the search has tried, or has refused to try.
 
@@ -118,6 +156,7 @@ class Node:
         tokens (`Spend`): tokens spent on proposing and running it.
         cost_usd (`Spend`): likewise, dollars.
         seconds (`float`): wall seconds of its evaluation; 0 where runs must be comparable byte for byte.
+        attempts (`tuple[Attempt, ...]`): what a model wrote for it, the accepted reply last; none of the grammar's.
     """
 
     id: int
@@ -134,6 +173,7 @@ class Node:
     tokens: Spend = Spend()
     cost_usd: Spend = Spend()
     seconds: float = 0.0
+    attempts: tuple[Attempt, ...] = ()
 
     def score(self, objective: Objective = "reward", price_per_usd: float = 0.0) -> float:
         """Return what the search maximises: mean reward or share right, less a price for a run's dollars.
@@ -168,6 +208,7 @@ class Node:
             "per_problem": {problem: list(rewards) for problem, rewards in self.per_problem.items()},
             "tokens": vars(self.tokens),
             "cost_usd": vars(self.cost_usd),
+            "attempts": [attempt.to_row() for attempt in self.attempts],
         }
 
     @classmethod
@@ -185,6 +226,7 @@ class Node:
                 "per_problem": {problem: tuple(rewards) for problem, rewards in row["per_problem"].items()},
                 "tokens": Spend(**row["tokens"]),
                 "cost_usd": Spend(**row["cost_usd"]),
+                "attempts": tuple(map(Attempt.from_row, row.get("attempts", ()))),
             }
             return cls(**{**row, **parts})
         except (TypeError, KeyError, AttributeError) as error:

@@ -1,17 +1,34 @@
 """Plans: what the grammar can say. A plan is a small tree that always prints as a valid short-form workflow.
 
-    vote(sc, 'Consider both.', ask(programmer), ask(answer_generate))
+    vote('ScEnsemble', call('Programmer'), call('Format', call('Custom', 'Think.')))
 
-prints as a workflow that runs both operators and lets ScEnsemble choose. The printed workflow carries its plan in a
-comment on its first line, which is how a plan is read back from a node.
+prints as a workflow that runs Programmer, and Custom with Format after it, and lets ScEnsemble choose. The printed
+workflow carries its plan in a comment on its first line, which is how a plan is read back from a node.
+
+| step | constants | steps before it |
+|---|---|---|
+| `call` | an operator and, if it takes one, an instruction | none, or the draft that it works on |
+| `vote` | an ensemble | 2 to 4 drafts |
+| `refine` | a checker, a reviser, how often at most | the draft |
+| `branch` | a condition on the problem | what is done if it holds, what else |
+
+Every registered operator can be called; `roles.py` says as what.
 """
 
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from aflow_ops.language.calls import operator_call
+from aflow_ops.operators import OPERATORS, Operator
+from aflow_ops.operators.base import FEEDBACK
+from aflow_ops.search.conditions import read_condition
+from aflow_ops.search.roles import INSTRUCTION, can_check, can_choose, can_revise, can_write
+
 MAX_SIZE = 9
 _HEAD = "# plan: "
+# Step -> how many steps it may need first.
+KINDS: dict[str, range] = {"call": range(2), "vote": range(2, 5), "refine": range(1, 2), "branch": range(2, 3)}
 
 
 @dataclass(frozen=True)
@@ -20,12 +37,12 @@ class Plan:
 
     Args:
         kind (`str`): a key of `KINDS`.
-        choice (`str`): what the kind leaves open: an operator, an instruction, a test on the problem.
+        constants (`tuple[str, ...]`): what the kind leaves open: operators, an instruction, a condition.
         parts (`tuple[Plan, ...]`): as many as the kind takes.
     """
 
     kind: str
-    choice: str = ""
+    constants: tuple[str, ...] = ()
     parts: tuple["Plan", ...] = ()
 
     @property
@@ -52,18 +69,49 @@ class Plan:
         return replace(self, parts=tuple(parts))
 
     def __str__(self) -> str:
-        inner = [repr(self.choice)] if self.choice else []
-        return f"{self.kind}({', '.join([*inner, *map(str, self.parts)])})"
+        return f"{self.kind}({', '.join([*map(repr, self.constants), *map(str, self.parts)])})"
+
+
+def call(operator: str, *parts: Plan, instruction: str = "") -> Plan:
+    """Return a call of an operator by its class name."""
+    return Plan("call", (operator, instruction) if instruction else (operator,), parts)
+
+
+def vote(ensemble: str, *parts: Plan) -> Plan:
+    """Return a vote over drafts."""
+    return Plan("vote", (ensemble,), parts)
+
+
+def refine(checker: str, reviser: str, times: int, part: Plan) -> Plan:
+    """Return a loop that revises a draft until the checker is content."""
+    return Plan("refine", (checker, reviser, str(times)), (part,))
+
+
+def branch(condition: object, then: Plan, otherwise: Plan) -> Plan:
+    """Return a choice by a condition on the problem."""
+    return Plan("branch", (str(condition),), (then, otherwise))
+
+
+def least_plan(operator: type[Operator]) -> Plan | None:
+    """Return the least plan around an operator, which gets its drafts from Custom; `None` when no plan can have it."""
+    name, draft = operator.__name__, call("Custom")
+    if can_write(operator, has_draft=False):
+        return call(name)
+    if can_write(operator, has_draft=True):
+        return call(name, draft)
+    if can_choose(operator):
+        return vote(name, draft, draft, draft)
+    return refine(name, "Revise", 1, draft) if can_check(operator) else None
 
 
 def print_plan(plan: Plan, *, has_entry_point: bool) -> str:
     """Return the plan as a short-form workflow.
 
     Args:
-        plan (`Plan`): what to print.
+        plan (`Plan`): what to print; `printable`.
         has_entry_point (`bool`): whether its problems name a function to write.
     """
-    printer = _Printer()
+    printer = _Printer(has_entry_point)
     answer = printer.step(plan)
     parameters = "problem, entry_point" if has_entry_point else "problem"
     body = "\n".join(printer.lines)
@@ -89,47 +137,63 @@ def read_plan(workflow: str) -> Plan | None:
     return plan if workflow.strip() in printed else None
 
 
+def without_plan(workflow: str) -> str:
+    """Return a workflow's text without the comment that holds its plan."""
+    return "\n".join(line for line in workflow.splitlines() if not line.startswith(_HEAD))
+
+
 def _plan_of(node: ast.AST) -> Plan:
-    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in KINDS):
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
         raise ValueError("no step of a plan")
-    choice, arguments = "", list(node.args)
-    if arguments and isinstance(arguments[0], ast.Constant):
-        choice = str(arguments.pop(0).value)  # type: ignore[attr-defined]
-    parts = tuple(map(_plan_of, arguments))
-    if len(parts) not in KINDS[node.func.id]:
-        raise ValueError(f"{node.func.id} does not take {len(parts)} parts")
-    return Plan(node.func.id, choice, parts)
+    constants = [item.value for item in node.args if isinstance(item, ast.Constant)]
+    parts = [_plan_of(item) for item in node.args[len(constants) :]]
+    return Plan(node.func.id, tuple(map(str, constants)), tuple(parts))
 
 
-# Kind -> how many parts it may have.
-KINDS: dict[str, range] = {
-    "answer": range(1),  # answer_generate
-    "compute": range(1),  # programmer
-    "custom": range(1),  # custom, with an instruction
-    "write": range(1),  # custom_code_generate, with an instruction
-    "shorten": range(1, 2),  # format
-    "refine": range(1, 2),  # review, then revise; the choice says how often at most
-    "tested": range(1, 2),  # test
-    "vote": range(2, 5),  # sc_ensemble or md_ensemble
-    "branch": range(2, 3),  # if a test on the problem holds, the first part, else the second
-}
-# What a problem can be told by: a name, and a Python expression over `problem`.
-TESTS: dict[str, str] = {
-    "has an arithmetic expression": r're.search(r"\d\s*[-+*/]\s*\(?\d", problem) is not None',
-    "has a passage": 'problem.startswith("Context:")',
-    "asks for a function": 're.search(r"\\bfunction\\b|\\bdef \\w+", problem) is not None',
-    "is long": "len(problem.split()) > 60",
-    "has several numbers": r'len(re.findall(r"\d+", problem)) > 2',
-    "asks who, where or when": 're.search(r"\\b(?:[Ww]ho|[Ww]here|[Ww]hen)\\b", problem) is not None',
-    "asks how many or how much": 're.search(r"\\b[Hh]ow (?:many|much)\\b", problem) is not None',
+def printable(plan: Plan) -> bool:
+    """Whether every step of a plan can be printed: its operators are registered and can do what they are to do."""
+    if plan.kind not in KINDS or len(plan.parts) not in KINDS[plan.kind]:
+        return False
+    return _PRINTABLE[plan.kind](plan) and all(map(printable, plan.parts))
+
+
+def _printable_call(plan: Plan) -> bool:
+    operator = OPERATORS.get(plan.constants[0]) if 1 <= len(plan.constants) <= 2 else None
+    if operator is None or not can_write(operator, has_draft=bool(plan.parts)):
+        return False
+    return len(plan.constants) == 1 or (bool(plan.constants[1]) and INSTRUCTION in operator.signature().parameters)
+
+
+def _printable_vote(plan: Plan) -> bool:
+    operator = OPERATORS.get(plan.constants[0]) if len(plan.constants) == 1 else None
+    return operator is not None and can_choose(operator)
+
+
+def _printable_refine(plan: Plan) -> bool:
+    if len(plan.constants) != 3 or plan.constants[2] not in ("1", "2", "3"):
+        return False
+    checker, reviser = (OPERATORS.get(name) for name in plan.constants[:2])
+    return checker is not None and reviser is not None and can_check(checker) and can_revise(reviser)
+
+
+def _printable_branch(plan: Plan) -> bool:
+    return len(plan.constants) == 1 and read_condition(plan.constants[0]) is not None
+
+
+_PRINTABLE = {
+    "call": _printable_call,
+    "vote": _printable_vote,
+    "refine": _printable_refine,
+    "branch": _printable_branch,
 }
 
 
 class _Printer:
     """Prints steps as statements; every step's result is a variable of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, has_entry_point: bool) -> None:
         self.lines: list[str] = []
+        self._has_entry_point = has_entry_point
         self._count = 0
         self._indent = 1
 
@@ -141,72 +205,52 @@ class _Printer:
         self.lines.append("    " * self._indent + text)
 
     def step(self, plan: Plan) -> str:
-        """Print a step after those it needs; returns the expression of its result."""
+        """Print a step after those it needs; returns the variable of its result."""
         printed: str = getattr(self, f"_{plan.kind}")(plan)
         return printed
 
-    def _call(self, call: str, key: str, stem: str = "draft") -> str:
+    def _called(self, operator: type[Operator], **given: str) -> str:
+        instruction = given.pop("instruction", None)
+        options = {} if instruction is None else {INSTRUCTION: repr(instruction)}
+        return f"await {operator_call(operator, has_entry_point=self._has_entry_point, options=options, **given)}"
+
+    def _result(self, stem: str, operator: type[Operator], **given: str) -> str:
         name = self._name(stem)
-        self._line(f'{name} = (await {call})["{key}"]')
+        self._line(f"{name} = ({self._called(operator, **given)})[{operator.main!r}]")
         return name
 
-    def _answer(self, plan: Plan) -> str:
-        return self._call("answer_generate(input=problem)", "answer")
-
-    def _compute(self, plan: Plan) -> str:
-        return self._call("programmer(problem=problem)", "output")
-
-    def _custom(self, plan: Plan) -> str:
-        return self._call(f"custom(input=problem, instruction={plan.choice!r})", "response")
-
-    def _write(self, plan: Plan) -> str:
-        arguments = f"problem=problem, entry_point=entry_point, instruction={plan.choice!r}"
-        return self._call(f"custom_code_generate({arguments})", "response")
-
-    def _shorten(self, plan: Plan) -> str:
-        draft = self.step(plan.parts[0])
-        return self._call(f"format(problem=problem, solution={draft})", "solution", "short")
-
-    def _tested(self, plan: Plan) -> str:
-        draft = self.step(plan.parts[0])
-        call = f"test(problem=problem, solution={draft}, entry_point=entry_point)"
-        return self._call(call, "solution", "tested")
-
-    def _refine(self, plan: Plan) -> str:
-        draft, best, check = self.step(plan.parts[0]), self._name("best"), self._name("check")
-        self._line(f"{best} = {draft}")
-        self._line(f"for _ in range({int(plan.choice or 1)}):")
-        self._indent += 1
-        self._line(f"{check} = await review(problem=problem, solution={best})")
-        self._line(f'if {check}["review_result"]:')
-        self._line("    break")
-        feedback = f'{check}["feedback"]'
-        self._line(f'{best} = (await revise(problem=problem, solution={best}, feedback={feedback}))["solution"]')
-        self._indent -= 1
-        return best
+    def _call(self, plan: Plan) -> str:
+        given = {"draft": self.step(plan.parts[0])} if plan.parts else {}
+        if len(plan.constants) == 2:
+            given["instruction"] = plan.constants[1]
+        return self._result("draft", OPERATORS[plan.constants[0]], **given)
 
     def _vote(self, plan: Plan) -> str:
         drafts = ", ".join([self.step(part) for part in plan.parts])
-        key = "solution" if plan.choice == "md_ensemble" else "response"
-        return self._call(f"{plan.choice}(solutions=[{drafts}], problem=problem)", key, "chosen")
+        return self._result("chosen", OPERATORS[plan.constants[0]], drafts=f"[{drafts}]")
+
+    def _refine(self, plan: Plan) -> str:
+        checker, reviser = (OPERATORS[name] for name in plan.constants[:2])
+        draft, best, check = self.step(plan.parts[0]), self._name("best"), self._name("check")
+        self._line(f"{best} = {draft}")
+        self._line(f"for _ in range({plan.constants[2]}):")
+        self._indent += 1
+        self._line(f"{check} = {self._called(checker, draft=best)}")
+        if checker.rewrites():
+            self._line(f"{best} = {check}[{checker.main!r}]")
+        self._line(f"if {check}[{checker.verdict!r}]:")
+        self._line("    break")
+        said = {"feedback": f"{check}[{FEEDBACK!r}]"} if FEEDBACK in checker.returns else {}
+        self._line(f"{best} = ({self._called(reviser, draft=best, **said)})[{reviser.main!r}]")
+        self._indent -= 1
+        return best
 
     def _branch(self, plan: Plan) -> str:
-        name = self._name("picked")
-        for line, part in zip((f"if {TESTS[plan.choice]}:", "else:"), plan.parts, strict=True):
+        name, condition = self._name("picked"), read_condition(plan.constants[0])
+        assert condition is not None
+        for line, part in zip((f"if {condition.expression}:", "else:"), plan.parts, strict=True):
             self._line(line)
             self._indent += 1
             self._line(f"{name} = {self.step(part)}")
             self._indent -= 1
         return name
-
-
-def printable(value: object) -> bool:
-    """Whether a value is a plan whose every choice can be printed."""
-    if not isinstance(value, Plan) or value.kind not in KINDS or len(value.parts) not in KINDS[value.kind]:
-        return False
-    fits = {
-        "vote": value.choice in ("sc_ensemble", "md_ensemble"),
-        "branch": value.choice in TESTS,
-        "refine": value.choice in ("1", "2", "3"),
-    }
-    return fits.get(value.kind, True) and all(map(printable, value.parts))

@@ -1,10 +1,18 @@
 """Sampling completions from a policy outside of training."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from aflow_ops.executor.types import Message
 
@@ -62,3 +70,99 @@ def generate_completions(
             if on_batch is not None:
                 on_batch(len(completions))
     return completions
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One completion as it was sampled.
+
+    Args:
+        text (`str`): it, without special tokens.
+        prompt_tokens (`int`): length of the prompt.
+        tokens (`tuple[tuple[int, float], ...]`): id and log-probability of each token, the end of the turn included;
+            log-probabilities are those of the whole vocabulary at the temperature of the sampling, as TRL's are.
+    """
+
+    text: str
+    prompt_tokens: int
+    tokens: tuple[tuple[int, float], ...]
+
+
+@torch.no_grad()
+def sample_completions(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[Message]],
+    seeds: Sequence[int],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float = 1.0,
+    top_k: int = 0,
+) -> list[Sampled]:
+    """Sample one completion for every prompt, each from a seed of its own, whatever else is in the batch.
+
+    Sampled by the Gumbel-max trick: the largest of log-probabilities with Gumbel noise is a sample of them.
+
+    Args:
+        model (`PreTrainedModel`): the policy, in evaluation mode.
+        tokenizer (`PreTrainedTokenizerBase`): with a chat template, padding on the left.
+        prompts (`Sequence[Sequence[Message]]`): chats.
+        seeds (`Sequence[int]`): one for each prompt.
+        max_new_tokens (`int`): longest completion.
+        temperature (`float`): at least 0; 0 is greedy, with the log-probabilities of temperature 1.
+        top_p (`float`): nucleus in (0, 1].
+        top_k (`int`): candidates, 0 for all.
+
+    Raises:
+        ValueError: a prompt with its completion is longer than the model reads; says by how much.
+    """
+    inputs = tokenizer.apply_chat_template(
+        [list(prompt) for prompt in prompts],
+        add_generation_prompt=True, tokenize=True, padding=True, return_dict=True, return_tensors="pt",
+    ).to(model.device)  # fmt: skip
+    width = inputs["input_ids"].shape[1]
+    longest = getattr(model.config, "max_position_embeddings", None)
+    if longest is not None and width + max_new_tokens > longest:
+        raise ValueError(f"a prompt of {width} tokens and {max_new_tokens} new ones do not fit the {longest} it reads")
+    noise = _SeededNoise(seeds, temperature, top_p, top_k)
+    output = model.generate(
+        **inputs,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        pad_token_id=tokenizer.pad_token_id,
+        repetition_penalty=1.0,
+        logits_processor=LogitsProcessorList([noise]),
+    )
+    ends = model.generation_config.eos_token_id
+    ends = set(ends if isinstance(ends, list) else [ends])
+    found = []
+    for row, (ids, prompt) in enumerate(zip(output[:, width:].tolist(), inputs["attention_mask"], strict=True)):
+        length = next((at + 1 for at, token in enumerate(ids) if token in ends), len(ids))
+        logprobs = [float(step[row, token]) for step, token in zip(noise.logprobs, ids[:length], strict=False)]
+        text = tokenizer.decode(ids[:length], skip_special_tokens=True)
+        found.append(Sampled(text, int(prompt.sum()), tuple(zip(ids[:length], logprobs, strict=True))))
+    return found
+
+
+class _SeededNoise(LogitsProcessor):
+    """Adds Gumbel noise from each row's own generator, and keeps the log-probabilities."""
+
+    def __init__(self, seeds: Sequence[int], temperature: float, top_p: float, top_k: int) -> None:
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.temperature = temperature
+        warpers: list[LogitsProcessor] = [TopKLogitsWarper(top_k)] if top_k else []
+        self.warpers = LogitsProcessorList([*warpers, TopPLogitsWarper(top_p)] if top_p < 1 else warpers)
+        self.logprobs: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        logprobs = torch.log_softmax(scores.float() / (self.temperature or 1.0), dim=-1)
+        self.logprobs.append(logprobs.cpu())
+        if self.temperature == 0:
+            return logprobs
+        size = logprobs.shape[-1]
+        uniform = torch.stack([torch.rand(size, generator=generator) for generator in self.generators])
+        exponential = -torch.log(uniform.clamp_min(1e-20))
+        gumbel = -torch.log(exponential.clamp_min(1e-20))
+        warped: torch.Tensor = self.warpers(input_ids, logprobs)
+        return warped + gumbel.to(warped.device)

@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,16 @@ from aflow_ops.errors import BudgetExceededError, UsageError, WorkflowError
 from aflow_ops.executor import ExecutorConfig
 from aflow_ops.search.aflow_folder import write_aflow_folder
 from aflow_ops.search.evaluate import Rungs
-from aflow_ops.search.expand import Proposer, as_completion
+from aflow_ops.search.expand import as_completion
+from aflow_ops.search.independent import Independent
 from aflow_ops.search.journal import Journal
 from aflow_ops.search.loop import Root, Search, SearchSettings, whole_waves
-from aflow_ops.search.node import Node
+from aflow_ops.search.node import Node, Sample
 from aflow_ops.search.stop import Convergence
 from aflow_ops.search.tree import Tree
 from data.problem import Problem
 from rewards.opening import open_scorer
-from scripts.searching.controls import Control, Independent, heldout_result, run_controls
+from scripts.searching.controls import Control, heldout_result, run_controls
 from scripts.searching.evaluation import Evaluation
 from scripts.searching.per_problem import (
     Searched,
@@ -32,9 +33,10 @@ from scripts.searching.per_problem import (
     search_problems,
     split_by_problem,
 )
-from scripts.searching.problems import Slices, checker
-from scripts.searching.proposers import open_proposer
-from scripts.searching.results import node_result, pareto_of, show, totals, write_best, write_json, write_trajectories
+from scripts.searching.problems import Slices, checker, kinds_of, root_workflow
+from scripts.searching.proposers import MakeProposer, open_proposer, prompt_style
+from scripts.searching.results import node_result, pareto_of, show, totals, write_best, write_json
+from scripts.searching.trajectories import write_trajectories
 
 
 class SearchCommand:
@@ -44,13 +46,24 @@ class SearchCommand:
         arguments (`argparse.Namespace`): the command line.
         config (`ExecutorConfig`): the executor's flags.
         slices (`Slices`): the problems.
-        roots (`Sequence[Root]`): what the search starts from.
+        roots (`Sequence[Root]`): what the search starts from; without any, from one call of Custom, or, where only
+            functions are asked for, of CustomCodeGenerate.
+        shown (`Callable[[Mapping, Path], None]`): is given the summary and the folder at the end.
     """
 
     def __init__(
-        self, arguments: argparse.Namespace, config: ExecutorConfig, slices: Slices, roots: Sequence[Root]
+        self,
+        arguments: argparse.Namespace,
+        config: ExecutorConfig,
+        slices: Slices,
+        roots: Sequence[Root],
+        shown: Callable[[Mapping[str, Any], Path], None] = show,
     ) -> None:
-        self.arguments, self.config, self.slices, self.roots = arguments, config, slices, roots
+        self.arguments, self.config, self.slices, self.roots_given = arguments, config, slices, roots
+        self.roots = self._roots(slices.all.values())
+        self.shown = shown
+        self.seconds: dict[str, float] = {}
+        self._found: Mapping[str, Sequence[Sample]] = {}
         self.check = checker(slices.kinds)
         convergence = None if arguments.convergence_z is None else Convergence(z=arguments.convergence_z)
         self.settings = SearchSettings(
@@ -85,12 +98,13 @@ class SearchCommand:
             heldout: dict[str, Any] | None = None
             try:
                 async with AsyncExitStack() as stack:
-                    evaluation, proposer = await self._open(stack)
-                    if self.arguments.per_problem:
-                        stopped = await self._search_problems(journal, evaluation, proposer)
-                    else:
-                        stopped = await self._search(journal, evaluation, proposer)
-                        heldout, controls = await self._compare(journal.nodes, evaluation, proposer)
+                    evaluation, make_proposer = await self._open(stack)
+                    with self._timed("search"):
+                        search = self._search_problems if self.arguments.per_problem else self._search
+                        stopped = await search(journal, evaluation, make_proposer)
+                    if not self.arguments.per_problem:
+                        with self._timed("controls"):
+                            heldout, controls = await self._compare(journal.nodes, evaluation, make_proposer)
             except WorkflowError as error:
                 raise UsageError(f"no workflow to start from fits {', '.join(self.arguments.data)}: {error}") from None
             except BudgetExceededError:
@@ -109,13 +123,22 @@ class SearchCommand:
         )  # fmt: skip
         facts = {name: getattr(self.arguments, name) for name in names}
         if self.arguments.proposer != "grammar":
-            facts |= {name: getattr(self.arguments, name) for name in ("optimizer_model", "optimizer_temperature")}
+            names = ("model", "adapter", "temperature", "top_p", "form", "max_tokens")
+            facts |= {name: getattr(self.arguments, name) for name in (f"optimizer_{each}" for each in names)}
         if self.arguments.operators:
             facts["operators"] = self.arguments.operators
         executor = {name: getattr(self.config, name) for name in ("executor", "executor_model", "executor_temperature")}
         return {**facts, **executor, "roots": [root.completion for root in self.roots]}
 
-    async def _open(self, stack: AsyncExitStack) -> tuple[Evaluation, Proposer]:
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = round(time.monotonic() - start, 3)
+
+    async def _open(self, stack: AsyncExitStack) -> tuple[Evaluation, MakeProposer]:
         scorer = await stack.enter_async_context(
             open_scorer(
                 self.config,
@@ -126,16 +149,22 @@ class SearchCommand:
             )
         )
         evaluation = Evaluation(scorer, self.slices.all, scorer.runtime.executor.price)
-        return evaluation, await open_proposer(self.arguments, self.config, self.slices, stack)
+        return evaluation, await open_proposer(self.arguments, self.config, stack)
 
-    async def _search(self, journal: Journal, evaluation: Evaluation, proposer: Proposer) -> str:
+    def _rungs(self) -> Rungs:
+        return Rungs(tuple(self.slices.validation), self.arguments.validation_rounds, self.arguments.halving)
+
+    def _roots(self, problems: Iterable[Problem]) -> list[Root]:
+        return list(self.roots_given) or [Root(root_workflow(kinds_of(problems)))]
+
+    async def _search(self, journal: Journal, evaluation: Evaluation, make_proposer: MakeProposer) -> str:
         journal.cut(whole_waves(journal.nodes, len(self.roots), self.settings))
         problems = self.slices.validation
-        rungs = Rungs(tuple(problems), self.arguments.validation_rounds, self.arguments.halving)
         views = {key: problem.view for key, problem in problems.items()}
-        search = Search(self.settings, proposer, self.check, evaluation, views, rungs, list(journal.nodes))
+        proposer = make_proposer(problems)
+        search = Search(self.settings, proposer, self.check, evaluation, views, self._rungs(), list(journal.nodes))
         total = len(self.roots) + self.settings.rounds
-        with progress("search", total, len(journal.nodes)) as advance:
+        with progress(f"search {self.output.name}", total, len(journal.nodes)) as advance:
 
             def keep(nodes: Sequence[Node]) -> None:
                 journal.append(nodes)
@@ -144,17 +173,18 @@ class SearchCommand:
             search.keep = keep
             return await search.run(self.roots)
 
-    async def _search_problems(self, journal: Journal, evaluation: Evaluation, proposer: Proposer) -> str:
+    async def _search_problems(self, journal: Journal, evaluation: Evaluation, make_proposer: MakeProposer) -> str:
         problems = self.slices.validation
         done, whole = split_by_problem(journal.nodes, list(problems), self.settings.rounds)
         journal.cut(whole)
 
         def make(key: str, problem: Problem) -> tuple[Search, Sequence[Root]]:
             rungs = one_problem(key, self.arguments.validation_rounds)
-            views = {key: problem.view}
-            return Search(self.settings, proposer, self.check, evaluation, views, rungs), self.roots
+            check, proposer = checker(kinds_of([problem])), make_proposer({key: problem})
+            search = Search(self.settings, proposer, check, evaluation, {key: problem.view}, rungs)
+            return search, self._roots([problem])
 
-        with progress("search, problem by problem", len(problems), len(done)) as advance:
+        with progress(f"search {self.output.name}, problem by problem", len(problems), len(done)) as advance:
 
             def keep(searched: Searched) -> None:
                 journal.append(renumbered(searched, len(journal.nodes)))
@@ -173,19 +203,22 @@ class SearchCommand:
         return f"best {best:.3f}  ${cost['optimizer'] + cost['executor']:.3f}"
 
     async def _compare(
-        self, nodes: Sequence[Node], evaluation: Evaluation, proposer: Proposer
+        self, nodes: Sequence[Node], evaluation: Evaluation, make_proposer: MakeProposer
     ) -> tuple[dict[str, Any] | None, dict[str, Control]]:
         """Run the best node and the controls on the held-out problems."""
         best, heldout = self._tree(nodes).best(len(self.slices.validation)), list(self.slices.heldout)
         if best is None or not heldout:
             return None, {}
         samples = await evaluation.on(as_completion(best.workflow, best.prompts), heldout)
-        found = Control(samples).to_dict()
+        self._found, found = samples, Control(samples).to_dict()
         result = {**heldout_result(samples), "tokens": found["tokens"], "cost_usd": found["cost_usd"]}
         if not self.arguments.controls:
             return result, {}
         independent = Independent(
-            proposer, self.check, evaluation, list(self.slices.validation), self.arguments.validation_rounds
+            make_proposer(self.slices.validation),
+            self.check,
+            evaluation,
+            self._rungs(),
         )
         with Console(stderr=True).status("running the controls"):
             return result, await run_controls(evaluation, heldout, nodes, best, independent)
@@ -213,17 +246,18 @@ class SearchCommand:
             "rounds": max(node.round for node in nodes),
             "stopped": stopped,
             "best": best,
-            "controls": {name: control.to_dict() for name, control in controls.items()},
+            "controls": {name: control.to_dict(self._found) for name, control in controls.items()},
             "pass_at_k": pass_at_k_by_round(searches),
             "pareto": pareto_of(tree),
             **totals(nodes),
             "seconds": round(seconds, 3),
+            "seconds_by": self.seconds,
         }
 
     def _write(self, nodes: Sequence[Node], summary: dict[str, Any]) -> None:
         write_json(self.output / "summary.json", summary)
         problems = self.slices.validation
-        write_trajectories(self.output, nodes, problems)
+        write_trajectories(self.output, nodes, problems, prompt_style(self.arguments))
         if summary["best"] is not None:
             write_best(self.output, nodes[summary["best"]["id"]], self.check, self.arguments.aflow_dataset)
         if self.arguments.export_aflow is not None:
@@ -231,7 +265,7 @@ class SearchCommand:
             write_aflow_folder(
                 nodes, self.arguments.export_aflow, dataset=dataset, check=self.check, problems=len(problems)
             )
-        show(summary, self.output)
+        self.shown(summary, self.output)
 
 
 @contextmanager

@@ -5,7 +5,7 @@
 | `root` | the workflow that the search started from |
 | `independent_samples` | the best of proposals made from the root alone, for the executor tokens of the search |
 | `single_agent` | a vote over as many Custom calls as cost what the found workflow costs (arXiv:2601.12307) |
-| `fixed: NAME` | each of the fixed workflows |
+| `fixed: NAME` | each of the fixed workflows (`rewards/baselines.py`) |
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from aflow_ops.search.expand import Candidate, Check, Context, Proposer, as_completion, expand
-from aflow_ops.search.node import Node, Sample, validation_of
-from rewards.baselines import FIXED_BASELINES
-from rewards.statistics import bootstrap_mean
+from aflow_ops.concurrency import gather_or_cancel
+from aflow_ops.search.expand import as_completion
+from aflow_ops.search.independent import Independent
+from aflow_ops.search.node import Node, Sample
+from rewards.baselines import fixed_workflows
+from rewards.statistics import bootstrap_mean, paired_bootstrap
 from scripts.searching.evaluation import Evaluation
 
-# Independent proposals end after so many, however few tokens they took.
-MAX_INDEPENDENT = 500
 MAX_VOTES = 15
 
 
@@ -36,27 +36,41 @@ class Control:
     samples: Mapping[str, Sequence[Sample]]
     found_with: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form: `heldout`, `tokens` and `cost_usd`, both of its held-out runs, and `found_with`."""
+    def to_dict(self, found: Mapping[str, Sequence[Sample]] | None = None) -> dict[str, Any]:
+        """Return the JSON form: `heldout`, `tokens` and `cost_usd`, both of its held-out runs, and `found_with_tokens`.
+
+        Args:
+            found (`Mapping[str, Sequence[Sample]]`, *optional*): the runs of the workflow found, on the same problems;
+                with them `gain` is what it earns more, paired by problem.
+        """
         runs = [sample for group in self.samples.values() for sample in group]
-        return {
+        row = {
             "heldout": heldout_result(self.samples),
             "tokens": sum(sample.tokens for sample in runs),
             "cost_usd": sum(sample.cost_usd for sample in runs),
             "found_with_tokens": self.found_with,
         }
+        if found is not None:
+            gain, low, high = paired_bootstrap(problem_means(self.samples), problem_means(found), seed=0)
+            row["gain"] = {"mean": gain, "ci95": [low, high]}
+        return row
+
+
+def problem_means(samples: Mapping[str, Sequence[Sample]]) -> list[float]:
+    """Return the mean reward of each problem, in the order of the problems' ids."""
+    return [fmean(sample.reward for sample in samples[key]) for key in sorted(samples)]
 
 
 def heldout_result(samples: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
     """Add up runs on held-out problems, with a 95 % bootstrap interval over problems."""
-    means = [fmean(sample.reward for sample in runs) for runs in samples.values()]
+    means = problem_means(samples)
     mean, low, high = bootstrap_mean(means, seed=0)
     correct = fmean(sample.correct for runs in samples.values() for sample in runs)
     return {"n": len(means), "reward": mean, "correct": correct, "ci95": [low, high]}
 
 
 async def run_controls(
-    evaluation: Evaluation, heldout: Sequence[str], nodes: Sequence[Node], best: Node, search: "Independent"
+    evaluation: Evaluation, heldout: Sequence[str], nodes: Sequence[Node], best: Node, search: Independent
 ) -> dict[str, Control]:
     """Run every control on the held-out problems.
 
@@ -70,54 +84,12 @@ async def run_controls(
     root = next(node for node in nodes if node.parent is None and node.status == "ok")
     controls = {"root": Control(await evaluation.on(as_completion(root.workflow, root.prompts), heldout))}
     spent = int(sum(node.tokens.executor for node in nodes if node.parent is not None))
-    found, tokens = await search.best_of_independent(root, spent)
-    controls["independent_samples"] = Control(await evaluation.on(found, heldout), tokens)
+    await search.run(root, spent)
+    controls["independent_samples"] = Control(await evaluation.on(search.best, heldout), search.tokens)
     controls["single_agent"] = Control(await evaluation.on(await _single_agent(evaluation, best, root), heldout))
-    for name, workflow in FIXED_BASELINES.items():
-        controls[f"fixed: {name}"] = Control(await evaluation.on(workflow, heldout))
-    return controls
-
-
-@dataclass(frozen=True)
-class Independent:
-    """Sampling without a search: the same proposer, shown the root and nothing else.
-
-    Args:
-        proposer (`Proposer`): whose proposals are taken.
-        check (`Check`): the language's verdict.
-        evaluation (`Evaluation`): runs workflows.
-        validation (`Sequence[str]`): ids of the validation slice.
-        repeats (`int`): runs of each.
-    """
-
-    proposer: Proposer
-    check: Check
-    evaluation: Evaluation
-    validation: Sequence[str]
-    repeats: int
-
-    async def best_of_independent(self, root: Node, tokens: int) -> tuple[str, int]:
-        """Propose and validate until the tokens are spent; returns the best workflow's text and what was spent."""
-        best, best_reward = as_completion(root.workflow, root.prompts), -1.0
-        if root.validation is not None:
-            best_reward = root.validation.reward
-        spent = 0
-        known: dict[str, int] = {}
-        for number in range(MAX_INDEPENDENT):
-            if spent >= tokens:
-                break
-            context = Context(root, max(0.0, best_reward), sample=1_000_000 + number)
-            candidate: Candidate = await expand(self.proposer, context, self.check, known)
-            if candidate.workflow is None or candidate.key is None:
-                continue
-            known[candidate.key] = number
-            text = as_completion(candidate.workflow.text, candidate.workflow.prompts)
-            samples = await self.evaluation.on(text, self.validation, self.repeats)
-            spent += sum(sample.tokens for runs in samples.values() for sample in runs)
-            reward = validation_of(samples).reward
-            if reward > best_reward:
-                best, best_reward = text, reward
-        return best, spent
+    fixed = fixed_workflows()
+    ran = await gather_or_cancel(evaluation.on(workflow, heldout) for workflow in fixed.values())
+    return controls | {f"fixed: {name}": Control(samples) for name, samples in zip(fixed, ran, strict=True)}
 
 
 async def _single_agent(evaluation: Evaluation, best: Node, root: Node) -> str:

@@ -1,10 +1,11 @@
 """The problems of a search: a validation slice to choose by, and a held-out slice to report on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from aflow_ops.errors import UsageError, WorkflowError
 from aflow_ops.language import Workflow, parse_workflow
+from aflow_ops.search.plan import call, print_plan
 from data.problem import DataError, Domain, Problem
 from data.registry import Split, load_problems
 
@@ -29,7 +30,12 @@ class Slices:
     @property
     def kinds(self) -> list[tuple[Domain, bool]]:
         """Domain, and whether there is an entry point, of every kind of problem."""
-        return sorted({(problem.domain, problem.entry_point is not None) for problem in self.all.values()})
+        return kinds_of(self.all.values())
+
+
+def kinds_of(problems: Iterable[Problem]) -> list[tuple[Domain, bool]]:
+    """Return domain, and whether there is an entry point, of every kind among some problems."""
+    return sorted({(problem.domain, problem.entry_point is not None) for problem in problems})
 
 
 def read_slices(sources: Sequence[str], validation: int, heldout: int, seed: int) -> Slices:
@@ -88,14 +94,5 @@ def root_workflow(kinds: Sequence[tuple[Domain, bool]]) -> str:
     """
     if not kinds:
         raise UsageError("a search needs problems")
-    if all(flag for _, flag in kinds):
-        return (
-            "async def workflow(problem, entry_point):\n"
-            '    code = await custom_code_generate(problem=problem, entry_point=entry_point, instruction="")\n'
-            '    return code["response"]'
-        )
-    return (
-        "async def workflow(problem):\n"
-        '    answer = await custom(input=problem, instruction="")\n'
-        '    return answer["response"]'
-    )
+    code = all(flag for _, flag in kinds)
+    return print_plan(call("CustomCodeGenerate" if code else "Custom"), has_entry_point=code)

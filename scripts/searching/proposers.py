@@ -3,17 +3,27 @@
 import argparse
 import dataclasses
 import os
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
 from aflow_ops.errors import UsageError
-from aflow_ops.executor import ExecutorConfig, open_executor
+from aflow_ops.executor import ExecutorConfig, check_executor, open_executor
+from aflow_ops.policy_prompt import PromptStyle
 from aflow_ops.search.expand import Proposer
 from aflow_ops.search.grammar import GrammarProposer
-from aflow_ops.search.llm import ModelProposer
-from scripts.searching.problems import Slices
+from aflow_ops.search.llm import Model, ModelProposer
+from aflow_ops.search.prompting import DesignPrompting, EditPrompting, Prompting
+from data.problem import Problem
+from scripts.searching.local_policy import LocalPolicy, policy_facts
+from scripts.searching.problems import kinds_of
 
 PROPOSERS = ("grammar", "openai", "policy")
 OPTIMIZER_KEY = "OPTIMIZER_API_KEY"
+# Samples of one seed are numbered from this multiple of it.
+_SAMPLES_OF_A_SEED = 1_000_000
+
+# From the validation problems of a search to its proposer.
+MakeProposer = Callable[[Mapping[str, Problem]], Proposer]
 
 
 def optimizer_config(arguments: argparse.Namespace, config: ExecutorConfig) -> ExecutorConfig:
@@ -37,21 +47,68 @@ def optimizer_config(arguments: argparse.Namespace, config: ExecutorConfig) -> E
         raise UsageError(f"--optimizer_model {arguments.optimizer_model}: {error}") from None
 
 
-async def open_proposer(
-    arguments: argparse.Namespace, config: ExecutorConfig, slices: Slices, stack: AsyncExitStack
-) -> Proposer:
-    """Open the proposer that was asked for; the stack closes it.
+def runs_here(arguments: argparse.Namespace) -> bool:
+    """Whether the policy that proposes is run in this process."""
+    return arguments.proposer == "policy" and not arguments.optimizer_base_url
+
+
+async def check_proposer(arguments: argparse.Namespace, config: ExecutorConfig) -> None:
+    """Ask a remote proposer for a tiny reply, before anything is paid for.
 
     Raises:
-        UsageError: no key.
+        ExecutorError: it refuses or cannot be reached.
+    """
+    if arguments.proposer != "grammar" and not runs_here(arguments):
+        await check_executor(optimizer_config(arguments, config))
+
+
+async def open_proposer(arguments: argparse.Namespace, config: ExecutorConfig, stack: AsyncExitStack) -> MakeProposer:
+    """Open the proposer that was asked for; the stack closes it.
+
+    Returns:
+        `Callable`: makes the proposer of a search, from its validation problems.
+
+    Raises:
+        UsageError: no key, or a policy that cannot be loaded.
     """
     if arguments.proposer == "grammar":
-        return GrammarProposer(slices.kinds, arguments.seed)
-    model = await stack.enter_async_context(open_executor(optimizer_config(arguments, config), proven=True))
-    return ModelProposer(
+        return lambda problems: _grammar(problems, arguments.seed)
+    first = arguments.seed * _SAMPLES_OF_A_SEED
+    adapter = arguments.optimizer_adapter
+    if runs_here(arguments):
+        model: Model = LocalPolicy(arguments.optimizer_model, adapter, arguments.seed, arguments.optimizer_top_p)
+    else:
+        executor = open_executor(
+            optimizer_config(arguments, config), proven=True, token_ids=arguments.proposer == "policy"
+        )
+        model = await stack.enter_async_context(executor)
+    policy = policy_facts(arguments.optimizer_model, adapter) if arguments.proposer == "policy" else None
+    return lambda problems: ModelProposer(
         model,
-        slices.kinds,
+        _prompting(arguments, problems),
         temperature=arguments.optimizer_temperature,
+        max_tokens=arguments.optimizer_max_tokens,
         origin=arguments.proposer,
-        first_sample=arguments.seed * 1_000_000,
+        policy=policy,
+        first_sample=first,
     )
+
+
+def _grammar(problems: Mapping[str, Problem], seed: int) -> Proposer:
+    texts = {key: problem.view.text for key, problem in problems.items()}
+    return GrammarProposer(kinds_of(problems.values()), seed, texts)
+
+
+def _prompting(arguments: argparse.Namespace, problems: Mapping[str, Problem]) -> Prompting:
+    if arguments.proposer == "policy" and arguments.optimizer_form == "design":
+        return DesignPrompting({key: problem.view for key, problem in problems.items()}, prompt_style(arguments))
+    return EditPrompting(kinds_of(problems.values()))
+
+
+def prompt_style(arguments: argparse.Namespace) -> PromptStyle:
+    """Return the style of the policy's own prompt: as told, or as the policy was trained, or `"full"`."""
+    if arguments.prompt_style is not None or not runs_here(arguments):
+        return arguments.prompt_style or "full"
+    from recipes.policy.loading import trained_prompt_style  # torch takes seconds to import
+
+    return trained_prompt_style(arguments.optimizer_adapter or arguments.optimizer_model) or "full"

@@ -1,6 +1,5 @@
 """What a search leaves: summary.json, the best workflow in AFlow's form, training rows, a table."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,13 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from aflow_ops.policy_prompt import policy_messages
 from aflow_ops.search.expand import Check, as_completion
 from aflow_ops.search.native import native_files
 from aflow_ops.search.node import Node, Spend
 from aflow_ops.search.tree import Tree
 from data.files import write_atomically
-from data.problem import Problem
 
 # The table has so many of the fixed workflows, the best ones; the summary has all.
 SHOWN_FIXED = 3
@@ -46,53 +43,6 @@ def node_result(node: Node) -> dict[str, Any]:
     """Return what the summary says of a node's validation."""
     row: dict[str, Any] = node.to_row()["validation"]
     return row
-
-
-def write_trajectories(folder: Path, nodes: Sequence[Node], problems: Mapping[str, Problem]) -> int:
-    """Write `trajectories.jsonl`: for every problem the workflows that were run on it, with what they earned.
-
-    Each row is a completion to the policy's own prompt (`form: "design"`); rows of one `group` share the prompt. Gold
-    answers and hidden tests are not in it.
-
-    Returns:
-        `int`, the number of rows.
-    """
-    rows = []
-    for key, problem in problems.items():
-        prompt = policy_messages(problem.view, "full")
-        for node in nodes:
-            if key not in node.per_problem:
-                continue
-            rewards = node.per_problem[key]
-            reward = sum(rewards) / len(rewards)
-            rows.append(
-                {
-                    "group": hashlib.sha256(key.encode()).hexdigest()[:16],
-                    "problem": {"id": problem.id, "source": problem.source, "domain": problem.domain},
-                    "prompt": prompt,
-                    "completion": completion_of(node),
-                    "reward": reward,
-                    "correct": min(rewards) >= 1.0,
-                    "outcome": "ok" if node.status == "ok" else "policy_error",
-                    "node": node.id,
-                    "origin": node.origin,
-                    "form": "design",
-                    "policy": None,
-                    "completion_ids": None,
-                    "logprobs": None,
-                }
-            )
-    with write_atomically(folder / "trajectories.jsonl") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    return len(rows)
-
-
-def completion_of(node: Node) -> str:
-    """Return the node's workflow as the policy would write it, without the comment that holds its plan."""
-    lines = [line for line in node.workflow.splitlines() if not line.startswith("# plan: ")]
-    if node.prompts:
-        return as_completion("\n".join(lines), node.prompts)
-    return "```python\n" + "\n".join(lines) + "\n```"
 
 
 def pareto_of(tree: Tree) -> list[list[float]]:

@@ -8,17 +8,14 @@ from aflow_ops.language import prompt_constants
 from aflow_ops.search.aflow_folder import read_aflow_folder
 from aflow_ops.search.expand import as_completion
 from aflow_ops.search.loop import Root
-from data.problem import Domain
-from scripts.searching.problems import root_workflow
 
 
-def read_roots(files: Sequence[Path], aflow: Path | None, kinds: Sequence[tuple[Domain, bool]]) -> list[Root]:
-    """Read the workflows that a search starts from.
+def read_roots(files: Sequence[Path], aflow: Path | None) -> list[Root]:
+    """Read the workflows that a search starts from; none where none are given.
 
     Args:
         files (`Sequence[Path]`): workflow files; a `prompt.py` beside one holds its prompts.
         aflow (`Path`, *optional*): a `workflows` folder of AFlow's.
-        kinds (`Sequence[tuple[Domain, bool]]`): domain, and whether there is an entry point, of the problems.
 
     Raises:
         UsageError: a file cannot be read.
@@ -28,8 +25,6 @@ def read_roots(files: Sequence[Path], aflow: Path | None, kinds: Sequence[tuple[
             Root(found.completion, "import", f"AFlow's round {found.number}: {found.modification or 'the first'}")
             for found in read_aflow_folder(aflow)
         ]
-    if not files:
-        return [Root(root_workflow(kinds))]
     return [Root(_read(path), "root", f"the workflow in {path.name}") for path in files]
 
 

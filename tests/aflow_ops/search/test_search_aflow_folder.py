@@ -12,7 +12,7 @@ from aflow_ops.language import Workflow, parse_workflow
 from aflow_ops.search.aflow_folder import read_aflow_folder, write_aflow_folder
 from aflow_ops.search.native import native_files
 from aflow_ops.search.node import Node, Validation
-from aflow_ops.search.plan import Plan, print_plan
+from aflow_ops.search.plan import Plan, branch, call, print_plan, refine, vote
 
 PUBLISHED = Path(__file__).parents[1] / "published"
 
@@ -65,10 +65,10 @@ def loaded(graph: str, prompt: str) -> Any:
 
 
 PLANS = [
-    Plan("custom", "Think."),
-    Plan("vote", "sc_ensemble", (Plan("compute"), Plan("answer"))),
-    Plan("refine", "2", (Plan("shorten", "", (Plan("custom", ""),)),)),
-    Plan("branch", "is long", (Plan("compute"), Plan("answer"))),
+    call("Custom", instruction="Think."),
+    vote("ScEnsemble", call("Programmer"), call("AnswerGenerate")),
+    refine("Review", "Revise", 2, call("Format", call("Custom"))),
+    branch("words > 60", call("Programmer"), call("AnswerGenerate")),
 ]
 
 

@@ -5,28 +5,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aflow_ops.language import parse_workflow
+from aflow_ops.operators import fitting_operators
 from aflow_ops.search.canonical import workflow_key
+from aflow_ops.search.conditions import Condition
 from aflow_ops.search.expand import Context
-from aflow_ops.search.grammar import INSTRUCTIONS, GrammarProposer
+from aflow_ops.search.grammar import INSTRUCTIONS, GrammarProposer, Mate
 from aflow_ops.search.node import Node
-from aflow_ops.search.plan import TESTS, Plan, print_plan, printable, read_plan
+from aflow_ops.search.plan import Plan, branch, call, print_plan, printable, read_plan, refine, vote
 
 KINDS = [("math", False), ("qa", False), ("code", True), ("code", False)]
+CONDITIONS = st.one_of(
+    st.builds(Condition, st.sampled_from(["starts", "has"]), st.text(min_size=1, max_size=9)),
+    st.builds(Condition, st.sampled_from(["words", "numbers", "lines"]), st.integers(0, 99)),
+)
 LEAVES = st.one_of(
-    st.sampled_from([Plan("answer"), Plan("compute")]),
-    st.builds(lambda choice: Plan("custom", choice), st.one_of(st.sampled_from(INSTRUCTIONS), st.text(max_size=20))),
+    st.sampled_from([call("AnswerGenerate"), call("Programmer")]),
+    st.builds(
+        lambda text: call("Custom", instruction=text), st.one_of(st.sampled_from(INSTRUCTIONS), st.text(max_size=20))
+    ),
 )
 PLANS = st.recursive(
     LEAVES,
     lambda inner: st.one_of(
-        st.builds(lambda part: Plan("shorten", "", (part,)), inner),
-        st.builds(lambda choice, part: Plan("refine", choice, (part,)), st.sampled_from("123"), inner),
+        st.builds(call, st.sampled_from(["Format", "Programmer", "Custom", "Revise"]), inner),
+        st.builds(refine, st.just("Review"), st.just("Revise"), st.integers(1, 3), inner),
         st.builds(
-            lambda choice, parts: Plan("vote", choice, tuple(parts)),
-            st.sampled_from(["sc_ensemble", "md_ensemble"]),
+            lambda ensemble, parts: vote(ensemble, *parts),
+            st.sampled_from(["ScEnsemble", "MdEnsemble"]),
             st.lists(inner, min_size=2, max_size=4),
         ),
-        st.builds(lambda choice, *parts: Plan("branch", choice, parts), st.sampled_from(list(TESTS)), inner, inner),
+        st.builds(branch, CONDITIONS, inner, inner),
     ),
     max_leaves=6,
 )
@@ -45,13 +53,18 @@ def test_every_plan_is_a_valid_workflow_and_is_read_back(plan: Plan) -> None:
     "text",
     [
         "async def workflow(problem):\n    return 1",
-        "# plan: answer()\nasync def workflow(problem):\n    return 'something else'",
+        "# plan: call('Custom')\nasync def workflow(problem):\n    return 'something else'",
         "# plan: __import__('os').system('true')\nx",
-        "# plan: vote('; import os', answer(), answer())\nx",
-        "# plan: refine('many', answer())\nx",
-        "# plan: branch('no test', answer(), answer())\nx",
-        "# plan: answer(answer())\nx",
-        "# plan: " + "refine('1', " * 5_000 + "\nx",
+        "# plan: call('; import os')\nx",
+        "# plan: call('Programmer', 'no instruction')\nx",
+        "# plan: call('Review')\nx",
+        "# plan: call('Format')\nx",
+        "# plan: vote('Custom', call('Custom'), call('Custom'))\nx",
+        "# plan: refine('Review', 'Revise', 'many', call('Custom'))\nx",
+        "# plan: refine('Custom', 'Revise', '1', call('Custom'))\nx",
+        "# plan: branch('import os', call('Custom'), call('Custom'))\nx",
+        "# plan: call('Custom', 'a', call('Custom'), call('Custom'))\nx",
+        "# plan: " + "call('Format', " * 5_000 + "\nx",
     ],
 )
 def test_what_no_plan_printed_is_not_read(text: str) -> None:
@@ -61,7 +74,7 @@ def test_what_no_plan_printed_is_not_read(text: str) -> None:
 @given(PLANS, st.integers(0, 10**6), st.sampled_from(KINDS[:2]))
 def test_a_mutation_is_another_valid_workflow(plan: Plan, seed: int, kind: tuple[str, bool]) -> None:
     proposer = GrammarProposer([kind], seed)  # type: ignore[list-item]
-    found, what = proposer.modified(plan, [plan], random.Random(seed))
+    found, what = proposer.modified(Mate(plan, {}), [Mate(plan, {})], random.Random(seed))
     assert what and printable(found) and found.size <= 9
     parse_workflow(print_plan(found, has_entry_point=False), domain=kind[0], has_entry_point=False)  # type: ignore[arg-type]
 
@@ -71,19 +84,22 @@ async def test_a_chain_of_proposals_stays_valid_and_reaches_every_step(kind: tup
     proposer = GrammarProposer([kind], seed=1)  # type: ignore[list-item]
     text = "async def workflow(problem):\n    return (await custom(input=problem))['response']"
     seen: set[str] = set()
-    for sample in range(150):
+    for sample in range(250):
         context = Context(Node(0, None, 0, "root", "", text), 0.0, sample=sample)
         proposal = await proposer.propose(context, [])
         text = parse_workflow(proposal.completion, domain=kind[0], has_entry_point=kind[1]).text  # type: ignore[arg-type]
         plan = read_plan(text)
         assert plan is not None
-        seen |= {plan.at(path).kind for path in plan.positions()}
-    assert seen >= set(proposer.steps) | {"branch"}
+        seen |= {name for path in plan.positions() for name in (plan.at(path).kind, *plan.at(path).constants)}
+    fitting = {operator.__name__ for operator in fitting_operators(*kind)}  # type: ignore[arg-type]
+    assert seen >= fitting | {"vote", "refine", "branch"}
 
 
 async def test_a_repeated_request_gets_the_same_proposal_and_a_refused_one_another() -> None:
     proposer = GrammarProposer([("math", False)], seed=3)
-    context = Context(Node(0, None, 0, "root", "", print_plan(Plan("answer"), has_entry_point=False)), 0.0, sample=5)
+    context = Context(
+        Node(0, None, 0, "root", "", print_plan(call("AnswerGenerate"), has_entry_point=False)), 0.0, sample=5
+    )
     first = await proposer.propose(context, [])
     assert await proposer.propose(context, []) == first
     others = {(await proposer.propose(context, [(first, "again")] * count)).completion for count in range(1, 6)}

@@ -1,0 +1,115 @@
+"""A policy that proposes workflows, run in this process by transformers."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aflow_ops.errors import UsageError
+from aflow_ops.executor.types import Message, Reply
+
+
+@dataclass
+class _Batch:
+    """What is written together: chats, each with the number of its sample."""
+
+    temperature: float
+    max_tokens: int
+    asked: list[tuple[Sequence[Message], int]] = field(default_factory=list)
+    written: "asyncio.Task[list[Reply]] | None" = None
+
+
+class LocalPolicy:
+    """A model for `ModelProposer`. What is asked at the same time is one batch; a reply does not depend on its batch.
+
+    Args:
+        model (`str`): Hub name or folder of the policy.
+        adapter (`str`, *optional*): of a PEFT adapter for it.
+        seed (`int`): of the sampling.
+        top_p (`float`): nucleus in (0, 1].
+
+    Raises:
+        UsageError: one of them cannot be loaded; says why.
+    """
+
+    def __init__(self, model: str, adapter: str | None, seed: int, top_p: float = 1.0) -> None:
+        # torch takes seconds to import, and no other proposer needs it
+        from recipes.policy.loading import load_policy
+        from recipes.run.progress import quiet_libraries
+
+        quiet_libraries()
+        self.seed, self.top_p = seed, top_p
+        self._model, self._tokenizer = load_policy(model, adapter)
+        self._lock = asyncio.Lock()
+        self._open: dict[tuple[float, int], _Batch] = {}
+
+    def price(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Return 0: it runs here."""
+        return 0.0
+
+    async def complete(
+        self, messages: Sequence[Message], *, temperature: float, max_tokens: int, sample: int = 0
+    ) -> Reply:
+        """Return one reply with its tokens.
+
+        Raises:
+            UsageError: the prompt is too long for the policy.
+        """
+        batch = self._open.get((temperature, max_tokens))
+        if batch is None:
+            batch = self._open[temperature, max_tokens] = _Batch(temperature, max_tokens)
+            batch.written = asyncio.create_task(self._written(batch))
+        index = len(batch.asked)
+        batch.asked.append((messages, sample))
+        assert batch.written is not None
+        replies = await asyncio.shield(batch.written)
+        return replies[index]
+
+    async def _written(self, batch: "_Batch") -> list[Reply]:
+        """Write a batch once the one before it is written: until then whoever asks joins it."""
+        await asyncio.sleep(0)
+        async with self._lock:
+            del self._open[batch.temperature, batch.max_tokens]
+            return await asyncio.to_thread(self._write, batch)
+
+    def _write(self, batch: "_Batch") -> list[Reply]:
+        from recipes.policy.generation import sample_completions
+
+        start = time.monotonic()
+        try:
+            written = sample_completions(
+                self._model,
+                self._tokenizer,
+                [messages for messages, _ in batch.asked],
+                [_seed_of(self.seed, messages, sample) for messages, sample in batch.asked],
+                max_new_tokens=batch.max_tokens,
+                temperature=batch.temperature,
+                top_p=self.top_p,
+            )
+        except ValueError as error:
+            raise UsageError(f"--proposer policy: {error}; lower --optimizer_max_tokens or ask for designs") from None
+        seconds = time.monotonic() - start
+        return [
+            Reply(each.text, each.prompt_tokens, len(each.tokens), 0.0, seconds, cached=False, tokens=each.tokens)
+            for each in written
+        ]
+
+
+def _seed_of(seed: int, messages: Sequence[Message], sample: int) -> int:
+    said = "\x1f".join(message["content"] for message in messages)
+    digest = hashlib.sha256(f"{seed} {sample} {said}".encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def policy_facts(model: str, adapter: str | None) -> Mapping[str, Any]:
+    """Return `model`, `adapter` and `step` as training rows name the policy; the step is a checkpoint folder's.
+
+    Args:
+        model (`str`): Hub name, folder, or name at an endpoint.
+        adapter (`str`, *optional*): likewise.
+    """
+    _, found, step = Path(adapter or model).name.rpartition("checkpoint-")
+    return {"model": model, "adapter": adapter, "step": int(step) if found and step.isdigit() else None}
