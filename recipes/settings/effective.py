@@ -6,7 +6,7 @@ from typing import Any
 
 from accelerate import PartialState
 
-from recipes.run.config import effective_config
+from recipes.settings.chosen import effective_config
 from recipes.settings.parse import Arguments
 
 # One screen. Every other flag is in --help; what is not set in a YAML has its default.

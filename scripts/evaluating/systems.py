@@ -93,7 +93,7 @@ def generate(arguments: argparse.Namespace, samples: Sequence[Problem], journal:
     # torch takes seconds to import and a fixed workflow does not need it
     from recipes.policy.generation import generate_completions
     from recipes.policy.loading import load_policy, trained_prompt_style
-    from recipes.run.progress import quiet_libraries
+    from recipes.settings.libraries import quiet_libraries
 
     todo = [index for index in range(len(samples)) if index not in journal.completions]
     advance(len(samples) - len(todo))

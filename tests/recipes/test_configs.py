@@ -96,6 +96,16 @@ def test_flags_win_over_the_yaml_and_the_yaml_over_the_gpu_class(monkeypatch: py
     assert isinstance(values.training, GRPOConfig)
 
 
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="a machine without a GPU")
+@pytest.mark.parametrize("flags", [("--gpu", "a100_40gb"), ("--gpu", "t4"), ("--gpu", "t4", "--fp16", "False")])
+def test_half_precision_without_a_gpu_is_said_with_what_runs_here(
+    flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    with pytest.raises(UsageError, match=r"none was found.*quickstart\.yaml"):
+        parse_arguments("grpo_mixed.yaml", "", [*flags])
+
+
 @pytest.mark.parametrize(("text", "offender"), [("poetry=1", "poetry"), ("math=much", "much"), ("math", "''")])
 def test_a_bad_mix_names_the_offender(text: str, offender: str) -> None:
     with pytest.raises(ValueError, match=offender):
