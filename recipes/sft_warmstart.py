@@ -39,9 +39,11 @@ from recipes.policy.embedded import load_embedded_policy
 from recipes.policy.loading import with_model_settings
 from recipes.policy.tiny import build_tiny_policy, train_tokenizer
 from recipes.run.command import run_command
+from recipes.run.config import write_config
 from recipes.run.progress import progress_of
 from recipes.settings.arguments import BackupArguments
 from recipes.settings.checks import check_trackers
+from recipes.settings.chosen import ALWAYS, effective_config
 from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
 from recipes.training.problems import mixed_problems
@@ -218,6 +220,7 @@ def main() -> None:
     main_process = PartialState().is_main_process
     with TemporaryDirectory() as nowhere, open_backup(args.backup_url, Path(nowhere), main_process=main_process):
         pass  # a URL that cannot work is said now, not after the training
+    config = effective_config(args, training, model_args, always=ALWAYS)
     training.output_dir = str(output.with_name(output.name + ".partial"))
     pairs = warm_start_pairs(args, training.seed)
     if args.dry_run:
@@ -240,6 +243,7 @@ def main() -> None:
         trainer.train()
     trainer.save_model()
     if trainer.accelerator.is_main_process:
+        write_config(Path(training.output_dir), __file__, config)
         if output.exists():
             shutil.rmtree(output)
         Path(training.output_dir).rename(output)

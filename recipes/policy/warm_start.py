@@ -12,6 +12,7 @@ from accelerate import PartialState
 
 from aflow_ops.errors import UsageError
 from data.corpus import CORPUS_FILE
+from recipes.settings.places import from_here_or_project
 
 
 def ensure_policy(model: str, config: str | None, seed: int, operators: Sequence[str] = ()) -> None:
@@ -27,7 +28,7 @@ def ensure_policy(model: str, config: str | None, seed: int, operators: Sequence
         return
     state = PartialState()
     if state.is_main_process:
-        warm_start(Path(config), Path(model), seed, operators)
+        warm_start(from_here_or_project(config), Path(model), seed, operators)
     state.wait_for_everyone()
 
 

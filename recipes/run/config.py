@@ -1,8 +1,10 @@
 """`config.yaml` in a run's folder: every setting that is not a default, whichever flag, YAML or GPU class it came from.
 
-Given back with `--config` it makes the same run.
+Given back with `--config` it makes the same run. Every adapter that the run saves has a copy beside it, so that whoever
+loads one knows its prompt and its training problems.
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,14 @@ import yaml
 
 from data.files import write_atomically
 from recipes.settings.chosen import effective_config
+from recipes.settings.places import PROJECT
 
 CONFIG_FILE = "config.yaml"
-_REPOSITORY = Path(__file__).parents[2]
 
 
 def _shown(script: Path) -> str:
     """The recipe as one would call it from the repository or from here; never a folder of this machine."""
-    for folder in (_REPOSITORY, Path.cwd()):
+    for folder in (PROJECT, Path.cwd()):
         if script.is_relative_to(folder):
             return str(script.relative_to(folder))
     return script.name if script.is_absolute() else str(script)
@@ -59,3 +61,28 @@ def write_config(run_dir: Path, script: str | Path, config: Mapping[str, Any]) -
     with write_atomically(run_dir / CONFIG_FILE) as file:
         file.write(f"# accelerate launch {_shown(Path(script))} --config {CONFIG_FILE}\n")
         yaml.safe_dump(dict(config), file, sort_keys=False, allow_unicode=True)
+
+
+def copy_config(run_dir: Path, folder: Path) -> None:
+    """Put a run's `config.yaml` beside an adapter of its, where the run has one."""
+    source = run_dir / CONFIG_FILE
+    if source.is_file() and folder.resolve() != run_dir.resolve():
+        shutil.copyfile(source, folder / CONFIG_FILE)
+
+
+def place_of(name: str, folder: Path, within: str = "") -> Path | None:
+    """Return where a path leads that a run was given; `None` when no such file is there.
+
+    A relative one was meant from where the run was started, which may not be here: as a rule that is a folder above the
+    run's own, so those come first, then this one and the project's.
+
+    Args:
+        name (`str`): as the run was given it.
+        folder (`Path`): what the run left: its own folder, or one within.
+        within (`str`): the file that tells a folder from another one of that name, such as `"config.json"`.
+    """
+    path = Path(name).expanduser()
+    if path.is_absolute():
+        return path if (path / within).is_file() else None
+    found = (above / path for above in (*folder.resolve().parents, Path.cwd(), PROJECT))
+    return next((place for place in found if (place / within).is_file()), None)

@@ -7,6 +7,8 @@ from typing import Any
 
 # What belongs to one start of a run and not to the run: where it is pushed or backed up, what it was resumed from.
 _OF_THE_START = frozenset({"push_to_hub", "resume_from_checkpoint", "backup_url", "backup_wait_seconds", "dry_run"})
+# Settings without which a policy cannot be used or judged; named even at their defaults, which may change.
+ALWAYS = frozenset({"prompt_style", "sources"})
 # Libraries compute these from other settings, and refuse or would override some of them when they are given.
 _COMPUTED = frozenset({"accelerator_config", "generation_batch_size", "pad_to_multiple_of"})
 

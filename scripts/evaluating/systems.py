@@ -52,6 +52,20 @@ def systems(arguments: argparse.Namespace) -> list[System]:
     return [System("policy", facts, None)]
 
 
+def name_base_model(arguments: argparse.Namespace) -> None:
+    """Set `model` to the one that the adapter names, where the command line names none.
+
+    Raises:
+        UsageError: there is no such adapter, or it does not say.
+    """
+    if arguments.adapter is None or arguments.model is not None:
+        return
+    # torch takes seconds to import and a fixed workflow does not need it
+    from recipes.policy.loading import base_model_of
+
+    arguments.model = base_model_of(arguments.adapter)
+
+
 def _workflow_files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from aflow_ops.errors import UsageError
 from aflow_ops.operators import OPERATORS, load_operators
 from data.problem import DataError
+from recipes.policy.loading import trained_prompt_style, trained_sources
 from recipes.policy.warm_start import ensure_policy, fingerprint_of
 from recipes.sft_warmstart import WarmStartArguments, check_replaceable, main, warm_start_dataset, warm_start_pairs
 
@@ -146,3 +148,20 @@ def test_a_runs_operators_reach_its_warm_start(own: Path, monkeypatch: pytest.Mo
     (own / "mine.yaml").write_text(CORPUS + "\n")
     ensure_policy("policy", str(config), 1, ["proofread.py"])
     assert len(commands) == 2
+
+
+def test_a_warm_started_policy_knows_its_prompt_and_its_problems(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = "--from_scratch --vocab_size 320 --hidden_size 64 --num_layers 1 --num_examples 8 --max_steps 1 --seed 3"
+    flags += " --sources arithmetic --domain_mix math=1 --prompt_style brief --per_device_train_batch_size 4"
+    flags += " --use_cpu --bf16 false --activation_checkpointing false --use_peft false --output_dir policies/tiny"
+    monkeypatch.setattr(sys, "argv", ["sft_warmstart.py", *flags.split()])
+    main()
+    folder = own / "policies/tiny"
+    assert (trained_prompt_style(str(folder)), trained_sources(str(folder))) == ("brief", ["arithmetic"])
+    text = (folder / "config.yaml").read_text()
+    assert text.startswith("# accelerate launch recipes/sft_warmstart.py --config config.yaml\n")
+    settings = yaml.safe_load(text)
+    assert (settings["output_dir"], settings["num_examples"]) == ("policies/tiny", 8)
+    check_replaceable(folder)
+    monkeypatch.setattr(sys, "argv", ["sft_warmstart.py", "--config", str(folder / "config.yaml"), "--dry_run"])
+    main()  # it makes the same again
