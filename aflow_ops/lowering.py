@@ -8,7 +8,7 @@ AFlow's own modules are dropped, and a call of a `Workflow` instance is appended
 import ast
 from dataclasses import dataclass
 
-from aflow_ops.language.scope import Scope, method_of, scope_of
+from aflow_ops.language.scope import BASE_OPERATOR, Scope, method_of, scope_of
 from aflow_ops.language.workflow import SOURCE_NAME, Workflow
 from aflow_ops.operators import OPERATORS
 from data.problem import ProblemView
@@ -106,6 +106,22 @@ _aflow_operator, _aflow_prompt_custom = operator, prompt_custom
 _aflow_create_llm_instance, _aflow_AsyncLLM, _aflow_CostManager = create_llm_instance, AsyncLLM, CostManager
 """
 
+# Operators that a workflow derives classes of its own from: classes themselves, which is more than Monty speaks.
+_DERIVABLE = f"""
+class _Derivable(_Operator):
+    key, options = None, {{}}
+    def __init__(self, llm=None, *args, **options):
+        self.llm = AsyncLLM() if llm is None else llm
+        self.options = options
+    async def __call__(self, *args, **kwargs):
+        if self.key is None:
+            raise NotImplementedError("an operator of one's own needs an `async def __call__`")
+        return await super().__call__(*args, **kwargs)
+def _constructor(key):
+    return type(key, (_Derivable,), {{"key": key}})
+operator.{BASE_OPERATOR} = _Derivable
+"""
+
 
 @dataclass(frozen=True)
 class Program:
@@ -139,6 +155,7 @@ def lower_workflow(workflow: Workflow, problem: ProblemView, *, seed: int = 0) -
         return Program(f"{modules}{surroundings}{_FORMAT}{source}\nawait workflow({_call_arguments(scope)})", own)
     reads_text = scope.is_scoreflow and not _reads_items(tree)
     prelude = [modules, f"_RESULT = {'text' if reads_text else 'result'!r}", _AFLOW_PRELUDE]
+    prelude += [_DERIVABLE] if scope.derived else []
     prelude += [f"operator.{name} = _constructor({key!r})\n" for name, key in scope.keys.items()]
     # JSON's constants are no Python, but texts, lists and dicts of them are.
     prelude += [f"prompt_custom.{name} = {value!r}\n" for name, value in workflow.prompts.items()]
@@ -153,7 +170,7 @@ def _short_prelude(scope: Scope) -> str:
     if not scope.imports.replacements:
         return ""
     keys = [f"operator.{name} = _constructor({key!r})\n" for name, key in scope.keys.items()]
-    return f"_RESULT = 'result'{_AFLOW_PRELUDE}{''.join(keys)}"
+    return f"_RESULT = 'result'{_AFLOW_PRELUDE}{_DERIVABLE if scope.derived else ''}{''.join(keys)}"
 
 
 def _reads_items(tree: ast.Module) -> bool:

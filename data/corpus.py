@@ -16,12 +16,15 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from data.domains import DOMAINS
 from data.problem import DataError, Domain, Problem
 
 CORPUS_FILE = Path(__file__).with_name("workflow_corpus.yaml")
+FORMS = ("short", "dsl", "native")
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,47 @@ class CorpusWorkflow:
 @cache
 def load_corpus() -> tuple[CorpusWorkflow, ...]:
     """Return every workflow of the corpus."""
-    rows = yaml.safe_load(CORPUS_FILE.read_text(encoding="utf-8"))
-    return tuple(CorpusWorkflow(row["name"], tuple(row["domains"]), row["form"], row["text"].strip()) for row in rows)
+    return read_corpus(CORPUS_FILE)
+
+
+def read_corpus(path: Path) -> tuple[CorpusWorkflow, ...]:
+    """Read workflows from a file like `data/workflow_corpus.yaml`.
+
+    Raises:
+        DataError: it cannot be read, or an entry is not like those; says which and why.
+    """
+    try:
+        rows = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"corpus {path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(rows, list) or not rows:
+        raise DataError(f"corpus {path}: must be a list of workflows, each with name, domains, form and text")
+    return tuple(_workflow(row, f"corpus {path}, entry {number}") for number, row in enumerate(rows, start=1))
+
+
+def _workflow(row: Any, where: str) -> CorpusWorkflow:
+    """Check one entry.
+
+    Raises:
+        DataError: says what is wrong, and `where`.
+    """
+    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("name", "form", "text")):
+        raise DataError(f"{where}: needs name, form and text")
+    domains = row.get("domains")
+    if not isinstance(domains, list) or not domains or not all(domain in DOMAINS for domain in domains):
+        raise DataError(f"{where}: domains={domains!r} must be a list of {', '.join(DOMAINS)}")
+    if row["form"] not in FORMS:
+        raise DataError(f"{where}: form={row['form']!r} must be one of {', '.join(FORMS)}")
+    return CorpusWorkflow(row["name"], tuple(domains), row["form"], row["text"].strip())
 
 
 def corpus_pairs(
     problems: Sequence[Problem],
     *,
     seed: int,
-    forms: Collection[str] = ("short", "dsl", "native"),
+    forms: Collection[str] = FORMS,
     shape: Callable[[CorpusWorkflow, Problem], Hashable] = lambda workflow, _: workflow.name,
+    more: Sequence[CorpusWorkflow] = (),
 ) -> Iterator[tuple[Problem, CorpusWorkflow]]:
     """Pair every problem with a workflow of its domain, each shape as often as the others, whatever their texts.
 
@@ -63,6 +97,7 @@ def corpus_pairs(
         forms (`Collection[str]`): forms to use.
         shape (`Callable`): what makes two workflows count as one design, e.g. their operators in order; every text is
             a shape of its own by default.
+        more (`Sequence[CorpusWorkflow]`): workflows beside the corpus.
 
     Raises:
         DataError: no workflow of these forms fits a problem's domain.
@@ -72,7 +107,7 @@ def corpus_pairs(
     decks: dict[Domain, list[list[CorpusWorkflow]]] = {}
     for problem in problems:
         if problem.domain not in designs:
-            designs[problem.domain] = _designs(problem, forms, shape, rng)
+            designs[problem.domain] = _designs(problem, (*load_corpus(), *more), forms, shape, rng)
         deck = decks.setdefault(problem.domain, [])
         if not deck:
             deck += designs[problem.domain]
@@ -84,13 +119,14 @@ def corpus_pairs(
 
 def _designs(
     problem: Problem,
+    workflows: Sequence[CorpusWorkflow],
     forms: Collection[str],
     shape: Callable[[CorpusWorkflow, Problem], Hashable],
     rng: random.Random,
 ) -> list[list[CorpusWorkflow]]:
     """Return the workflows of a problem's domain by shape, the texts of each shape in an order of their own."""
     found: dict[Hashable, list[CorpusWorkflow]] = {}
-    for item in load_corpus():
+    for item in workflows:
         if problem.domain in item.domains and item.form in forms:
             found.setdefault(shape(item, problem), []).append(item)
     if not found:

@@ -49,7 +49,7 @@ def main() -> None:
 
     with open_run(args, __file__, start) as run:
         with run.phase("warm_start"):
-            ensure_policy(model.model_name_or_path, recipe.warm_start_config, training.seed)
+            ensure_policy(model.model_name_or_path, recipe.warm_start_config, training.seed, recipe.operators)
         with run.phase("startup"), loading_policy(model.model_name_or_path):
             trainer = WorkflowGRPOTrainer(
                 **policy_settings(model, training),  # base model, tokenizer, quantization, LoRA

@@ -3,7 +3,8 @@
     accelerate launch recipes/sft_warmstart.py --model_name_or_path Qwen/Qwen2.5-1.5B --output_dir outputs/warm
 
 The examples are problems paired with workflows of `data/workflow_corpus.yaml` that fit their domain, drawn evenly: the
-model learns to write every design and to prefer none. With `--from_scratch` it first builds the tiny policy of
+model learns to write every design and to prefer none. Operators of your own (`--operators`) are in its prompt, and are
+taught by workflows of your own (`--corpus`). With `--from_scratch` it first builds the tiny policy of
 `recipes/policy/tiny.py`.
 """
 
@@ -25,10 +26,12 @@ from trl import (
     get_quantization_config,
 )
 
-from aflow_ops.errors import UsageError
+from aflow_ops.errors import UsageError, WorkflowError
 from aflow_ops.language import parse_workflow
+from aflow_ops.operators import load_operators
 from aflow_ops.policy_prompt import policy_messages
-from data.corpus import CorpusWorkflow, corpus_pairs, with_task_line
+from data.corpus import CorpusWorkflow, corpus_pairs, read_corpus, with_task_line
+from data.domains import domain_row
 from data.mixing import parse_mix
 from data.problem import Problem
 from recipes.backup.open import open_backup
@@ -36,9 +39,12 @@ from recipes.policy.embedded import load_embedded_policy
 from recipes.policy.loading import with_model_settings
 from recipes.policy.tiny import build_tiny_policy, train_tokenizer
 from recipes.run.command import run_command
-from recipes.run.progress import progress_of, quiet_libraries
+from recipes.run.config import write_config
+from recipes.run.progress import progress_of
 from recipes.settings.arguments import BackupArguments
 from recipes.settings.checks import check_trackers
+from recipes.settings.chosen import ALWAYS, effective_config
+from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
 from recipes.training.problems import mixed_problems
 
@@ -53,6 +59,8 @@ class WarmStartArguments(BackupArguments):
         num_examples (`int`): problem-workflow pairs.
         forms (`list[str]`): forms of the corpus to teach, among `short`, `dsl` and `native`.
         task_line (`bool`): whether a comment in the workflow names the kind of task (`# math: Calculate`).
+        operators (`list[str]`): modules or files that register operators (`aflow_ops/operators/registry.py`).
+        corpus (`list[str]`): files of workflows beside the corpus, in its form (`data/corpus.py`).
     """
 
     sources: list[str] = field(
@@ -72,6 +80,14 @@ class WarmStartArguments(BackupArguments):
         metadata={
             "help": "Teach to name the kind of task, in the problem's own words, in the workflow's first comment."
         },
+    )
+    operators: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Operators of your own: package.module, file.py, or one class as package.module:Class."},
+    )
+    corpus: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Workflows of your own to teach too: YAML files like data/workflow_corpus.yaml."},
     )
     from_scratch: bool = field(default=False, metadata={"help": "Build the tiny policy instead of loading a model."})
     from_embedded: bool = field(
@@ -95,12 +111,33 @@ def warm_start_pairs(args: WarmStartArguments, seed: int) -> list[tuple[Problem,
     more often than one that few do.
     """
     problems = mixed_problems(args.sources, parse_mix(args.domain_mix), args.num_examples, "train", seed)
-    pairs = corpus_pairs(problems, seed=seed, forms=args.forms, shape=_operators)
+    more = [workflow for file in args.corpus for workflow in own_workflows(Path(file))]
+    pairs = corpus_pairs(problems, seed=seed, forms=args.forms, shape=_operators, more=more)
     texts = [
         (problem, with_task_line(problem, workflow.text) if args.task_line else workflow.text)
         for problem, workflow in pairs
     ]
     return [(problem, f"```python\n{text}\n```") for problem, text in texts]
+
+
+def own_workflows(file: Path) -> tuple[CorpusWorkflow, ...]:
+    """Read workflows of the user's own; each must be one, without a repair, in all of its domains.
+
+    Raises:
+        UsageError: one of them is no workflow as it stands; names it and says why.
+        DataError: the file is not like the corpus's.
+    """
+    workflows = read_corpus(file)
+    for item in workflows:
+        for domain in item.domains:
+            try:
+                workflow = parse_workflow(item.text, domain=domain, has_entry_point=domain_row(domain).has_tests)
+            except WorkflowError as error:
+                raise UsageError(f"--corpus {file}: {item.name} is no {domain} workflow: {error}") from None
+            if workflow.repairs or workflow.form != item.form:
+                found = "; ".join(workflow.repairs) or f"it is of the form {workflow.form}, not {item.form}"
+                raise UsageError(f"--corpus {file}: {item.name} would be taught with a fault: {found}")
+    return workflows
 
 
 def _operators(workflow: CorpusWorkflow, problem: Problem) -> tuple[str, ...]:
@@ -173,6 +210,7 @@ def main() -> None:
     args, training, model_args = parse_with_config(
         (WarmStartArguments, SFTConfig, ModelConfig), "sft_warmstart.yaml", __doc__
     )
+    load_operators(args.operators)
     output = Path(training.output_dir)
     check_replaceable(output)
     check_quantization(model_args)
@@ -182,6 +220,7 @@ def main() -> None:
     main_process = PartialState().is_main_process
     with TemporaryDirectory() as nowhere, open_backup(args.backup_url, Path(nowhere), main_process=main_process):
         pass  # a URL that cannot work is said now, not after the training
+    config = effective_config(args, training, model_args, always=ALWAYS)
     training.output_dir = str(output.with_name(output.name + ".partial"))
     pairs = warm_start_pairs(args, training.seed)
     if args.dry_run:
@@ -204,6 +243,7 @@ def main() -> None:
         trainer.train()
     trainer.save_model()
     if trainer.accelerator.is_main_process:
+        write_config(Path(training.output_dir), __file__, config)
         if output.exists():
             shutil.rmtree(output)
         Path(training.output_dir).rename(output)

@@ -70,17 +70,14 @@ class WorkflowReward:
         wall = time.monotonic() - start
         if log_metric is not None:
             judged = self.scorer.judge.counts.metrics() if self.scorer.judge is not None else {}
-            for name, value in {**stage_metrics(self.last, wall), **judged, **self._sandbox_metrics()}.items():
+            # Workers that a program left changed or dead, a program so far: near 0 unless the policy attacks them.
+            attacked = {"sandbox/replaced_workers": self.scorer.grader.sandbox.counts.replaced_share}
+            for name, value in {**stage_metrics(self.last, wall), **judged, **attacked}.items():
                 log_metric(name, value)
         if log_extra is not None:
             for name, column in table_columns(self.last).items():
                 log_extra(name, column)
         return [rollout.reward for rollout in self.last]
-
-    def _sandbox_metrics(self) -> dict[str, float]:
-        """Workers that a program left changed or dead, a program so far: near 0 unless the policy attacks them."""
-        counts = getattr(self.scorer.grader.sandbox, "counts", None) if self.scorer is not None else None
-        return {} if counts is None else {"sandbox/replaced_workers": counts.replaced_share}
 
 
 async def score_all(

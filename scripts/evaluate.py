@@ -53,7 +53,7 @@ from rewards.opening import open_scorer
 from rewards.rollout import RolloutScorer
 from scripts.evaluating.journal import Journal, Row, fingerprint
 from scripts.evaluating.problems import read_data, sources_of_policy
-from scripts.evaluating.systems import System, ask_server, generate, systems
+from scripts.evaluating.systems import System, ask_server, generate, name_base_model, systems
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -64,12 +64,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--all_problems", action="store_true", help="also problems that the policy was trained on, as its run says"
     )
-    what = parser.add_mutually_exclusive_group(required=True)
+    what = parser.add_mutually_exclusive_group()
     what.add_argument("--workflow", type=Path, help="file with one workflow, run on every problem; or a folder of them")
-    what.add_argument("--model", help="policy: a Hub name or a folder, or its name at --model_base_url")
+    what.add_argument("--model", help="policy: a Hub name or a folder, or its name at --model_base_url [the adapter's]")
     baselines = ["all", *PUBLISHED_BASELINES]
     what.add_argument("--baseline", nargs="+", choices=baselines, metavar="NAME", help=f"{', '.join(baselines)}")
-    parser.add_argument("--adapter", help="PEFT adapter for the model: a Hub name or a folder")
+    parser.add_argument("--adapter", help="PEFT adapter for the model, e.g. outputs/RUN/best: a Hub name or a folder")
     parser.add_argument("--model_base_url", help="the policy is served here by an OpenAI-compatible server")
     parser.add_argument("--output", type=Path, required=True, help="folder for rows.jsonl and summary.json")
     parser.add_argument("--num_samples", type=int, default=1, help="samples per problem, for pass@k [1]")
@@ -98,8 +98,10 @@ def parse_arguments() -> argparse.Namespace:
     for k in arguments.pass_k or ():
         if not 1 <= k <= arguments.num_samples:
             parser.error(f"--pass_k {k} must be from 1 to --num_samples {arguments.num_samples}")
-    if arguments.adapter and not arguments.model:
-        parser.error("--adapter needs --model, the base model that it belongs to")
+    if not (arguments.workflow or arguments.model or arguments.baseline or arguments.adapter):
+        parser.error("one of --workflow, --model, --adapter and --baseline is required")
+    if arguments.adapter and (arguments.workflow or arguments.baseline):
+        parser.error("--adapter is a policy's: leave out --workflow and --baseline")
     if arguments.model_base_url and (not arguments.model or arguments.adapter):
         parser.error("--model_base_url needs --model, the name at that server, and takes no --adapter: serve it there")
     try:
@@ -331,6 +333,7 @@ def main() -> None:
     arguments = parse_arguments()
     load_operators(arguments.operators)
     config = executor_config_from(arguments)
+    name_base_model(arguments)
     found = systems(arguments)
     problems = read_data(arguments.data, arguments.limit, sources_of_policy(arguments))
     samples = [problem for problem in problems for _ in range(arguments.num_samples)]

@@ -26,7 +26,7 @@ from aflow_ops.policy_prompt import policy_messages
 from recipes.policy.loading import base_model_of, downloaded_folder, policy_file
 from recipes.run.command import CommandParser, run_command
 from recipes.run.config import CONFIG_FILE
-from recipes.run.progress import quiet_libraries
+from recipes.settings.libraries import quiet_libraries
 
 # Largest relative difference of the logits (in the 2-norm) that rounding explains.
 TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}

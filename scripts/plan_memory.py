@@ -20,8 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from recipes.run.command import run_command
-from recipes.run.progress import quiet_libraries
 from recipes.settings.gpus import gpu_classes
+from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_arguments
 from scripts.planning.arithmetic import GIB, Phase
 from scripts.planning.measure import Measured, measure

@@ -32,10 +32,11 @@ from aflow_ops.secrets import without_secrets
 from data.files import write_atomically
 from recipes.backup.files import ID_FILE
 from recipes.backup.manifest import Entry, FileRecord, is_inside
-from recipes.backup.store import BackupStore, check_url
+from recipes.backup.store import BackupStore
 from recipes.run.checkpoints import drop_checkpoints_after, latest_checkpoint, read_checkpoint
 from recipes.run.command import CommandParser, run_command
 from recipes.run.rollout_log import LIVE, RolloutLog, rollout_files
+from recipes.settings.urls import check_url
 
 PARTIAL = "_backup/restoring"
 

@@ -154,7 +154,7 @@ def policy_writer(arguments: argparse.Namespace) -> Writer:
     # torch takes seconds to import and a workflow in a file does not need it
     from recipes.policy.generation import generate_completions
     from recipes.policy.loading import base_model_of, load_policy, trained_prompt_style
-    from recipes.run.progress import quiet_libraries
+    from recipes.settings.libraries import quiet_libraries
 
     quiet_libraries()
     name = arguments.model or base_model_of(arguments.adapter)

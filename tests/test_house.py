@@ -53,6 +53,18 @@ def test_nothing_imports_upwards() -> None:
     assert upwards == []
 
 
+def test_settings_know_nothing_of_the_recipes_other_rooms() -> None:
+    modules = files()
+    inside = {name: path for name, path in modules.items() if name.startswith("recipes.settings.")}
+    found = {
+        f"{name} -> {other}"
+        for name, path in inside.items()
+        for other in imports_of(path, modules, at_import=False)
+        if other.startswith("recipes.") and other not in inside
+    }
+    assert inside and found == set()
+
+
 def test_no_circle_of_imports() -> None:
     modules = files()
     graph = {

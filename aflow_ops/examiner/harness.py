@@ -17,7 +17,7 @@ failing comparison met. The second is `{"given": source, "tests": [source, ...]}
 `check_output(stdin, expected)` runs the solution as a program and `check_result(args, results)` calls it and compares
 by JSON's rules.
 Output: a line of JSON `{"parses", "defines", "note"}`, then for each test as it ends a line `+`, or `-` and, in the
-first one, JSON `{"error", "loads"}`.
+first one, JSON `{"error", "loads", "hung"}`.
 """
 
 import ast
@@ -75,10 +75,14 @@ class Examiner:
         solution (`Solution`): the worker.
         job (`dict`): the first block.
         given (`str`): source of what the question gives away.
+
+    Attributes:
+        hung (`bool`): the latest test was not done when its time was over.
     """
 
     def __init__(self, solution: Solution, job: dict[str, Any], given: str) -> None:
         self.solution, self.entry_point, self.explains = solution, job["entry_point"], job["explain"]
+        self.hung = False
         self.imports = imports_of(job["solution"])
         self.given: dict[str, Any] = {"__name__": "__given__"}
         try:
@@ -133,6 +137,7 @@ class Examiner:
             return f"{type(error).__name__}: {error}"[:300]
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            self.hung = time.monotonic() >= self.solution.deadline
 
 
 def returned(test: str, namespace: dict[str, Any]) -> str:
@@ -165,9 +170,9 @@ class Report:
         while data:
             data = data[os.write(self.fd, data) :]
 
-    def verdict(self, error: str | None, *, loads: bool) -> None:
+    def verdict(self, error: str | None, *, loads: bool, hung: bool) -> None:
         """Write how one test ended."""
-        why = "" if self.explained or error is None else json.dumps({"error": error, "loads": loads})
+        why = "" if self.explained or error is None else json.dumps({"error": error, "loads": loads, "hung": hung})
         self.line("+" if error is None else f"-{why}")
         self.explained = self.explained or error is not None
 
@@ -181,10 +186,10 @@ def run_tests(examiner: Examiner, tests: list[str], job: dict[str, Any], report:
         if left <= 0:
             return
         error = examiner.run(test, min(seconds, left))
-        report.verdict(error, loads=examiner.solution.loaded)
+        report.verdict(error, loads=examiner.solution.loaded, hung=examiner.hung)
         if error is not None:
             end = min(end, start + job["after_failure"])
-            if "timed out" in error:
+            if examiner.hung:
                 seconds = min(seconds, job["after_hang"])
         if examiner.solution.lost:
             return

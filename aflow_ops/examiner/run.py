@@ -38,6 +38,7 @@ class SolutionReport:
         loads (`bool`): it did when a test first wanted it.
         passed (`tuple[bool, ...]`): one for each test that was run, in order.
         error (`str`, *optional*): why the first failing test failed.
+        hung (`bool`): that one ran out of time.
         lost (`bool`): twice a sandbox worker did not outlive it.
         note (`str`, *optional*): what was taken for the entry point; of a solution that does not parse, why.
     """
@@ -47,6 +48,7 @@ class SolutionReport:
     loads: bool = True
     passed: tuple[bool, ...] = ()
     error: str | None = None
+    hung: bool = False
     note: str | None = None
     lost: bool = False
 
@@ -99,10 +101,11 @@ async def run_tests(
         job["total"] = (total if all(report.passed) else once_failed) - spent
         if job["total"] <= 0:
             break
-        if report.error is not None and "timed out" in report.error:
+        if report.hung:
             job["seconds"] = min(seconds, AFTER_HANG_SECONDS)
         part = await _run_some(job, given, tests[len(report.passed) :], run)
-        report = replace(part, passed=(*report.passed, *part.passed), error=report.error or part.error)
+        first = part if report.error is None else report
+        report = replace(part, passed=(*report.passed, *part.passed), error=first.error, hung=first.hung)
         if report.lost or not part.passed:
             break
     return report
@@ -128,11 +131,11 @@ async def _run_some(job: dict[str, Any], given: str, tests: Sequence[str], run: 
         return SolutionReport(passed=(False,), error=f"no report: {result.error}")
     verdicts = [line for line in lines[1:-1] if line[:1] in ("+", "-")][: len(tests)]
     failure: dict[str, Any] = next((json.loads(line[1:]) for line in verdicts if len(line) > 1), {})
-    error, loads = failure.get("error"), failure.get("loads", True)
+    error, loads, hung = failure.get("error"), failure.get("loads", True), failure.get("hung", False)
     passed = [line == "+" for line in verdicts]
     if lost and len(passed) < len(tests):  # the one that was running
         passed, error = [*passed, False], error or f"a test ended the harness: {result.error}"
-    return replace(report, loads=loads, passed=tuple(passed), error=error)
+    return replace(report, loads=loads, passed=tuple(passed), error=error, hung=hung)
 
 
 def _block(value: object) -> str:

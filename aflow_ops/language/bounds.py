@@ -39,6 +39,7 @@ def check_bounds(tree: ast.Module) -> None:
     modules |= {n.asname or n.name for node in nodes if isinstance(node, ast.Import) for n in node.names}
     own = {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
     own |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    own |= {node.arg for node in nodes if isinstance(node, ast.arg)}
     for node in nodes:
         match node:
             case ast.Attribute(attr=name) if name in INSIDE:

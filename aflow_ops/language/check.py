@@ -10,7 +10,7 @@ from collections.abc import Collection
 from aflow_ops.errors import WorkflowError
 from aflow_ops.language.bounds import check_bounds
 from aflow_ops.language.dialects import Spoken, spoken_operator
-from aflow_ops.language.scope import Scope, is_known_function, is_self_attribute, used_prompts
+from aflow_ops.language.scope import BASE_OPERATOR, Scope, is_known_function, is_self_attribute, used_prompts
 from aflow_ops.operators import OPERATORS, Operator
 from aflow_ops.operators.base import IGNORED_ARGUMENTS
 from data.problem import Domain
@@ -82,18 +82,25 @@ def _check_names(scope: Scope) -> None:
     members = _members(scope)
     others = [item for item in ast.walk(scope.tree) if isinstance(item, ast.ClassDef) and item not in scope.classes]
     elsewhere = {id(node) for item in others for node in ast.walk(item)}
+    for base in scope.derived.values():
+        if base not in scope.keys and base != BASE_OPERATOR:
+            raise _unknown_operator(base)
     for node in ast.walk(scope.tree):
         if not isinstance(node, ast.Call):
             continue
         constructed = scope.constructed(node)
         if constructed is not None and constructed not in scope.keys:
-            raise WorkflowError("check", f"unknown operator {constructed!r}; known: {', '.join(OPERATORS)}")
+            raise _unknown_operator(constructed)
         function = node.func
         if scope.workflow_class is not None and isinstance(function, ast.Attribute) and is_self_attribute(function):
             if function.attr not in members and id(node) not in elsewhere:
                 raise WorkflowError("check", f"`self.{function.attr}` is called but never set in __init__")
         elif isinstance(function, ast.Name) and not (scope.spoken(node) or is_known_function(function.id, scope)):
             raise WorkflowError("check", f"unknown operator {function.id!r}; known: {', '.join(_snake_names())}")
+
+
+def _unknown_operator(name: str) -> WorkflowError:
+    return WorkflowError("check", f"unknown operator {name!r}; known: {', '.join(OPERATORS)}")
 
 
 def _members(scope: Scope) -> set[str]:

@@ -17,6 +17,8 @@ FunctionNode = ast.AsyncFunctionDef | ast.FunctionDef
 AFLOW_NAMES = frozenset(
     {"operator", "prompt_custom", "create_llm_instance", "AsyncLLM", "CostManager", "DatasetType", "logger"}
 )
+# AFlow's base of all operators; it is none itself.
+BASE_OPERATOR = "Operator"
 # Names of the class, newest first.
 CLASS_NAMES = ("Workflow", "SolveGraph")
 # What is called to run it: AFlow's name, then ScoreFlow's, whose constructor takes the problem.
@@ -49,6 +51,8 @@ class Scope:
         bound (`frozenset[str]`): every name that the source itself binds.
         imports (`Imports`): what its imports mean.
         keys (`dict[str, str]`): keys of all operators by the names that the source may construct them by.
+        derived (`dict[str, str]`): the operator, by name, that each class of the source's own is derived from.
+        inherited (`dict[int, str]`): key of the operator that a call by `super()` runs, by the identity of its node.
     """
 
     tree: ast.Module
@@ -59,6 +63,8 @@ class Scope:
     bound: frozenset[str]
     imports: Imports = field(default_factory=Imports)
     keys: dict[str, str] = field(default_factory=lambda: operator_keys(scoreflow=False))
+    derived: dict[str, str] = field(default_factory=dict)
+    inherited: dict[int, str] = field(default_factory=dict)
 
     @property
     def is_scoreflow(self) -> bool:
@@ -67,16 +73,13 @@ class Scope:
 
     def constructed(self, call: ast.Call) -> str | None:
         """Return the operator's name, as it is written, of a call such as `operator.X(...)`."""
-        function = call.func
-        if isinstance(function, ast.Attribute) and dotted(function.value) in self.imports.operators:
-            return function.attr
-        if isinstance(function, ast.Name):
-            return self.imports.classes.get(function.id)
-        return None
+        return operator_name(call.func, self.imports)
 
     def spoken(self, call: ast.Call) -> Spoken | None:
         """Return the operator that a call runs, or `None` for any other call."""
         function = call.func
+        if id(call) in self.inherited:
+            return spoken_operator(self.inherited[id(call)])
         if isinstance(function, ast.Name) and self.workflow_class is None and function.id not in self.bound:
             name = spelled(function.id)
             return spoken_operator(name) if name and OPERATORS[name].snake_name() == function.id else None
@@ -99,6 +102,13 @@ class Scope:
             spoken = self.spoken(call)
             if spoken is not None:
                 yield OperatorCallNode(call, spoken)
+
+
+def operator_name(node: ast.expr, imports: Imports) -> str | None:
+    """Return the operator's name, as it is written, of an expression such as `operator.X`; `None` for any other."""
+    if isinstance(node, ast.Attribute) and dotted(node.value) in imports.operators:
+        return node.attr
+    return imports.classes.get(node.id) if isinstance(node, ast.Name) else None
 
 
 def is_self_attribute(node: ast.expr) -> bool:
@@ -126,11 +136,14 @@ def scope_of(tree: ast.Module, prompts: Collection[str] = ()) -> Scope:
         main = _main_method(line)
         keys = operator_keys(scoreflow=main.name in _SCOREFLOW_NAMES)
         scope = Scope(tree, main, workflow_class, line, {}, bound, imports, keys)
-        scope.attributes.update(_operator_attributes(scope))
+        _find_derived(scope, classes)
+        scope.attributes.update(_operator_attributes(scope, classes))
         return scope
     for node in tree.body:
         if isinstance(node, FunctionNode) and node.name == "workflow":
-            return Scope(tree, node, None, (), {}, bound, imports)
+            scope = Scope(tree, node, None, (), {}, bound, imports)
+            _find_derived(scope, classes)
+            return scope
     raise WorkflowError("find", "no `async def workflow(problem)` and no `class Workflow` at the top level")
 
 
@@ -157,13 +170,43 @@ def method_of(line: tuple[ast.ClassDef, ...], name: str) -> FunctionNode | None:
     return next((item for item in methods if item.name == name), None)
 
 
-def _operator_attributes(scope: Scope) -> dict[str, str]:
+def _find_derived(scope: Scope, classes: dict[str, ast.ClassDef]) -> None:
+    """Note which classes of the source's own are operators, and where these call the operator they are made from."""
+    for name, node in classes.items():
+        for base in node.bases:
+            own = base.id if isinstance(base, ast.Name) else ""
+            operator = scope.derived.get(own) or operator_name(base, scope.imports)
+            if operator is not None:
+                scope.derived[name] = operator
+    for name, operator in scope.derived.items():
+        calls = [node for node in ast.walk(classes[name]) if isinstance(node, ast.Call)]
+        direct = not any(isinstance(base, ast.Name) and base.id in scope.derived for base in classes[name].bases)
+        if direct and operator in scope.keys:
+            scope.inherited.update({id(call): scope.keys[operator] for call in calls if _is_super_call(call)})
+
+
+def _is_super_call(call: ast.Call) -> bool:
+    function = call.func
+    is_call = isinstance(function, ast.Attribute) and function.attr == _CALL_NAME
+    owner = function.value if isinstance(function, ast.Attribute) else None
+    return is_call and isinstance(owner, ast.Call) and isinstance(owner.func, ast.Name) and owner.func.id == "super"
+
+
+def _plain_derived(call: ast.Call, scope: Scope, classes: dict[str, ast.ClassDef]) -> str | None:
+    """The operator that an object of the source's own class is called like; `None` where it has a call of its own."""
+    name = call.func.id if isinstance(call.func, ast.Name) else ""
+    if name not in scope.derived or method_of(_with_bases(classes[name], classes), _CALL_NAME) is not None:
+        return None
+    return scope.derived[name]
+
+
+def _operator_attributes(scope: Scope, classes: dict[str, ast.ClassDef]) -> dict[str, str]:
     attributes = {}
     for node in (node for item in scope.classes for node in ast.walk(item)):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target] if _is_annotated(node) else []
         value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
         if isinstance(value, ast.Call):
-            name = scope.constructed(value)
+            name = scope.constructed(value) or _plain_derived(value, scope, classes)
             for target in targets:
                 if name in scope.keys and isinstance(target, ast.Attribute) and is_self_attribute(target):
                     attributes[target.attr] = scope.keys[name]

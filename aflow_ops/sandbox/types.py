@@ -30,6 +30,24 @@ class SandboxResult:
     seconds: float
 
 
+@dataclass
+class Counts:
+    """What a sandbox has done so far.
+
+    Args:
+        programs (`int`): runs and conversations that were started.
+        replaced (`int`): workers that were ended because a program left a trace in them or because they were lost.
+    """
+
+    programs: int = 0
+    replaced: int = 0
+
+    @property
+    def replaced_share(self) -> float:
+        """Workers replaced a program."""
+        return self.replaced / max(1, self.programs)
+
+
 class RunProgram(Protocol):
     """The door to a sandbox: like `Sandbox.run`, with the time that is lost there booked by whoever gives it."""
 
@@ -70,7 +88,13 @@ class Session(Protocol):
 
 
 class Sandbox(Protocol):
-    """Runs Python programs that nobody trusts. An async context manager: leaving it ends its workers."""
+    """Runs Python programs that nobody trusts. An async context manager: leaving it ends its workers.
+
+    Attributes:
+        counts (`Counts`): what it has done so far.
+    """
+
+    counts: Counts
 
     @property
     def confined(self) -> bool:

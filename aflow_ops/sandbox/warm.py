@@ -19,7 +19,7 @@ from aflow_ops.errors import SandboxError
 from aflow_ops.fault_clock import FaultClock
 from aflow_ops.sandbox.exchange import Exchange, Report
 from aflow_ops.sandbox.session import ChannelSession
-from aflow_ops.sandbox.types import SandboxResult
+from aflow_ops.sandbox.types import Counts, SandboxResult
 from aflow_ops.sandbox.worker import Worker, WorkerLostError
 
 
@@ -58,24 +58,6 @@ GRACE_SECONDS = 5.0
 START_SECONDS = 60.0
 # Conversations that one worker serves before another one is started, up to the sandbox's concurrency.
 SESSIONS_PER_WORKER = 64
-
-
-@dataclass
-class Counts:
-    """What a sandbox has done so far.
-
-    Args:
-        programs (`int`): runs and conversations that were started.
-        replaced (`int`): workers that were ended because a program left a trace in them or because they were lost.
-    """
-
-    programs: int = 0
-    replaced: int = 0
-
-    @property
-    def replaced_share(self) -> float:
-        """Workers replaced a program."""
-        return self.replaced / max(1, self.programs)
 
 
 @dataclass

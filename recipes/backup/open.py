@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recipes.backup.backup import Backup
 from recipes.backup.destination import DEFAULT_KEEP
-from recipes.backup.store import check_url
+from recipes.settings.urls import check_url
 
 # How long an interrupted run waits for what is on its way.
 INTERRUPTED_SECONDS = 5.0

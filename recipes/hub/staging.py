@@ -18,7 +18,7 @@ from aflow_ops.errors import UsageError
 from aflow_ops.secrets import holds_secret
 from recipes.hub.card import BaseModel, CardFacts, model_card, result_rows
 from recipes.hub.publication import BASE_FOLDER, Publication, is_repository
-from recipes.run.config import CONFIG_FILE
+from recipes.run.config import CONFIG_FILE, place_of
 from recipes.run.rollout_log import open_part
 
 HUB_FOLDER = "hub"
@@ -122,12 +122,10 @@ def _fill(folder: Path, run: Run, publication: Publication) -> None:
     """Write everything that is published into an empty folder."""
     _link_files(run.folder, folder, ADAPTER_FILES if run.adapter is not None else MODEL_FILES)
     base = _stage_base(run, publication, folder) if run.adapter is not None else None
-    config = published_config(run.config, run.folder.name)
-    if config:
-        if base is not None and config.get("warm_start_config", "none") == "none":  # which builds the base anew
-            config["model_name_or_path"] = base.subfolder or base.repo_id
-        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        (folder / CONFIG_FILE).write_text(f"{run.command}\n{text}".lstrip(), encoding="utf-8")
+    settings = {}
+    if base is not None and run.config.get("warm_start_config", "none") == "none":  # which builds the base anew
+        settings["model_name_or_path"] = base.subfolder or base.repo_id
+    config = _write_config(folder, run, **settings)
     if run.summary:
         _write_json(folder / "summary.json", portable(run.summary))
         _write_table(folder / "evaluation.csv", result_rows(run.summary.get("heldout") or {}))
@@ -144,6 +142,22 @@ def _fill(folder: Path, run: Run, publication: Publication) -> None:
         files=files_of(folder),
     )
     model_card(facts).save(folder / "README.md")
+
+
+def _write_config(folder: Path, run: Run, **settings: str) -> dict[str, Any]:
+    """Write a run's settings, where it has any, as they are published; return them.
+
+    Args:
+        folder (`Path`): where to.
+        run (`Run`): whose.
+        settings: those that are others for whoever downloads it.
+    """
+    config = published_config(run.config, run.folder.name)
+    if config:
+        config |= settings
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        (folder / CONFIG_FILE).write_text(f"{run.command}\n{text}".lstrip(), encoding="utf-8")
+    return config
 
 
 def files_of(folder: Path) -> list[str]:
@@ -171,10 +185,11 @@ def _stage_base(run: Run, publication: Publication, folder: Path) -> BaseModel:
     """
     assert run.adapter is not None
     name = publication.base_model or str(run.config.get("model_name_or_path") or run.adapter["base_model_name_or_path"])
-    local = Path(name)
+    local = place_of(name, run.folder, "config.json") or Path(name)
     if publication.base_model is None and any(local.glob("model*.safetensors")):
         (folder / BASE_FOLDER).mkdir()
         _link_files(local, folder / BASE_FOLDER, MODEL_FILES)
+        _write_config(folder / BASE_FOLDER, read_run(local))
         name = f"{publication.hub_model_id}/{BASE_FOLDER}"
         base = BaseModel(name, publication.hub_model_id, BASE_FOLDER)
     elif is_repository(name):

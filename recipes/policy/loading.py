@@ -17,7 +17,7 @@ from trl import GRPOConfig, ModelConfig, SFTConfig, get_peft_config, get_quantiz
 from aflow_ops.errors import UsageError
 from aflow_ops.policy_prompt import PROMPT_STYLES, PromptStyle
 from recipes.hub.publication import BASE_FOLDER, is_repository
-from recipes.run.config import CONFIG_FILE
+from recipes.run.config import CONFIG_FILE, place_of
 
 T = TypeVar("T", GRPOConfig, SFTConfig)
 
@@ -137,7 +137,8 @@ def base_model_of(adapter: str) -> str:
             f"--adapter {adapter}: no adapter_config.json there; is it a folder, or on a Hub that can be reached?"
         )
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"])
+        name = str(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"])
+        return _from_here(name, adapter, "config.json")
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"--adapter {adapter}: its adapter_config.json cannot be read ({type(error).__name__}: {error}); name the "
@@ -174,11 +175,19 @@ def trained_prompt_style(place: str | None) -> PromptStyle | None:
 def trained_sources(place: str | None) -> list[str]:
     """Return the sources of problems that a policy was trained on, as the run was told; none when nothing says so.
 
+    Files among them are named as they are found from here.
+
     Args:
         place (`str`, *optional*): as for `trained_prompt_style`.
     """
     sources = _left_beside(place, CONFIG_FILE).get("sources")
-    return [str(source) for source in sources] if isinstance(sources, list) else []
+    return [_from_here(str(source), str(place)) for source in sources] if isinstance(sources, list) else []
+
+
+def _from_here(name: str, place: str, within: str = "") -> str:
+    """A path that a run was given, as it is found from here; any other name as it is."""
+    found = place_of(name, Path(place), within) if Path(place).is_dir() else None
+    return name if found is None or (Path(name).exists() and found.samefile(name)) else str(found)
 
 
 def _left_beside(place: str | None, name: str) -> dict[str, Any]:

@@ -4,44 +4,48 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from accelerate import PartialState
 
 from aflow_ops.errors import UsageError
 from data.corpus import CORPUS_FILE
+from recipes.settings.places import from_here_or_project
 
 
-def ensure_policy(model: str, config: str | None, seed: int) -> None:
+def ensure_policy(model: str, config: str | None, seed: int, operators: Sequence[str] = ()) -> None:
     """Warm-start a policy, unless the same warm start is already in its folder.
 
     Args:
         model (`str`): `model_name_or_path`; a folder when there is a warm start.
         config (`str`, *optional*): `warm_start_config`; nothing is done for `"none"` or without one.
         seed (`int`): of the run.
+        operators (`Sequence[str]`): `--operators` of the run, which the warm start's prompts are to name too.
     """
     if config is None or config == "none":
         return
     state = PartialState()
     if state.is_main_process:
-        warm_start(Path(config), Path(model), seed)
+        warm_start(from_here_or_project(config), Path(model), seed, operators)
     state.wait_for_everyone()
 
 
-def warm_start(config: Path, folder: Path, seed: int) -> None:
+def warm_start(config: Path, folder: Path, seed: int, operators: Sequence[str]) -> None:
     """Run `recipes/sft_warmstart.py` in a process of its own, with the run's seed, and stamp its result.
 
     Raises:
         UsageError: the warm start failed.
     """
-    inputs = config.read_bytes() + CORPUS_FILE.read_bytes() + f"seed {seed}".encode()
-    stamp, fingerprint = folder / "warm_start.sha256", hashlib.sha256(inputs).hexdigest()
+    stamp, fingerprint = folder / "warm_start.sha256", fingerprint_of(config, seed, operators)
     if stamp.is_file() and stamp.read_text() == fingerprint:
         print(f"policy: {folder} (cached)", file=sys.stderr)
         return
     print(f"policy: building and warm-starting {folder}", file=sys.stderr)
     command = [sys.executable, str(Path(__file__).parents[1] / "sft_warmstart.py")]
     command += ["--config", str(config), "--output_dir", str(folder), "--seed", str(seed)]
+    command += ["--operators", *operators] if operators else []
     launcher = (
         "RANK",
         "LOCAL_RANK",
@@ -56,3 +60,11 @@ def warm_start(config: Path, folder: Path, seed: int) -> None:
     if subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False).returncode != 0:
         raise UsageError(f"the warm start with {config} failed; its message is above")
     stamp.write_text(fingerprint)
+
+
+def fingerprint_of(config: Path, seed: int, operators: Sequence[str]) -> str:
+    """Return a digest of what decides a warm start: its settings, its workflows, the seed and further operators."""
+    own = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("corpus") or []
+    files = [config, CORPUS_FILE, *map(Path, [own] if isinstance(own, str) else own)]
+    inputs = b"".join(file.read_bytes() for file in files if file.is_file()) + f"seed {seed}".encode()
+    return hashlib.sha256(inputs + "".join(f" {name}" for name in operators).encode()).hexdigest()

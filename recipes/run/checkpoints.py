@@ -35,6 +35,11 @@ class Checkpoint:
     step: int
     state: Mapping[str, Any]
 
+    @property
+    def resumable(self) -> bool:
+        """Whether it has what a training goes on with; `--save_only_model` leaves that out."""
+        return bool(self.state.get("resumable", True))
+
 
 def seal(folder: Path, state: Mapping[str, Any]) -> None:
     """Declare a checkpoint whole.
@@ -115,10 +120,19 @@ def checkpoint_to_resume(asked: str | None, run_dir: Path, *, quiet: bool = Fals
         quiet (`bool`): say nothing about checkpoints that are passed over.
 
     Raises:
-        UsageError: the folder asked for is no whole checkpoint; names the one to use instead.
+        UsageError: the folder asked for is no whole checkpoint, names the one to use instead; or it holds the adapter
+            only.
     """
-    if asked is None:
-        return None
+    checkpoint = _asked_checkpoint(asked, run_dir, quiet) if asked is not None else None
+    if checkpoint is not None and not checkpoint.resumable:
+        raise UsageError(
+            f"--resume_from_checkpoint {asked}: {checkpoint.path} was saved with --save_only_model: it has no "
+            "optimizer and no schedule to go on with; it can be evaluated, and a run without that flag can be resumed"
+        )
+    return checkpoint
+
+
+def _asked_checkpoint(asked: str, run_dir: Path, quiet: bool) -> Checkpoint | None:
     if asked == AUTO:
         return latest_checkpoint(run_dir, quiet=quiet)
     folder = Path(asked)

@@ -1,69 +1,29 @@
 """`config.yaml` in a run's folder: every setting that is not a default, whichever flag, YAML or GPU class it came from.
 
-Given back with `--config` it makes the same run.
+Given back with `--config` it makes the same run. Every adapter that the run saves has a copy beside it, so that whoever
+loads one knows its prompt and its training problems.
 """
 
-import dataclasses
-from collections.abc import Iterator, Mapping
-from enum import Enum
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from data.files import write_atomically
+from recipes.settings.chosen import effective_config
+from recipes.settings.places import PROJECT
 
 CONFIG_FILE = "config.yaml"
-_REPOSITORY = Path(__file__).parents[2]
-# What belongs to one start of a run and not to the run: where it is pushed or backed up, what it was resumed from.
-_OF_THE_START = frozenset({"push_to_hub", "resume_from_checkpoint", "backup_url", "backup_wait_seconds", "dry_run"})
-# Libraries compute these from other settings, and refuse or would override some of them when they are given.
-_COMPUTED = frozenset({"accelerator_config", "generation_batch_size", "pad_to_multiple_of"})
-
-
-def effective_config(*parts: Any, always: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """Return the settings of parsed dataclasses that differ from the classes' defaults.
-
-    Args:
-        parts: instances of the argument classes, as `parse_arguments` returns them.
-        always (`frozenset[str]`): settings to name even at their defaults.
-
-    Returns:
-        `dict[str, Any]`: plain values by flag, in the order of the fields.
-    """
-    config = {name: value for part in parts for name, value in _changed(part, always)}
-    if config.get("steps_per_generation") == config.get("gradient_accumulation_steps", 1):
-        config.pop("steps_per_generation", None)  # what it is when nobody sets it
-    return config
-
-
-def _changed(part: Any, always: frozenset[str]) -> Iterator[tuple[str, Any]]:
-    for setting in dataclasses.fields(part):
-        name = setting.name
-        if not setting.init or name in _OF_THE_START | _COMPUTED or name.startswith("hub_"):
-            continue
-        value = _plain(getattr(part, name))
-        default = setting.default
-        if setting.default_factory is not dataclasses.MISSING:
-            default = setting.default_factory()
-        if name == "report_to" and value == []:
-            value = "none"  # transformers' own reading of "none" is a list without trackers
-        if name == "debug" and value == []:
-            value = ""
-        if name in always or value != _plain(default):
-            yield name, value
 
 
 def _shown(script: Path) -> str:
     """The recipe as one would call it from the repository or from here; never a folder of this machine."""
-    for folder in (_REPOSITORY, Path.cwd()):
+    for folder in (PROJECT, Path.cwd()):
         if script.is_relative_to(folder):
             return str(script.relative_to(folder))
     return script.name if script.is_absolute() else str(script)
-
-
-def _plain(value: Any) -> Any:
-    return value.value if isinstance(value, Enum) else value
 
 
 def read_config(run_dir: Path) -> dict[str, Any] | None:
@@ -101,3 +61,28 @@ def write_config(run_dir: Path, script: str | Path, config: Mapping[str, Any]) -
     with write_atomically(run_dir / CONFIG_FILE) as file:
         file.write(f"# accelerate launch {_shown(Path(script))} --config {CONFIG_FILE}\n")
         yaml.safe_dump(dict(config), file, sort_keys=False, allow_unicode=True)
+
+
+def copy_config(run_dir: Path, folder: Path) -> None:
+    """Put a run's `config.yaml` beside an adapter of its, where the run has one."""
+    source = run_dir / CONFIG_FILE
+    if source.is_file() and folder.resolve() != run_dir.resolve():
+        shutil.copyfile(source, folder / CONFIG_FILE)
+
+
+def place_of(name: str, folder: Path, within: str = "") -> Path | None:
+    """Return where a path leads that a run was given; `None` when no such file is there.
+
+    A relative one was meant from where the run was started, which may not be here: as a rule that is a folder above the
+    run's own, so those come first, then this one and the project's.
+
+    Args:
+        name (`str`): as the run was given it.
+        folder (`Path`): what the run left: its own folder, or one within.
+        within (`str`): the file that tells a folder from another one of that name, such as `"config.json"`.
+    """
+    path = Path(name).expanduser()
+    if path.is_absolute():
+        return path if (path / within).is_file() else None
+    found = (above / path for above in (*folder.resolve().parents, Path.cwd(), PROJECT))
+    return next((place for place in found if (place / within).is_file()), None)

@@ -1,17 +1,13 @@
 """What a person sees during a run: one bar a phase instead of the libraries' dictionaries, and `metrics.csv`."""
 
 import csv
-import os
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import datasets
-import transformers
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
@@ -24,20 +20,6 @@ LINE_EVERY_SECONDS = 20.0
 MAX_LINE_EVERY_SECONDS = 320.0
 # What the bar of a GRPO training shows.
 GRPO_METRICS = {"reward": "reward {:.2f}", "workflow/valid": "valid {:.0%}", "executor/run_cost_usd": "${:.2f}"}
-
-
-def quiet_libraries() -> None:
-    """Silence the libraries' bars and notices; warnings and errors of ours still show."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("DS_ACCELERATOR", "cpu" if not _has_cuda() else "cuda")
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-    warnings.filterwarnings("ignore", module=r"(torch|transformers|trl|peft|accelerate|deepspeed|datasets)(\.|$)")
-
-
-def _has_cuda() -> bool:
-    return Path("/proc/driver/nvidia").exists() or Path("/dev/nvidia0").exists()
 
 
 @contextmanager

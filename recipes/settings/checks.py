@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
@@ -14,7 +13,9 @@ from data.benchmarks import benchmarks
 from data.registry import is_test_set
 from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.settings.parse import Arguments
+from recipes.settings.places import from_here_or_project
 from recipes.settings.rehearsal import rehearse
+from recipes.settings.urls import check_url
 
 # Groups smaller than this often carry no signal.
 SMALL_GROUP = 4
@@ -28,16 +29,18 @@ def check_settings(args: Arguments[Any], domains: Collection[str]) -> None:
         domains (`Collection[str]`): those that the recipe is for.
 
     Raises:
-        UsageError: another domain, a package or file that is missing, an unknown tracker.
+        UsageError: another domain, a package or file that is missing, an unknown tracker, a URL that can never work.
     """
     recipe, training = args.recipe, args.training
     check_domains(recipe.mix, domains, recipe.domain_mix)
     check_packages(args.model, training, args.layers.origin)
     rehearse(args.model, training)
-    if recipe.warm_start_config not in (None, "none") and not Path(recipe.warm_start_config).is_file():
+    if recipe.warm_start_config not in (None, "none") and not from_here_or_project(recipe.warm_start_config).is_file():
         raise UsageError(f"warm_start_config: {recipe.warm_start_config} does not exist")
     check_sources(recipe.sources, allowed=recipe.train_on_test_set)
     check_trackers(training.report_to)
+    if recipe.backup_url is not None:
+        check_url("--backup_url", recipe.backup_url)
     if training.num_generations < SMALL_GROUP:
         print(
             f"warning: num_generations={training.num_generations}: groups this small often carry no signal or collapse "

@@ -6,7 +6,7 @@ from typing import Any
 
 from accelerate import PartialState
 
-from recipes.run.config import effective_config
+from recipes.settings.chosen import ALWAYS, effective_config
 from recipes.settings.parse import Arguments
 
 # One screen. Every other flag is in --help; what is not set in a YAML has its default.
@@ -81,7 +81,7 @@ def print_effective_values(args: Arguments[Any]) -> None:
 
 def run_settings(args: Arguments[Any]) -> dict[str, Any]:
     """Return the run's effective settings, those of its GPU class too: what `config.yaml` has."""
-    return effective_config(*args.parts, always=frozenset(args.layers.class_values))
+    return effective_config(*args.parts, always=ALWAYS | frozenset(args.layers.class_values))
 
 
 def _unsaid(args: Arguments[Any]) -> set[str]:

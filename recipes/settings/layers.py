@@ -12,8 +12,7 @@ import yaml
 
 from aflow_ops.errors import UsageError
 from recipes.settings.gpus import ChosenGpu, choose_gpu
-
-CONFIGS = Path(__file__).parents[1] / "configs"
+from recipes.settings.places import CONFIGS, anchored
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def read_layers(argv: list[str], default_config: str | Path, *, with_gpu_class: 
     reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     reader.add_argument("--config", type=Path, default=CONFIGS / default_config)
     known, argv[:] = reader.parse_known_args(argv)
-    values = _read_yaml(known.config)
+    values = anchored(_read_yaml(known.config), known.config)
     flags = _flags(argv)
     gpu = choose_gpu(flags.get("gpu"), values) if with_gpu_class else None
     return Layers(flags, known.config, values, gpu)

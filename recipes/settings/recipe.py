@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from aflow_ops.operators import load_operators
-from recipes.run.progress import quiet_libraries
 from recipes.settings.arguments import RecipeArguments
 from recipes.settings.checks import check_settings
 from recipes.settings.effective import print_effective_values
+from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import Arguments, R, parse_arguments
 
 

@@ -21,6 +21,7 @@ from recipes.backup.backup import Backup
 from recipes.hub.publication import Publication
 from recipes.hub.publish import publish
 from recipes.run.checkpoints import Checkpoint, seal, unseal
+from recipes.run.config import copy_config
 from recipes.run.rollout_log import RolloutLog
 from recipes.training.collapse import Collapse, CollapseWatch
 from recipes.training.sampling import EpochSampler
@@ -122,6 +123,7 @@ class ResumableGRPOTrainer(GRPOTrainer):
             "steps_without_reward": self.steps_without_reward,
             "lr_scale": self.lr_scale,
             "watch": self.watch.state(),
+            "resumable": not self.args.save_only_model,
         }
 
     @property
@@ -154,6 +156,11 @@ class ResumableGRPOTrainer(GRPOTrainer):
 
     def _get_train_sampler(self, dataset: Dataset | None = None) -> EpochSampler:
         return EpochSampler(super()._get_train_sampler(dataset), lambda: int(self.state.epoch or 0), self.kinds)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            copy_config(self.run_dir, Path(output_dir or self.run_dir))
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none beside a checkpoint: the card tells results, and `recipes/hub/card.py` writes it with them."""

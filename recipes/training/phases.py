@@ -48,8 +48,9 @@ def roll_back(trainer: WorkflowGRPOTrainer, collapse: Collapse, *, last: bool) -
         f"collapse: {collapse.now:.0%} of the workflows are valid, {collapse.level:.0%} were before step "
         f"{collapse.since_step}"
     )
-    if good is None or last or trainer.is_deepspeed_enabled:
+    if good is None or last or trainer.is_deepspeed_enabled or not good.resumable:
         where = f"; {good.path} is the last good checkpoint" if good else ""
+        where += " and holds the adapter only (--save_only_model)" if good and not good.resumable else ""
         raise InfraError(
             f"{what}{where}; go on from it with --resume_from_checkpoint and a learning rate well below "
             f"{trainer.args.learning_rate * trainer.lr_scale:g}, a larger --beta, or more --num_generations"

@@ -60,6 +60,7 @@ class StubEndpoint:
     Attributes:
         requests (`list[dict]`): bodies of the requests so far.
         keys (`list[str | None]`): their `Authorization` headers.
+        queries (`list[dict]`): what followed the `?` of their addresses.
         most_in_flight (`int`): most requests at one time.
     """
 
@@ -70,6 +71,7 @@ class StubEndpoint:
         self.held = False  # while it is, every request waits
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.queries: list[dict[str, str]] = []
         self.in_flight = self.most_in_flight = 0
         self._ready = threading.Event()
 
@@ -105,6 +107,7 @@ class StubEndpoint:
         body = await request.json()
         self.requests.append(body)
         self.keys.append(request.headers.get("Authorization"))
+        self.queries.append(dict(request.query))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:

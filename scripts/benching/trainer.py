@@ -16,8 +16,8 @@ from aflow_ops.executor import ExecutorConfig
 from data.corpus import load_corpus
 from data.registry import load_problems
 from recipes.policy.tiny import build_tiny_policy, train_tokenizer
-from recipes.run.progress import quiet_libraries
 from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
+from recipes.settings.libraries import quiet_libraries
 from recipes.training.trainer import WorkflowGRPOTrainer
 
 # The policy's width and depth, the batch and the length of completions are the quickstart's.

@@ -77,4 +77,6 @@ def sources_of_policy(arguments: argparse.Namespace) -> list[str]:
     # torch takes seconds to import and a fixed workflow does not need it
     from recipes.policy.loading import trained_sources
 
-    return trained_sources(arguments.adapter or arguments.model)
+    # An adapter's base may be a policy of ours too: the one that a warm start made.
+    bases = [arguments.model] if arguments.adapter and Path(arguments.model).is_dir() else []
+    return [source for place in (arguments.adapter or arguments.model, *bases) for source in trained_sources(place)]

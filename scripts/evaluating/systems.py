@@ -52,6 +52,20 @@ def systems(arguments: argparse.Namespace) -> list[System]:
     return [System("policy", facts, None)]
 
 
+def name_base_model(arguments: argparse.Namespace) -> None:
+    """Set `model` to the one that the adapter names, where the command line names none.
+
+    Raises:
+        UsageError: there is no such adapter, or it does not say.
+    """
+    if arguments.adapter is None or arguments.model is not None:
+        return
+    # torch takes seconds to import and a fixed workflow does not need it
+    from recipes.policy.loading import base_model_of
+
+    arguments.model = base_model_of(arguments.adapter)
+
+
 def _workflow_files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
@@ -93,7 +107,7 @@ def generate(arguments: argparse.Namespace, samples: Sequence[Problem], journal:
     # torch takes seconds to import and a fixed workflow does not need it
     from recipes.policy.generation import generate_completions
     from recipes.policy.loading import load_policy, trained_prompt_style
-    from recipes.run.progress import quiet_libraries
+    from recipes.settings.libraries import quiet_libraries
 
     todo = [index for index in range(len(samples)) if index not in journal.completions]
     advance(len(samples) - len(todo))

@@ -2,6 +2,7 @@ import asyncio
 import dataclasses
 import json
 import logging
+import re
 import sqlite3
 import subprocess
 import sys
@@ -48,6 +49,28 @@ async def ask(config: ExecutorConfig, *contents: str, temperature: float = 0.0, 
                 )
             )
         )
+
+
+async def test_the_query_of_an_address_goes_with_every_request(config: ExecutorConfig, stub: StubEndpoint) -> None:
+    address = f"{stub.url}/chat/completions?api-version=2024-10-21&tenant="
+    azure = dataclasses.replace(config, executor_base_url=address, executor_cache_dir="none")
+    await ask(azure, "one", "two")
+    await check_executor(azure)
+    assert stub.queries == [{"api-version": "2024-10-21", "tenant": ""}] * 3
+    await ask(dataclasses.replace(config, executor_cache_dir="none"), "three")
+    assert stub.queries[3:] == [{}]
+
+
+def test_the_documentation_has_every_flag_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "aflow_ops" / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (`--executor[^|]*) \| ([^|]*) \|", page, re.MULTILINE))
+    told = {name: default for flags, default in rows.items() for name in re.findall(r"--(\w+)", flags)}
+    flags = {setting.name: setting.default for setting in dataclasses.fields(ExecutorConfig)}
+    assert told.keys() == flags.keys()
+    for name, default in flags.items():
+        if default is not None:
+            shown = f"{default:g}" if isinstance(default, float) else str(default)
+            assert told[name].strip("`").startswith(shown), name
 
 
 async def test_a_reply_has_text_tokens_and_price(config: ExecutorConfig, stub: StubEndpoint) -> None:

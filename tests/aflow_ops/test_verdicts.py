@@ -7,6 +7,7 @@ from aflow_ops.operators.programs import run_public_tests
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
 from rewards.graders.code import grade_code
+from tests.patience import PATIENCE
 
 TESTS = ["assert double(2) == 4", "assert double(5) == 10", "assert math.isclose(double(1.5), 3.0)"]
 WRONG = "\ndef double(x):\n    return 7"
@@ -212,3 +213,28 @@ async def test_a_name_that_the_solution_imports_means_what_it_usually_does(sandb
         "from math import isclose, pi\ndef f(x): return pi", "f", ["assert f(1) == pi"], sandbox.run
     )
     assert report.passed == (True,)
+
+
+async def test_only_a_test_that_hung_shortens_the_time_of_the_others(sandbox: Sandbox) -> None:
+    """An error whose text speaks of a time-out is none; its tests come in two workers, for the third one crashes."""
+    code = """
+import os, time
+def f(x):
+    if x == 0:
+        raise ValueError("timed out")
+    if x == 2:
+        os._exit(0)
+    time.sleep(2.5)
+    return x
+"""
+    tests = [f"assert f({x}) == {x}" for x in range(4)]
+    report = await run_tests(code, "f", tests, sandbox.run, seconds=PATIENCE)
+    assert report.passed == (False, True, False, True)
+    assert not report.hung and report.error == "ValueError: timed out"
+
+
+async def test_a_test_that_hung_says_so(sandbox: Sandbox) -> None:
+    report = await run_tests(
+        "def f(x):\n    while x: pass\n    return 0", "f", ["assert f(1) == 1"], sandbox.run, seconds=1
+    )
+    assert report.hung and report.passed == (False,)

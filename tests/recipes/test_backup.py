@@ -23,10 +23,11 @@ from recipes.backup.files import public_command
 from recipes.backup.jobs import Patience
 from recipes.backup.manifest import Entry, FileRecord
 from recipes.backup.open import open_backup
-from recipes.backup.store import UPLOAD_BYTES, BackupStore, check_url
+from recipes.backup.store import UPLOAD_BYTES, BackupStore
 from recipes.run.checkpoints import seal
 from recipes.run.rollout_log import RolloutLog, open_part, rollout_files
 from recipes.settings.arguments import WorkflowGRPOConfig
+from recipes.settings.urls import check_url
 from recipes.training.collapse import Collapse
 from recipes.training.phases import roll_back, train_policy
 from tests.conftest import KEY

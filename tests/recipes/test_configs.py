@@ -1,5 +1,6 @@
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,10 +20,11 @@ from data.mixing import parse_mix
 from recipes import grpo_aime, grpo_code, grpo_math, grpo_mixed, grpo_qa
 from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
 from recipes.settings.checks import check_packages
-from recipes.settings.effective import SHOWN, effective_values
+from recipes.settings.effective import SHOWN, effective_values, run_settings
 from recipes.settings.gpus import detect_gpu, gpu_class
 from recipes.settings.layers import CONFIGS
 from recipes.settings.parse import parse_arguments
+from recipes.settings.places import from_here_or_project
 from recipes.sft_warmstart import WarmStartArguments
 from recipes.sft_warmstart import main as warm_start_main
 from recipes.training.problems import mixed_problems
@@ -94,6 +96,46 @@ def test_flags_win_over_the_yaml_and_the_yaml_over_the_gpu_class(monkeypatch: py
     assert values.training.learning_rate == 1e-3
     assert values.training.max_steps == 500
     assert isinstance(values.training, GRPOConfig)
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="a machine without a GPU")
+@pytest.mark.parametrize("flags", [("--gpu", "a100_40gb"), ("--gpu", "t4"), ("--gpu", "t4", "--fp16", "False")])
+def test_half_precision_without_a_gpu_is_said_with_what_runs_here(
+    flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    with pytest.raises(UsageError, match=r"none was found.*quickstart\.yaml"):
+        parse_arguments("grpo_mixed.yaml", "", [*flags])
+
+
+def test_the_quickstarts_paths_lead_to_the_project_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = [".cache/policies/quickstart", "recipes/configs/quickstart_warmstart.yaml"]
+
+    def paths(config: Path, *flags: str) -> list[str | None]:
+        args = parse_arguments(config, None, list(flags), planning=True)
+        return [args.model.model_name_or_path, args.recipe.warm_start_config]
+
+    monkeypatch.chdir(ROOT)
+    assert paths(CONFIGS / "quickstart.yaml") == named
+    monkeypatch.chdir(tmp_path)
+    assert paths(CONFIGS / "quickstart.yaml") == [str(ROOT / name) for name in named]
+    assert paths(CONFIGS / "quickstart.yaml", "--model_name_or_path", "mine")[0] == "mine"
+    assert paths(CONFIGS / "grpo_math.yaml")[0] == "Qwen/Qwen2.5-7B-Instruct"
+    shutil.copyfile(CONFIGS / "quickstart.yaml", tmp_path / "copy.yaml")
+    assert paths(tmp_path / "copy.yaml") == named  # one's own config speaks of one's own folder
+    assert from_here_or_project(named[1]) == ROOT / named[1]
+    Path("recipes/configs").mkdir(parents=True)
+    Path(named[1]).touch()
+    assert from_here_or_project(named[1]) == Path(named[1])
+
+
+def test_a_run_always_says_its_prompt_and_its_problems() -> None:
+    args = parse_arguments("grpo_mixed.yaml", None, [], planning=True)
+    settings = run_settings(args)
+    assert settings["sources"] == args.recipe.sources == RecipeArguments().sources
+    assert settings["prompt_style"] == RecipeArguments().prompt_style
 
 
 @pytest.mark.parametrize(("text", "offender"), [("poetry=1", "poetry"), ("math=much", "much"), ("math", "''")])
@@ -184,6 +226,11 @@ def test_a_dry_run_finds_a_missing_file(dry_run: Run) -> None:
         dry_run(CONFIGS / "grpo_math.yaml", "--sources", "missing.jsonl")
     with pytest.raises(UsageError, match=r"warm_start_config: missing\.yaml"):
         dry_run(CONFIGS / "quickstart.yaml", "--warm_start_config", "missing.yaml")
+
+
+def test_a_dry_run_finds_a_backup_url_that_can_never_work(dry_run: Run) -> None:
+    with pytest.raises(UsageError, match=r"--backup_url s4://bucket/run: unknown protocol 's4'"):
+        dry_run(CONFIGS / "quickstart.yaml", "--backup_url", "s4://bucket/run")
 
 
 def test_every_value_is_printed_with_its_origin(tmp_path: Path) -> None:

@@ -21,14 +21,16 @@ from trl.trainer.utils import RepeatSampler
 
 from aflow_ops.errors import InfraError, UsageError
 from aflow_ops.executor import ExecutorConfig, ExecutorUsage
+from recipes.policy.loading import trained_prompt_style, trained_sources
 from recipes.run.checkpoints import Checkpoint, best_of, checkpoint_to_resume, latest_checkpoint, read_checkpoint
+from recipes.run.config import write_config
 from recipes.run.progress import MetricsFile
 from recipes.run.rollout_log import open_part, rollout_files
 from recipes.run.spending import Spending
 from recipes.settings.arguments import RecipeArguments
 from recipes.training.best import BestByHeldout
-from recipes.training.collapse import CollapseWatch
-from recipes.training.phases import train_policy
+from recipes.training.collapse import Collapse, CollapseWatch
+from recipes.training.phases import roll_back, train_policy
 from recipes.training.sampling import EpochSampler
 from tests.patience import PATIENCE
 from tests.recipes.tiny_run import ASK, COMPLETIONS, drawn_completions, make_trainer
@@ -255,13 +257,36 @@ def test_what_was_spent_survives(tmp_path: Path) -> None:
     assert Spending(record, fresh=True).usage == ExecutorUsage()
 
 
+def test_a_checkpoint_of_the_adapter_alone_is_not_gone_on_from(
+    config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path
+) -> None:
+    for folder, only_model in (("whole", False), ("adapter", True)):
+        settings = {"max_steps": 1, "save_strategy": "steps", "save_steps": 1, "save_only_model": only_model}
+        trainer = make_trainer(config, tmp_path / folder, **settings)
+        trainer._generate_single_turn = drawn_completions(trainer, TEXTS)  # type: ignore[method-assign]
+        train_policy(trainer, None)
+        trainer.close()
+    for asked in ("auto", str(tmp_path / "adapter" / "checkpoint-1")):
+        with pytest.raises(UsageError, match=r"checkpoint-1 was saved with --save_only_model"):
+            checkpoint_to_resume(asked, tmp_path / "adapter")
+    start = checkpoint_to_resume("auto", tmp_path / "whole")
+    assert start is not None and start.resumable
+    again = make_trainer(config, tmp_path / "adapter", max_steps=2)
+    again.watch = CollapseWatch(patience=1)
+    collapse = Collapse(since_step=2, now=0.0, level=0.8)
+    with pytest.raises(InfraError, match="holds the adapter only"):
+        roll_back(again, collapse, last=False)
+    again.close()
+
+
 # The best adapter
 
 
 def test_the_best_adapter_on_held_out_problems_is_kept(
     config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = make_trainer(config, tmp_path / "run", max_steps=8)
+    write_config(tmp_path / "run", "recipes/grpo_mixed.py", {"prompt_style": "brief", "sources": ["arithmetic"]})
+    trainer = make_trainer(config, tmp_path / "run", max_steps=8, save_strategy="steps", save_steps=4)
     trainer._generate_single_turn = drawn_completions(trainer, TEXTS)  # type: ignore[method-assign]
     rewards = {2: 0.2, 4: 0.9, 6: 0.5, 8: None}
     weights: dict[int, Any] = {}
@@ -281,6 +306,11 @@ def test_the_best_adapter_on_held_out_problems_is_kept(
     for name, value in kept.items():
         if "lora_B" in name:
             assert torch.equal(value, weights[4][name.replace(".weight", ".default.weight")])
+    for folder in ("best", "checkpoint-4"):  # each knows how it is to be used
+        place = str(tmp_path / "run" / folder)
+        assert (trained_prompt_style(place), trained_sources(place)) == ("brief", ["arithmetic"])
+    assert read_checkpoint(tmp_path / "run" / "checkpoint-4").step == 4
+    assert "config.yaml" in json.loads((tmp_path / "run" / "checkpoint-4" / "complete.json").read_text())["files"]
     assert not (tmp_path / "run" / "best.partial").exists()
     (tmp_path / "run" / "best").rename(tmp_path / "run" / "best.old")  # as a kill between two moves leaves it
     trainer.start = Checkpoint(tmp_path / "run" / "checkpoint-4", 4, {})

@@ -29,9 +29,12 @@ PROBLEM = Problem.from_row({"question": "What is 12 + 30 * 2?", "answer": "72", 
 TIMEOUT = 8.0
 
 
-@pytest.fixture(scope="module")
-def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Rollout], StubEndpoint, Path]]:
+@pytest.fixture(scope="module", params=["auto", pytest.param("cpython", marks=pytest.mark.long)])
+def hostile_run(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[dict[str, Rollout], StubEndpoint, Path]]:
     canary = tmp_path_factory.mktemp("canary") / "escaped"
+    limits = RuntimeLimits(timeout=TIMEOUT, processes=24)
     patch = pytest.MonkeyPatch()
     patch.setenv("OPENAI_API_KEY", KEY)
     with StubEndpoint() as stub:
@@ -41,7 +44,7 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict
             async with (
                 open_sandbox() as sandbox,
                 open_executor(config) as executor,
-                WorkflowRuntime(executor, sandbox, RuntimeLimits(timeout=TIMEOUT, processes=24)) as runtime,
+                WorkflowRuntime(executor, sandbox, limits, request.param) as runtime,
             ):
                 pairs = [(PROBLEM, item.completion.replace(CANARY, str(canary))) for item in HOSTILE]
                 return await score_all(RolloutScorer(runtime, sandbox), pairs)

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from data.registry import load_problems
 from recipes.policy.loading import load_policy
 from recipes.run.command import run_command
-from scripts import evaluate, merge_adapter, run_workflow
+from scripts import evaluate, merge_adapter, push_to_hub, run_workflow
 from tests.conftest import KEY
 from tests.recipes.finished_run import save_base, save_run
 from tests.recipes.tiny_run import ASK
@@ -218,3 +218,62 @@ def test_a_policy_is_not_evaluated_on_what_it_was_trained_on(
     data.write_text("".join(json.dumps(row) + "\n" for row in rows if row["question"] not in held_out))
     code, _, err = command(evaluate.main, *asked, "--adapter", run, "--output", tmp_path / "nothing")
     assert code == 2 and "--all_problems" in err
+
+
+@pytest.fixture
+def elsewhere(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose run was told relative paths, and another current folder; a policy of that name is there too."""
+    project, here = tmp_path / "project", tmp_path / "here"
+    shutil.copytree(made / "base", project / ".cache/policies/warm")
+    (project / ".cache/policies/warm/config.yaml").write_text("sources: [warm.jsonl]\n")
+    rows = [{"question": f"What is {n} * 7?", "answer": str(7 * n), "source": "gsm8k"} for n in range(40)]
+    for name in ("mine.jsonl", "warm.jsonl"):
+        (project / name).write_text(
+            "".join(json.dumps({**row, "id": f"{name} {row['answer']}"}) + "\n" for row in rows)
+        )
+    for folder in ("best", "checkpoint-2"):
+        kept = shutil.copytree(made / "run", project / "outputs/run" / folder, ignore=shutil.ignore_patterns("*.jsonl"))
+        (kept / "summary.json").unlink()  # only a run's own folder has it
+        adapter = json.loads((kept / "adapter_config.json").read_text())
+        adapter["base_model_name_or_path"] = ".cache/policies/warm"
+        (kept / "adapter_config.json").write_text(json.dumps(adapter))
+        settings = {"prompt_style": "brief", "sources": ["mine.jsonl"], "model_name_or_path": ".cache/policies/warm"}
+        (kept / "config.yaml").write_text(yaml.safe_dump(settings))
+    (here / ".cache/policies/warm").mkdir(parents=True)
+    (here / ".cache/policies/warm/config.json").write_text("{}")  # of another run
+    (project / "outputs/mine.jsonl").mkdir()
+    monkeypatch.chdir(here)
+    return project
+
+
+@pytest.mark.parametrize("folder", ["best", "checkpoint-2"])
+def test_a_kept_adapter_works_alone_and_from_another_folder(
+    folder: str, elsewhere: Path, stub: StubEndpoint, tmp_path: Path, command: Command, sampled: dict[str, Any]
+) -> None:
+    kept = elsewhere / "outputs/run" / folder
+    asked = ["--adapter", kept, *flags(stub, tmp_path)]
+    code, _, err = command(run_workflow.main, "--question", "What is 6 * 7?", *asked)
+    assert code == 0, err
+    assert sampled["prompts"][-1][0]["content"].startswith("math: ")
+    data = [elsewhere / "mine.jsonl", elsewhere / "warm.jsonl"]
+    code, _, err = command(evaluate.main, "--data", *data, "--batch_size", 1, *asked, "--output", tmp_path / "rows")
+    assert code == 0, err
+    held_out = {problem.question for problem in load_problems(str(data[0]), "heldout", 40, seed=0)}
+    written = [json.loads(line) for line in (tmp_path / "rows" / "rows.jsonl").read_text().splitlines()]
+    assert len(written) == 2 * len(held_out) and {row["question"] for row in written} == held_out
+    assert sampled["prompts"][-1][0]["content"].startswith("math: ")
+    code, _, err = command(merge_adapter.main, kept, "--output", tmp_path / "merged")
+    assert code == 0, err
+    assert yaml.safe_load((tmp_path / "merged" / "config.yaml").read_text())["prompt_style"] == "brief"
+    code, _, err = command(push_to_hub.main, kept, "--hub_model_id", "me/policy", "--dry_run")
+    assert code == 0, err
+    assert yaml.safe_load((kept / "hub" / "config.yaml").read_text())["prompt_style"] == "brief"
+    assert (kept / "hub" / "base_model" / "model.safetensors").is_file()
+    assert yaml.safe_load((kept / "hub" / "base_model" / "config.yaml").read_text())["sources"] == ["warm.jsonl"]
+
+
+def test_a_policy_to_evaluate_must_be_named(tmp_path: Path, command: Command) -> None:
+    code, _, err = command(evaluate.main, "--data", "x.jsonl", "--output", tmp_path / "out")
+    assert code == 2 and "one of --workflow, --model, --adapter and --baseline" in err
+    code, _, err = command(evaluate.main, "--data", "x", "--output", "o", "--baseline", "all", "--adapter", "a")
+    assert code == 2 and "--adapter is a policy's" in err
