@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
 from accelerate import PartialState
 
 from aflow_ops.errors import UsageError
 from data.corpus import CORPUS_FILE
+from recipes.training.experience import trajectory_files
 
 
 def ensure_policy(model: str, config: str | None, seed: int) -> None:
@@ -34,7 +36,7 @@ def warm_start(config: Path, folder: Path, seed: int) -> None:
     Raises:
         UsageError: the warm start failed.
     """
-    inputs = config.read_bytes() + CORPUS_FILE.read_bytes() + f"seed {seed}".encode()
+    inputs = config.read_bytes() + CORPUS_FILE.read_bytes() + f"seed {seed}".encode() + _trajectories(config)
     stamp, fingerprint = folder / "warm_start.sha256", hashlib.sha256(inputs).hexdigest()
     if stamp.is_file() and stamp.read_text() == fingerprint:
         print(f"policy: {folder} (cached)", file=sys.stderr)
@@ -56,3 +58,10 @@ def warm_start(config: Path, folder: Path, seed: int) -> None:
     if subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False).returncode != 0:
         raise UsageError(f"the warm start with {config} failed; its message is above")
     stamp.write_text(fingerprint)
+
+
+def _trajectories(config: Path) -> bytes:
+    """What a warm start reads of trajectories; empty for one without."""
+    places = (yaml.safe_load(config.read_bytes()) or {}).get("trajectories") or []
+    files = [file for place in ([places] if isinstance(places, str) else places) for file in trajectory_files(place)]
+    return b"".join(file.read_bytes() for file in files if file.is_file())
