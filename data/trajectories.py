@@ -238,7 +238,7 @@ def _trajectory(row: Mapping[str, Any], prompt_of: PromptOf | None) -> Trajector
         return Trajectory.from_row(row)
     if row.get("reward") is None and "infra_error" in row:
         return None
-    if (row.get("replay") or {}).get("kind") is not None:  # a run's own record of a row of another file
+    if row.get("replay") is not None:  # a run's own record of a row of another file
         return None
     prompt = row.get("prompt")
     if prompt is None:

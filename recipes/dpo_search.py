@@ -248,14 +248,7 @@ def finish(run: Run, last: Path, found: list[dict[str, Any]], recipe: DPOSearchA
         for path in last.iterdir():
             if path.is_file() and path.name not in ("iteration.json", "trajectories.jsonl", "training_args.bin"):
                 shutil.copy2(path, run.folder / path.name)
-        summary = {
-            "run": run.folder.name, "seconds": run.seconds, "iterations": found, "prompt_style": recipe.prompt_style
-        }  # fmt: skip
-        with write_atomically(run.folder / "summary.json") as file:
-            file.write(json.dumps(summary, indent=2) + "\n")
-        print(f"policy, metrics and summary: {run.folder}/; evaluate it with scripts/evaluate.py")
-    if run.backup is not None:
-        run.backup.results(0)
+    run.finish_offline({"iterations": found, "prompt_style": recipe.prompt_style}, step=0)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A run that has its folder for itself, from the first file in it to the last."""
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,7 +13,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from aflow_ops.executor import ExecutorUsage, check_executor
-from data.files import claimed
+from data.files import claimed, write_atomically
 from recipes.backup.backup import Backup
 from recipes.backup.open import open_backup
 from recipes.hub.publish import publish_finished_run, requested_publication
@@ -66,6 +67,20 @@ class Run:
             print_results(self.folder, result)
         if self.backup is not None:
             self.backup.results(trainer.state.global_step)
+
+    def finish_offline(self, summary: Mapping[str, Any], step: int) -> None:
+        """Write the summary of a training that executed nothing, whose policy is in the folder, and show it.
+
+        Args:
+            summary (`Mapping[str, Any]`): beside `run` and `seconds`.
+            step (`int`): optimizer steps done.
+        """
+        if PartialState().is_main_process:
+            with write_atomically(self.folder / "summary.json") as file:
+                file.write(json.dumps({"run": self.folder.name, "seconds": self.seconds, **summary}, indent=2) + "\n")
+            print(f"policy, metrics and summary: {self.folder}/; evaluate it with scripts/evaluate.py")
+        if self.backup is not None:
+            self.backup.results(step)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from trl import DPOConfig, GRPOConfig
 from aflow_ops.secrets import without_secrets
 from data.mixing import parse_mix
 from data.problem import Domain
+from recipes.settings.replay import ReplayArguments
 from rewards.judge import JudgeConfig
 from rewards.wa_grpo import WAGRPOConfig
 
@@ -86,7 +87,7 @@ class BackupArguments:
 
 
 @dataclass
-class RecipeArguments(BackupArguments):
+class RecipeArguments(ReplayArguments, BackupArguments):
     """What a recipe needs beside TRL's and the executor's flags: problems, policy and evaluation.
 
     Args:
@@ -224,6 +225,7 @@ class RecipeArguments(BackupArguments):
 
     def __post_init__(self) -> None:
         _ = self.mix, self.wa_config, self.judge_config  # each says what is wrong with its values
+        self.check_replay()
         if self.heldout_every < 0:
             raise ValueError(f"heldout_every={self.heldout_every} must not be negative")
         if not 0 <= self.level_weight < math.inf:

@@ -10,9 +10,12 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from trl import ModelConfig
 
 from aflow_ops.errors import UsageError
+from data.trajectories import read_trajectories
 from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.settings.parse import Arguments
 from recipes.settings.rehearsal import rehearse
+from recipes.settings.replay import ReplayArguments
+from recipes.training.experience import trajectory_files
 
 # Groups smaller than this often carry no signal.
 SMALL_GROUP = 4
@@ -35,6 +38,7 @@ def check_settings(args: Arguments[Any], domains: Collection[str]) -> None:
     if recipe.warm_start_config not in (None, "none") and not Path(recipe.warm_start_config).is_file():
         raise UsageError(f"warm_start_config: {recipe.warm_start_config} does not exist")
     check_trackers(training.report_to)
+    check_replay(recipe, training)
     rehearse(args.model, training)
     if training.num_generations < SMALL_GROUP:
         print(
@@ -43,6 +47,24 @@ def check_settings(args: Arguments[Any], domains: Collection[str]) -> None:
             "allows",
             file=sys.stderr,
         )
+
+
+def check_replay(recipe: ReplayArguments, training: WorkflowGRPOConfig) -> None:
+    """Look for the trajectories to replay, and for settings that their weights have no meaning with.
+
+    Raises:
+        UsageError: names the flag or the file.
+        DataError: a file cannot be read, or a row of it is malformed.
+    """
+    if not recipe.replay:
+        return
+    if training.importance_sampling_level != "token":
+        raise UsageError(
+            f"importance_sampling_level={training.importance_sampling_level} with --replay: replayed rows are weighted "
+            "by token; use token"
+        )
+    for file in (file for place in recipe.replay for file in trajectory_files(place)):
+        read_trajectories(file, lambda row: [{"role": "user", "content": "?"}])
 
 
 def check_domains(mix: Mapping[Any, float], domains: Collection[str], given: str) -> None:

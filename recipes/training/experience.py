@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aflow_ops.errors import UsageError, WorkflowError
-from aflow_ops.executor.types import Message
 from aflow_ops.language import Workflow, parse_workflow
 from aflow_ops.policy_prompt import PROMPT_STYLES, PromptStyle, policy_messages
 from aflow_ops.search.canonical import workflow_key
 from data.problem import Problem, ProblemView
-from data.trajectories import Trajectory, read_trajectories, regrouped
+from data.trajectories import Messages, Trajectory, read_trajectories, regrouped
 from data.trajectory_sets import capped, distinct, refuse_leaks
 from recipes.run.rollout_log import LIVE, rollout_files
 
@@ -56,11 +55,9 @@ def load_trajectories(
         UsageError: nothing usable is there.
         DataError: a file cannot be read, a row is malformed, or a problem is held out.
     """
-    prompts: dict[tuple[str, str], list[Message]] = {
-        (problem.source, problem.id): policy_messages(problem.view, style) for problem in problems
-    }
+    prompts = {(problem.source, problem.id): prompt_for(problem.view, style) for problem in problems}
 
-    def prompt_of(row: Mapping[str, Any]) -> list[Message] | None:
+    def prompt_of(row: Mapping[str, Any]) -> Messages | None:
         return prompts.get((str(row.get("source")), str(row.get("id"))))
 
     files = [file for place in places for file in trajectory_files(place)]
@@ -123,7 +120,7 @@ def in_style(trajectory: Trajectory, style: PromptStyle) -> Trajectory:
     found = _view(trajectory) if trajectory.form == "design" else None
     if found is None or found[0] == style or style == "full":
         return trajectory
-    return replace(trajectory, prompt=tuple(map(dict, policy_messages(found[1], style))), logprobs=None)
+    return replace(trajectory, prompt=prompt_for(found[1], style), logprobs=None)
 
 
 def _view(trajectory: Trajectory) -> tuple[PromptStyle, ProblemView] | None:
@@ -133,9 +130,14 @@ def _view(trajectory: Trajectory) -> tuple[PromptStyle, ProblemView] | None:
     for entry_point in (None, "f"):  # whether there is one changes the prompt, its name does not
         view = ProblemView(question if separator else trajectory.asked, trajectory.domain, context, entry_point)
         for style in PROMPT_STYLES:
-            if policy_messages(view, style) == list(trajectory.prompt):
+            if prompt_for(view, style) == trajectory.prompt:
                 return style, view
     return None
+
+
+def prompt_for(view: ProblemView, style: PromptStyle) -> Messages:
+    """Return the policy's prompt as trajectories hold it."""
+    return tuple({"role": part["role"], "content": part["content"]} for part in policy_messages(view, style))
 
 
 def cap(trajectories: Sequence[Trajectory], caps: Caps) -> list[Trajectory]:

@@ -110,7 +110,7 @@ def test_files_that_hold_nothing_are_refused(tmp_path: Path) -> None:
 def test_rollouts_of_a_run_are_trajectories_and_failures_of_ours_are_not(tmp_path: Path) -> None:
     ours = {**ROLLOUT, "reward": None, "correct": None, "infra_error": "no answer"}
     replayed = {**ROLLOUT, "replay": {"kind": "foreign"}}
-    sampled = {**ROLLOUT, "replay": {"kind": None}, "completion": "Programmer"}
+    sampled = {**ROLLOUT, "replay": None, "completion": "Programmer"}
     lines = [json.dumps(row) for row in (ROLLOUT, ours, replayed, sampled)]
     part = tmp_path / "rollouts-00001.jsonl.gz"
     part.write_bytes(gzip.compress("\n".join(lines).encode()))

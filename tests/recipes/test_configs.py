@@ -18,6 +18,7 @@ from aflow_ops.executor import ExecutorConfig
 from data.mixing import parse_mix
 from recipes import grpo_aime, grpo_code, grpo_math, grpo_mixed, grpo_qa
 from recipes.dpo_search import DPOSearchArguments
+from recipes.grpo_replay import GRPOReplayArguments
 from recipes.settings.arguments import RecipeArguments, WorkflowDPOConfig, WorkflowGRPOConfig
 from recipes.settings.checks import check_packages
 from recipes.settings.effective import SHOWN, effective_values
@@ -62,10 +63,16 @@ def test_every_key_of_a_warm_starts_yaml_is_a_flag(path: Path) -> None:
     assert parser.set_defaults_with_config(**yaml.safe_load(path.read_text())) == []
 
 
-def test_every_key_of_score_dpos_yaml_is_a_flag() -> None:
-    parser = TrlParser((DPOSearchArguments, WorkflowDPOConfig, ModelConfig, ExecutorConfig))
-    values = yaml.safe_load((CONFIGS / "dpo_search.yaml").read_text())
-    assert parser.set_defaults_with_config(**values) == []
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("dpo_search", (DPOSearchArguments, WorkflowDPOConfig, ModelConfig, ExecutorConfig)),
+        ("grpo_replay", (GRPOReplayArguments, WorkflowGRPOConfig, ModelConfig)),
+    ],
+)
+def test_every_key_of_a_yaml_for_trajectories_is_a_flag(name: str, classes: tuple[Any, ...]) -> None:
+    values = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    assert TrlParser(classes).set_defaults_with_config(**values) == []
 
 
 @pytest.mark.parametrize("name", SPECIFICATION)
