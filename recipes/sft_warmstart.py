@@ -4,13 +4,17 @@
 
 The examples are problems paired with workflows of `data/workflow_corpus.yaml` that fit their domain, drawn evenly: the
 model learns to write every design and to prefer none. Operators of your own (`--operators`) are in its prompt, and are
-taught by workflows of your own (`--corpus`). With `--from_scratch` it first builds the tiny policy of
+taught by workflows of your own (`--corpus`). With `--trajectories outputs/search/NAME` a part of the examples is what a
+search found best for its problems. With `--from_scratch` it first builds the tiny policy of
 `recipes/policy/tiny.py`.
 """
 
+import random
+import re
 import shutil
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,6 +38,8 @@ from data.corpus import CorpusWorkflow, corpus_pairs, read_corpus, with_task_lin
 from data.domains import domain_row
 from data.mixing import parse_mix
 from data.problem import Problem
+from data.trajectories import Trajectory
+from data.trajectory_sets import statistics
 from recipes.backup.open import open_backup
 from recipes.policy.embedded import load_embedded_policy
 from recipes.policy.loading import with_model_settings
@@ -46,6 +52,7 @@ from recipes.settings.checks import check_trackers
 from recipes.settings.chosen import ALWAYS, effective_config
 from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
+from recipes.training.experience import Caps, cap, load_trajectories, same_workflow
 from recipes.training.problems import mixed_problems
 
 
@@ -61,6 +68,11 @@ class WarmStartArguments(BackupArguments):
         task_line (`bool`): whether a comment in the workflow names the kind of task (`# math: Calculate`).
         operators (`list[str]`): modules or files that register operators (`aflow_ops/operators/registry.py`).
         corpus (`list[str]`): files of workflows beside the corpus, in its form (`data/corpus.py`).
+        trajectories (`list[str]`): files or folders with workflows that earned something (`data/trajectories.py`).
+        trajectory_share (`float`): share of the examples that are taken from them.
+        trajectory_reward (`float`): least reward of such an example.
+        trajectories_per_problem (`int`): different workflows of a problem, the best ones.
+        trajectories_per_workflow (`int`): problems that one workflow is learnt on.
     """
 
     sources: list[str] = field(
@@ -89,6 +101,18 @@ class WarmStartArguments(BackupArguments):
         default_factory=list,
         metadata={"help": "Workflows of your own to teach too: YAML files like data/workflow_corpus.yaml."},
     )
+    trajectories: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Also teach what did best in these: files or folders of a search, a run or an evaluation."},
+    )
+    trajectory_share: float = field(default=0.5, metadata={"help": "Share of the examples taken from trajectories."})
+    trajectory_reward: float = field(default=0.7, metadata={"help": "Least reward of a workflow that is taken."})
+    trajectories_per_problem: int = field(
+        default=2, metadata={"help": "Different workflows taken of a problem, the best ones."}
+    )
+    trajectories_per_workflow: int = field(
+        default=32, metadata={"help": "Problems that one workflow is taken for, so that no design drowns the rest."}
+    )
     from_scratch: bool = field(default=False, metadata={"help": "Build the tiny policy instead of loading a model."})
     from_embedded: bool = field(
         default=False, metadata={"help": "Start from the embedded executor's SmolLM2-135M-Instruct."}
@@ -102,15 +126,28 @@ class WarmStartArguments(BackupArguments):
         parse_mix(self.domain_mix)
         if self.from_scratch and self.from_embedded:
             raise ValueError("from_scratch and from_embedded exclude each other")
+        for name in ("trajectory_share", "trajectory_reward"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be from 0 to 1")
+
+    @property
+    def from_trajectories(self) -> int:
+        """How many examples are taken from trajectories."""
+        return round(self.num_examples * self.trajectory_share) if self.trajectories else 0
 
 
 def warm_start_pairs(args: WarmStartArguments, seed: int) -> list[tuple[Problem, str]]:
     """Return problems with the completion that the policy should write for them: every shape of workflow equally often.
 
+    They are `num_examples` without what is taken from trajectories.
+
     A domain's shapes are its sequences of operators, so that an operator that many texts of the corpus use is drawn no
     more often than one that few do.
     """
-    problems = mixed_problems(args.sources, parse_mix(args.domain_mix), args.num_examples, "train", seed)
+    count = args.num_examples - args.from_trajectories
+    if not count:
+        return []
+    problems = mixed_problems(args.sources, parse_mix(args.domain_mix), count, "train", seed)
     more = [workflow for file in args.corpus for workflow in own_workflows(Path(file))]
     pairs = corpus_pairs(problems, seed=seed, forms=args.forms, shape=_operators, more=more)
     texts = [
@@ -145,13 +182,52 @@ def _operators(workflow: CorpusWorkflow, problem: Problem) -> tuple[str, ...]:
     return parse_workflow(workflow.text, domain=problem.domain, has_entry_point=has_entry_point).operators
 
 
-def warm_start_dataset(pairs: list[tuple[Problem, str]], prompt_style: str) -> Dataset:
-    """Return the pairs as TRL's conversational prompt-completion rows."""
+def best_trajectories(args: WarmStartArguments, seed: int) -> list[Trajectory]:
+    """Return what is taught from trajectories: the best of each problem, no workflow for too many of them.
+
+    All are taken once before any is taken twice.
+
+    Raises:
+        UsageError: none earned `trajectory_reward`.
+        DataError: a file cannot be read, or has held-out problems.
+    """
+    if not args.trajectories:
+        return []
+    rows = load_trajectories(args.trajectories, style=args.prompt_style)
+    good = [row for row in rows if row.reward >= args.trajectory_reward and row.outcome == "ok"]
+    if not good:
+        raise UsageError(
+            f"--trajectories {' '.join(args.trajectories)}: none earned {args.trajectory_reward:g}; lower "
+            "--trajectory_reward, or search for longer"
+        )
+    kept = cap(good, Caps(args.trajectories_per_problem, args.trajectories_per_workflow, "best"))
+    print(f"trajectories: {statistics(kept, same_workflow).line()}", file=sys.stderr)
+    rng, taken = random.Random(seed), list[Trajectory]()
+    while len(taken) < args.from_trajectories:
+        taken += rng.sample(kept, len(kept))
+    taken = taken[: args.from_trajectories]
+    return [_with_task_line(row) for row in taken] if args.task_line else taken
+
+
+def _with_task_line(row: Trajectory) -> Trajectory:
+    """Name the kind of task in a trajectory's workflow as in those of the corpus; one that has a comment keeps it."""
+    fenced = re.fullmatch(r"```python\n(.*)\n```\s*", row.completion, re.DOTALL)
+    if fenced is None or re.search(r"^\s*#", fenced[1], re.MULTILINE):
+        return row
+    question = row.asked.rpartition("\n\nQuestion: ")[2]
+    named = with_task_line(Problem(question, "", row.source, row.domain, row.id), fenced[1])
+    return replace(row, completion=f"```python\n{named}\n```")
+
+
+def warm_start_dataset(
+    pairs: list[tuple[Problem, str]], prompt_style: str, trajectories: Sequence[Trajectory] = ()
+) -> Dataset:
+    """Return pairs and trajectories as TRL's conversational prompt-completion rows."""
+    prompts = [policy_messages(problem.view, style=prompt_style) for problem, _ in pairs]
+    prompts += [[dict(message) for message in row.prompt] for row in trajectories]
+    completions = [*(completion for _, completion in pairs), *(row.completion for row in trajectories)]
     return Dataset.from_dict(
-        {
-            "prompt": [policy_messages(problem.view, style=prompt_style) for problem, _ in pairs],
-            "completion": [[{"role": "assistant", "content": completion}] for _, completion in pairs],
-        }
+        {"prompt": prompts, "completion": [[{"role": "assistant", "content": text}] for text in completions]}
     )
 
 
@@ -223,10 +299,11 @@ def main() -> None:
     config = effective_config(args, training, model_args, always=ALWAYS)
     training.output_dir = str(output.with_name(output.name + ".partial"))
     pairs = warm_start_pairs(args, training.seed)
+    found = best_trajectories(args, training.seed)
     if args.dry_run:
-        print(f"dry run: {len(pairs)} examples for {output}; nothing was started")
+        print(f"dry run: {len(pairs) + len(found)} examples for {output}; nothing was started")
         return
-    dataset = warm_start_dataset(pairs, args.prompt_style)
+    dataset = warm_start_dataset(pairs, args.prompt_style, found)
     try:
         model, tokenizer = base_policy(args, model_args, dataset, training)
         trainer = SFTTrainer(

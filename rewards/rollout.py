@@ -4,7 +4,7 @@ completion -> Workflow | WorkflowError -> Trace -> Grade -> reward in {1.0, 0.7,
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,8 @@ class Rollout:
         grade (`Grade`, *optional*): `None` when a failure of ours left nothing to grade.
         infra_error (`str`, *optional*): that failure.
         revise_gain (`float`): WA-GRPO's score of the Revise and Test calls; 0.5 until somebody measures it.
+        replayed (`Mapping[str, Any]`, *optional*): where the completion is from and what it earned there (`reward`,
+            `correct`, `outcome`); nothing was run here, and nothing is said of the policy.
     """
 
     problem: Problem
@@ -48,6 +50,7 @@ class Rollout:
     grade: Grade | None = None
     infra_error: str | None = None
     revise_gain: float = NO_LOOP_GAIN
+    replayed: Mapping[str, Any] | None = None
 
     @property
     def reward(self) -> float | None:
@@ -56,8 +59,9 @@ class Rollout:
 
     @property
     def ending(self) -> Ending:
-        """Outcome of the run; `"invalid"` when there is no workflow, `"infra_error"` when the failure is ours."""
-        if self.infra_error is not None:
+        """Outcome of the run; `"invalid"` when there is no workflow, `"infra_error"` when the failure is ours, or when
+        nothing was run for the reward is known."""
+        if self.infra_error is not None or self.replayed is not None:
             return "infra_error"
         return "invalid" if self.trace is None else self.trace.outcome
 
@@ -83,7 +87,7 @@ class Rollout:
     def to_row(self) -> dict[str, Any]:
         """Return the JSON form. It holds no gold answer and no hidden test."""
         workflow = self.workflow
-        return {
+        row: dict[str, Any] = {
             "id": self.problem.id,
             "source": self.problem.source,
             "domain": self.problem.domain,
@@ -100,6 +104,10 @@ class Rollout:
             "reward": self.reward,
             "correct": self.grade.correct if self.grade else None,
         }
+        if self.replayed is not None:
+            row |= {name: self.replayed[name] for name in ("reward", "correct", "outcome")}
+            row["replay"] = {name: value for name, value in self.replayed.items() if name not in row}
+        return row
 
 
 class RolloutScorer:

@@ -7,7 +7,7 @@ elsewhere and never sees it.
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -42,6 +42,7 @@ class WorkflowReward:
         self,
         completions: Sequence[Any],
         problem: Sequence[str],
+        replayed: Sequence[Mapping[str, Any] | None] | None = None,
         log_metric: LogMetric | None = None,
         log_extra: LogExtra | None = None,
         **_: Any,
@@ -51,12 +52,14 @@ class WorkflowReward:
         Args:
             completions (`Sequence`): texts, or conversations of which the last message counts.
             problem (`Sequence[str]`): `Problem.to_row()` as JSON, one for each completion.
+            replayed (`Sequence`, *optional*): what is known of each completion that is not to be run
+                (`Rollout.replayed`); `None` for the others.
             log_metric (`Callable`, *optional*): TRL's `log_metric(name, value)`.
             log_extra (`Callable`, *optional*): TRL's `log_extra(column, values)`, for its table of completions.
 
         Returns:
             `list[float | None]`: tier rewards in [0, 1]; `None` where the failure was ours, which TRL leaves out of
-            the group.
+            the group, and for what is not run.
 
         Raises:
             FatalExecutorError: the executor refuses every call, or the budget is spent: the run must stop.
@@ -65,14 +68,21 @@ class WorkflowReward:
             raise RuntimeError("WorkflowReward.scorer must be set before the first call")
         problems = [Problem.from_row(json.loads(row)) for row in problem]
         texts = [completion_text(completion) for completion in completions]
+        known = list(replayed) if replayed is not None else [None] * len(texts)
+        pairs = list(zip(problems, texts, strict=True))
         start = time.monotonic()
-        self.last = await score_all(self.scorer, list(zip(problems, texts, strict=True)))
+        scored = await score_all(self.scorer, [pair for pair, row in zip(pairs, known, strict=True) if row is None])
         wall = time.monotonic() - start
+        rollouts = iter(scored)
+        self.last = [
+            next(rollouts) if row is None else Rollout(*pair, replayed=row)
+            for pair, row in zip(pairs, known, strict=True)
+        ]
         if log_metric is not None:
             judged = self.scorer.judge.counts.metrics() if self.scorer.judge is not None else {}
             # Workers that a program left changed or dead, a program so far: near 0 unless the policy attacks them.
             attacked = {"sandbox/replaced_workers": self.scorer.grader.sandbox.counts.replaced_share}
-            for name, value in {**stage_metrics(self.last, wall), **judged, **attacked}.items():
+            for name, value in {**stage_metrics(scored, wall), **judged, **attacked}.items():
                 log_metric(name, value)
         if log_extra is not None:
             for name, column in table_columns(self.last).items():

@@ -4,8 +4,9 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from accelerate import PartialState
@@ -13,6 +14,7 @@ from accelerate import PartialState
 from aflow_ops.errors import UsageError
 from data.corpus import CORPUS_FILE
 from recipes.settings.places import from_here_or_project
+from recipes.training.experience import trajectory_files
 
 
 def ensure_policy(model: str, config: str | None, seed: int, operators: Sequence[str] = ()) -> None:
@@ -64,7 +66,13 @@ def warm_start(config: Path, folder: Path, seed: int, operators: Sequence[str]) 
 
 def fingerprint_of(config: Path, seed: int, operators: Sequence[str]) -> str:
     """Return a digest of what decides a warm start: its settings, its workflows, the seed and further operators."""
-    own = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("corpus") or []
-    files = [config, CORPUS_FILE, *map(Path, [own] if isinstance(own, str) else own)]
+    settings = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+    trajectories = [file for place in _listed(settings, "trajectories") for file in trajectory_files(place)]
+    files = [config, CORPUS_FILE, *map(Path, _listed(settings, "corpus")), *trajectories]
     inputs = b"".join(file.read_bytes() for file in files if file.is_file()) + f"seed {seed}".encode()
     return hashlib.sha256(inputs + "".join(f" {name}" for name in operators).encode()).hexdigest()
+
+
+def _listed(settings: Mapping[str, Any], name: str) -> list[str]:
+    value = settings.get(name) or []
+    return [value] if isinstance(value, str) else list(value)

@@ -1,6 +1,7 @@
 """A run that has its folder for itself, from the first file in it to the last."""
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,7 +13,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from aflow_ops.executor import ExecutorUsage, check_executor
-from data.files import claimed
+from data.files import claimed, write_atomically
 from recipes.backup.backup import Backup
 from recipes.backup.open import open_backup
 from recipes.hub.publish import publish_finished_run, requested_publication
@@ -67,13 +68,44 @@ class Run:
         if self.backup is not None:
             self.backup.results(trainer.state.global_step)
 
+    def finish_offline(self, summary: Mapping[str, Any], step: int) -> None:
+        """Write the summary of a training that executed nothing, whose policy is in the folder, and show it.
+
+        Args:
+            summary (`Mapping[str, Any]`): beside `run` and `seconds`.
+            step (`int`): optimizer steps done.
+        """
+        if PartialState().is_main_process:
+            with write_atomically(self.folder / "summary.json") as file:
+                file.write(json.dumps({"run": self.folder.name, "seconds": self.seconds, **summary}, indent=2) + "\n")
+            print(f"policy, metrics and summary: {self.folder}/; evaluate it with scripts/evaluate.py")
+        if self.backup is not None:
+            self.backup.results(step)
+
 
 @contextmanager
 def open_run(args: Arguments[Any], script: str, start: Checkpoint | None) -> Iterator[Run]:
-    """Try the executor and the Hub, then own `output_dir` while inside; publish what was left when nothing failed.
+    """Open the run of a recipe that executes workflows, as `open_training` does.
 
     Args:
         args (`Arguments`): everything that the recipe was told, for `config.yaml`.
+        script (`str`): the recipe's file, which `config.yaml` names.
+        start (`Checkpoint`, *optional*): where the run goes on; without one, what an earlier start left goes.
+    """
+    with open_training(args.parts, run_settings(args), script, start) as run:
+        yield run
+
+
+@contextmanager
+def open_training(
+    parts: Sequence[Any], settings: Mapping[str, Any], script: str, start: Checkpoint | None
+) -> Iterator[Run]:
+    """Try the executor and the Hub, then own `output_dir` while inside; publish what was left when nothing failed.
+
+    Args:
+        parts (`Sequence`): the parsed settings: the recipe's, the training's, the model's, and the executor's if it has
+            one.
+        settings (`Mapping[str, Any]`): for `config.yaml`.
         script (`str`): the recipe's file, which `config.yaml` names.
         start (`Checkpoint`, *optional*): where the run goes on; without one, what an earlier start left goes.
 
@@ -81,7 +113,7 @@ def open_run(args: Arguments[Any], script: str, start: Checkpoint | None) -> Ite
         UsageError: the executor refuses the key, a backup URL that cannot work, or no way to publish where asked.
         InfraError: the executor, or the Hub, cannot be reached.
     """
-    recipe, training = args.recipe, args.training
+    recipe, training, _, *executor = parts
     folder, main_process = Path(training.output_dir), PartialState().is_main_process
     with open_backup(
         recipe.backup_url,
@@ -91,7 +123,8 @@ def open_run(args: Arguments[Any], script: str, start: Checkpoint | None) -> Ite
         fresh=start is None,
         main_process=main_process,
     ) as backup:
-        asyncio.run(check_executor(args.executor))
+        if executor:
+            asyncio.run(check_executor(executor[0]))
         publication = requested_publication(training) if main_process else None
         with claimed(folder) if main_process else nullcontext():
             if main_process:
@@ -99,8 +132,8 @@ def open_run(args: Arguments[Any], script: str, start: Checkpoint | None) -> Ite
                     RolloutLog(folder).remove()
                     drop_checkpoints_after(folder, -1)  # unfinished ones
                 else:
-                    print_resumption(folder, start, training.max_steps, args.parts)
-                write_config(folder, script, run_settings(args))
+                    print_resumption(folder, start, training.max_steps, parts)
+                write_config(folder, script, settings)
             yield Run(folder, backup)
         if publication is not None:
             print(f"pushed to {publish_finished_run(folder, publication)}")

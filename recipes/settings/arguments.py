@@ -4,19 +4,43 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
-from trl import GRPOConfig
+from trl import DPOConfig, GRPOConfig
 
 from aflow_ops.secrets import without_secrets
 from data.mixing import parse_mix
 from data.problem import Domain
+from recipes.settings.replay import ReplayArguments
 from rewards.judge import JudgeConfig
 from rewards.wa_grpo import WAGRPOConfig
 
 CURRICULA = ("none", "order", "pass_rate")
 
 
+class WithoutSecrets:
+    """Training settings that take no token with them: neither into checkpoints nor to trackers."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the tokens out of `training_args.bin`, which goes into every checkpoint."""
+        return {name: None if name.endswith("hub_token") else value for name, value in vars(self).items()}
+
+    def __copy__(self) -> Self:
+        """Keep the tokens in a copy, which stays in this process; what is pickled has none."""
+        copied = type(self).__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values as trackers show them, without secrets."""
+        return cast(dict[str, Any], without_secrets(super().to_dict()))  # type: ignore[misc]
+
+
 @dataclass
-class WorkflowGRPOConfig(GRPOConfig):
+class WorkflowDPOConfig(WithoutSecrets, DPOConfig):
+    """`trl.DPOConfig` that keeps its tokens to itself."""
+
+
+@dataclass
+class WorkflowGRPOConfig(WithoutSecrets, GRPOConfig):
     """`trl.GRPOConfig` with a linear temperature schedule.
 
     Args:
@@ -31,16 +55,6 @@ class WorkflowGRPOConfig(GRPOConfig):
     )
     temperature_steps: int = field(default=150, metadata={"help": "Steps over which the temperature moves linearly."})
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the tokens out of `training_args.bin`, which goes into every checkpoint."""
-        return {name: None if name.endswith("hub_token") else value for name, value in vars(self).items()}
-
-    def __copy__(self) -> Self:
-        """Keep the tokens in a copy, which stays in this process; what is pickled has none."""
-        copied = type(self).__new__(type(self))
-        copied.__dict__.update(self.__dict__)
-        return copied
-
     def __post_init__(self) -> None:
         if self.num_generations < 1:  # TRL divides by it
             raise ValueError(f"num_generations={self.num_generations} must be at least 2")
@@ -49,10 +63,6 @@ class WorkflowGRPOConfig(GRPOConfig):
             raise ValueError(f"temperature_final={self.temperature_final} must be above 0")
         if self.temperature_steps < 1:
             raise ValueError(f"temperature_steps={self.temperature_steps} must be at least 1")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the values as trackers show them, without secrets."""
-        return cast(dict[str, Any], without_secrets(super().to_dict()))
 
 
 @dataclass
@@ -77,7 +87,7 @@ class BackupArguments:
 
 
 @dataclass
-class RecipeArguments(BackupArguments):
+class RecipeArguments(ReplayArguments, BackupArguments):
     """What a recipe needs beside TRL's and the executor's flags: problems, policy and evaluation.
 
     Args:
@@ -219,6 +229,7 @@ class RecipeArguments(BackupArguments):
 
     def __post_init__(self) -> None:
         _ = self.mix, self.wa_config, self.judge_config  # each says what is wrong with its values
+        self.check_replay()
         if self.heldout_every < 0:
             raise ValueError(f"heldout_every={self.heldout_every} must not be negative")
         if not 0 <= self.level_weight < math.inf:

@@ -11,11 +11,14 @@ from trl import ModelConfig
 from aflow_ops.errors import UsageError
 from data.benchmarks import benchmarks
 from data.registry import is_test_set
+from data.trajectories import read_trajectories
 from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.settings.parse import Arguments
 from recipes.settings.places import from_here_or_project
 from recipes.settings.rehearsal import rehearse
+from recipes.settings.replay import ReplayArguments
 from recipes.settings.urls import check_url
+from recipes.training.experience import trajectory_files
 
 # Groups smaller than this often carry no signal.
 SMALL_GROUP = 4
@@ -41,6 +44,7 @@ def check_settings(args: Arguments[Any], domains: Collection[str]) -> None:
     check_trackers(training.report_to)
     if recipe.backup_url is not None:
         check_url("--backup_url", recipe.backup_url)
+    check_replay(recipe, training)
     if training.num_generations < SMALL_GROUP:
         print(
             f"warning: num_generations={training.num_generations}: groups this small often carry no signal or collapse "
@@ -48,6 +52,24 @@ def check_settings(args: Arguments[Any], domains: Collection[str]) -> None:
             "allows",
             file=sys.stderr,
         )
+
+
+def check_replay(recipe: ReplayArguments, training: WorkflowGRPOConfig) -> None:
+    """Look for the trajectories to replay, and for settings that their weights have no meaning with.
+
+    Raises:
+        UsageError: names the flag or the file.
+        DataError: a file cannot be read, or a row of it is malformed.
+    """
+    if not recipe.replay:
+        return
+    if training.importance_sampling_level != "token":
+        raise UsageError(
+            f"importance_sampling_level={training.importance_sampling_level} with --replay: replayed rows are weighted "
+            "by token; use token"
+        )
+    for file in (file for place in recipe.replay for file in trajectory_files(place)):
+        read_trajectories(file, lambda row: [{"role": "user", "content": "?"}])
 
 
 def check_domains(mix: Mapping[Any, float], domains: Collection[str], given: str) -> None:

@@ -14,7 +14,6 @@ from datasets import Dataset
 from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerControl
 from transformers.trainer_utils import rotate_checkpoints
-from trl import GRPOTrainer
 
 from aflow_ops.errors import InfraError
 from recipes.backup.backup import Backup
@@ -24,13 +23,14 @@ from recipes.run.checkpoints import Checkpoint, seal, unseal
 from recipes.run.config import copy_config
 from recipes.run.rollout_log import RolloutLog
 from recipes.training.collapse import Collapse, CollapseWatch
+from recipes.training.off_policy import OffPolicyGRPOTrainer
 from recipes.training.sampling import EpochSampler
 
 # What torch's file writers say on a full disk: the zip writer for large and for small files, and the stream under it.
 _WRITER_FAILED = re.compile(r"inline_container\.cc|PytorchStreamWriter|iostream error")
 
 
-class ResumableGRPOTrainer(GRPOTrainer):
+class ResumableGRPOTrainer(OffPolicyGRPOTrainer):
     """GRPO whose checkpoints are whole or not there, and which knows when to stop.
 
     Args:

@@ -33,6 +33,8 @@ from recipes.run.spending import Spending
 from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
 from recipes.training.lifecycle import ResumableGRPOTrainer
 from recipes.training.problems import training_dataset
+from recipes.training.replay import Policy, open_replay
+from recipes.training.replayed_steps import ReplayedSteps
 from recipes.training.tracking import add_policy_metrics
 from recipes.training.trl_internals import not_an_unscored_row, scoring_temperature, train_in_float32
 from rewards.columns import settle, tie_break_factor
@@ -103,6 +105,11 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         self.recipe = recipe
         self.wa_config = recipe.wa_config
         self.signal = LearningSignal(args.num_generations, args.scale_rewards, recipe.level_weight)
+        tokenizer, name = self.processing_class, str(getattr(model, "name_or_path", model))
+        policy = Policy(name, tokenizer, self.eos_token_ids, args.max_completion_length)
+        self.shaping = recipe.replay_shaping
+        replay = open_replay(recipe, problems, policy, args.num_generations)
+        self.replayed = None if replay is None else ReplayedSteps(self, replay, recipe.replay_baseline)
         self._added: list[float] = []
         self._gathered: list[dict[str, Any]] = []
         self.run_usage = ExecutorUsage()
@@ -173,6 +180,8 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._set_temperature(self.current_temperature())
+        if self.replayed is not None:
+            self.replayed.plan(inputs)
         output = super()._generate_and_score_completions(inputs)
         advantages = output["advantages"]
         first = self.accelerator.process_index * len(advantages)
@@ -180,6 +189,8 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         logged = self._logs["advantages"]  # of TRL's table of completions
         for offset, added in enumerate(reversed(self._added[-len(logged) :]), start=1):
             logged[-offset] += added
+        if self.replayed is not None:
+            self.replayed.finish(output, self._gathered)
         self._write_rollouts(gather_object(output["advantages"].tolist()))
         return output
 
@@ -206,9 +217,12 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         super().start_from(checkpoint)
         if checkpoint is not None:
             self.signal.go_on_from(checkpoint.state["signal"])
+            if self.replayed is not None and "replay" in checkpoint.state:
+                self.replayed.replay.go_on_from(checkpoint.state["replay"])
 
     def _checkpoint_state(self) -> dict[str, Any]:
-        return {**super()._checkpoint_state(), "signal": self.signal.state()}
+        replay = {} if self.replayed is None else {"replay": self.replayed.replay.state()}
+        return {**super()._checkpoint_state(), "signal": self.signal.state(), **replay}
 
     # Rewards
 
@@ -223,8 +237,11 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         """
         columns = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         given = self._finite_rows(columns)
+        replayed = {} if self.replayed is None else self.replayed.weigh(given, self._workflow_column)
         settled = settle(given, self._workflow_column, self.num_generations)
         rollouts, adjusted = self._break_ties(self.reward.last, settled)
+        for index, advantage in replayed.items():
+            self._added[index] = advantage
         rows = [{"prompt": prompt, **rollout.to_row()} for prompt, rollout in zip(prompts, rollouts, strict=True)]
         self._gathered = [
             {**row, "adjusted_reward": reward, **self._named(values)}

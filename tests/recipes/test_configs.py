@@ -18,7 +18,9 @@ from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
 from data.mixing import parse_mix
 from recipes import grpo_aime, grpo_code, grpo_math, grpo_mixed, grpo_qa
-from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
+from recipes.dpo_search import DPOSearchArguments
+from recipes.grpo_replay import GRPOReplayArguments
+from recipes.settings.arguments import RecipeArguments, WorkflowDPOConfig, WorkflowGRPOConfig
 from recipes.settings.checks import check_packages
 from recipes.settings.effective import SHOWN, effective_values, run_settings
 from recipes.settings.gpus import detect_gpu, gpu_class
@@ -32,7 +34,8 @@ from recipes.training.trl_internals import train_in_float32
 from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
-GRPO = sorted(path for path in CONFIGS.glob("*.yaml") if "warmstart" not in path.name and path.name != "gpus.yaml")
+OTHERS = ("gpus", "dpo_search", "grpo_replay")
+GRPO = sorted(path for path in CONFIGS.glob("*.yaml") if "warmstart" not in path.name and path.stem not in OTHERS)
 WARM_STARTS = sorted(CONFIGS.glob("*warmstart.yaml"))
 LAUNCH = sorted((ROOT / "accelerate_configs").glob("*.yaml"))
 Run = Callable[..., str]
@@ -60,6 +63,18 @@ def test_every_key_of_a_recipes_yaml_is_a_flag(path: Path) -> None:
 def test_every_key_of_a_warm_starts_yaml_is_a_flag(path: Path) -> None:
     parser = TrlParser((WarmStartArguments, SFTConfig, ModelConfig))
     assert parser.set_defaults_with_config(**yaml.safe_load(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("dpo_search", (DPOSearchArguments, WorkflowDPOConfig, ModelConfig, ExecutorConfig)),
+        ("grpo_replay", (GRPOReplayArguments, WorkflowGRPOConfig, ModelConfig)),
+    ],
+)
+def test_every_key_of_a_yaml_for_trajectories_is_a_flag(name: str, classes: tuple[Any, ...]) -> None:
+    values = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    assert TrlParser(classes).set_defaults_with_config(**values) == []
 
 
 @pytest.mark.parametrize("name", SPECIFICATION)

@@ -1,6 +1,6 @@
 """A trainer small enough for tests; as a script, a short run whose completions are given instead of sampled.
 
-accelerate launch --config_file accelerate_configs/cpu_zero2.yaml tests/recipes/tiny_run.py URL RUN_DIR BATCH
+accelerate launch --config_file accelerate_configs/cpu_zero2.yaml tests/recipes/tiny_run.py URL RUN_DIR BATCH [REPLAY]
 """
 
 import sys
@@ -117,7 +117,12 @@ def drawn_completions(trainer: WorkflowGRPOTrainer, texts: Sequence[str]) -> Cal
 def main() -> None:
     url, run_dir, batch = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     config = ExecutorConfig(executor_base_url=url, executor_cache_dir="none", executor_temperature=0)
-    trainer = make_trainer(config, run_dir, per_device_train_batch_size=batch)
+    if sys.argv[4:]:  # plain steps: what differs between topologies is not blown up by Adam
+        recipe = RecipeArguments(prompt_style="brief", workflow_timeout=20, replay=sys.argv[4:])
+        more = {"recipe": recipe, "max_completion_length": 64, "optim": "sgd", "learning_rate": 1.0}
+    else:
+        more = {}
+    trainer = make_trainer(config, run_dir, per_device_train_batch_size=batch, **more)
     trainer._generate_single_turn = given_completions(trainer, COMPLETIONS)
     trainer.train()
     trainer.save_model()

@@ -1,0 +1,147 @@
+"""Trajectories as a recipe is given them: files and folders in, distinct and capped rows of training problems out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from aflow_ops.errors import UsageError, WorkflowError
+from aflow_ops.language import Workflow, parse_workflow
+from aflow_ops.policy_prompt import PROMPT_STYLES, PromptStyle, policy_messages
+from aflow_ops.search.canonical import workflow_key
+from data.problem import Problem, ProblemView
+from data.trajectories import Messages, Trajectory, read_trajectories, regrouped
+from data.trajectory_sets import capped, distinct, refuse_leaks
+from recipes.run.rollout_log import LIVE, rollout_files
+
+# What a folder may hold, and is asked for in this order.
+FILES = ("trajectories.jsonl", LIVE, "rows.jsonl")
+_SEARCH = "search:"
+
+
+@dataclass(frozen=True)
+class Caps:
+    """How much of a set is used, so that no problem and no shape drowns the rest.
+
+    Args:
+        per_group (`int`): rows of a problem's prompt.
+        per_workflow (`int`): rows of a workflow, over all problems.
+        order (`str`): whether a group gives its `best` rows, or a `spread` of good and bad ones.
+    """
+
+    per_group: int
+    per_workflow: int
+    order: Literal["best", "spread"]
+
+
+def load_trajectories(
+    places: Sequence[str],
+    *,
+    heldout: Sequence[Problem] = (),
+    problems: Sequence[Problem] = (),
+    style: PromptStyle = "full",
+) -> list[Trajectory]:
+    """Read trajectories, refuse held-out problems, put prompts into one style, and merge equal workflows of a group.
+
+    Args:
+        places (`Sequence[str]`): files that `read_trajectories` reads, folders of a search, a run or an evaluation, or
+            `search:DIR`.
+        heldout (`Sequence[Problem]`): that the run evaluates on.
+        problems (`Sequence[Problem]`): whose prompts rows of an evaluation get; rows of other problems are left out.
+        style (`str`): of the prompts of designs, as far as they can be said in it (`in_style`).
+
+    Raises:
+        UsageError: nothing usable is there.
+        DataError: a file cannot be read, a row is malformed, or a problem is held out.
+    """
+    prompts = {(problem.source, problem.id): prompt_for(problem.view, style) for problem in problems}
+
+    def prompt_of(row: Mapping[str, Any]) -> Messages | None:
+        return prompts.get((str(row.get("source")), str(row.get("id"))))
+
+    files = [file for place in places for file in trajectory_files(place)]
+    rows = [row for file in files for row in read_trajectories(file, prompt_of if problems else None)]
+    if not rows:
+        raise UsageError(f"{', '.join(places)}: no trajectory can be used; each is of no known problem, or not graded")
+    refuse_leaks(rows, heldout)
+    return distinct(regrouped([in_style(row, style) for row in rows]), same_workflow)
+
+
+def trajectory_files(place: str) -> list[Path]:
+    """Return the files of one place, the parts of a long run in order.
+
+    Raises:
+        UsageError: a folder without any.
+    """
+    path = Path(place.removeprefix(_SEARCH))
+    if not path.is_dir():
+        return [path]
+    names = FILES[:1] if place.startswith(_SEARCH) else FILES
+    for name in names:
+        if files := rollout_files(path / name):
+            return files
+    raise UsageError(f"{path}: has no {' or '.join(names)}")
+
+
+def same_workflow(trajectory: Trajectory) -> str:
+    """Return a digest that equal workflows share: their syntax trees, not their texts, are compared."""
+    return _digest(trajectory.completion, trajectory.domain)
+
+
+@lru_cache(maxsize=65536)
+def _digest(completion: str, domain: str) -> str:
+    workflow = _workflow(completion, domain)
+    if workflow is None:
+        return workflow_key(" ".join(completion.split()))
+    return workflow_key(workflow.source, workflow.prompts)
+
+
+def _workflow(completion: str, domain: str) -> Workflow | None:
+    """Parse a completion; whether its problem has an entry point is not known, and does not change its tree."""
+    for has_entry_point in (False, True):
+        try:
+            return parse_workflow(completion, domain=domain, has_entry_point=has_entry_point)
+        except WorkflowError:
+            continue
+    return None
+
+
+def in_style(trajectory: Trajectory, style: PromptStyle) -> Trajectory:
+    """Return a design under the prompt that a run with another prompt style shows the policy.
+
+    Log-probabilities were taken under the old prompt, and are left behind. A row stays as it is when its prompt is none
+    that `policy_messages` writes, or when it is brief, which may leave out a passage that a full one shows.
+
+    Args:
+        trajectory (`Trajectory`): of any form.
+        style (`str`): the style of the run.
+    """
+    found = _view(trajectory) if trajectory.form == "design" else None
+    if found is None or found[0] == style or style == "full":
+        return trajectory
+    return replace(trajectory, prompt=prompt_for(found[1], style), logprobs=None)
+
+
+def _view(trajectory: Trajectory) -> tuple[PromptStyle, ProblemView] | None:
+    """Tell which problem, in which style, a prompt was made of."""
+    head, separator, question = trajectory.asked.rpartition("\n\nQuestion: ")
+    context = head.removeprefix("Context:\n") if separator else None
+    for entry_point in (None, "f"):  # whether there is one changes the prompt, its name does not
+        view = ProblemView(question if separator else trajectory.asked, trajectory.domain, context, entry_point)
+        for style in PROMPT_STYLES:
+            if prompt_for(view, style) == trajectory.prompt:
+                return style, view
+    return None
+
+
+def prompt_for(view: ProblemView, style: PromptStyle) -> Messages:
+    """Return the policy's prompt as trajectories hold it."""
+    return tuple({"role": part["role"], "content": part["content"]} for part in policy_messages(view, style))
+
+
+def cap(trajectories: Sequence[Trajectory], caps: Caps) -> list[Trajectory]:
+    """Return so many of them as `caps` says."""
+    return capped(
+        trajectories, same_workflow, per_group=caps.per_group, per_workflow=caps.per_workflow, order=caps.order
+    )
