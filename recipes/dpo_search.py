@@ -33,11 +33,12 @@ from recipes.policy.loading import loading_policy, with_model_settings
 from recipes.policy.warm_start import ensure_policy
 from recipes.run.checkpoints import AUTO, latest_checkpoint
 from recipes.run.command import run_command
-from recipes.run.config import effective_config
 from recipes.run.open import Run, open_training
-from recipes.run.progress import MetricsFile, progress_of, quiet_libraries
+from recipes.run.progress import MetricsFile, progress_of
 from recipes.settings.arguments import BackupArguments, WorkflowDPOConfig
 from recipes.settings.checks import check_trackers
+from recipes.settings.chosen import effective_config
+from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
 from recipes.training.experience import Caps, cap, load_trajectories, same_workflow
 from recipes.training.problems import mixed_problems

@@ -23,12 +23,13 @@ from data.trajectory_sets import by_group, has_signal, statistics
 from recipes.policy.loading import loading_policy, policy_settings
 from recipes.policy.warm_start import ensure_policy
 from recipes.run.command import run_command
-from recipes.run.config import effective_config
 from recipes.run.open import open_training
-from recipes.run.progress import MetricsFile, progress_of, quiet_libraries
+from recipes.run.progress import MetricsFile, progress_of
 from recipes.run.starting import starting_point
 from recipes.settings.arguments import BackupArguments, WorkflowGRPOConfig
 from recipes.settings.checks import check_trackers
+from recipes.settings.chosen import effective_config
+from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
 from recipes.settings.rehearsal import rehearse
 from recipes.training.experience import Caps, cap, load_trajectories, same_workflow

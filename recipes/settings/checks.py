@@ -11,14 +11,12 @@ from trl import ModelConfig
 from aflow_ops.errors import UsageError
 from data.benchmarks import benchmarks
 from data.registry import is_test_set
-from data.trajectories import read_trajectories
 from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.settings.parse import Arguments
 from recipes.settings.places import from_here_or_project
 from recipes.settings.rehearsal import rehearse
 from recipes.settings.replay import ReplayArguments
 from recipes.settings.urls import check_url
-from recipes.training.experience import trajectory_files
 
 # Groups smaller than this often carry no signal.
 SMALL_GROUP = 4
@@ -55,21 +53,16 @@ def check_settings(args: Arguments[Any], domains: Collection[str]) -> None:
 
 
 def check_replay(recipe: ReplayArguments, training: WorkflowGRPOConfig) -> None:
-    """Look for the trajectories to replay, and for settings that their weights have no meaning with.
+    """Refuse settings that the weights of replayed rows have no meaning with.
 
     Raises:
-        UsageError: names the flag or the file.
-        DataError: a file cannot be read, or a row of it is malformed.
+        UsageError: names the flag.
     """
-    if not recipe.replay:
-        return
-    if training.importance_sampling_level != "token":
+    if recipe.replay and training.importance_sampling_level != "token":
         raise UsageError(
             f"importance_sampling_level={training.importance_sampling_level} with --replay: replayed rows are weighted "
             "by token; use token"
         )
-    for file in (file for place in recipe.replay for file in trajectory_files(place)):
-        read_trajectories(file, lambda row: [{"role": "user", "content": "?"}])
 
 
 def check_domains(mix: Mapping[Any, float], domains: Collection[str], given: str) -> None:

@@ -84,6 +84,17 @@ def trajectory_files(place: str) -> list[Path]:
     raise UsageError(f"{path}: has no {' or '.join(names)}")
 
 
+def check_trajectories(places: Sequence[str]) -> None:
+    """Read what a run will replay, before anything slow is loaded.
+
+    Raises:
+        UsageError: a folder without trajectories.
+        DataError: a file cannot be read, or a row of it is malformed; names it.
+    """
+    for file in (file for place in places for file in trajectory_files(place)):
+        read_trajectories(file, lambda row: [{"role": "user", "content": "?"}])
+
+
 def same_workflow(trajectory: Trajectory) -> str:
     """Return a digest that equal workflows share: their syntax trees, not their texts, are compared."""
     return _digest(trajectory.completion, trajectory.domain)

@@ -18,6 +18,7 @@ from data.trimming import TextBudget
 from recipes.run.progress import watched_rows
 from recipes.settings.arguments import RecipeArguments
 from recipes.training.curriculum import EasiestFirst, queue_of
+from recipes.training.experience import check_trajectories
 
 
 def mixed_problems(
@@ -60,7 +61,9 @@ def training_and_heldout_problems(recipe: RecipeArguments, seed: int) -> tuple[l
     Raises:
         UsageError: as `mixed_problems`, or a curriculum that fits none of the problems.
         InfraError: a benchmark cannot be had.
+        DataError: what is to be replayed cannot be read.
     """
+    check_trajectories(recipe.replay)
     if not _prepared(recipe):
         return [], []
     queue = queue_of(recipe.curriculum, recipe.curriculum_rows, seed)

@@ -147,7 +147,7 @@ def test_the_quickstarts_paths_lead_to_the_project_from_any_folder(
 
 
 def test_a_run_always_says_its_prompt_and_its_problems() -> None:
-    args = parse_arguments("grpo_mixed.yaml", None, [], planning=True)
+    args = parse_arguments("grpo_mixed.yaml", None, ["--sources", *RecipeArguments().sources], planning=True)
     settings = run_settings(args)
     assert settings["sources"] == args.recipe.sources == RecipeArguments().sources
     assert settings["prompt_style"] == RecipeArguments().prompt_style

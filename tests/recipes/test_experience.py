@@ -13,7 +13,7 @@ from aflow_ops.policy_prompt import PromptStyle, policy_messages
 from data.problem import DataError, Problem
 from data.registry import load_problems
 from data.trajectories import Trajectory
-from recipes.policy.warm_start import _trajectories
+from recipes.policy.warm_start import fingerprint_of
 from recipes.run.command import run_command
 from recipes.sft_warmstart import WarmStartArguments, best_trajectories, main, warm_start_pairs
 from recipes.training.experience import in_style, load_trajectories, same_workflow
@@ -169,6 +169,7 @@ def test_a_cached_warm_start_knows_its_trajectories(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", [trajectory(problem, ASK, 1.0)])
     config = tmp_path / "warm.yaml"
     config.write_text(f"trajectories: [{path}]\n")
-    assert _trajectories(config) == path.read_bytes() != b""
-    config.write_text("num_examples: 3\n")
-    assert _trajectories(config) == b""
+    first = fingerprint_of(config, 1, ())
+    assert fingerprint_of(config, 1, ()) == first
+    write(path, [trajectory(problem, ASK, 0.0)])
+    assert fingerprint_of(config, 1, ()) != first
