@@ -363,7 +363,8 @@ async def test_the_embedded_executor_answers_and_ends_with_the_run(tmp_path: Pat
 
 @pytest.mark.slow
 async def test_the_embedded_executor_comes_back_when_it_is_killed(tmp_path: Path) -> None:
-    config = ExecutorConfig(executor="local", executor_cache_dir="none", executor_timeout=PATIENCE)
+    patient = {"executor_timeout": PATIENCE, "executor_outage_seconds": PATIENCE, "executor_max_retries": 1000}
+    config = ExecutorConfig(executor="local", executor_cache_dir="none", **patient)  # type: ignore[arg-type]
     async with open_executor(config, run_dir=tmp_path) as executor:
 
         async def ask(index: int) -> str:

@@ -1,9 +1,10 @@
 """What the first ring stops, CPython in the sandbox stops too: the suite's hostile workflows are forced into it."""
 
+import ast
 import asyncio
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,23 @@ def unchecked(text: str) -> Workflow:
     return Workflow("short", source, source, ())
 
 
+def is_source(text: str) -> bool:
+    """Whether an interpreter would read it at all: a file of Python holds neither NUL bytes nor half characters."""
+    try:
+        tree = ast.parse(unchecked(text).source.encode())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return any(isinstance(node, ast.AsyncFunctionDef) and node.name == "workflow" for node in tree.body)
+
+
+async def trace_of(runtime: WorkflowRuntime, workflow: Workflow | None) -> Trace | None:
+    """How it ends; `None` for one that does not get as far as a ring."""
+    try:
+        return None if workflow is None else await runtime.run(workflow, VIEW)
+    except WorkflowError:  # its imports are read again when the program is made
+        return None
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Traces], StubEndpoint, Path]]:
     """Every workflow in both rings alone, and every text of Python in the second one past the checker."""
@@ -57,22 +75,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, T
     async def everything(config: ExecutorConfig) -> dict[str, Traces]:
         async with open_sandbox() as sandbox, open_executor(config) as executor:
 
-            async def traces(interpreter: Interpreter, workflows: dict[str, Workflow | None]) -> Traces:
+            async def traces(interpreter: Interpreter, workflows: Mapping[str, Workflow | None]) -> Traces:
                 async with WorkflowRuntime(executor, sandbox, LIMITS, interpreter) as runtime:
-                    names = [name for name, workflow in workflows.items() if workflow is not None]
-                    found = await asyncio.gather(*(runtime.run(workflows[name], VIEW) for name in names))  # type: ignore[arg-type]
-                    return dict.fromkeys(workflows) | dict(zip(names, found, strict=True))
+                    found = await asyncio.gather(*(trace_of(runtime, workflow) for workflow in workflows.values()))
+                return dict(zip(workflows, found, strict=True))
 
             checked = {name: parsed(text) for name, text in texts.items()}
             python = {
-                name: unchecked(text)
-                for name, text in texts.items()
-                if checked[name] is None and "async def workflow(problem):\n    " in text and "\x00" not in text
+                name: unchecked(text) for name, text in texts.items() if checked[name] is None and is_source(text)
             }
             return {
                 "monty": await traces("monty", checked),
                 "cpython": await traces("cpython", checked),
-                "unchecked": await traces("cpython", dict(python)),
+                "unchecked": await traces("cpython", python),
             }
 
     with StubEndpoint() as stub:
@@ -99,7 +114,7 @@ def test_what_the_first_ring_stops_the_second_stops(
 def test_the_set_is_large_and_reaches_the_second_ring(runs: tuple[dict[str, Traces], StubEndpoint, Path]) -> None:
     assert len(TEXTS) == len(HOSTILE) + len(COMPLETIONS)
     assert sum(trace is not None for trace in runs[0]["cpython"].values()) >= 60
-    assert len(runs[0]["unchecked"]) >= 20
+    assert sum(trace is not None for trace in runs[0]["unchecked"].values()) >= 15
 
 
 def test_past_the_checker_nothing_gets_out_either(runs: tuple[dict[str, Traces], StubEndpoint, Path]) -> None:
