@@ -183,7 +183,7 @@ def _operators(workflow: CorpusWorkflow, problem: Problem) -> tuple[str, ...]:
 
 
 def best_trajectories(args: WarmStartArguments, seed: int) -> list[Trajectory]:
-    """Return what is taught from trajectories: the best of each problem, no workflow for too many of them.
+    """Return what is taught from trajectories: the best designs of each problem, no workflow for too many of them.
 
     All are taken once before any is taken twice.
 
@@ -194,7 +194,8 @@ def best_trajectories(args: WarmStartArguments, seed: int) -> list[Trajectory]:
     if not args.trajectories:
         return []
     rows = load_trajectories(args.trajectories, style=args.prompt_style)
-    good = [row for row in rows if row.reward >= args.trajectory_reward and row.outcome == "ok"]
+    designs = [row for row in rows if row.form == "design" and row.outcome == "ok"]
+    good = [row for row in designs if row.reward >= args.trajectory_reward]
     if not good:
         raise UsageError(
             f"--trajectories {' '.join(args.trajectories)}: none earned {args.trajectory_reward:g}; lower "

@@ -109,12 +109,16 @@ def _digest(completion: str, domain: str) -> str:
 
 
 def _workflow(completion: str, domain: str) -> Workflow | None:
-    """Parse a completion; whether its problem has an entry point is not known, and does not change its tree."""
-    for has_entry_point in (False, True):
-        try:
-            return parse_workflow(completion, domain=domain, has_entry_point=has_entry_point)
-        except WorkflowError:
-            continue
+    """Parse a completion; whether its problem has an entry point is not known, and does not change its tree.
+
+    An edit that was judged on problems of several domains names them all, as in `math+qa`.
+    """
+    for name in domain.split("+"):
+        for has_entry_point in (False, True):
+            try:
+                return parse_workflow(completion, domain=name, has_entry_point=has_entry_point)
+            except WorkflowError:
+                continue
     return None
 
 

@@ -45,8 +45,11 @@ class Policy:
 
     def given_row(self, trajectory: Trajectory, prompt: Messages) -> GivenRow:
         """Return a trajectory as a row of this policy: own if it wrote it under this very prompt."""
+        ids = trajectory.completion_ids or ()
         wrote = trajectory.policy is not None and trajectory.policy.get("model") == self.name
-        own = wrote and trajectory.logprobs is not None and trajectory.prompt == prompt
+        own = (
+            wrote and trajectory.logprobs is not None and trajectory.prompt == prompt and max(ids) < len(self.tokenizer)
+        )
         record = {
             "kind": "own" if own else "foreign",
             "reward": trajectory.reward,
@@ -55,8 +58,8 @@ class Policy:
             "origin": trajectory.origin,
             "node": trajectory.node,
         }
-        if own and trajectory.completion_ids is not None:
-            return GivenRow(trajectory.completion_ids, trajectory.logprobs, record)
+        if own:
+            return GivenRow(ids, trajectory.logprobs, record)
         return GivenRow(completion_tokens(self.tokenizer, trajectory.completion, self.eos_ids), None, record)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ def test_one_workflow_in_other_words_is_one_workflow() -> None:
     keys = [same_workflow(trajectory(problem, text, 0.0)) for text in texts]
     assert keys[0] == keys[1] == keys[2] and keys[4] == keys[6]
     assert len(set(keys)) == 4
+    edit = trajectory(problem, f"<modification>x</modification>\n{fenced(ASK)}", 0.0, form="edit")
+    assert same_workflow(replace(edit, source="a+b", id="all", domain="qa+math")) == keys[0]
 
 
 def test_runs_of_one_workflow_are_one_row_with_their_mean(tmp_path: Path) -> None:
@@ -115,6 +118,9 @@ def test_the_best_of_each_problem_are_mixed_with_the_corpus_by_ratio(tmp_path: P
     taken = best_trajectories(args, 0)
     assert len(taken) == 12 and len(warm_start_pairs(args, 0)) == 8
     texts = [row.completion for row in taken]
+    edits = [replace(row, form="edit", completion="Custom") for row in rows]
+    write(tmp_path / "trajectories.jsonl", [*edits, *rows])
+    assert best_trajectories(args, 0) == taken
     assert texts.count(fenced(PROGRAM)) == 8 and texts.count(fenced(ASK)) == 4  # four problems, two without a turn
     assert len({row.key for row in taken}) == 6
     assert best_trajectories(args, 0) == taken != best_trajectories(args, 1)

@@ -276,12 +276,13 @@ def test_own_rows_are_those_of_this_policy_under_this_prompt(
         trajectory(b, ASK, 1.0, "brief", policy={"model": "another"}, **tokens),
         trajectory(c, ASK, 1.0, "full", policy={"model": ""}, **tokens),
         trajectory(d, ASK, 0.7, "brief"), trajectory(d, "Custom -> Format", 0.4, "brief"),
+        trajectory(d, "Custom", 0.7, "brief", policy={"model": ""}, completion_ids=[10**6], logprobs=[-1.0]),
     ]  # fmt: skip
     trainer = opened(config, tmp_path, rows)
     trainer.close()
     assert trainer.replayed is not None
     kinds = {key[1]: [row.kind for row in found] for key, found in trainer.replayed.replay.rows.items()}
-    assert kinds == {a.id: [OWN], b.id: [FOREIGN], c.id: [FOREIGN], d.id: [FOREIGN]}  # of each the best
+    assert kinds == {a.id: [OWN], b.id: [FOREIGN], c.id: [FOREIGN], d.id: [FOREIGN, FOREIGN]}  # of each the best
     text = trainer.processing_class.decode(trainer.replayed.replay.rows[b.source, b.id][0].ids)
     assert text == ASK + "<|im_end|>"
 
