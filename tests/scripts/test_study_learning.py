@@ -111,3 +111,14 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     made = row_of(tmp_path, "quickstart", 3, "f", "c", empty_cache=True)
     write_rows(tmp_path / "rows.jsonl", [made])
     assert read_rows(tmp_path / "rows.jsonl") == [made]
+
+
+def test_the_readme_tells_what_the_rows_say_of_the_quickstart_as_it_is() -> None:
+    rows = [row for row in read_rows(study_learning.PAGE / "rows.jsonl") if row.setting == "quickstart"]
+    assert {row.fingerprint for row in rows} == {fingerprint("quickstart")}, "make bench-learning, or take it out"
+    middle = median_row(rows)
+    text = " ".join((study_learning.ROOT / "README.md").read_text(encoding="utf-8").split())
+    lowest, highest = min(row.after for row in rows), max(row.after for row in rows)
+    assert f"On {len(rows)} seeds that nothing was tuned on it ended between {lowest:.2f} and {highest:.2f}" in text
+    assert f"The median run, seed {middle.seed}, went from {middle.before:.2f} to {middle.after:.2f}" in text
+    assert f"({sum(row.gains for row in rows)} of {len(rows)})" in text
