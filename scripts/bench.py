@@ -31,6 +31,7 @@ from data.registry import load_problems
 from recipes.run.command import CommandParser, run_command
 from scripts.benching import rings
 from scripts.benching.grading import STAGES as GRADING
+from scripts.benching.searching import STAGES as SEARCHING
 from scripts.benching.stage import Stage, seconds_of
 
 ROOT = Path(__file__).parents[1]
@@ -187,6 +188,7 @@ STAGES = [
     Stage("sandboxed program with sympy", sandboxing_sympy, "ms a run", "two at a time; an import takes a second"),
     Stage("bare interpreter", bare_interpreter, "ms a run", "one at a time"),
     *GRADING,
+    *SEARCHING,
     Stage("trainer: a step over plain GRPO's", trainer_overhead, "% more", "goal 3"),
     Stage("embedded executor", embedded_executor, "calls a second", "Programmer, runs of solve() included"),
 ]

@@ -8,6 +8,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 
 # Names with a meaning to the runtime.
 _KEPT = frozenset({"self", "problem", "entry_point", "workflow", "Workflow"})
@@ -20,12 +21,17 @@ def workflow_key(text: str, prompts: Mapping[str, str] | None = None) -> str:
         text (`str`): Python, or anything else, such as DSL, which is compared without white space.
         prompts (`Mapping[str, str]`, *optional*): texts of `prompt_custom.NAME`; those the text does not use count too.
     """
+    parts = json.dumps([_form(text), sorted((prompts or {}).items())])
+    return hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+@lru_cache(maxsize=1024)  # every wave asks for all nodes of its search
+def _form(text: str) -> str:
     try:
         form = ast.dump(_Normalised().visit(ast.parse(text)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         form = "".join(text.split())
-    parts = json.dumps([form, sorted((prompts or {}).items())])
-    return hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:16]
+    return hashlib.sha256(form.encode("utf-8", "replace")).hexdigest()
 
 
 class _Normalised(ast.NodeTransformer):

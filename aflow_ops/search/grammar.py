@@ -81,6 +81,7 @@ class GrammarProposer:
         self.revisers = tuple(name for name, each in known.items() if can_revise(each))
         self.has_entry_point = all(flag for _, flag in kinds)
         self.seed = seed
+        self._plans: dict[str, Plan | None] = {}
         texts = texts or {}
         self.conditions = tuple(conditions_of(texts.values())) or _UNLEARNED
         self._held = {
@@ -94,8 +95,8 @@ class GrammarProposer:
         The draw depends on the seed, the proposal's number, the attempt and the nodes so far alone.
         """
         rng = random.Random(f"{self.seed} {context.sample} {len(refused)}")
-        mates = [mate for node in context.others if (mate := _mate(node)) is not None]
-        parent, said = _mate(context.parent), []
+        mates = [mate for node in context.others if (mate := self._mate(node)) is not None]
+        parent, said = self._mate(context.parent), []
         if parent is None:
             parent = Mate(self.source(rng), {})
             said.append(f"start again with {parent.plan}")
@@ -104,6 +105,13 @@ class GrammarProposer:
             parent = replace(parent, plan=modified)
             said.append(what)
         return self._proposal(parent.plan, "; ".join(said))
+
+    def _mate(self, node: Node) -> Mate | None:
+        if node.workflow not in self._plans:
+            self._plans[node.workflow] = read_plan(node.workflow)
+        plan = self._plans[node.workflow]
+        rewards = {key: fmean(rewards) for key, rewards in node.per_problem.items()}
+        return None if plan is None else Mate(plan, rewards)
 
     def _proposal(self, plan: Plan, modification: str) -> Proposal:
         return Proposal(print_plan(plan, has_entry_point=self.has_entry_point), modification)
@@ -206,12 +214,3 @@ def is_significant(gains: Sequence[float]) -> bool:
     """Whether the mean of some gains is more than one standard error above 0."""
     spread = stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
     return fmean(gains) > spread + 1e-9
-
-
-def _mate(node: Node) -> Mate | None:
-    plan = read_plan(node.workflow)
-    return None if plan is None else Mate(plan, _rewards(node))
-
-
-def _rewards(node: Node) -> dict[str, float]:
-    return {key: fmean(rewards) for key, rewards in node.per_problem.items()}

@@ -12,6 +12,7 @@ the problems. Every operator call takes ten tokens. What a run comes to depends 
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean
 
 from aflow_ops.search.conditions import read_condition
@@ -42,6 +43,13 @@ class Ran:
     calls: int
 
 
+@lru_cache(maxsize=64)
+def _plan(workflow: str) -> Plan:
+    plan = read_plan(workflow)
+    assert plan is not None, "the landscape knows what the grammar prints"
+    return plan
+
+
 class Landscape:
     """An `Evaluate` for the search, with a true value for every workflow.
 
@@ -65,16 +73,13 @@ class Landscape:
 
     async def __call__(self, workflow: str, problem: str, repeat: int) -> Sample:
         """Run once; see `aflow_ops.search.evaluate.Evaluate`."""
-        plan, text = read_plan(workflow), self.problems[problem].text
-        assert plan is not None
-        ran = self._ran(plan, text)
+        ran = self._ran(_plan(workflow), self.problems[problem].text)
         lucky = random.Random(f"{self.seed} {workflow} {problem} {repeat}").random() < self._chance(ran)
         return Sample(1.0 if lucky else POOR, lucky, "ok", tokens=TOKENS_PER_CALL * ran.calls)
 
     def value(self, workflow: str) -> float:
         """Return the expected reward of a workflow over all problems."""
-        plan = read_plan(workflow)
-        assert plan is not None
+        plan = _plan(workflow)
         chances = [self._chance(self._ran(plan, view.text)) for view in self.problems.values()]
         return POOR + (1 - POOR) * fmean(chances)
 

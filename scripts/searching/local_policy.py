@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,7 +43,10 @@ class LocalPolicy:
 
         quiet_libraries()
         self.seed, self.top_p = seed, top_p
-        self._model, self._tokenizer = load_policy(model, adapter)
+        try:
+            self._model, self._tokenizer = load_policy(model, adapter)
+        except UsageError as error:
+            raise UsageError(re.sub(r"--(?=model |adapter )", "--optimizer_", str(error))) from None
         self._lock = asyncio.Lock()
         self._open: dict[tuple[float, int], _Batch] = {}
 

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import random
@@ -12,12 +13,16 @@ from typing import Any
 import pytest
 
 from aflow_ops.language import parse_workflow
+from aflow_ops.search.aflow_folder import read_aflow_folder
+from recipes.policy.tiny import build_tiny_policy, train_tokenizer
 from tests import commands
+from tests.aflow_ops.search.test_search_aflow_folder import loaded
 from tests.commands import KEY, Done
 from tests.patience import PATIENCE
 from tests.stub_endpoint import Broken, Failure, Messages, StubEndpoint
 
 ROOT = Path(__file__).parents[2]
+FILES = ("graph.py", "prompt.py")
 SUM = re.compile(r"What is (\d+) \+ (\d+)\?")
 
 
@@ -146,9 +151,9 @@ def test_faults_on_the_wire_change_no_node(stub: StubEndpoint, sums: Path, tmp_p
     assert found[0] == found[1]
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.long)])
 def test_a_search_that_is_killed_again_and_again_ends_as_if_it_was_not(
-    stub: StubEndpoint, sums: Path, tmp_path: Path
+    kills: int, stub: StubEndpoint, sums: Path, tmp_path: Path
 ) -> None:
     stub.answer = both
     whole, killed = tmp_path / "whole" / "search", tmp_path / "killed" / "search"
@@ -156,7 +161,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_it_was_not(
     assert run(command(stub, sums, whole, *flags)).returncode == 0
     stub.latency = 0.05
     dice = random.Random(1)
-    for _ in range(int(os.environ.get("AFLOW_RECIPES_KILLS", "3"))):
+    for _ in range(kills):
         before = len(stub.requests)
         process = subprocess.Popen(
             command(stub, sums, killed, *flags), env={**os.environ, "OPENAI_API_KEY": KEY},
@@ -204,13 +209,21 @@ def test_aflows_rounds_are_the_roots_and_ours_are_written_as_its(
     stub.answer = executor
     round_1 = tmp_path / "workflows" / "round_1"
     round_1.mkdir(parents=True)
-    for name in ("graph.py", "prompt.py"):
+    for name in FILES:
         (round_1 / name).write_text((ROOT / "tests/aflow_ops/published/math" / name).read_text())
     flags = ("--import_aflow", str(round_1.parent), "--export_aflow", str(tmp_path / "out"), "--search_rounds", "2")
     done = run(command(stub, sums, tmp_path / "search", *flags, "--no-controls", "--aflow_dataset", "MATH"))
     assert done.returncode == 0, done.stderr
-    assert {node.name for node in (tmp_path / "out").iterdir()} >= {"results.json", "round_1"}
-    assert "workspace.MATH.workflows" in (tmp_path / "out" / "round_1" / "graph.py").read_text()
+    nodes = [json.loads(line) for line in (tmp_path / "search" / "nodes.jsonl").read_text().splitlines()]
+    assert [node["status"] for node in nodes] == ["ok"] * 3 and nodes[0]["origin"] == "import"
+    rounds = read_aflow_folder(tmp_path / "out")
+    assert [(found.number, found.father) for found in rounds] == [(1, None), (2, 1), (3, rounds[2].father)]
+    for found in rounds:
+        graph, prompt = ((tmp_path / "out" / f"round_{found.number}" / name).read_text() for name in FILES)
+        assert "workspace.MATH.workflows" in graph
+        native, calls = loaded(graph, prompt)
+        answer, cost = asyncio.run(native(problem="What is 1 + 1?"))
+        assert isinstance(answer, str) and cost == 0.25 and calls
 
 
 @pytest.mark.parametrize(
@@ -220,7 +233,8 @@ def test_aflows_rounds_are_the_roots_and_ours_are_written_as_its(
         (("--validation_problems", "0"), "--validation_problems 0 must be at least 1"),
         (("--validation_problems", "100000"), "only"),
         (("--price_per_usd", "nan"), "--price_per_usd nan"),
-        (("--proposer", "policy"), "--optimizer_base_url"),
+        (("--optimizer_adapter", "x"), "--optimizer_adapter is for a policy that is run here"),
+        (("--optimizer_top_p", "0"), "--optimizer_top_p 0.0 must be above 0"),
         (("--root", "missing.py"), "missing.py cannot be read"),
         (("--import_aflow", "missing"), "no round_N folder"),
     ],
@@ -231,6 +245,34 @@ def test_bad_input_is_one_line(
     done = run(command(stub, sums, tmp_path / "search", *flags))
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
     assert not stub.requests
+
+
+def test_a_policy_that_cannot_be_loaded_is_one_line(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
+    flags = ("--proposer", "policy", "--optimizer_model", str(tmp_path / "nowhere"))
+    done = run(command(stub, sums, tmp_path / "search", *flags))
+    assert done.returncode == 2 and "--optimizer_model" in done.stderr and "cannot be loaded" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_policy_that_is_run_here_proposes_designs_and_its_tokens_are_kept(
+    stub: StubEndpoint, sums: Path, tmp_path: Path
+) -> None:
+    stub.answer = executor
+    tokenizer = train_tokenizer(["a workflow of a few words"], 300)
+    policy = tmp_path / "checkpoint-7"
+    build_tiny_policy(tokenizer, hidden_size=64, num_layers=1, max_length=512, seed=0).save_pretrained(policy)
+    tokenizer.save_pretrained(policy)
+    flags = ("--proposer", "policy", "--optimizer_model", str(policy), "--optimizer_form", "design", "--parallel", "2")
+    flags += ("--prompt_style", "brief", "--optimizer_max_tokens", "8", "--search_rounds", "2")  # type: ignore[assignment]
+    done = run(command(stub, sums, tmp_path / "search", *flags, "--no-controls"))
+    assert done.returncode == 0, done.stderr
+    nodes = [json.loads(line) for line in (tmp_path / "search" / "nodes.jsonl").read_text().splitlines()]
+    assert [(node["origin"], node["status"]) for node in nodes[1:]] == [("policy", "rejected")] * 2
+    rows = [json.loads(line) for line in (tmp_path / "search" / "trajectories.jsonl").read_text().splitlines()]
+    written = [row for row in rows if row["completion_ids"] is not None]
+    assert len(written) == 8 and all(row["policy"]["step"] == 7 and row["form"] == "design" for row in written)
+    assert all(len(row["completion_ids"]) == len(row["logprobs"]) <= 8 for row in written)
+    assert all(value <= 0 for row in written for value in row["logprobs"])
 
 
 def test_a_root_that_is_no_workflow_is_one_line(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
