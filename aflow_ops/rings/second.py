@@ -10,7 +10,6 @@ import json
 from contextlib import AsyncExitStack, nullcontext
 from functools import cache
 from pathlib import Path
-from types import CodeType
 from typing import Any
 
 from aflow_ops.errors import InfraError, SandboxError
@@ -20,7 +19,7 @@ from aflow_ops.rings.calls import HostFunction, Run
 from aflow_ops.rings.ending import MAX_LOST_LIMITS, Ending, within_deadline
 from aflow_ops.rings.frames import MAX_FRAME_BYTES, MAX_SENT_BYTES, FrameError, read_frame, written
 from aflow_ops.rings.limits import RuntimeLimits
-from aflow_ops.sandbox import Sandbox, Session
+from aflow_ops.sandbox import Program, Sandbox, Session
 from aflow_ops.trace import TraceError
 
 _READY = b'{"ready": true}'
@@ -190,6 +189,6 @@ class _Conversation:
 
 
 @cache
-def _child() -> CodeType:
+def _child() -> Program:
     path = Path(__file__).with_name("child.py")
-    return compile(path.read_text(encoding="utf-8"), "<second ring>", "exec", dont_inherit=True)
+    return Program(compile(path.read_text(encoding="utf-8"), "<second ring>", "exec", dont_inherit=True))

@@ -1,7 +1,6 @@
 """The host's side of a sandbox: warm workers that run one program at a time, or many conversations."""
 
 import asyncio
-import marshal
 import os
 import re
 import threading
@@ -10,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from types import CodeType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import sandlock
@@ -19,7 +18,7 @@ from aflow_ops.errors import SandboxError
 from aflow_ops.fault_clock import FaultClock
 from aflow_ops.sandbox.exchange import Exchange, Report
 from aflow_ops.sandbox.session import ChannelSession
-from aflow_ops.sandbox.types import SandboxResult
+from aflow_ops.sandbox.types import Program, SandboxResult
 from aflow_ops.sandbox.worker import Worker, WorkerLostError
 
 
@@ -144,24 +143,19 @@ class WarmSandbox:
 
     async def run(
         self,
-        code: str | CodeType,
+        code: str | Program,
         *,
         timeout: float,
         stdin: str = "",
         faults: FaultClock | None = None,
         modules: Collection[str] | None = None,
-        forks: bool = False,
     ) -> SandboxResult:
         """Run one program; see `Sandbox.run`."""
         if self._closed:
             raise SandboxError("the sandbox is closed")
-        given, source = stdin.encode("utf-8", "surrogatepass"), _packed(code)
-        if modules is None:
-            heavy = bool(_NAMES_HEAVY.search(source) or _NAMES_HEAVY.search(given))
-        else:
-            heavy = not HEAVY_MODULES.isdisjoint(modules)
-        message = {"kind": "run", "seconds": timeout, "cpu_seconds": None, "forks": forks}
-        body = len(source).to_bytes(8, "big") + source + given
+        body = _framed(code) + stdin.encode("utf-8", "surrogatepass")
+        heavy = bool(_NAMES_HEAVY.search(body)) if modules is None else not HEAVY_MODULES.isdisjoint(modules)
+        message = {"kind": "run", "seconds": timeout, "cpu_seconds": None}
         lease, loop = _Lease(), asyncio.get_running_loop()
         begun: asyncio.Future[Any] = loop.create_future()
 
@@ -173,7 +167,7 @@ class WarmSandbox:
             loop.call_soon_threadsafe(mark)
 
         def in_thread() -> SandboxResult:
-            return self._run_twice(HEAVY if heavy else LIGHT, message, body, lease, begin)
+            return self._run_twice(HEAVY if heavy else LIGHT, message, code, body, lease, begin)
 
         running = loop.run_in_executor(self._threads, in_thread)
         try:
@@ -186,7 +180,13 @@ class WarmSandbox:
             raise
 
     def _run_twice(
-        self, warmth: Warmth, message: dict[str, Any], body: bytes, lease: _Lease, begin: Callable[[], None]
+        self,
+        warmth: Warmth,
+        message: dict[str, Any],
+        code: str | Program,
+        body: bytes,
+        lease: _Lease,
+        begin: Callable[[], None],
     ) -> SandboxResult:
         """Run the program; alone in a worker of its own if the first one is lost.
 
@@ -196,7 +196,7 @@ class WarmSandbox:
         start, begun = time.monotonic(), 0
         for attempt in range(3):
             try:
-                return self._run_once(warmth, message, body, lease, begin, new=attempt > 0)
+                return self._run_once(warmth, message, code, body, lease, begin, new=attempt > 0)
             except (WorkerLostError, sandlock.SandlockError, OSError, RuntimeError) as error:
                 begun += isinstance(error, WorkerLostError) and error.started
                 if lease.cancelled or self._closed or attempt - begun >= 1:
@@ -209,6 +209,7 @@ class WarmSandbox:
         self,
         warmth: Warmth,
         message: dict[str, Any],
+        code: str | Program,
         body: bytes,
         lease: _Lease,
         begin: Callable[[], None],
@@ -220,18 +221,18 @@ class WarmSandbox:
         limit = start + message["seconds"] + GRACE_SECONDS + (START_SECONDS if worker.fresh else 0)
         report: Report | None = None
         try:
-            with Exchange(worker, message, body) as exchange:
+            with Exchange(worker, message, code, body) as exchange:
                 with lease.lock:
                     lease.exchange = exchange
                     if lease.cancelled:
                         exchange.cancel()
                 report = exchange.finish(limit, begin)
-                stdout, stderr = exchange.outputs()
+                stdout, stderr, overflowed = exchange.outputs()
         finally:
             with lease.lock:
                 lease.exchange = None
             self._give_back(warmth, worker, usable=report is not None and not report.changed)
-        error = report.error(stderr)
+        error = report.error(stderr, overflowed=overflowed)
         return SandboxResult(error is None, stdout, stderr, error, time.monotonic() - start)
 
     def _take(self, warmth: Warmth, *, new: bool = False) -> Worker:
@@ -264,13 +265,12 @@ class WarmSandbox:
     @asynccontextmanager
     async def converse(
         self,
-        code: str | CodeType,
+        code: str | Program,
         *,
         timeout: float,
         cpu_seconds: float | None = None,
         memory_bytes: int | None = None,
         modules: Collection[str] = (),
-        forks: bool = False,
     ) -> AsyncIterator[ChannelSession]:
         """Run a program that exchanges messages; see `Sandbox.converse`."""
         warmth = LIGHT if HEAVY_MODULES.isdisjoint(modules) else HEAVY
@@ -279,7 +279,6 @@ class WarmSandbox:
             "seconds": timeout,
             "cpu_seconds": cpu_seconds,
             "memory_bytes": memory_bytes,
-            "forks": forks,
         }
         worker = await self._join(warmth)
         session: ChannelSession | None = None
@@ -301,10 +300,10 @@ class WarmSandbox:
             await asyncio.to_thread(self._leave, warmth, worker, usable)
 
     async def _session(
-        self, worker: Worker, message: dict[str, Any], code: str | CodeType, timeout: float
+        self, worker: Worker, message: dict[str, Any], code: str | Program, timeout: float
     ) -> ChannelSession:
         grace = GRACE_SECONDS + (START_SECONDS if worker.fresh else 0)
-        return await ChannelSession.start(worker, message, _packed(code), time.monotonic() + timeout + grace)
+        return await ChannelSession.start(worker, message, code, _framed(code), time.monotonic() + timeout + grace)
 
     async def _join(self, warmth: Warmth) -> Worker:
         """The shared worker with the fewest conversations, or a new one while all are full."""
@@ -347,6 +346,9 @@ class WarmSandbox:
             worker.reap()
 
 
-def _packed(code: str | CodeType) -> bytes:
-    """A program as the nursery takes it."""
-    return b"t" + code.encode("utf-8", "surrogatepass") if isinstance(code, str) else b"c" + marshal.dumps(code)
+def _framed(code: str | Program) -> bytes:
+    """A program's text after its length, as a child takes it; nothing of one that the worker has."""
+    if isinstance(code, Program):
+        return b""
+    text = code.encode("utf-8", "surrogatepass")
+    return len(text).to_bytes(8, "big") + text

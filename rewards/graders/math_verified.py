@@ -9,10 +9,9 @@ import json
 import re
 from collections.abc import Sequence
 from functools import cache
-from types import CodeType
 
 from aflow_ops.errors import SandboxError
-from aflow_ops.sandbox import Sandbox
+from aflow_ops.sandbox import Program, Sandbox
 
 MAX_EXPRESSION_CHARS = 300
 VERIFY_SECONDS = 6.0
@@ -21,7 +20,6 @@ _ENGLISH = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}|\\text")
 
 _PROGRAM = """
 import json
-pairs = json.loads(_read(int(_read(8))))
 from math_verify import LatexExtractionConfig, parse, verify
 # The whole text as LaTeX or nothing: its other readings take the first number, so that 12 would be 12 pi.
 whole = {"extraction_config": [LatexExtractionConfig()], "fallback_mode": "no_fallback", "parsing_timeout": None}
@@ -30,7 +28,8 @@ exactly = {"float_rounding": 30, "numeric_precision": 40, "strict": True, "timeo
 def same(pair):
     left, right = (parse(f"${text}$", **whole) for text in pair)
     return bool(left and right and verify(left, right, **exactly))
-print(json.dumps(any(map(same, pairs))))
+def main():
+    print(json.dumps(any(map(same, json.loads(_read(int(_read(8))))))))
 """
 
 
@@ -62,5 +61,5 @@ def _bare(text: str) -> str:
 
 
 @cache
-def _program() -> CodeType:
-    return compile(_PROGRAM, "<verify>", "exec")
+def _program() -> Program:
+    return Program(compile(_PROGRAM, "<verify>", "exec", dont_inherit=True))
