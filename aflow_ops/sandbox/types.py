@@ -153,6 +153,7 @@ class Sandbox(Protocol):
         cpu_seconds: float | None = None,
         memory_bytes: int | None = None,
         modules: Collection[str] = (),
+        alone: bool = False,
     ) -> AbstractAsyncContextManager[Session]:
         """Run a program that exchanges messages with us while it runs.
 
@@ -177,6 +178,7 @@ class Sandbox(Protocol):
             cpu_seconds (`float`, *optional*): limit on the time for which it computes, rounded to whole seconds.
             memory_bytes (`int`, *optional*): private memory of its own, if it is to have less than other programs.
             modules (`Collection[str]`): what it imports.
+            alone (`bool`): in a worker of its own, so that no other program can be the cause when that is lost.
 
         Raises:
             SandboxError: no worker could be started.

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -21,39 +22,20 @@ from aflow_ops.sandbox.session import ChannelSession
 from aflow_ops.sandbox.types import Program, SandboxResult
 from aflow_ops.sandbox.worker import Worker, WorkerLostError
 
-
-@dataclass(frozen=True)
-class Warmth:
-    """What a worker has done before its first job.
-
-    Args:
-        modules (`str`): names of the modules that it imported.
-        program (`str`): Python that it ran.
-    """
-
-    modules: str
-    program: str = ""
-
-
-LIGHT = Warmth(
+# Names of the modules that a worker imports before its first job.
+Warmth = str
+LIGHT = (
     "ast asyncio bisect collections copy dataclasses datetime decimal fractions functools hashlib heapq io itertools "
     "json marshal math operator random re signal socket statistics string textwrap threading typing"
 )
-# Takes two seconds to start and 120 MB, so it is started only for programs that name one of these modules. The first
-# comparison of math-verify builds its grammars.
-HEAVY = Warmth(
-    f"{LIGHT.modules} numpy numpy.random sympy math_verify",
-    """
-from math_verify import parse, verify
-verify(parse("$x^2 + 2x$", parsing_timeout=None), parse("$\\frac{1}{2}$", parsing_timeout=None), timeout_seconds=None)
-""",
-)
+# Takes two seconds to start and 120 MB, so it is started only for programs that name one of these modules.
+HEAVY = f"{LIGHT} numpy numpy.random sympy math_verify"
 HEAVY_MODULES = frozenset({"numpy", "sympy", "mpmath", "math_verify"})
 _NAMES_HEAVY = re.compile(rb"\b(?:numpy|sympy|mpmath|math_verify)\b")
 
 # Beyond the program's own limit: the nursery notices the limit itself, this is for a nursery that hangs.
 GRACE_SECONDS = 5.0
-# Longer than importing sympy takes on a busy machine.
+# Longer than importing sympy, or the body of a program of ours, takes on a busy machine.
 START_SECONDS = 60.0
 # Conversations that one worker serves before another one is started, up to the sandbox's concurrency.
 SESSIONS_PER_WORKER = 64
@@ -218,7 +200,7 @@ class WarmSandbox:
     ) -> SandboxResult:
         worker = self._take(warmth, new=new)
         start = time.monotonic()
-        limit = start + message["seconds"] + GRACE_SECONDS + (START_SECONDS if worker.fresh else 0)
+        limit = start + message["seconds"] + GRACE_SECONDS + (0 if worker.is_ready(code) else START_SECONDS)
         report: Report | None = None
         try:
             with Exchange(worker, message, code, body) as exchange:
@@ -271,6 +253,7 @@ class WarmSandbox:
         cpu_seconds: float | None = None,
         memory_bytes: int | None = None,
         modules: Collection[str] = (),
+        alone: bool = False,
     ) -> AsyncIterator[ChannelSession]:
         """Run a program that exchanges messages; see `Sandbox.converse`."""
         warmth = LIGHT if HEAVY_MODULES.isdisjoint(modules) else HEAVY
@@ -280,7 +263,7 @@ class WarmSandbox:
             "cpu_seconds": cpu_seconds,
             "memory_bytes": memory_bytes,
         }
-        worker = await self._join(warmth)
+        worker = await self._join(warmth, alone)
         session: ChannelSession | None = None
         try:
             try:
@@ -290,7 +273,7 @@ class WarmSandbox:
                     raise
                 # It had ended while it was idle, so nothing of this program ran in it.
                 await asyncio.to_thread(self._leave, warmth, worker, usable=False)
-                worker = await self._join(warmth)
+                worker = await self._join(warmth, alone)
                 session = await self._session(worker, message, code, timeout)
             yield session
         except (WorkerLostError, OSError) as error:
@@ -302,18 +285,32 @@ class WarmSandbox:
     async def _session(
         self, worker: Worker, message: dict[str, Any], code: str | Program, timeout: float
     ) -> ChannelSession:
-        grace = GRACE_SECONDS + (START_SECONDS if worker.fresh else 0)
+        grace = GRACE_SECONDS + (0 if worker.is_ready(code) else START_SECONDS)
         return await ChannelSession.start(worker, message, code, _framed(code), time.monotonic() + timeout + grace)
 
-    async def _join(self, warmth: Warmth) -> Worker:
-        """The shared worker with the fewest conversations, or a new one while all are full."""
+    async def _join(self, warmth: Warmth, alone: bool) -> Worker:
+        """The shared worker with the fewest conversations, or a new one: while all are full, and for one alone."""
         if self._closed:
             raise SandboxError("the sandbox is closed")
-        worker = self._shared_worker(warmth, launching=False)
+        worker = None if alone else self._shared_worker(warmth, launching=False)
         if worker is None:
-            loop = asyncio.get_running_loop()
-            worker = await loop.run_in_executor(self._launcher, lambda: self._shared_worker(warmth, launching=True))
+            make = self._lone_worker if alone else partial(self._shared_worker, launching=True)
+            worker = await asyncio.get_running_loop().run_in_executor(self._launcher, make, warmth)
         assert worker is not None
+        return worker
+
+    def _launched(self, warmth: Warmth) -> Worker:
+        try:
+            return self._launch(warmth)
+        except (sandlock.SandlockError, OSError, RuntimeError) as error:
+            raise SandboxError(f"the sandbox failed: {type(error).__name__}: {error}") from error
+
+    def _lone_worker(self, warmth: Warmth) -> Worker:
+        worker = self._launched(warmth)
+        with self._lock:
+            worker.sessions = 1
+            self._busy.append(worker)
+            self.counts.programs += 1
         return worker
 
     def _shared_worker(self, warmth: Warmth, *, launching: bool) -> Worker | None:
@@ -323,10 +320,7 @@ class WarmSandbox:
             if least is None or (least.sessions >= SESSIONS_PER_WORKER and len(workers) < self._concurrency):
                 if not launching:
                     return None
-                try:
-                    least = self._launch(warmth)
-                except (sandlock.SandlockError, OSError, RuntimeError) as error:
-                    raise SandboxError(f"the sandbox failed: {type(error).__name__}: {error}") from error
+                least = self._launched(warmth)
                 workers.append(least)
             least.sessions += 1
             self.counts.programs += 1
@@ -338,7 +332,9 @@ class WarmSandbox:
         with self._lock:
             worker.sessions -= 1
             shared = self._shared.get(warmth, [])
-            if not usable and worker in shared:
+            if worker in self._busy:
+                self._busy.remove(worker)
+            elif not usable and worker in shared:
                 shared.remove(worker)
                 self.counts.replaced += 1
             done = worker.sessions == 0 and worker not in shared and not self._closed

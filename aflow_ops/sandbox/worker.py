@@ -65,6 +65,10 @@ class Worker:
         self.fresh = True
         self.sessions = 0
 
+    def is_ready(self, code: str | Program) -> bool:
+        """Whether it can run a program at once: it has answered before, and it has the program, if that is ours."""
+        return not self.fresh and (isinstance(code, str) or code.key in self._prepared)
+
     def start(self, message: dict[str, Any], code: str | Program, fds: Sequence[int]) -> int:
         """Send a job with its descriptors, after the program, if that is one of ours which the worker has not.
 

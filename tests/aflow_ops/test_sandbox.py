@@ -319,6 +319,20 @@ async def test_many_sessions_wait_at_once_and_one_worker_serves_them() -> None:
         assert await asyncio.gather(*talks) == [str(number).encode() for number in range(256)]
 
 
+async def test_a_session_alone_shares_its_worker_with_nobody() -> None:
+    others = len(nurseries())
+    async with open_sandbox(concurrency=1) as sandbox:
+        wait = "_send(b'x'); _receive()"
+        async with (
+            sandbox.converse(wait, timeout=60) as first,
+            sandbox.converse(wait, timeout=60, alone=True) as second,
+        ):
+            assert [await session.receive() for session in (first, second)] == [b"x", b"x"]
+            assert len(nurseries()) - others == 2
+        assert len(nurseries()) - others == 1
+        assert sandbox.counts.replaced == 0
+
+
 async def test_a_flood_of_messages_ends_the_session(sandbox: Sandbox) -> None:
     code = "import os\nos.write(_channel, (1 << 40).to_bytes(8, 'big') + b'm')\nwhile True: _send(b'x' * 1000)"
     async with sandbox.converse(code, timeout=60) as session:

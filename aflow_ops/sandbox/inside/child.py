@@ -101,10 +101,13 @@ def compiled(program: bytes) -> types.CodeType:
     return compile(program.decode("utf-8", "surrogatepass"), "<program>", "exec", dont_inherit=True)
 
 
-def be_the_child(settings: dict[str, Any], job: dict[str, Any], fds: list[int], prepared: Prepared | None) -> NoReturn:
-    """Take the descriptors as standard files and channel, run the program, end."""
+def be_the_child(
+    settings: dict[str, Any], job: dict[str, Any], fds: list[int], report: int, prepared: Prepared | None
+) -> NoReturn:
+    """Say that it begins, take the descriptors as standard files and channel, run the program, end."""
     status = 1
     try:
+        os.write(report, b"S")
         given = [os.dup2(fd, 100 + index) for index, fd in enumerate(fds)]  # above those that are written over
         null = os.open("/dev/null", os.O_RDWR)
         for standard, fd in enumerate([null, null, null, *given] if job["kind"] == "session" else given):

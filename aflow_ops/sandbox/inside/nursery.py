@@ -10,9 +10,10 @@ A job is one message on the socket that is our standard input: JSON `{"job", "ki
 Of a session: the channel and the status pipe. The child reads its program from its standard input or channel, after its
 length: the nursery never holds what is secret to a later job. A program of ours is named by `program` instead: a
 message `{"prepare": program}` brought it, with a descriptor to read its code from, and the nursery has run its body.
-Nobody but the nursery holds the status pipe: it writes `S` when the child is forked, and when it has ended JSON
-`{"status", "cut", "changed"}`. `changed` names what is not as it was when the nursery started, or `"processes"` when
-one was left behind; whoever reads that ends this worker.
+No program holds the status pipe: its child writes `S` before it takes the program up, so that a worker which is lost
+without that was not lost by the program, and when it has ended the nursery writes JSON `{"status", "cut", "changed"}`.
+`changed` names what is not as it was when the nursery started, or `"processes"` when one was left behind; whoever reads
+that ends this worker.
 A message `{"kill": job, "reason"}` ends a job, and so does closing the other end of its status pipe.
 """
 
@@ -27,6 +28,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from aflow_ops.sandbox.inside.child import Prepared, be_the_child
@@ -48,18 +50,10 @@ class Job:
         *given, self.status = fds
         self.pid = os.fork()
         if self.pid == 0:
-            be_the_child(settings, message, given, prepared)
+            be_the_child(settings, message, given, self.status, prepared)
         for fd in given:
             os.close(fd)
         self.ended = os.pidfd_open(self.pid)
-        self.tell(b"S")
-
-    def tell(self, data: bytes) -> None:
-        """Write to the status pipe, if there still is a reader."""
-        try:
-            os.write(self.status, data)
-        except BrokenPipeError:
-            pass
 
     def stop(self, reason: str) -> None:
         """Kill the child, once."""
@@ -71,7 +65,8 @@ class Job:
         """Reap the child and report."""
         status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         os.close(self.ended)
-        self.tell(json.dumps({"status": status, "cut": self.cut, "changed": changes()}).encode())
+        with suppress(BrokenPipeError):  # nobody asks any more
+            os.write(self.status, json.dumps({"status": status, "cut": self.cut, "changed": changes()}).encode())
         os.close(self.status)
 
 
@@ -211,10 +206,6 @@ def main() -> None:
             importlib.import_module(name)
         except ImportError:
             continue  # an optional package: the program that wants it will say so
-    try:
-        exec(compile(settings["warm_up"], "<warm-up>", "exec"), {})
-    except ImportError:
-        pass
     sys.stderr.flush()  # what is left in a buffer, every child would print
     settings["filters"] = {name: Filter(text, settings["self"]) for name, text in settings["filters"].items()}
     settle(settings)
