@@ -18,10 +18,9 @@ TOLERANCE = 1e-6
 # An absolute error of 1e-6 says nothing about a number of this size or less.
 SMALL = 1e-3
 
-# Compiled by the first program's output: most solutions are functions, and every grading starts anew.
-_NUMBER = r"(?a:[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?)"
-_EXACT = r"(?a:[+-]?\d+)"
-_LAID_OUT = r"(?m:^[ \t]|[ \t]{2})"
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
+_EXACT = re.compile(r"[+-]?\d+", re.ASCII)
+_LAID_OUT = re.compile(r"^[ \t]|[ \t]{2}", re.MULTILINE)
 
 
 def same_output(printed: str, expected: str) -> bool:
@@ -39,7 +38,7 @@ def same_output(printed: str, expected: str) -> bool:
     left, right = _lines(printed), _lines(expected)
     if len(left) != len(right):
         return False
-    laid_out = re.search(_LAID_OUT, "\n".join(right)) is not None
+    laid_out = _LAID_OUT.search("\n".join(right)) is not None
     return all(a == b or _same_line(a, b, laid_out) for a, b in zip(left, right, strict=True))
 
 
@@ -51,22 +50,22 @@ def _same_line(printed: str, expected: str, laid_out: bool) -> bool:
     left, right = printed.split(), expected.split()
     if len(left) != len(right) or not all(map(same_token, left, right)):
         return False
-    return not laid_out or all(re.fullmatch(_NUMBER, token) for token in right)
+    return not laid_out or all(_NUMBER.fullmatch(token) for token in right)
 
 
 def same_token(printed: str, expected: str) -> bool:
     """Whether one token of an output is the expected one."""
     if printed == expected:
         return True
-    if not (re.fullmatch(_NUMBER, printed) and re.fullmatch(_NUMBER, expected)):
+    if not (_NUMBER.fullmatch(printed) and _NUMBER.fullmatch(expected)):
         return False
-    if re.fullmatch(_EXACT, expected):  # `5.0` is 5 to the digit; `5.0000001`, `5e0` and `05` are not
+    if _EXACT.fullmatch(expected):  # `5.0` is 5 to the digit; `5.0000001`, `5e0` and `05` are not
         whole, point, rest = printed.partition(".")
         return whole == expected and point == "." and not rest.strip("0")
     if len(printed) > 400 or len(expected) > 400:
         return False
     value, wanted = Fraction(printed), Fraction(expected)
-    if re.fullmatch(_EXACT, printed) and wanted.denominator == 1:
+    if _EXACT.fullmatch(printed) and wanted.denominator == 1:
         return value == wanted
     return abs(value - wanted) <= _allowed(wanted, _half_a_unit(expected))
 

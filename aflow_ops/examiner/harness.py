@@ -214,7 +214,3 @@ def main() -> None:
     block = read_block()
     run_tests(Examiner(Solution(fd), job, block["given"]), block["tests"], job, report)
     os.kill(pid, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    main()

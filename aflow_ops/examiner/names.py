@@ -6,6 +6,7 @@ Part of the program of `harness.py`.
 import ast
 import builtins
 import importlib
+import re
 import types
 from collections.abc import Iterable, Iterator, Set
 from functools import lru_cache
@@ -68,6 +69,8 @@ ALIASES = {"np": "numpy", "numpy": "numpy", "sympy": "sympy", "sp": "sympy"}
 UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 # What tests judge by is never the solution's own.
 JUDGES = {"isclose": "math", "allclose": "numpy", "array_equal": "numpy"}
+_USUAL = USUAL_MODULES | set(ALIASES)
+_WORD = re.compile(r"\w+")
 _HOMES = {name: module for module, names in USUAL_IMPORTS.items() for name in names.split()}
 
 
@@ -78,7 +81,7 @@ def find_entry_point(source: str, entry_point: str | None) -> tuple[bool, bool, 
     was taken for the entry point, or why the source does not parse.
     """
     try:
-        body = ast.parse(source).body
+        body = parsed(source)
     except UNPARSABLE as error:
         return False, False, "", f"{type(error).__name__}: {error}"
     if not entry_point or entry_point in bound_names(body):
@@ -92,6 +95,16 @@ def find_entry_point(source: str, entry_point: str | None) -> tuple[bool, bool, 
     if len(functions) == 1:
         return True, True, f"{entry_point} = {functions[0]}\n", f"{functions[0]} taken for {entry_point}"
     return True, False, "", None
+
+
+@lru_cache(maxsize=4)
+def parsed(source: str) -> list[ast.stmt]:
+    """The statements of a source.
+
+    Raises:
+        SyntaxError, or another of `UNPARSABLE`: it does not parse.
+    """
+    return ast.parse(source).body
 
 
 def bound_names(body: Iterable[ast.stmt]) -> Iterator[str]:
@@ -111,7 +124,7 @@ def bound_names(body: Iterable[ast.stmt]) -> Iterator[str]:
 def imports_of(source: str) -> dict[str, tuple[str, str | None]]:
     """What a solution imports at its top level: name -> module and, for `from` imports, the name there."""
     found: dict[str, tuple[str, str | None]] = {}
-    for node in _body(source) or ():
+    for node in parsed(source):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 module = alias.name if alias.asname else alias.name.split(".")[0]
@@ -130,24 +143,26 @@ def missing_imports(source: str, *, everything: bool) -> str:
         source (`str`): the solution.
         everything (`bool`): all of LeetCode's; else only names that annotations use.
     """
-    body = _body(source)
-    if body is None:
+    wanted = {name for name, module in _HOMES.items() if everything or module == "typing"}
+    if everything:
+        wanted |= USUAL_MODULES | set(USUAL_CLASSES)
+    # Most solutions name nothing of the kind that they do not import; walking through their trees takes longer.
+    if wanted.isdisjoint(set(_WORD.findall(source)) - set(imports_of(source))):
         return ""
-    nodes = [part for node in body for part in ast.walk(node)]
+    nodes = [part for node in parsed(source) for part in ast.walk(node)]
     used = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     bound = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
     bound |= {node.arg for node in nodes if isinstance(node, ast.arg)} | set(imports_of(source))
     bound |= {n.name for n in nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
     if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in nodes):
         return ""
-    missing = sorted(used - bound - set(dir(builtins)))
+    missing = sorted((used - bound - set(dir(builtins))) & wanted)
     lines = [
         f"from {_HOMES[name]} import {name}" if name in _HOMES else f"import {name}"
         for name in missing
-        if (name in _HOMES or name in USUAL_MODULES) and (everything or _HOMES.get(name) == "typing")
+        if name not in USUAL_CLASSES
     ]
-    lines += [USUAL_CLASSES[name] for name in missing if name in USUAL_CLASSES and everything]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(USUAL_CLASSES[name] for name in missing if name in USUAL_CLASSES)])
 
 
 def names_in(test: types.CodeType) -> set[str]:
@@ -191,13 +206,5 @@ def _meaning(name: str, imports: dict[str, tuple[str, str | None]]) -> tuple[str
     if name in JUDGES:
         return JUDGES[name], name
     module, attribute = imports.get(name, ("", None))
-    usual = module.split(".")[0] in USUAL_MODULES | set(ALIASES)
+    usual = module.split(".")[0] in _USUAL
     return (module, attribute) if usual and attribute == name else (None, None)
-
-
-@lru_cache(maxsize=4)
-def _body(source: str) -> list[ast.stmt] | None:
-    try:
-        return ast.parse(source).body
-    except UNPARSABLE:
-        return None

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from types import CodeType
 from typing import Any
 
-from aflow_ops.sandbox import RunProgram
+from aflow_ops.sandbox import Program, RunProgram
 from aflow_ops.sandbox.joined import joined
 from aflow_ops.sandbox.warm import HEAVY_MODULES
 
@@ -119,7 +118,7 @@ async def _run_some(job: dict[str, Any], given: str, tests: Sequence[str], run: 
     stdin = _block(job) + _block({"given": given, "tests": list(tests)})
     # Not the harness's own names: it speaks of numpy, and hardly any solution needs it.
     modules = [name for name in HEAVY_MODULES if re.search(rf"\b{name}\b", stdin)]
-    result = await run(_harness(), timeout=limit, stdin=stdin, modules=modules, forks=True)
+    result = await run(_harness(), timeout=limit, stdin=stdin, modules=modules)
     if result.error == "lost":
         return SolutionReport(error="a sandbox worker was lost twice", passed=(False,), lost=True)
     lines = result.stdout.split("\n")
@@ -144,7 +143,7 @@ def _block(value: object) -> str:
 
 
 @cache
-def _harness() -> CodeType:
+def _harness() -> Program:
     """The program that runs in the sandbox: its files in one, since none of ours can be imported there."""
-    # Without docstrings, which every run would read.
-    return compile(joined(Path(__file__).parent, HARNESS_FILES), "<harness>", "exec", optimize=2)
+    code = compile(joined(Path(__file__).parent, HARNESS_FILES), "<harness>", "exec", dont_inherit=True)
+    return Program(code, forks=True)

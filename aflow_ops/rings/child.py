@@ -234,8 +234,10 @@ async def run(job: dict[str, Any]) -> NoReturn:
     end(last)
 
 
-send({"ready": True})
-try:
-    asyncio.run(run(json.loads(_receive())))  # type: ignore[name-defined]  # noqa: F821
-except BaseException as error:  # such as SystemExit, which passes through the event loop
-    end(raised(error))
+def main() -> None:
+    """Run the workflow that comes first on the channel."""
+    send({"ready": True})
+    try:
+        asyncio.run(run(json.loads(_receive())))  # type: ignore[name-defined]  # noqa: F821
+    except BaseException as error:  # such as SystemExit, which passes through the event loop
+        end(raised(error))

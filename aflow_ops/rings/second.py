@@ -10,7 +10,6 @@ import json
 from contextlib import AsyncExitStack, nullcontext
 from functools import cache
 from pathlib import Path
-from types import CodeType
 from typing import Any
 
 from aflow_ops.errors import InfraError, SandboxError
@@ -20,7 +19,7 @@ from aflow_ops.rings.calls import HostFunction, Run
 from aflow_ops.rings.ending import MAX_LOST_LIMITS, Ending, within_deadline
 from aflow_ops.rings.frames import MAX_FRAME_BYTES, MAX_SENT_BYTES, FrameError, read_frame, written
 from aflow_ops.rings.limits import RuntimeLimits
-from aflow_ops.sandbox import Sandbox, Session
+from aflow_ops.sandbox import Program, Sandbox, Session
 from aflow_ops.trace import TraceError
 
 _READY = b'{"ready": true}'
@@ -39,7 +38,7 @@ class SecondRing:
         self._free = asyncio.Semaphore(limits.processes)
 
     async def run(self, run: Run, program: str) -> Ending:
-        """Run a program; one whose process is killed runs a second time, with the replies that it has.
+        """Run a program; one whose process is lost runs again, alone, with the replies it has.
 
         Args:
             run (`Run`): its calls.
@@ -50,21 +49,21 @@ class SecondRing:
         """
         run.interpreter = "cpython"
         try:
-            ending = await self._run_once(run, program)
+            ending = await self._run_once(run, program, alone=False)
             if ending.kind != "lost":
                 return ending
         except SandboxError:
             if run.infra_error is not None:
                 raise
         run.start_over("cpython")
-        return await self._run_once(run, program)
+        return await self._run_once(run, program, alone=True)
 
-    async def _run_once(self, run: Run, program: str) -> Ending:
+    async def _run_once(self, run: Run, program: str, *, alone: bool) -> Ending:
         async with AsyncExitStack() as stack:
             # Where the run has begun in the first ring, the start of this one is no time of its own.
             with run.faults.waiting() if run.started else nullcontext():
                 await stack.enter_async_context(self._free)
-                session = await stack.enter_async_context(self._conversation())
+                session = await stack.enter_async_context(self._conversation(alone))
                 ready = await session.receive()
             if ready != _READY:
                 raise SandboxError("a worker ended before a workflow began")
@@ -77,13 +76,14 @@ class SecondRing:
             except TimeoutError:
                 return Ending("timeout")
 
-    def _conversation(self) -> Any:
+    def _conversation(self, alone: bool) -> Any:
         return self._sandbox.converse(
             _child(),
             # The deadline is kept here; this is for a child that we no longer listen to.
             timeout=self._limits.timeout * (MAX_LOST_LIMITS + 2),
             cpu_seconds=self._limits.compute_seconds + 1,
             memory_bytes=self._limits.memory_bytes,
+            alone=alone,
         )
 
     def _job(self, run: Run, program: str) -> bytes:
@@ -190,6 +190,6 @@ class _Conversation:
 
 
 @cache
-def _child() -> CodeType:
+def _child() -> Program:
     path = Path(__file__).with_name("child.py")
-    return compile(path.read_text(encoding="utf-8"), "<second ring>", "exec", dont_inherit=True)
+    return Program(compile(path.read_text(encoding="utf-8"), "<second ring>", "exec", dont_inherit=True))

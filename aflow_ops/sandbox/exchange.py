@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from aflow_ops.sandbox.types import Program
 from aflow_ops.sandbox.worker import Worker, WorkerLostError
 
 MAX_OUTPUT_BYTES = 64 * 1024
 PIPE_BYTES = 1 << 20
+# Output is read when the program has ended, and this often before: what it may print fits into the pipe.
+READ_SECONDS = 0.1
 F_SETPIPE_SZ = 1031  # fcntl.F_SETPIPE_SZ is there on some builds only
 
 
@@ -39,8 +42,10 @@ class Report:
         fields = json.loads(data[1:])
         return cls(int(fields["status"]), fields["cut"], tuple(fields["changed"]))
 
-    def error(self, stderr: str) -> str | None:
+    def error(self, stderr: str, *, overflowed: bool) -> str | None:
         """Say why the program failed, as `SandboxResult.error` does."""
+        if overflowed:
+            return "output"
         if self.cut is not None:
             return self.cut
         if self.status == 0:
@@ -57,13 +62,14 @@ class Exchange:
     Args:
         worker (`Worker`): with nothing else to do.
         message (`dict`): the job.
+        code (`str` or `Program`): what is run.
         body (`bytes`): goes to the program's standard input.
 
     Raises:
         WorkerLostError: the worker is gone.
     """
 
-    def __init__(self, worker: Worker, message: dict[str, Any], body: bytes) -> None:
+    def __init__(self, worker: Worker, message: dict[str, Any], code: str | Program, body: bytes) -> None:
         self._worker, self._body = worker, memoryview(body)
         pairs = [os.pipe() for _ in range(4)]
         self._stdin, theirs = pairs[0][1], [pairs[0][0], *(pair[1] for pair in pairs[1:])]
@@ -75,7 +81,7 @@ class Exchange:
             _grow(self._stdin)
             for fd in self._open:
                 os.set_blocking(fd, False)
-            self._number = worker.start(message, theirs)
+            self._number = worker.start(message, code, theirs)
         except BaseException:
             self._close(*self._open)
             raise
@@ -119,18 +125,22 @@ class Exchange:
             WorkerLostError: it hangs, or ended without a report.
         """
         poller = select.poll()
-        for fd in self._read:
-            poller.register(fd, select.POLLIN)
-        poller.register(self._stdin, select.POLLOUT)
+        poller.register(self._status, select.POLLIN)
+        if not self._feed():
+            poller.register(self._stdin, select.POLLOUT)
         while (wait := deadline - time.monotonic()) > 0:
-            for fd, _ in poller.poll(wait * 1000):
-                finished = self._feed() if fd == self._stdin else not self._collect(fd)
-                if finished:
-                    poller.unregister(fd)
-                    if fd == self._status:
-                        return self._reported()
-                elif fd == self._status:
+            events = poller.poll(min(wait, READ_SECONDS) * 1000)
+            for fd, _ in events:
+                if fd == self._stdin:
+                    if self._feed():
+                        poller.unregister(fd)
+                elif self._collect(fd):
                     begun()
+                else:
+                    return self._reported()
+            if not events:
+                self._collect(self._stdout)
+                self._collect(self._stderr)
         raise self._lost("a worker did not answer in time")
 
     def _reported(self) -> Report:
@@ -165,20 +175,20 @@ class Exchange:
             return True
         self._read[fd] += chunk
         if fd != self._status and len(self._read[fd]) > MAX_OUTPUT_BYTES:
-            del self._read[fd][MAX_OUTPUT_BYTES:]
             self._stop("output")
         return bool(chunk)
 
-    def outputs(self) -> tuple[str, str]:
-        """Return standard output and error: what was read, and what is still in the pipes of an ended program."""
+    def outputs(self) -> tuple[str, str, bool]:
+        """Return standard output and error of an ended program, and whether it printed more than that."""
         for fd in (self._stdout, self._stderr):
             try:
-                while len(self._read[fd]) < MAX_OUTPUT_BYTES and (chunk := os.read(fd, 1 << 16)):
+                while len(self._read[fd]) <= MAX_OUTPUT_BYTES and (chunk := os.read(fd, 1 << 16)):
                     self._read[fd] += chunk
             except BlockingIOError:
                 continue  # another process still has the other end
-        stdout, stderr = (bytes(self._read[fd][:MAX_OUTPUT_BYTES]) for fd in (self._stdout, self._stderr))
-        return stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace")
+        printed = [bytes(self._read[fd]) for fd in (self._stdout, self._stderr)]
+        stdout, stderr = (data[:MAX_OUTPUT_BYTES].decode("utf-8", "replace") for data in printed)
+        return stdout, stderr, max(map(len, printed)) > MAX_OUTPUT_BYTES
 
 
 def _grow(fd: int) -> None:

@@ -10,6 +10,7 @@ such code: it adds that, and what a process needs to confine itself.
 
 import errno
 import tempfile
+from contextlib import suppress
 from functools import cache
 
 from aflow_ops.errors import UsageError
@@ -70,6 +71,8 @@ def compile_filter(*, forking: bool) -> bytes:
             "(apt-get install libseccomp2), or accept resource limits only with --unsafe_subprocess"
         ) from error
     rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.ENOSYS))
+    with suppress(OSError, ValueError):  # libseccomp before 2.5 makes a list, which means the same
+        rules.set_attr(seccomp.Attr.CTL_OPTIMIZE, 2)  # a tree: the kernel reads half as long before it takes it
 
     def add(name: str, *tests: object) -> None:
         try:

@@ -81,8 +81,7 @@ def _missing_protections() -> list[int]:
 
 def _launch(warmth: Warmth, walls: Walls, degraded: list[int] | None, compiled: dict[str, str]) -> Worker:
     settings: dict[str, Any] = {
-        "preload": warmth.modules.split() + (["sandlock"] if degraded is not None else []),
-        "warm_up": warmth.program,
+        "preload": warmth.split() + (["sandlock"] if degraded is not None else []),
         "data_bytes": MEMORY_BYTES,
         "slack_bytes": SLACK_BYTES,
         "threads": walls.max_tasks() if degraded is not None else None,

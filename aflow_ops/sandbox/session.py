@@ -9,7 +9,7 @@ from typing import Any
 
 from aflow_ops.errors import SandboxError
 from aflow_ops.sandbox.exchange import Report
-from aflow_ops.sandbox.types import SandboxResult
+from aflow_ops.sandbox.types import Program, SandboxResult
 from aflow_ops.sandbox.worker import Worker
 
 # Of one message. A program that sends more is ended.
@@ -29,13 +29,16 @@ class ChannelSession:
         self._transport: asyncio.BaseTransport | None = None
 
     @classmethod
-    async def start(cls, worker: Worker, message: dict[str, Any], program: bytes, limit: float) -> "ChannelSession":
+    async def start(
+        cls, worker: Worker, message: dict[str, Any], code: str | Program, body: bytes, limit: float
+    ) -> "ChannelSession":
         """Start a program in a worker.
 
         Args:
             worker (`Worker`): which may run others at the same time.
             message (`dict`): the job.
-            program (`bytes`): as the nursery takes it.
+            code (`str` or `Program`): what is run.
+            body (`bytes`): what the program reads first.
             limit (`float`): by `time.monotonic()`: a worker that has not reported the end by then hangs.
 
         Raises:
@@ -44,7 +47,7 @@ class ChannelSession:
         ours, theirs = socket.socketpair()
         reading, writing = os.pipe()
         try:
-            worker.start(message, [theirs.fileno(), writing])
+            worker.start(message, code, [theirs.fileno(), writing])
         except BaseException:
             ours.close()
             os.close(reading)
@@ -61,16 +64,16 @@ class ChannelSession:
         reader, writer = await asyncio.open_connection(sock=ours)
         session = cls(reader, writer, status, limit)
         session._transport = transport
-        await session._write(program)
+        await session._write(body)
         return session
 
     async def send(self, message: bytes) -> None:
         """Send a message; it is dropped when the program has ended."""
-        await self._write(message)
+        await self._write(len(message).to_bytes(8, "big") + message)
 
     async def _write(self, data: bytes) -> None:
         try:
-            self._writer.write(len(data).to_bytes(8, "big") + data)
+            self._writer.write(data)
             await self._writer.drain()
         except (ConnectionError, RuntimeError):
             return
@@ -106,7 +109,7 @@ class ChannelSession:
         if report is None:
             error: str | None = "lost"
         else:
-            error = "output" if self._overflow else report.error(self._stderr)
+            error = report.error(self._stderr, overflowed=self._overflow)
         return SandboxResult(error is None, "", self._stderr, error, time.monotonic() - self._begun)
 
     async def _reported(self) -> Report | None:

@@ -1,8 +1,11 @@
 """What a sandbox offers, whichever kind it is."""
 
+import hashlib
+import marshal
 from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from types import CodeType, TracebackType
 from typing import Protocol
 
@@ -48,17 +51,43 @@ class Counts:
         return self.replaced / max(1, self.programs)
 
 
+@dataclass(frozen=True)
+class Program:
+    """A program of ours. A worker runs its body once; a run of it is forked from there and calls its `main()`.
+
+    The body defines and imports, no more: what it leaves is the same for every run. In `main()` there are the globals
+    that a program from text has, such as `_read`.
+
+    Args:
+        code (`CodeType`): its body.
+        forks (`bool`): its runs fork a process for code that nobody trusts; such a process calls the global
+            `_confine()` before anything else. Other programs cannot start processes.
+    """
+
+    code: CodeType
+    forks: bool = False
+
+    @cached_property
+    def body(self) -> bytes:
+        """Its code as a worker takes it."""
+        return marshal.dumps(self.code)
+
+    @cached_property
+    def key(self) -> str:
+        """What a worker calls it."""
+        return hashlib.sha256(self.body).hexdigest()
+
+
 class RunProgram(Protocol):
     """The door to a sandbox: like `Sandbox.run`, with the time that is lost there booked by whoever gives it."""
 
     async def __call__(
         self,
-        code: str | CodeType,
+        code: str | Program,
         *,
         timeout: float,
         stdin: str = "",
         modules: Collection[str] | None = None,
-        forks: bool = False,
     ) -> SandboxResult:
         """Run one program to its end or to its limit."""
         ...
@@ -113,22 +142,20 @@ class Sandbox(Protocol):
 
     async def run(
         self,
-        code: str | CodeType,
+        code: str | Program,
         *,
         timeout: float,
         stdin: str = "",
         faults: FaultClock | None = None,
         modules: Collection[str] | None = None,
-        forks: bool = False,
     ) -> SandboxResult:
         """Run one program to its end or to its limit.
 
         Every run starts in the same state, `random`'s included, so that equal programs give equal results.
 
         Args:
-            code (`str` or `CodeType`): Python source, or a program of ours that is compiled once and run often; run as
-                `__main__` with numpy and sympy importable. Its standard input is best
-                read with `os.read`, exactly: the global `_read(size)` does that.
+            code (`str` or `Program`): Python source, or a program of ours; run as `__main__` with numpy and sympy
+                importable. Its standard input is best read with `os.read`, exactly: the global `_read(size)` does that.
             timeout (`float`): wall-clock limit in seconds, from the moment when the program starts.
             stdin (`str`): its standard input.
             faults (`FaultClock`, *optional*): counts the time for which the program waits: for others to end, and
@@ -136,8 +163,6 @@ class Sandbox(Protocol):
             modules (`Collection[str]`, *optional*): what it imports, so that it goes to a worker that has it loaded,
                 such as `("math_verify",)`. By default the program and its input are searched for the names of slow
                 ones.
-            forks (`bool`): for programs of ours only, which fork a process for code that nobody trusts: such a process
-                calls the global `_confine()` before anything else. Other programs cannot start processes.
 
         Raises:
             SandboxError: the sandbox itself failed; says nothing about the program.
@@ -146,13 +171,13 @@ class Sandbox(Protocol):
 
     def converse(
         self,
-        code: str | CodeType,
+        code: str | Program,
         *,
         timeout: float,
         cpu_seconds: float | None = None,
         memory_bytes: int | None = None,
         modules: Collection[str] = (),
-        forks: bool = False,
+        alone: bool = False,
     ) -> AbstractAsyncContextManager[Session]:
         """Run a program that exchanges messages with us while it runs.
 
@@ -168,16 +193,16 @@ class Sandbox(Protocol):
                     await session.send(b"42")
                 result = await session.result()
 
-        Where a program of ours forks a process for code that nobody trusts (`forks`), that process closes `_channel`
-        first: what is reported on it, as each test ends say, is then no one else's word.
+        Where a program of ours forks a process for code that nobody trusts, that process closes `_channel` first: what
+        is reported on it, as each test ends say, is then no one else's word.
 
         Args:
-            code (`str` or `CodeType`): as for `run`.
+            code (`str` or `Program`): as for `run`.
             timeout (`float`): wall-clock limit in seconds, waiting for messages included.
             cpu_seconds (`float`, *optional*): limit on the time for which it computes, rounded to whole seconds.
             memory_bytes (`int`, *optional*): private memory of its own, if it is to have less than other programs.
             modules (`Collection[str]`): what it imports.
-            forks (`bool`): as for `run`.
+            alone (`bool`): in a worker of its own, so that no other program can be the cause when that is lost.
 
         Raises:
             SandboxError: no worker could be started.

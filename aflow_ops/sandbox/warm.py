@@ -1,7 +1,6 @@
 """The host's side of a sandbox: warm workers that run one program at a time, or many conversations."""
 
 import asyncio
-import marshal
 import os
 import re
 import threading
@@ -10,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from types import CodeType, TracebackType
+from functools import partial
+from types import TracebackType
 from typing import Any
 
 import sandlock
@@ -19,42 +19,23 @@ from aflow_ops.errors import SandboxError
 from aflow_ops.fault_clock import FaultClock
 from aflow_ops.sandbox.exchange import Exchange, Report
 from aflow_ops.sandbox.session import ChannelSession
-from aflow_ops.sandbox.types import Counts, SandboxResult
+from aflow_ops.sandbox.types import Counts, Program, SandboxResult
 from aflow_ops.sandbox.worker import Worker, WorkerLostError
 
-
-@dataclass(frozen=True)
-class Warmth:
-    """What a worker has done before its first job.
-
-    Args:
-        modules (`str`): names of the modules that it imported.
-        program (`str`): Python that it ran.
-    """
-
-    modules: str
-    program: str = ""
-
-
-LIGHT = Warmth(
+# Names of the modules that a worker imports before its first job.
+Warmth = str
+LIGHT = (
     "ast asyncio bisect collections copy dataclasses datetime decimal fractions functools hashlib heapq io itertools "
     "json marshal math operator random re signal socket statistics string textwrap threading typing"
 )
-# Takes two seconds to start and 120 MB, so it is started only for programs that name one of these modules. The first
-# comparison of math-verify builds its grammars.
-HEAVY = Warmth(
-    f"{LIGHT.modules} numpy numpy.random sympy math_verify",
-    """
-from math_verify import parse, verify
-verify(parse("$x^2 + 2x$", parsing_timeout=None), parse("$\\frac{1}{2}$", parsing_timeout=None), timeout_seconds=None)
-""",
-)
+# Takes two seconds to start and 120 MB, so it is started only for programs that name one of these modules.
+HEAVY = f"{LIGHT} numpy numpy.random sympy math_verify"
 HEAVY_MODULES = frozenset({"numpy", "sympy", "mpmath", "math_verify"})
 _NAMES_HEAVY = re.compile(rb"\b(?:numpy|sympy|mpmath|math_verify)\b")
 
 # Beyond the program's own limit: the nursery notices the limit itself, this is for a nursery that hangs.
 GRACE_SECONDS = 5.0
-# Longer than importing sympy takes on a busy machine.
+# Longer than importing sympy, or the body of a program of ours, takes on a busy machine.
 START_SECONDS = 60.0
 # Conversations that one worker serves before another one is started, up to the sandbox's concurrency.
 SESSIONS_PER_WORKER = 64
@@ -126,24 +107,19 @@ class WarmSandbox:
 
     async def run(
         self,
-        code: str | CodeType,
+        code: str | Program,
         *,
         timeout: float,
         stdin: str = "",
         faults: FaultClock | None = None,
         modules: Collection[str] | None = None,
-        forks: bool = False,
     ) -> SandboxResult:
         """Run one program; see `Sandbox.run`."""
         if self._closed:
             raise SandboxError("the sandbox is closed")
-        given, source = stdin.encode("utf-8", "surrogatepass"), _packed(code)
-        if modules is None:
-            heavy = bool(_NAMES_HEAVY.search(source) or _NAMES_HEAVY.search(given))
-        else:
-            heavy = not HEAVY_MODULES.isdisjoint(modules)
-        message = {"kind": "run", "seconds": timeout, "cpu_seconds": None, "forks": forks}
-        body = len(source).to_bytes(8, "big") + source + given
+        body = _framed(code) + stdin.encode("utf-8", "surrogatepass")
+        heavy = bool(_NAMES_HEAVY.search(body)) if modules is None else not HEAVY_MODULES.isdisjoint(modules)
+        message = {"kind": "run", "seconds": timeout, "cpu_seconds": None}
         lease, loop = _Lease(), asyncio.get_running_loop()
         begun: asyncio.Future[Any] = loop.create_future()
 
@@ -155,7 +131,7 @@ class WarmSandbox:
             loop.call_soon_threadsafe(mark)
 
         def in_thread() -> SandboxResult:
-            return self._run_twice(HEAVY if heavy else LIGHT, message, body, lease, begin)
+            return self._run_twice(HEAVY if heavy else LIGHT, message, code, body, lease, begin)
 
         running = loop.run_in_executor(self._threads, in_thread)
         try:
@@ -168,7 +144,13 @@ class WarmSandbox:
             raise
 
     def _run_twice(
-        self, warmth: Warmth, message: dict[str, Any], body: bytes, lease: _Lease, begin: Callable[[], None]
+        self,
+        warmth: Warmth,
+        message: dict[str, Any],
+        code: str | Program,
+        body: bytes,
+        lease: _Lease,
+        begin: Callable[[], None],
     ) -> SandboxResult:
         """Run the program; alone in a worker of its own if the first one is lost.
 
@@ -178,7 +160,7 @@ class WarmSandbox:
         start, begun = time.monotonic(), 0
         for attempt in range(3):
             try:
-                return self._run_once(warmth, message, body, lease, begin, new=attempt > 0)
+                return self._run_once(warmth, message, code, body, lease, begin, new=attempt > 0)
             except (WorkerLostError, sandlock.SandlockError, OSError, RuntimeError) as error:
                 begun += isinstance(error, WorkerLostError) and error.started
                 if lease.cancelled or self._closed or attempt - begun >= 1:
@@ -191,6 +173,7 @@ class WarmSandbox:
         self,
         warmth: Warmth,
         message: dict[str, Any],
+        code: str | Program,
         body: bytes,
         lease: _Lease,
         begin: Callable[[], None],
@@ -199,21 +182,21 @@ class WarmSandbox:
     ) -> SandboxResult:
         worker = self._take(warmth, new=new)
         start = time.monotonic()
-        limit = start + message["seconds"] + GRACE_SECONDS + (START_SECONDS if worker.fresh else 0)
+        limit = start + message["seconds"] + GRACE_SECONDS + (0 if worker.is_ready(code) else START_SECONDS)
         report: Report | None = None
         try:
-            with Exchange(worker, message, body) as exchange:
+            with Exchange(worker, message, code, body) as exchange:
                 with lease.lock:
                     lease.exchange = exchange
                     if lease.cancelled:
                         exchange.cancel()
                 report = exchange.finish(limit, begin)
-                stdout, stderr = exchange.outputs()
+                stdout, stderr, overflowed = exchange.outputs()
         finally:
             with lease.lock:
                 lease.exchange = None
             self._give_back(warmth, worker, usable=report is not None and not report.changed)
-        error = report.error(stderr)
+        error = report.error(stderr, overflowed=overflowed)
         return SandboxResult(error is None, stdout, stderr, error, time.monotonic() - start)
 
     def _take(self, warmth: Warmth, *, new: bool = False) -> Worker:
@@ -246,13 +229,13 @@ class WarmSandbox:
     @asynccontextmanager
     async def converse(
         self,
-        code: str | CodeType,
+        code: str | Program,
         *,
         timeout: float,
         cpu_seconds: float | None = None,
         memory_bytes: int | None = None,
         modules: Collection[str] = (),
-        forks: bool = False,
+        alone: bool = False,
     ) -> AsyncIterator[ChannelSession]:
         """Run a program that exchanges messages; see `Sandbox.converse`."""
         warmth = LIGHT if HEAVY_MODULES.isdisjoint(modules) else HEAVY
@@ -261,9 +244,8 @@ class WarmSandbox:
             "seconds": timeout,
             "cpu_seconds": cpu_seconds,
             "memory_bytes": memory_bytes,
-            "forks": forks,
         }
-        worker = await self._join(warmth)
+        worker = await self._join(warmth, alone)
         session: ChannelSession | None = None
         try:
             try:
@@ -273,7 +255,7 @@ class WarmSandbox:
                     raise
                 # It had ended while it was idle, so nothing of this program ran in it.
                 await asyncio.to_thread(self._leave, warmth, worker, usable=False)
-                worker = await self._join(warmth)
+                worker = await self._join(warmth, alone)
                 session = await self._session(worker, message, code, timeout)
             yield session
         except (WorkerLostError, OSError) as error:
@@ -283,20 +265,34 @@ class WarmSandbox:
             await asyncio.to_thread(self._leave, warmth, worker, usable)
 
     async def _session(
-        self, worker: Worker, message: dict[str, Any], code: str | CodeType, timeout: float
+        self, worker: Worker, message: dict[str, Any], code: str | Program, timeout: float
     ) -> ChannelSession:
-        grace = GRACE_SECONDS + (START_SECONDS if worker.fresh else 0)
-        return await ChannelSession.start(worker, message, _packed(code), time.monotonic() + timeout + grace)
+        grace = GRACE_SECONDS + (0 if worker.is_ready(code) else START_SECONDS)
+        return await ChannelSession.start(worker, message, code, _framed(code), time.monotonic() + timeout + grace)
 
-    async def _join(self, warmth: Warmth) -> Worker:
-        """The shared worker with the fewest conversations, or a new one while all are full."""
+    async def _join(self, warmth: Warmth, alone: bool) -> Worker:
+        """The shared worker with the fewest conversations, or a new one: while all are full, and for one alone."""
         if self._closed:
             raise SandboxError("the sandbox is closed")
-        worker = self._shared_worker(warmth, launching=False)
+        worker = None if alone else self._shared_worker(warmth, launching=False)
         if worker is None:
-            loop = asyncio.get_running_loop()
-            worker = await loop.run_in_executor(self._launcher, lambda: self._shared_worker(warmth, launching=True))
+            make = self._lone_worker if alone else partial(self._shared_worker, launching=True)
+            worker = await asyncio.get_running_loop().run_in_executor(self._launcher, make, warmth)
         assert worker is not None
+        return worker
+
+    def _launched(self, warmth: Warmth) -> Worker:
+        try:
+            return self._launch(warmth)
+        except (sandlock.SandlockError, OSError, RuntimeError) as error:
+            raise SandboxError(f"the sandbox failed: {type(error).__name__}: {error}") from error
+
+    def _lone_worker(self, warmth: Warmth) -> Worker:
+        worker = self._launched(warmth)
+        with self._lock:
+            worker.sessions = 1
+            self._busy.append(worker)
+            self.counts.programs += 1
         return worker
 
     def _shared_worker(self, warmth: Warmth, *, launching: bool) -> Worker | None:
@@ -306,10 +302,7 @@ class WarmSandbox:
             if least is None or (least.sessions >= SESSIONS_PER_WORKER and len(workers) < self._concurrency):
                 if not launching:
                     return None
-                try:
-                    least = self._launch(warmth)
-                except (sandlock.SandlockError, OSError, RuntimeError) as error:
-                    raise SandboxError(f"the sandbox failed: {type(error).__name__}: {error}") from error
+                least = self._launched(warmth)
                 workers.append(least)
             least.sessions += 1
             self.counts.programs += 1
@@ -321,7 +314,9 @@ class WarmSandbox:
         with self._lock:
             worker.sessions -= 1
             shared = self._shared.get(warmth, [])
-            if not usable and worker in shared:
+            if worker in self._busy:
+                self._busy.remove(worker)
+            elif not usable and worker in shared:
                 shared.remove(worker)
                 self.counts.replaced += 1
             done = worker.sessions == 0 and worker not in shared and not self._closed
@@ -329,6 +324,9 @@ class WarmSandbox:
             worker.reap()
 
 
-def _packed(code: str | CodeType) -> bytes:
-    """A program as the nursery takes it."""
-    return b"t" + code.encode("utf-8", "surrogatepass") if isinstance(code, str) else b"c" + marshal.dumps(code)
+def _framed(code: str | Program) -> bytes:
+    """A program's text after its length, as a child takes it; nothing of one that the worker has."""
+    if isinstance(code, Program):
+        return b""
+    text = code.encode("utf-8", "surrogatepass")
+    return len(text).to_bytes(8, "big") + text

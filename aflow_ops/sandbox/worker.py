@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 
+from aflow_ops.sandbox.types import Program
+
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "HOME": "/nonexistent",
@@ -59,19 +61,39 @@ class Worker:
             )
         self._numbers = count()
         self._lock = threading.Lock()
+        self._prepared: set[str] = set()
         self.fresh = True
         self.sessions = 0
 
-    def start(self, message: dict[str, Any], fds: Sequence[int]) -> int:
-        """Send a job with its descriptors; returns the number by which it can be stopped.
+    def is_ready(self, code: str | Program) -> bool:
+        """Whether it can run a program at once: it has answered before, and it has the program, if that is ours."""
+        return not self.fresh and (isinstance(code, str) or code.key in self._prepared)
+
+    def start(self, message: dict[str, Any], code: str | Program, fds: Sequence[int]) -> int:
+        """Send a job with its descriptors, after the program, if that is one of ours which the worker has not.
+
+        Returns the number by which the job can be stopped.
 
         Raises:
             WorkerLostError: the worker is gone.
         """
         with self._lock:
             number = next(self._numbers)
-            self._send({**message, "job": number}, fds)
+            program: dict[str, Any] = {"program": None, "forks": False}
+            if isinstance(code, Program):
+                self._prepare(code)
+                program = {"program": code.key, "forks": code.forks}
+            self._send({**message, **program, "job": number}, fds)
         return number
+
+    def _prepare(self, program: Program) -> None:
+        if program.key in self._prepared:
+            return
+        with os.fdopen(os.memfd_create("program"), "w+b") as file:
+            file.write(program.body)
+            file.seek(0)
+            self._send({"prepare": program.key}, [file.fileno()])
+        self._prepared.add(program.key)
 
     def stop(self, number: int, reason: str) -> None:
         """Kill a job; its report names the reason as what cut it short."""

@@ -9,19 +9,17 @@ import json
 import re
 from collections.abc import Sequence
 from functools import cache
-from types import CodeType
 
 from aflow_ops.errors import SandboxError
-from aflow_ops.sandbox import Sandbox
+from aflow_ops.sandbox import Program, Sandbox
 
 MAX_EXPRESSION_CHARS = 300
 VERIFY_SECONDS = 6.0
 _ADVANCED = re.compile(r"\\(?:i?int|oint|sum|prod|lim|partial)(?![a-zA-Z])")
 _ENGLISH = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}|\\text")
 
-_PROGRAM = """
+_PROGRAM = r"""
 import json
-pairs = json.loads(_read(int(_read(8))))
 from math_verify import LatexExtractionConfig, parse, verify
 # The whole text as LaTeX or nothing: its other readings take the first number, so that 12 would be 12 pi.
 whole = {"extraction_config": [LatexExtractionConfig()], "fallback_mode": "no_fallback", "parsing_timeout": None}
@@ -30,7 +28,11 @@ exactly = {"float_rounding": 30, "numeric_precision": 40, "strict": True, "timeo
 def same(pair):
     left, right = (parse(f"${text}$", **whole) for text in pair)
     return bool(left and right and verify(left, right, **exactly))
-print(json.dumps(any(map(same, pairs))))
+# What is made on the way, grammars and what sympy remembers, every comparison then starts with.
+for text in (r"\sum_{k=1}^{n} 2k", r"\int_0^1 2x^2 dx", r"\prod_{k=1}^{n} 2k", r"\lim_{x \to 0} \frac{x}{2}"):
+    same((text, text.replace("k", "j").replace("x", "t")))
+def main():
+    print(json.dumps(any(map(same, json.loads(_read(int(_read(8))))))))
 """
 
 
@@ -62,5 +64,5 @@ def _bare(text: str) -> str:
 
 
 @cache
-def _program() -> CodeType:
-    return compile(_PROGRAM, "<verify>", "exec")
+def _program() -> Program:
+    return Program(compile(_PROGRAM, "<verify>", "exec", dont_inherit=True))

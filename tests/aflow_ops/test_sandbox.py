@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import textwrap
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -10,11 +11,16 @@ import psutil
 import pytest
 
 from aflow_ops.errors import SandboxError
-from aflow_ops.sandbox import Sandbox, open_sandbox
+from aflow_ops.sandbox import Program, Sandbox, open_sandbox
 from data.problem import Problem
 from rewards.graders.code import grade_code
 from tests.conftest import KEY
 from tests.patience import PATIENCE
+
+
+def forking(code: str) -> Program:
+    """A program of ours that may fork."""
+    return Program(compile("def main():\n" + textwrap.indent(code, "    "), "<ours>", "exec"), forks=True)
 
 
 async def test_a_program_gets_its_input_and_gives_its_output(sandbox: Sandbox) -> None:
@@ -85,6 +91,14 @@ async def test_bombs_end_within_their_limit(sandbox: Sandbox, name: str) -> None
     assert len(result.stdout) <= 2**17
 
 
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+async def test_a_program_may_print_64_kib_and_not_a_byte_more(sandbox: Sandbox, stream: str) -> None:
+    for size, error in ((2**16, None), (2**16 + 1, "output"), (3 * 2**16, "output")):
+        code = f"import sys\nsys.{stream}.write('x' * {size})\nsys.{stream}.flush()"
+        result = await sandbox.run(code, timeout=PATIENCE)
+        assert (result.error, len(getattr(result, stream))) == (error, 2**16)
+
+
 async def test_a_cancelled_run_is_killed(sandbox: Sandbox) -> None:
     task = asyncio.create_task(sandbox.run("import time; time.sleep(10**6)", timeout=10**6))
     await asyncio.sleep(0.5)
@@ -121,7 +135,7 @@ async def test_no_process_is_left_behind(unsafe: bool) -> None:
     before = set(psutil.Process().children(recursive=True))
     async with open_sandbox(unsafe_subprocess=unsafe, concurrency=1) as sandbox:
         for _ in range(2):
-            assert (await sandbox.run(DAEMON, timeout=5, forks=True)).stdout == "left\n"
+            assert (await sandbox.run(forking(DAEMON), timeout=5)).stdout == "left\n"
             alive = set(psutil.Process().children(recursive=True)) - before
             assert len(alive) <= 3  # the worker itself, and the two processes that hold its namespaces
             assert (await sandbox.run("print(1)", timeout=5)).ok
@@ -141,6 +155,23 @@ async def test_nothing_of_one_program_reaches_the_next() -> None:
     async with open_sandbox(concurrency=1) as sandbox:
         results = [await sandbox.run(STATE, timeout=5) for _ in range(3)]
     assert [result.stdout for result in results] == ["3 None 2\n"] * 3
+
+
+async def test_a_worker_runs_the_body_of_a_program_of_ours_once_and_each_run_starts_from_there() -> None:
+    body = "import os\nhere, seen = os.getpid(), []\ndef main():\n    seen.append(_read(1))\n    print(here, len(seen))"
+    ours = Program(compile(body, "<ours>", "exec"))
+    async with open_sandbox(concurrency=1) as sandbox:
+        results = [await sandbox.run(ours, timeout=PATIENCE, stdin=letter) for letter in "ab"]
+        other = await sandbox.run("print('seen' in globals())", timeout=PATIENCE)
+    assert results[0].stdout == results[1].stdout == f"{results[0].stdout.split()[0]} 1\n"
+    assert other.stdout == "False\n"
+
+
+async def test_a_program_of_ours_that_cannot_be_loaded_says_why_in_every_run(sandbox: Sandbox) -> None:
+    ours = Program(compile("import nothing_of_this_name\ndef main(): pass", "<ours>", "exec"))
+    for _ in range(2):
+        error = (await sandbox.run(ours, timeout=PATIENCE)).error
+        assert error == "ModuleNotFoundError: No module named 'nothing_of_this_name'"
 
 
 async def test_equal_programs_draw_equal_random_numbers(sandbox: Sandbox) -> None:
@@ -288,6 +319,20 @@ async def test_many_sessions_wait_at_once_and_one_worker_serves_them() -> None:
         assert await asyncio.gather(*talks) == [str(number).encode() for number in range(256)]
 
 
+async def test_a_session_alone_shares_its_worker_with_nobody() -> None:
+    others = len(nurseries())
+    async with open_sandbox(concurrency=1) as sandbox:
+        wait = "_send(b'x'); _receive()"
+        async with (
+            sandbox.converse(wait, timeout=60) as first,
+            sandbox.converse(wait, timeout=60, alone=True) as second,
+        ):
+            assert [await session.receive() for session in (first, second)] == [b"x", b"x"]
+            assert len(nurseries()) - others == 2
+        assert len(nurseries()) - others == 1
+        assert sandbox.counts.replaced == 0
+
+
 async def test_a_flood_of_messages_ends_the_session(sandbox: Sandbox) -> None:
     code = "import os\nos.write(_channel, (1 << 40).to_bytes(8, 'big') + b'm')\nwhile True: _send(b'x' * 1000)"
     async with sandbox.converse(code, timeout=60) as session:
@@ -308,7 +353,7 @@ if os.fork() == 0:
 os.wait()
 _send(b"ours")
 """
-    async with sandbox.converse(code, timeout=60, forks=True) as session:
+    async with sandbox.converse(forking(code), timeout=60) as session:
         assert [await session.receive(), await session.receive()] == [b"ours", None]
 
 

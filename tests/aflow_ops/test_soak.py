@@ -1,4 +1,7 @@
-"""Many programs, a tenth of them hostile: no honest one comes to harm, and nothing stays behind."""
+"""Many programs, a tenth of them hostile, half of them graded: none honest comes to harm, and nothing stays behind.
+
+`AFLOW_SOAK_PROGRAMS=20000 make test-long` is the long form: two hours on two cores.
+"""
 
 import asyncio
 import os
@@ -8,11 +11,24 @@ import psutil
 import pytest
 
 from aflow_ops.sandbox import open_sandbox
+from data.problem import Problem
+from rewards.graders.code import grade_code
 from tests.aflow_ops.test_escapes import CALLS, PROGRAMS, program
 
-PROGRAM_COUNT = int(os.environ.get("AFLOW_SOAK_PROGRAMS", "400"))
+PROGRAM_COUNT = int(os.environ.get("AFLOW_SOAK_PROGRAMS", "500"))
 HOSTILE_SHARE = 0.1
+GRADED_SHARE = 0.5
 MEGABYTE = 2**20
+DOUBLE = Problem.from_row(
+    {
+        "question": "Double it.",
+        "answer": "",
+        "source": "made",
+        "domain": "code",
+        "entry_point": "double",
+        "tests": [f"assert candidate({number}) == {2 * number}" for number in range(5)],
+    }
+)
 
 
 @pytest.mark.long
@@ -22,10 +38,18 @@ async def test_a_soak_harms_no_honest_program_and_leaves_nothing() -> None:
     this = psutil.Process()
     async with open_sandbox(concurrency=2) as sandbox:
 
+        async def is_right(solution: str) -> bool:
+            return (await grade_code(solution, DOUBLE, sandbox)).correct
+
         async def one(number: int) -> bool:
-            if draw.random() < HOSTILE_SHARE:
-                result = await sandbox.run(program(draw.choice(names)), timeout=30)
-                return "ESCAPED" not in result.stdout
+            hostile, graded, name = draw.random() < HOSTILE_SHARE, draw.random() < GRADED_SHARE, draw.choice(names)
+            if hostile and graded:
+                return not await is_right(f"{program(name)}\ndef double(x):\n    return x\n")
+            if hostile:
+                return "ESCAPED" not in (await sandbox.run(program(name), timeout=30)).stdout
+            if graded:
+                added = number % 2
+                return await is_right(f"def double(x):\n    return 2 * x + {added}\n") == (not added)
             result = await sandbox.run(f"print(sum(range({number})))", timeout=30)
             return result.stdout == f"{sum(range(number))}\n"
 

@@ -38,20 +38,45 @@ def write_frame(fd: int, data: bytes) -> None:
         data = data[os.write(fd, data) :]
 
 
-def run_program(settings: dict[str, Any], job: dict[str, Any]) -> int:
-    """Read a program, run it as `__main__`, and return the exit status an interpreter would give."""
+class Prepared:
+    """A program of ours whose body was run before the first of its jobs.
+
+    Args:
+        fd (`int`): its code is read from it; it is closed.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.module = types.ModuleType("__main__")
+        self.error: BaseException | None = None
+        with os.fdopen(fd, "rb") as file:
+            code = marshal.load(file)
+        try:
+            exec(code, self.module.__dict__)
+        except Exception as error:  # such as a module that is not installed: every job says so
+            self.error = error
+
+    def main(self) -> None:
+        """Run it."""
+        if self.error is not None:
+            raise self.error
+        self.module.__dict__["main"]()
+
+
+def run_program(settings: dict[str, Any], job: dict[str, Any], prepared: Prepared | None) -> int:
+    """Run a program, one that is read first or a prepared one; return the exit status an interpreter would give."""
     session = job["kind"] == "session"
     limit(settings, job)
     confine(settings, "forking" if job["forks"] else "program")
-    program = read_frame(3 if session else 0)
-    main = types.ModuleType("__main__")
+    main = types.ModuleType("__main__") if prepared is None else prepared.module
     main.__dict__.update(_read=read_exactly, _confine=lambda: confine(settings))
     if session:
         main.__dict__.update(_channel=3, _send=lambda data: write_frame(3, b"m" + data), _receive=lambda: read_frame(3))
     sys.modules["__main__"] = main
-    seed_generators()
     try:
-        exec(compiled(program), main.__dict__)
+        if prepared is None:
+            exec(compiled(read_frame(3 if session else 0)), main.__dict__)
+        else:
+            prepared.main()
         return 0
     except SystemExit as stop:
         if stop.code is None or isinstance(stop.code, int):
@@ -72,30 +97,23 @@ def say(session: bool, text: str) -> None:
 
 
 def compiled(program: bytes) -> types.CodeType:
-    """The code of a program: of its text, or as our side compiled it."""
-    if program[:1] == b"c":
-        code: types.CodeType = marshal.loads(program[1:])
-        return code
-    return compile(program[1:].decode("utf-8", "surrogatepass"), "<program>", "exec", dont_inherit=True)
+    """The code of a program."""
+    return compile(program.decode("utf-8", "surrogatepass"), "<program>", "exec", dont_inherit=True)
 
 
-def seed_generators() -> None:
-    """Start every program with the same random numbers: an answer that is graded twice gets the same grade."""
-    for name in ("random", "numpy.random"):
-        if name in sys.modules:
-            sys.modules[name].seed(0)
-
-
-def be_the_child(settings: dict[str, Any], job: dict[str, Any], fds: list[int]) -> NoReturn:
-    """Take the descriptors as standard files and channel, run the program, end."""
+def be_the_child(
+    settings: dict[str, Any], job: dict[str, Any], fds: list[int], report: int, prepared: Prepared | None
+) -> NoReturn:
+    """Say that it begins, take the descriptors as standard files and channel, run the program, end."""
     status = 1
     try:
+        os.write(report, b"S")
         given = [os.dup2(fd, 100 + index) for index, fd in enumerate(fds)]  # above those that are written over
         null = os.open("/dev/null", os.O_RDWR)
         for standard, fd in enumerate([null, null, null, *given] if job["kind"] == "session" else given):
             os.dup2(fd, standard)
         os.closerange(4 if job["kind"] == "session" else 3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-        status = run_program(settings, job)
+        status = run_program(settings, job, prepared)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
     finally:

@@ -17,12 +17,45 @@ SECCOMP_MODE_FILTER = 2
 # Of a child; the nursery needs two for each job.
 OPEN_FILES = 64
 
+
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
 
 
-def prctl(option: int, *arguments: Any) -> None:
+class FilterProgram(ctypes.Structure):
+    """A filter as the kernel takes it: `struct sock_fprog`."""
+
+    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p)]
+
+
+class Filter:
+    """A list of system calls, ready to be installed by a process.
+
+    Args:
+        text (`str`): classic BPF in base64.
+        own (`int`): stands in it for the number of the process that installs it.
+    """
+
+    def __init__(self, text: str, own: int) -> None:
+        code, mark = base64.b64decode(text), own.to_bytes(4, sys.byteorder)
+        self._code = ctypes.create_string_buffer(code, len(code))
+        # An instruction has eight bytes, of which the second half is its operand.
+        self._places = [place for place in range(4, len(code), 8) if code[place : place + 4] == mark]
+        self._program = FilterProgram(len(code) // 8, ctypes.addressof(self._code))
+        self._address = ctypes.addressof(self._program)
+
+    def install(self) -> None:
+        """Hold this process to it for good."""
+        own = os.getpid().to_bytes(4, sys.byteorder)
+        for place in self._places:
+            ctypes.memmove(ctypes.addressof(self._code) + place, own, 4)
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, self._address)
+
+
+def prctl(option: int, value: int, address: int = 0) -> None:
     """Call prctl(2)."""
-    if _libc.prctl(option, *arguments, *[0] * (4 - len(arguments))) != 0:
+    if _libc.prctl(option, value, address, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), f"prctl {option}")
 
 
@@ -34,20 +67,8 @@ def confine(settings: dict[str, Any], name: str = "program") -> None:
         name (`str`): `"program"` for code that nobody trusts, `"forking"` for ours that forks and confines.
     """
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if settings["degraded"] is None:
-        return
-    code, places = settings["filters"][name]
-    code = bytearray(code)
-    for place in places:
-        code[place : place + 4] = os.getpid().to_bytes(4, sys.byteorder)
-    instructions = ctypes.create_string_buffer(bytes(code))
-
-    class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p)]
-
-    program = Program(len(code) // 8, ctypes.addressof(instructions))
-    prctl(PR_SET_NO_NEW_PRIVS, 1)
-    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program))
+    if settings["degraded"] is not None:
+        settings["filters"][name].install()
 
 
 def limit(settings: dict[str, Any], job: dict[str, Any]) -> None:
@@ -113,12 +134,3 @@ def enclose(settings: dict[str, Any]) -> None:
                 fs_readable=settings["readable"], fs_writable=["/dev/null"], allow_degraded=settings["degraded"]
             )
         )
-
-
-def decoded(text: str, own: int) -> tuple[bytes, list[int]]:
-    """A filter, and where in it the number of the process belongs that installs it.
-
-    An instruction has eight bytes, of which the second half is its operand.
-    """
-    code, mark = base64.b64decode(text), own.to_bytes(4, sys.byteorder)
-    return code, [place for place in range(4, len(code), 8) if code[place : place + 4] == mark]

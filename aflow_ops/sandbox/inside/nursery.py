@@ -6,11 +6,14 @@ starts with the state that the nursery had before its first job, so nothing of o
 `argv[1]`: JSON, see `Settings` in `launch.py`.
 
 A job is one message on the socket that is our standard input: JSON `{"job", "kind", "seconds", "cpu_seconds",
-"memory_bytes", "forks"}` with descriptors. Of a run: standard input, output and error, and the status pipe. Of a
-session: the channel and the status pipe. The child reads its program from its standard input or channel, after its
-length: the nursery never holds what is secret to a later job. Nobody but the nursery holds the status pipe: it writes
-`S` when the child is forked, and when it has ended JSON `{"status", "cut", "changed"}`. `changed` names what is not as
-it was when the nursery started, or `"processes"` when one was left behind; whoever reads that ends this worker.
+"memory_bytes", "program", "forks"}` with descriptors. Of a run: standard input, output and error, and the status pipe.
+Of a session: the channel and the status pipe. The child reads its program from its standard input or channel, after its
+length: the nursery never holds what is secret to a later job. A program of ours is named by `program` instead: a
+message `{"prepare": program}` brought it, with a descriptor to read its code from, and the nursery has run its body.
+No program holds the status pipe: its child writes `S` before it takes the program up, so that a worker which is lost
+without that was not lost by the program, and when it has ended the nursery writes JSON `{"status", "cut", "changed"}`.
+`changed` names what is not as it was when the nursery started, or `"processes"` when one was left behind; whoever reads
+that ends this worker.
 A message `{"kill": job, "reason"}` ends a job, and so does closing the other end of its status pipe.
 """
 
@@ -25,10 +28,11 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from aflow_ops.sandbox.inside.child import be_the_child
-from aflow_ops.sandbox.inside.confinement import bytes_by, decoded, enclose
+from aflow_ops.sandbox.inside.child import Prepared, be_the_child
+from aflow_ops.sandbox.inside.confinement import Filter, bytes_by, enclose
 
 LINGER_SECONDS = 0.1
 LIMITS = [value for name, value in sorted(vars(resource).items()) if name.startswith("RLIMIT_")]
@@ -37,25 +41,19 @@ LIMITS = [value for name, value in sorted(vars(resource).items()) if name.starts
 class Job:
     """One child, from its start to its end or its limit."""
 
-    def __init__(self, settings: dict[str, Any], message: dict[str, Any], fds: list[int]) -> None:
+    def __init__(
+        self, settings: dict[str, Any], message: dict[str, Any], fds: list[int], prepared: Prepared | None
+    ) -> None:
         self.name = message["job"]
         self.deadline = time.monotonic() + message["seconds"]
         self.cut: str | None = None
         *given, self.status = fds
         self.pid = os.fork()
         if self.pid == 0:
-            be_the_child(settings, message, given)
+            be_the_child(settings, message, given, self.status, prepared)
         for fd in given:
             os.close(fd)
         self.ended = os.pidfd_open(self.pid)
-        self.tell(b"S")
-
-    def tell(self, data: bytes) -> None:
-        """Write to the status pipe, if there still is a reader."""
-        try:
-            os.write(self.status, data)
-        except BrokenPipeError:
-            pass
 
     def stop(self, reason: str) -> None:
         """Kill the child, once."""
@@ -67,7 +65,8 @@ class Job:
         """Reap the child and report."""
         status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         os.close(self.ended)
-        self.tell(json.dumps({"status": status, "cut": self.cut, "changed": changes()}).encode())
+        with suppress(BrokenPipeError):  # nobody asks any more
+            os.write(self.status, json.dumps({"status": status, "cut": self.cut, "changed": changes()}).encode())
         os.close(self.status)
 
 
@@ -78,6 +77,7 @@ class Nursery:
         self.settings = settings
         self.control = socket.socket(fileno=os.dup(0))
         self.jobs: list[Job] = []
+        self.prepared: dict[str, Prepared] = {}
         self.poller = select.poll()
         self.poller.register(self.control, select.POLLIN)
         self.before = state()
@@ -122,7 +122,11 @@ class Nursery:
                 if job.name == message["kill"]:
                     job.stop(message["reason"])
             return True
-        job = Job(self.settings, message, fds)
+        if "prepare" in message:
+            self.prepared[message["prepare"]] = Prepared(fds[0])
+            settle(self.settings)
+            return True
+        job = Job(self.settings, message, fds, self.prepared.get(message["program"]))
         self.jobs.append(job)
         self.poller.register(job.ended, select.POLLIN)
         self.poller.register(job.status, 0)  # only its end: there is nobody left to answer
@@ -177,24 +181,34 @@ def all_gone() -> bool:
             time.sleep(0.001)
 
 
+def settle(settings: dict[str, Any]) -> None:
+    """Take what is loaded for what every child starts with.
+
+    Its random numbers too: an answer that is graded twice gets the same grade.
+    """
+    for name in ("random", "numpy.random"):
+        if name in sys.modules:
+            sys.modules[name].seed(0)
+    gc.collect()
+    gc.freeze()  # children share these pages as long as nobody writes to them
+    settings.update(mapped=bytes_by(resource.RLIMIT_AS), private=bytes_by(resource.RLIMIT_DATA))
+
+
 def main() -> None:
     """Warm up, then serve jobs until nobody asks for any."""
     settings = json.loads(sys.argv[1])
+    # Modules ask for their locks and random numbers to be made anew in a child: that takes longer than the fork, and
+    # here is one thread, and every child starts with the same numbers.
+    os.register_at_fork = lambda **hooks: None
     enclose(settings)
     for name in settings["preload"]:
         try:
             importlib.import_module(name)
         except ImportError:
             continue  # an optional package: the program that wants it will say so
-    try:
-        exec(compile(settings["warm_up"], "<warm-up>", "exec"), {})
-    except ImportError:
-        pass
     sys.stderr.flush()  # what is left in a buffer, every child would print
-    gc.collect()
-    gc.freeze()  # children share these pages as long as nobody writes to them
-    settings["filters"] = {name: decoded(text, settings["self"]) for name, text in settings["filters"].items()}
-    settings.update(mapped=bytes_by(resource.RLIMIT_AS), private=bytes_by(resource.RLIMIT_DATA))
+    settings["filters"] = {name: Filter(text, settings["self"]) for name, text in settings["filters"].items()}
+    settle(settings)
     Nursery(settings).serve()
 
 
