@@ -9,11 +9,12 @@ from datasets import Dataset
 
 from aflow_ops.errors import InfraError, UsageError
 from aflow_ops.policy_prompt import policy_messages
+from data import registry
 from data.mixing import Queue, cycled, mix
 from data.preparing import missing_benchmarks, prepare_benchmarks
 from data.problem import DataError, Domain, Problem
 from data.processing import Rules
-from data.registry import PROCESSED_FOLDER, RAW_FOLDER, load_problems
+from data.registry import load_problems
 from data.trimming import TextBudget
 from recipes.run.progress import watched_rows
 from recipes.settings.arguments import RecipeArguments
@@ -80,17 +81,19 @@ def _prepared(recipe: RecipeArguments) -> bool:
     Raises:
         InfraError: one cannot be had; says what needs no download.
     """
-    missing = missing_benchmarks(recipe.sources, PROCESSED_FOLDER)
+    missing = missing_benchmarks(recipe.sources, registry.PROCESSED_FOLDER)
     if not missing:
         return True
     names = ", ".join(known.name for known in missing)
     if recipe.dry_run:
-        print(f"{names}: not in {PROCESSED_FOLDER} yet; a run fetches and processes them first")
+        print(f"{names}: not in {registry.PROCESSED_FOLDER} yet; a run fetches and processes them first")
         return False
-    print(f"{names}: fetched and processed once, into {PROCESSED_FOLDER}", file=sys.stderr)
+    print(f"{names}: fetched and processed once, into {registry.PROCESSED_FOLDER}", file=sys.stderr)
     try:
         with watched_rows() as watch:
-            prepare_benchmarks(recipe.sources, RAW_FOLDER, PROCESSED_FOLDER, Rules(TextBudget()), watch)
+            prepare_benchmarks(
+                recipe.sources, registry.RAW_FOLDER, registry.PROCESSED_FOLDER, Rules(TextBudget()), watch
+            )
     except DataError as error:
         raise InfraError(
             f"{error}. Or train on problems that need no download: --sources gsm_symbolic invented_facts "

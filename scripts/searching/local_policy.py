@@ -39,7 +39,7 @@ class LocalPolicy:
     def __init__(self, model: str, adapter: str | None, seed: int, top_p: float = 1.0) -> None:
         # torch takes seconds to import, and no other proposer needs it
         from recipes.policy.loading import load_policy
-        from recipes.run.progress import quiet_libraries
+        from recipes.settings.libraries import quiet_libraries
 
         quiet_libraries()
         self.seed, self.top_p = seed, top_p

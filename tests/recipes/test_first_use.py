@@ -110,7 +110,7 @@ def test_without_a_network_it_says_what_needs_none(tmp_path: Path) -> None:
 def test_a_dry_run_fetches_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("recipes.training.problems.PROCESSED_FOLDER", tmp_path)
+    monkeypatch.setattr(registry, "PROCESSED_FOLDER", tmp_path)
     recipe = RecipeArguments(sources=["gsm8k", "mbpp"], dry_run=True)
     assert training_and_heldout_problems(recipe, 0) == ([], [])
     assert "gsm8k, mbpp: not in" in capsys.readouterr().out

@@ -24,6 +24,7 @@ from recipes.settings.arguments import RecipeArguments
 from recipes.settings.checks import check_replay
 from recipes.training.off_policy import FOREIGN, OWN, GivenRow
 from recipes.training.phases import train_policy
+from recipes.training.problems import training_and_heldout_problems
 from recipes.training.replay import Replay
 from recipes.training.trainer import WorkflowGRPOTrainer
 from tests.patience import PATIENCE
@@ -322,12 +323,12 @@ def test_flags_without_a_meaning_are_refused(values: dict[str, Any], words: str)
 def test_files_and_settings_that_cannot_work_are_refused_before_anything_is_loaded(
     config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path
 ) -> None:
-    training = make_trainer(config, tmp_path / "off").args
     with pytest.raises(DataError, match="no such file"):
-        check_replay(recipe(tmp_path / "absent.jsonl"), training)
+        training_and_heldout_problems(recipe(tmp_path / "absent.jsonl"), 0)
     (tmp_path / "bad.jsonl").write_text('{"group": 1}\n')
     with pytest.raises(DataError, match="line 1"):
-        check_replay(recipe(tmp_path / "bad.jsonl"), training)
+        training_and_heldout_problems(recipe(tmp_path / "bad.jsonl"), 0)
+    training = make_trainer(config, tmp_path / "off").args
     training.importance_sampling_level = "sequence"
     with pytest.raises(UsageError, match="use token"):
         check_replay(recipe(write(tmp_path / "good.jsonl", successes())), training)
