@@ -16,8 +16,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-# A condition of a search must hold for at least so many of its problems, and fail for as many.
-LEAST_PROBLEMS = 2
+# A condition of a search must hold for at least so many of its problems, and fail for as many; a split rests on more,
+# and on an eighth of them where they are many.
+LEAST_PROBLEMS, LEAST_TO_SPLIT = 2, 3
 MAX_CONDITIONS = 120
 _BOUNDS = 6
 _WORD = re.compile(r"[A-Za-z]{2,20}")
@@ -138,9 +139,9 @@ def splits(
         significant (`Callable[[list[float]], bool]`): whether gains on some problems are more than their spread.
     """
     gains = {key: other[key] - reward for key, reward in mine.items() if key in other}
-    found = []
+    found, least = [], max(LEAST_TO_SPLIT, len(mine) // 8)
     for condition, problems in held.items():
         inside = [gain for key, gain in gains.items() if key in problems]
-        if LEAST_PROBLEMS <= len(inside) < len(gains) and significant(inside):
+        if least <= len(inside) < len(gains) and significant(inside):
             found.append(Split(condition, sum(inside)))
     return sorted(found, key=lambda split: -split.gain)

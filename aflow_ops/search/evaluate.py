@@ -106,9 +106,14 @@ def is_hopeless(samples: Mapping[str, Sequence[Sample]], best: Mapping[str, Sequ
     if len(shared) < 2:
         return False
     gains = [fmean(sample.reward for sample in samples[problem]) - fmean(best[problem]) for problem in shared]
+    return fmean(gains) < -LOSS_ERRORS * standard_error(gains)
+
+
+def standard_error(gains: Sequence[float]) -> float:
+    """Return the standard error of the mean of at least one difference in reward, cautious where they are few."""
     own = len(gains) - 1
-    spread = math.sqrt((own * stdev(gains) ** 2 + IMAGINED * IMAGINED_SPREAD**2) / (own + IMAGINED))
-    return fmean(gains) < -LOSS_ERRORS * spread / math.sqrt(len(gains)) - 1e-9
+    variance = stdev(gains) ** 2 if own else 0.0
+    return math.sqrt((own * variance + IMAGINED * IMAGINED_SPREAD**2) / (own + IMAGINED) / len(gains))
 
 
 async def graded(evaluate: Evaluate, workflow: str, problem: str, repeat: int) -> Sample:

@@ -5,6 +5,7 @@
 | add | puts a step around a step: another operator, a vote, a loop, a branch |
 | drop | takes a step out |
 | swap | exchanges a step for a random one |
+| alone | starts again with one operator, while there is one that no node has tried alone |
 | instruct | exchanges an instruction, a loop's rounds, a branch's condition, a vote's ensemble |
 | cross | exchanges a step for one of another node's |
 | split | branches on a condition under which another node did better |
@@ -13,18 +14,18 @@ Operators are those that are registered and fit every kind of problem of the sea
 validation problems' texts and from what the nodes earned on each (`conditions.py`).
 """
 
-import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, stdev
+from statistics import fmean
 
 from aflow_ops.operators import OPERATORS, fitting_operators
 from aflow_ops.search.conditions import Condition, conditions_of, splits
+from aflow_ops.search.evaluate import standard_error
 from aflow_ops.search.expand import Context, Proposal
 from aflow_ops.search.node import Node, Origin
 from aflow_ops.search.plan import MAX_SIZE, Plan, branch, call, print_plan, printable, read_plan, refine, vote
-from aflow_ops.search.roles import INSTRUCTION, can_check, can_choose, can_revise, can_write
+from aflow_ops.search.roles import INSTRUCTION, can_check, can_choose, can_revise, can_write, needs_draft
 from data.problem import Domain
 
 INSTRUCTIONS = (
@@ -37,6 +38,10 @@ INSTRUCTIONS = (
 )
 # How often a modification splits, where a split promises a gain, and crosses, where there is another plan.
 SPLIT_SHARE, CROSS_SHARE = 0.5, 0.2
+# How often one operator is tried alone, while there is one that was not; how many standard errors a split must gain.
+ALONE_SHARE, SPLIT_ERRORS = 0.5, 2.0
+# After a step comes an operator that needs a draft so much more often than one that can do without.
+MADE_FOR_DRAFTS = 3
 # A crossing takes from one of so many of the best; a split is one of so many of the most promising.
 MATES, SHOWN_SPLITS = 4, 3
 _ATTEMPTS = 50
@@ -119,9 +124,13 @@ class GrammarProposer:
     def modified(self, parent: Mate, mates: Sequence[Mate], rng: random.Random) -> tuple[Plan, str]:
         """Return a plan that differs from the parent's, with what was done."""
         plan = parent.plan
+        untried = self._untried([parent, *mates])
+        if untried and rng.random() < ALONE_SHARE:
+            alone = rng.choice(untried)
+            return alone, f"{alone.constants[0]} alone"
         promising = self._splits(parent, mates)
         ways: list[Callable[[Plan, random.Random], tuple[Plan, str]]]
-        ways = [self._add, self._add, self._drop, self._swap, self._instruct]
+        ways = [self._add, self._add, self._drop, self._swap, self._swap, self._instruct]
         for _ in range(_ATTEMPTS):
             if promising and rng.random() < SPLIT_SHARE:
                 found, what = rng.choice(promising)
@@ -146,6 +155,11 @@ class GrammarProposer:
         takes = INSTRUCTION in OPERATORS[name].signature().parameters
         return call(name, *parts, instruction=rng.choice(INSTRUCTIONS) if takes else "")
 
+    def _untried(self, known: Sequence[Mate]) -> list[Plan]:
+        """Return the operators by themselves that no node is."""
+        tried = {mate.plan for mate in known}
+        return [plan for name in self.sources if (plan := call(name)) not in tried]
+
     def _splits(self, parent: Mate, mates: Sequence[Mate]) -> list[tuple[Plan, str]]:
         """Return branches that would have done better than the parent, the most promising ones."""
         found = []
@@ -165,9 +179,8 @@ class GrammarProposer:
 
     def _add(self, here: Plan, rng: random.Random) -> tuple[Plan, str]:
         loops = [*self.checkers] if self.revisers else []
-        kind = rng.choice(
-            ["call"] * len(self.seconds) + ["vote"] * bool(self.votes) + ["refine"] * bool(loops) + ["branch"]
-        )
+        kinds = ["vote"] * bool(self.votes) + ["refine"] * bool(loops) + ["branch"]
+        kind = rng.choice(["call"] * len(kinds) + kinds)
         if kind == "vote":
             voters = [here, *(self._voter(here, rng) for _ in range(rng.choice((1, 2))))]
             return vote(rng.choice(self.votes), *voters), f"add a vote around {here}"
@@ -179,7 +192,8 @@ class GrammarProposer:
         if kind == "refine":
             loop = refine(rng.choice(loops), rng.choice(self.revisers), rng.choice((1, 2)), here)
             return loop, f"add {loop.constants[0]} and {loop.constants[1]} after {here}"
-        after = self._call(rng.choice(self.seconds), rng, here)
+        weights = [MADE_FOR_DRAFTS if needs_draft(OPERATORS[name]) else 1 for name in self.seconds]
+        after = self._call(rng.choices(self.seconds, weights)[0], rng, here)
         return after, f"add {after.constants[0]} after {here}"
 
     def _voter(self, here: Plan, rng: random.Random) -> Plan:
@@ -211,6 +225,5 @@ class GrammarProposer:
 
 
 def is_significant(gains: Sequence[float]) -> bool:
-    """Whether the mean of some gains is more than one standard error above 0."""
-    spread = stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
-    return fmean(gains) > spread + 1e-9
+    """Whether the mean of some gains is above 0 beyond their spread."""
+    return fmean(gains) > SPLIT_ERRORS * standard_error(gains)

@@ -13,7 +13,7 @@ def can_write(operator: type[Operator], *, has_draft: bool) -> bool:
     """Whether its main result is a solution, made from the problem, or from the problem and a draft."""
     if not operator.rewrites() or operator.drafts() is not None or not _fillable(operator):
         return False
-    return has_draft or not _needs_draft(operator)
+    return has_draft or not needs_draft(operator)
 
 
 def can_choose(operator: type[Operator]) -> bool:
@@ -31,7 +31,8 @@ def can_revise(operator: type[Operator]) -> bool:
     return can_write(operator, has_draft=True) and FEEDBACK in operator.signature().parameters
 
 
-def _needs_draft(operator: type[Operator]) -> bool:
+def needs_draft(operator: type[Operator]) -> bool:
+    """Whether it works on a draft only."""
     parameter = operator.signature().parameters.get(operator.draft)
     return parameter is not None and parameter.default is parameter.empty
 
