@@ -100,7 +100,7 @@ async def test_operators_of_ones_own_are_proposed_and_have_a_fixed_workflow(own:
     assert "Pool" in proposer.votes and "LLMDebate" in proposer.seconds and "LLMDebate" in proposer.checkers
     seen: set[str] = set()
     text = print_plan(call("Custom"), has_entry_point=False)
-    for sample in range(150):
+    for sample in range(400):
         context = Context(Node(0, None, 0, "root", "", text), 0.0, sample=sample)
         completion = (await proposer.propose(context, [])).completion
         text = parse_workflow(completion, domain="math", has_entry_point=False).text
