@@ -1,0 +1,25 @@
+"""The embedded model's weights in eight bits are those of its file."""
+
+from pathlib import Path
+
+import numpy
+import pytest
+from gguf import GGMLQuantizationType, GGUFReader, quants
+
+from aflow_ops.executor.embedded import model_path
+from aflow_ops.executor.embedded_weights import eight_bit
+
+
+@pytest.mark.slow
+def test_the_file_is_converted_once_and_its_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    converted = eight_bit(model_path())
+    assert list(converted.parent.iterdir()) == [converted]
+    stamp = converted.stat().st_mtime_ns
+    assert eight_bit(model_path()) == converted and converted.stat().st_mtime_ns == stamp
+    before, after = ({tensor.name: tensor for tensor in GGUFReader(path).tensors} for path in (model_path(), converted))
+    assert before.keys() == after.keys()
+    assert {tensor.tensor_type for tensor in after.values()} == {GGMLQuantizationType.F32, GGMLQuantizationType.Q8_0}
+    name = next(name for name, tensor in before.items() if tensor.tensor_type is GGMLQuantizationType.Q4_1)
+    left, right = (quants.dequantize(found[name].data, found[name].tensor_type) for found in (before, after))
+    assert numpy.abs(left - right).max() < 0.01 * numpy.abs(left).max()
