@@ -22,7 +22,7 @@ from recipes.training.best import BestByHeldout
 from recipes.training.forecast import print_forecast
 from recipes.training.heldout import evaluate_baselines, evaluate_policy
 from recipes.training.phases import train_policy
-from recipes.training.problems import training_and_heldout_problems
+from recipes.training.problems import dry_run_line, training_and_heldout_problems
 from recipes.training.tracking import start_tracking
 from recipes.training.trainer import WorkflowGRPOTrainer
 from rewards.reward_funcs import load_rewards
@@ -44,7 +44,7 @@ def main() -> None:
     rewards = load_rewards(recipe.reward_funcs, training.reward_weights)
     train, heldout = training_and_heldout_problems(recipe, training.seed)
     if recipe.dry_run:
-        print(f"dry run: {len(train)} training and {len(heldout)} held-out problems; nothing was started")
+        print(dry_run_line(train, heldout))
         return
 
     with open_run(args, __file__, start) as run:

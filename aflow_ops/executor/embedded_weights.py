@@ -40,13 +40,23 @@ def eight_bit(model: Path) -> Path:
 
 
 def _cache_folder() -> Path:
-    """The user's, or a temporary one where that cannot be written."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aflow-recipes"
+    """The user's own: in the home folder, or, where that cannot be written, among the temporary files."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aflow-recipes"
+    if _writable(home):
+        return home
+    kept = Path(tempfile.gettempdir()) / f"aflow-recipes-{os.getuid()}"
+    # Anybody may make a folder of that name there, so it counts only when it is this user's.
+    if _writable(kept) and kept.lstat().st_uid == os.getuid():
+        return kept
+    return Path(tempfile.mkdtemp(prefix="aflow-recipes-"))
+
+
+def _writable(folder: Path) -> bool:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError:
-        return Path(tempfile.mkdtemp(prefix="aflow-recipes-"))
-    return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="aflow-recipes-"))
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def _convert(source: Path, target: Path) -> None:

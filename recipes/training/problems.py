@@ -75,6 +75,12 @@ def training_and_heldout_problems(recipe: RecipeArguments, seed: int) -> tuple[l
     return train, heldout
 
 
+def dry_run_line(train: Sequence[Problem], heldout: Sequence[Problem]) -> str:
+    """What a dry run says in the end: how many problems, or, while those are still to be fetched, that all else holds."""
+    found = f"{len(train)} training and {len(heldout)} held-out problems" if train else "the settings hold"
+    return f"dry run: {found}; nothing was started"
+
+
 def _prepared(recipe: RecipeArguments) -> bool:
     """See to it that the sources are on this machine; whether they are, which only a dry run leaves open.
 
