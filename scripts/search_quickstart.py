@@ -25,8 +25,8 @@ from scripts.search import parse_arguments, search
 DOMAINS = ("arithmetic", "invented_facts", "small_functions")
 ALL = "all_at_once"
 # Held-out problems of each domain; validation problems and rounds of a search for one, and for all.
-HELDOUT, VALIDATION, ROUNDS = 12, 12, 12
-ALL_VALIDATION, ALL_ROUNDS = 24, 24
+HELDOUT, VALIDATION, ROUNDS = 12, 20, 12
+ALL_VALIDATION, ALL_ROUNDS = 30, 24
 # Seconds for a workflow: how busy this machine is must not decide what is found.
 TIMEOUT = 900
 

@@ -146,6 +146,7 @@ class Sandbox(Protocol):
         *,
         timeout: float,
         stdin: str = "",
+        cpu_seconds: float | None = None,
         faults: FaultClock | None = None,
         modules: Collection[str] | None = None,
     ) -> SandboxResult:
@@ -158,6 +159,8 @@ class Sandbox(Protocol):
                 importable. Its standard input is best read with `os.read`, exactly: the global `_read(size)` does that.
             timeout (`float`): wall-clock limit in seconds, from the moment when the program starts.
             stdin (`str`): its standard input.
+            cpu_seconds (`float`, *optional*): limit on the time for which it computes, rounded to whole seconds: the
+                limit to set where how busy the machine is must not decide.
             faults (`FaultClock`, *optional*): counts the time for which the program waits: for others to end, and
                 for its worker to start.
             modules (`Collection[str]`, *optional*): what it imports, so that it goes to a worker that has it loaded,

@@ -111,6 +111,7 @@ class WarmSandbox:
         *,
         timeout: float,
         stdin: str = "",
+        cpu_seconds: float | None = None,
         faults: FaultClock | None = None,
         modules: Collection[str] | None = None,
     ) -> SandboxResult:
@@ -119,7 +120,7 @@ class WarmSandbox:
             raise SandboxError("the sandbox is closed")
         body = _framed(code) + stdin.encode("utf-8", "surrogatepass")
         heavy = bool(_NAMES_HEAVY.search(body)) if modules is None else not HEAVY_MODULES.isdisjoint(modules)
-        message = {"kind": "run", "seconds": timeout, "cpu_seconds": None}
+        message = {"kind": "run", "seconds": timeout, "cpu_seconds": cpu_seconds}
         lease, loop = _Lease(), asyncio.get_running_loop()
         begun: asyncio.Future[Any] = loop.create_future()
 

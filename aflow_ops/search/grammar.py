@@ -95,7 +95,7 @@ class GrammarProposer:
         }
 
     async def propose(self, context: Context, refused: Sequence[tuple[Proposal, str]]) -> Proposal:
-        """Draw a modification, of more and more steps after each refusal.
+        """Draw a modification, of two steps after a second refusal.
 
         The draw depends on the seed, the proposal's number, the attempt and the nodes so far alone.
         """
@@ -105,7 +105,11 @@ class GrammarProposer:
         if parent is None:
             parent = Mate(self.source(rng), {})
             said.append(f"start again with {parent.plan}")
-        for _ in range(len(refused) + 1 - len(said)):
+        untried = self._untried([*(mate.plan for mate in mates), parent.plan], refused)
+        if untried and rng.random() < ALONE_SHARE:
+            alone = rng.choice(untried)
+            return self._proposal(alone, f"{alone.constants[0]} alone")
+        for _ in range(1 + (len(refused) > 1) - len(said)):
             modified, what = self.modified(parent, mates, rng)
             parent = replace(parent, plan=modified)
             said.append(what)
@@ -124,10 +128,6 @@ class GrammarProposer:
     def modified(self, parent: Mate, mates: Sequence[Mate], rng: random.Random) -> tuple[Plan, str]:
         """Return a plan that differs from the parent's, with what was done."""
         plan = parent.plan
-        untried = self._untried([parent, *mates])
-        if untried and rng.random() < ALONE_SHARE:
-            alone = rng.choice(untried)
-            return alone, f"{alone.constants[0]} alone"
         promising = self._splits(parent, mates)
         ways: list[Callable[[Plan, random.Random], tuple[Plan, str]]]
         ways = [self._add, self._add, self._drop, self._swap, self._swap, self._instruct]
@@ -155,9 +155,9 @@ class GrammarProposer:
         takes = INSTRUCTION in OPERATORS[name].signature().parameters
         return call(name, *parts, instruction=rng.choice(INSTRUCTIONS) if takes else "")
 
-    def _untried(self, known: Sequence[Mate]) -> list[Plan]:
-        """Return the operators by themselves that no node is."""
-        tried = {mate.plan for mate in known}
+    def _untried(self, known: Sequence[Plan], refused: Sequence[tuple[Proposal, str]]) -> list[Plan]:
+        """Return the operators by themselves that neither a node is nor a refused proposal was."""
+        tried = {*known, *(read_plan(proposal.completion) for proposal, _ in refused)}
         return [plan for name in self.sources if (plan := call(name)) not in tried]
 
     def _splits(self, parent: Mate, mates: Sequence[Mate]) -> list[tuple[Plan, str]]:

@@ -14,7 +14,8 @@ from aflow_ops.errors import SandboxError
 from aflow_ops.sandbox import Program, Sandbox
 
 MAX_EXPRESSION_CHARS = 300
-VERIFY_SECONDS = 6.0
+# What a comparison may compute, and how long it may take on a busy machine.
+VERIFY_CPU_SECONDS, VERIFY_SECONDS = 6.0, 60.0
 _ADVANCED = re.compile(r"\\(?:i?int|oint|sum|prod|lim|partial)(?![a-zA-Z])")
 _ENGLISH = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}|\\text")
 
@@ -52,7 +53,11 @@ async def verified(pairs: Sequence[tuple[str, str]], sandbox: Sandbox) -> bool:
     """
     given = json.dumps([[_bare(text) for text in pair] for pair in pairs])
     result = await sandbox.run(
-        _program(), timeout=VERIFY_SECONDS, stdin=f"{len(given):08d}{given}", modules=("math_verify",)
+        _program(),
+        timeout=VERIFY_SECONDS,
+        cpu_seconds=VERIFY_CPU_SECONDS,
+        stdin=f"{len(given):08d}{given}",
+        modules=("math_verify",),
     )
     if result.error is not None and "ModuleNotFoundError" in result.error:
         raise SandboxError(f"math-verify is not installed for {result.error}")

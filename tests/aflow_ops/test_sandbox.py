@@ -289,6 +289,12 @@ async def test_a_session_has_a_limit_on_computing_and_one_on_waiting(sandbox: Sa
         assert (await session.result()).error == "timeout"
 
 
+async def test_a_run_has_a_limit_on_computing(sandbox: Sandbox) -> None:
+    result = await sandbox.run("while True: pass", timeout=60, cpu_seconds=1)
+    assert not result.ok and result.error == "killed"
+    assert (await sandbox.run("import time; time.sleep(1.5)", timeout=60, cpu_seconds=1)).ok
+
+
 async def test_a_session_that_is_left_is_ended() -> None:
     before = set(psutil.Process().children(recursive=True))
     async with open_sandbox(concurrency=1) as sandbox:
