@@ -162,6 +162,23 @@ async def trainer_overhead() -> float:
         return await asyncio.to_thread(overhead, url)
 
 
+async def with_rollouts_ahead(rollouts_ahead: int = 1) -> float:
+    """A step's time over the longer of generating and training, and of running workflows; both are measured without.
+
+    Workflows take 2 s, the policy about as long. Without rollouts ahead it is their sum over the longer one.
+    """
+    # torch takes seconds to import and no other stage needs it
+    from scripts.benching.pipeline import step_times
+
+    with endpoint(LATENCY) as url:
+        plain = await asyncio.to_thread(step_times, url, SEQUENCE, rollouts_ahead=0)
+        longer = max(plain.whole - plain.waited, plain.waited)
+        if not rollouts_ahead:
+            return plain.whole / longer
+        ahead = await asyncio.to_thread(step_times, url, SEQUENCE, rollouts_ahead=rollouts_ahead)
+        return ahead.whole / longer
+
+
 async def embedded_executor() -> float:
     """Ask the embedded executor 48 different questions, 8 at a time."""
     problems = load_problems("arithmetic", "train", 48, 99)
@@ -190,6 +207,8 @@ STAGES = [
     *GRADING,
     *SEARCHING,
     Stage("trainer: a step over plain GRPO's", trainer_overhead, "% more", "goal 3"),
+    Stage("trainer: a step without rollouts ahead", lambda: with_rollouts_ahead(0), "times the longer half"),
+    Stage("trainer: a step with --rollouts_ahead 1", with_rollouts_ahead, "times the longer half", "goal 1.15"),
     Stage("embedded executor", embedded_executor, "calls a second", "Programmer, runs of solve() included"),
 ]
 
