@@ -150,7 +150,7 @@ def seal_shard(folder: Path, shard: Shard, whole: str, settings: Mapping[str, An
         settings (`Mapping[str, Any]`): by flag.
         measured (`Measured`): of this part.
     """
-    write_manifest(folder, shard, whole, settings, {"measured": dataclasses.asdict(measured)})
+    write_manifest(folder, ["rows.jsonl"], shard, whole, settings, measured=dataclasses.asdict(measured))
 
 
 def merge(folders: Sequence[Path], output: Path) -> None:

@@ -60,24 +60,24 @@ class Shard:
 
 
 def write_manifest(
-    folder: Path, shard: Shard, facts: str, settings: Mapping[str, Any], kept: Mapping[str, Any]
+    folder: Path, files: Sequence[str], shard: Shard, facts: object, settings: Mapping[str, Any], **kept: Any
 ) -> None:
     """Seal a finished shard.
 
     Args:
-        folder (`Path`): with its files, which are not touched any more.
+        folder (`Path`): of the shard.
+        files (`Sequence[str]`): what is merged, and not touched any more.
         shard (`Shard`): which part it is.
         facts (`object`): what tells the whole from other ones; JSON.
         settings (`Mapping[str, Any]`): readable, by flag; to tell what differs between shards that do not fit.
-        kept (`Mapping[str, Any]`): what merging needs beside the files; JSON.
+        kept: what merging needs beside the files; JSON.
     """
-    files = {path.name: _digest(path) for path in sorted(folder.iterdir()) if path.suffix == ".jsonl"}
     manifest = {
         "shard": shard.number,
         "of": shard.of,
         "facts": facts,
         "settings": json.loads(json.dumps(without_secrets(dict(settings)), default=str)),
-        "files": files,
+        "files": {name: _digest(folder / name) for name in files},
         **kept,
     }
     with write_atomically(folder / MANIFEST) as file:

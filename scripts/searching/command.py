@@ -118,9 +118,16 @@ class SearchCommand:
                     summary = self._summary(journal.nodes, stopped, heldout, controls, time.monotonic() - start)
                     self._write(journal.nodes, summary)
             if self.arguments.shard is not None:
-                kept = {"seconds": summary["seconds"], "seconds_by": self.seconds, "stopped": stopped}
-                facts = self._shard_facts()
-                write_manifest(self.output, self.arguments.shard, facts, facts, kept)
+                write_manifest(
+                    self.output,
+                    ["nodes.jsonl"],
+                    self.arguments.shard,
+                    self._shard_facts(),
+                    self._shard_facts(),
+                    seconds=summary["seconds"],
+                    seconds_by=self.seconds,
+                    stopped=stopped,
+                )
 
     def merge(self, folders: Sequence[Path]) -> None:
         """Write what one run would have left of the search whose shards are given; seconds are the longest shard's.
@@ -133,13 +140,10 @@ class SearchCommand:
         """
         shards = read_shards(folders)
         manifests = [manifest for _, manifest in shards]
-        facts = json.loads(json.dumps(self.facts()))
-        for name in sorted(facts):
-            if manifests[0]["settings"].get(name) != facts[name]:
-                was = manifests[0]["settings"].get(name)
-                raise UsageError(
-                    f"--merge: {shards[0][0]} was made with {name} {was}, and this command has {facts[name]}"
-                )
+        before = manifests[0]["settings"]
+        for name, value in json.loads(json.dumps(self._shard_facts())).items():
+            if before.get(name) != value:
+                raise UsageError(f"--merge: {shards[0][0]} was made with --{name} {before.get(name)}, this has {value}")
         with Journal(self.output, self.facts()) as journal:
             journal.cut(0)
             for folder, _ in shards:

@@ -49,7 +49,7 @@ def graded(trainer: WorkflowGRPOTrainer) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize("ahead", [1, 2])
+@pytest.mark.parametrize("ahead", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_the_same_rollouts_are_graded_and_credited(
     ahead: int, config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path
 ) -> None:
@@ -66,6 +66,7 @@ def test_the_same_rollouts_are_graded_and_credited(
     assert column(trainer, "ahead/staleness") == [min(step, ahead) for step in range(5)]
 
 
+@pytest.mark.long
 def test_at_the_end_of_an_epoch_nothing_is_sampled_twice_or_left_out(
     config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path
 ) -> None:
@@ -191,6 +192,7 @@ def test_a_spent_budget_leaves_nothing_running_and_everything_in_the_checkpoint(
     assert len({questions[0] for questions in steps.values()}) == 10
 
 
+@pytest.mark.long
 def test_a_fatal_error_keeps_the_generation_that_met_it(
     config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path
 ) -> None:
