@@ -16,7 +16,9 @@ has.
 """
 
 import asyncio
+import copy
 import json
+import sys
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate.utils import gather_object
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import pad
 
@@ -135,6 +138,8 @@ class RolloutsAhead:
             inputs (`Sequence[Mapping]`): this process's dataset rows of that generation.
         """
         for index, rows in enumerate(self.upcoming(inputs)):
+            if index < len(self._in_flight) and self._in_flight[index].runs is None:
+                self._keep_if_for(index, rows)
             if index == len(self._in_flight):
                 self._in_flight.append(self._sample(rows))
             if self._in_flight[index].runs is None:
@@ -143,6 +148,19 @@ class RolloutsAhead:
         self._old_logps_due = asks_for_old_logps(self.trainer)
         self.trainer._set_temperature(current.temperature)
         self.trainer.reward.begun = current.runs
+
+    def _keep_if_for(self, index: int, rows: Rows) -> None:
+        """Drop a generation of a checkpoint, and those after it, if it is not of these rows: other problems or seed."""
+        prompts, *_ = self.trainer._tokenize_prompts(copy.deepcopy([row["prompt"] for row in rows]))
+        if all(gather_object([prompts == self._in_flight[index].sampled[0]])):
+            return
+        if self.trainer.accelerator.is_main_process:
+            print(
+                "warning: what the checkpoint has in flight is of other problems; they are sampled anew",
+                file=sys.stderr,
+            )
+        while len(self._in_flight) > index:
+            self._in_flight.pop()
 
     def sampled(self) -> tuple[Any, ...] | None:
         """Return what TRL's `_generate` gave for the generation at hand, and log it; `None` when there is none."""

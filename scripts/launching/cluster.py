@@ -5,9 +5,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import cloudpickle
 import ray
-from ray import train
+from ray import cloudpickle, train
 from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer

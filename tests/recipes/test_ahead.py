@@ -193,6 +193,23 @@ def test_a_spent_budget_leaves_nothing_running_and_everything_in_the_checkpoint(
 
 
 @pytest.mark.long
+def test_what_is_in_flight_for_other_problems_is_sampled_anew(
+    config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = opened(config, tmp_path / "run", max_steps=4, save_strategy="steps", save_steps=2)
+    trainer._generate_single_turn = given_completions(trainer, [ASK])  # type: ignore[method-assign]
+    train_policy(trainer, None)
+    trainer.close()
+    start = read_checkpoint(tmp_path / "run" / "checkpoint-2")
+    again = opened(config, tmp_path / "other", max_steps=4, seed=7, start=start)
+    again._generate_single_turn = given_completions(again, [ASK])  # type: ignore[method-assign]
+    train_policy(again, start)
+    again.close()
+    assert "in flight is of other problems and is sampled anew" in capsys.readouterr().err
+    assert [log["ahead/staleness"] for log in again.state.log_history if "ahead/staleness" in log][-2:] == [0, 1]
+
+
+@pytest.mark.long
 def test_a_fatal_error_keeps_the_generation_that_met_it(
     config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path
 ) -> None:
