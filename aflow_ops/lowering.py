@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from aflow_ops.language.scope import BASE_OPERATOR, Scope, method_of, scope_of
 from aflow_ops.language.workflow import SOURCE_NAME, Workflow
 from aflow_ops.operators import OPERATORS
-from data.problem import ProblemView
+from data.problem import Domain
 
 # The one door out of an interpreter for native workflows; short ones call operators by their own names.
 OPERATOR_DOOR = "_call_operator"
@@ -137,12 +137,12 @@ class Program:
     own: ast.Module
 
 
-def lower_workflow(workflow: Workflow, problem: ProblemView, *, seed: int = 0) -> Program:
+def lower_workflow(workflow: Workflow, domain: Domain, *, seed: int = 0) -> Program:
     """Return the program for one run.
 
     Args:
         workflow (`Workflow`): a checked workflow.
-        problem (`ProblemView`): what it is run on.
+        domain (`str`): of the problem that it is run on.
         seed (`int`): of its random numbers.
     """
     tree = ast.parse(workflow.source, SOURCE_NAME)
@@ -159,7 +159,7 @@ def lower_workflow(workflow: Workflow, problem: ProblemView, *, seed: int = 0) -
     prelude += [f"operator.{name} = _constructor({key!r})\n" for name, key in scope.keys.items()]
     # JSON's constants are no Python, but texts, lists and dicts of them are.
     prelude += [f"prompt_custom.{name} = {value!r}\n" for name, value in workflow.prompts.items()]
-    instance = f"{scope.workflow_class.name}({_constructor_arguments(scope, problem)})"
+    instance = f"{scope.workflow_class.name}({_constructor_arguments(scope, domain)})"
     method = "" if scope.main.name == "__call__" else f".{scope.main.name}"
     called = f"_workflow = {instance}\nawait _workflow{method}({_call_arguments(scope)})"
     return Program(f"{''.join(prelude)}{source}\n{called}", own)
@@ -183,12 +183,12 @@ def _reads_items(tree: ast.Module) -> bool:
     )
 
 
-def _constructor_arguments(scope: Scope, problem: ProblemView) -> str:
+def _constructor_arguments(scope: Scope, domain: Domain) -> str:
     """AFlow's constructor takes a name, a configuration and a data set; ScoreFlow's the problem."""
     method = method_of(scope.classes, "__init__")
     if method is None:
         return ""
-    values = {"name": "'workflow'", "problem": "_problem", "dataset": repr(problem.domain)}
+    values = {"name": "'workflow'", "problem": "_problem", "dataset": repr(domain)}
     values |= dict.fromkeys(("llm_config", "config", "llm"), "{}")
     arguments = method.args
     positional = [argument.arg for argument in [*arguments.posonlyargs, *arguments.args]][1:]

@@ -5,13 +5,15 @@ code, and the deadline over the whole workflow, waiting for the executor include
 """
 
 import sys
+from functools import lru_cache
 from types import TracebackType
 from typing import Literal
 
 from aflow_ops.errors import FatalExecutorError, SandboxError
 from aflow_ops.executor.types import Executor
-from aflow_ops.language.workflow import Workflow
+from aflow_ops.language.workflow import SourceKey, Workflow
 from aflow_ops.lowering import lower_workflow
+from aflow_ops.operators import OPERATORS, Operator
 from aflow_ops.rings.calls import Run
 from aflow_ops.rings.choice import beyond_monty
 from aflow_ops.rings.ending import Ending
@@ -21,9 +23,12 @@ from aflow_ops.rings.second import SecondRing
 from aflow_ops.sandbox import Sandbox
 from aflow_ops.trace import Interpreter, Trace, TraceError
 from aflow_ops.values import answer_text
-from data.problem import ProblemView
+from data.problem import Domain, ProblemView
 
 __all__ = ["RuntimeLimits", "WorkflowRuntime"]
+
+# Programs that are kept.
+MAX_REMEMBERED = 512
 
 
 class WorkflowRuntime:
@@ -77,12 +82,11 @@ class WorkflowRuntime:
         """
         run = Run(problem, executor or self.executor, self.sandbox, self.limits, repeat=repeat)
         try:
-            program = lower_workflow(workflow, problem, seed=repeat)
-            beyond = beyond_monty(program.own)
+            source, beyond = _prepared(workflow.key, problem.domain, repeat, tuple(OPERATORS.values()))
         except (RecursionError, MemoryError):  # it parses, but printing its tree back takes a deeper stack
             return run.trace("policy_error", error=TraceError("RecursionError", "the code is nested too deeply"))
         try:
-            ending = await self._in_rings(run, program.source, beyond)
+            ending = await self._in_rings(run, source, beyond)
         except SandboxError as error:
             run.infra_error = run.infra_error or error
             ending = Ending("lost", error=TraceError("SandboxError", str(error)))
@@ -107,6 +111,15 @@ class WorkflowRuntime:
         if self._interpreter == "auto" and not self.sandbox.confined:
             _warn_once(reason)
         return self._interpreter == "auto" and self.sandbox.confined
+
+
+@lru_cache(maxsize=MAX_REMEMBERED)
+def _prepared(
+    key: SourceKey, domain: Domain, seed: int, operators: tuple[type[Operator], ...]
+) -> tuple[str, str | None]:
+    """The program of a workflow, and what in it Monty cannot speak; the same on every problem of a domain."""
+    program = lower_workflow(key.workflow, domain, seed=seed)
+    return program.source, beyond_monty(program.own)
 
 
 def _trace(run: Run, ending: Ending) -> Trace:

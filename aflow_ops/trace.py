@@ -1,6 +1,6 @@
 """What running a workflow leaves behind: every operator call, what it cost, and how it ended."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Outcome = Literal["ok", "policy_error", "timeout", "infra_error"]
@@ -53,7 +53,7 @@ class OperatorCall:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {name: value for name, value in asdict(self).items() if name != "improved"}
+        return {name: value for name, value in vars(self).items() if name != "improved"}
 
 
 @dataclass(frozen=True)

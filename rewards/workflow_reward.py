@@ -4,10 +4,12 @@ Dataset rows bring the whole problem, gold answer included, as JSON in the colum
 elsewhere and never sees it.
 """
 
+import asyncio
 import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -23,6 +25,19 @@ LogExtra = Callable[[str, list[Any]], None]
 MAX_CELL_CHARS = 500
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Completions that were run and graded.
+
+    Args:
+        rollouts (`list[Rollout]`): in the order of the completions, without replayed ones.
+        wall_seconds (`float`): from the first one's start to the last one's end.
+    """
+
+    rollouts: list[Rollout]
+    wall_seconds: float
+
+
 class WorkflowReward:
     """Scores completions and keeps their rollouts for whoever needs more than a number.
 
@@ -31,12 +46,17 @@ class WorkflowReward:
 
     Attributes:
         last (`list[Rollout]`): rollouts of the latest call, in the order of its completions.
+        begun (`asyncio.Task[Scored]`, *optional*): `score` of the next call's completions, begun before; set and unset
+            by whoever began it.
+        waited (`float`): seconds that the latest call waited for its rollouts.
     """
 
     def __init__(self, scorer: RolloutScorer | None = None) -> None:
         self.__name__ = "workflow"  # TRL names the reward's metrics after it
         self.scorer = scorer
         self.last: list[Rollout] = []
+        self.begun: asyncio.Task[Scored] | None = None
+        self.waited = 0.0
 
     async def __call__(
         self,
@@ -64,30 +84,57 @@ class WorkflowReward:
         Raises:
             FatalExecutorError: the executor refuses every call, or the budget is spent: the run must stop.
         """
-        if self.scorer is None:
-            raise RuntimeError("WorkflowReward.scorer must be set before the first call")
-        problems = [Problem.from_row(json.loads(row)) for row in problem]
-        texts = [completion_text(completion) for completion in completions]
-        known = list(replayed) if replayed is not None else [None] * len(texts)
-        pairs = list(zip(problems, texts, strict=True))
         start = time.monotonic()
-        scored = await score_all(self.scorer, [pair for pair, row in zip(pairs, known, strict=True) if row is None])
-        wall = time.monotonic() - start
-        rollouts = iter(scored)
-        self.last = [
-            next(rollouts) if row is None else Rollout(*pair, replayed=row)
-            for pair, row in zip(pairs, known, strict=True)
-        ]
+        scored = await (self.begun or self.score(completions, problem, replayed))
+        self.waited = time.monotonic() - start
+        self.last = _with_replayed(scored.rollouts, completions, problem, replayed)
         if log_metric is not None:
+            assert self.scorer is not None
             judged = self.scorer.judge.counts.metrics() if self.scorer.judge is not None else {}
             # Workers that a program left changed or dead, a program so far: near 0 unless the policy attacks them.
             attacked = {"sandbox/replaced_workers": self.scorer.grader.sandbox.counts.replaced_share}
-            for name, value in {**stage_metrics(scored, wall), **judged, **attacked}.items():
+            for name, value in {**stage_metrics(scored.rollouts, scored.wall_seconds), **judged, **attacked}.items():
                 log_metric(name, value)
         if log_extra is not None:
             for name, column in table_columns(self.last).items():
                 log_extra(name, column)
         return [rollout.reward for rollout in self.last]
+
+    async def score(
+        self,
+        completions: Sequence[Any],
+        problem: Sequence[str],
+        replayed: Sequence[Mapping[str, Any] | None] | None = None,
+    ) -> Scored:
+        """Run and grade what is not replayed, all at once; arguments and errors as for a call."""
+        if self.scorer is None:
+            raise RuntimeError("WorkflowReward.scorer must be set before the first call")
+        known = replayed if replayed is not None else [None] * len(completions)
+        pairs = [
+            (Problem.from_row(json.loads(row)), completion_text(completion))
+            for completion, row, past in zip(completions, problem, known, strict=True)
+            if past is None
+        ]
+        start = time.monotonic()
+        rollouts = await score_all(self.scorer, pairs)
+        return Scored(rollouts, time.monotonic() - start)
+
+
+def _with_replayed(
+    scored: Sequence[Rollout],
+    completions: Sequence[Any],
+    problem: Sequence[str],
+    replayed: Sequence[Mapping[str, Any] | None] | None,
+) -> list[Rollout]:
+    """All rollouts of a call in the order of its completions, those included that were not run."""
+    rollouts = iter(scored)
+    known = replayed if replayed is not None else [None] * len(completions)
+    return [
+        next(rollouts)
+        if past is None
+        else Rollout(Problem.from_row(json.loads(row)), completion_text(completion), replayed=past)
+        for completion, row, past in zip(completions, problem, known, strict=True)
+    ]
 
 
 async def score_all(

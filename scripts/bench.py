@@ -7,19 +7,15 @@ with a fixed latency, in a process of its own. Writes the numbers to outputs/ben
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.language import parse_workflow
 from aflow_ops.opening import open_runtime
@@ -30,37 +26,22 @@ from data.problem import DOMAINS
 from data.registry import load_problems
 from recipes.run.command import CommandParser, run_command
 from scripts.benching import rings
+from scripts.benching.evaluating import CALLS, LATENCY, SEQUENCE, WORKFLOWS
+from scripts.benching.evaluating import STAGES as EVALUATING
 from scripts.benching.grading import STAGES as GRADING
 from scripts.benching.searching import STAGES as SEARCHING
+from scripts.benching.serving import endpoint
 from scripts.benching.stage import Stage, seconds_of
-
-ROOT = Path(__file__).parents[1]
-LATENCY, WORKFLOWS, CALLS = 0.5, 256, 4
-SEQUENCE = (
-    "async def workflow(problem):\n    text = problem\n"
-    f"    for _ in range({CALLS}):\n"
-    "        text = (await custom(input=text + '{}'))['response']\n    return text"
-)
-
-
-@contextmanager
-def endpoint(latency: float) -> Iterator[str]:
-    """Serve the stub endpoint from another process; yields its address."""
-    command = [sys.executable, "-m", "scripts.benching.endpoint", str(latency)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
-        assert process.stdin is not None and process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.stdin.close()
 
 
 async def parsing() -> float:
-    """Parse and check every corpus workflow 20 times."""
+    """Parse and check every corpus workflow 20 times; with prompts of its own, even none, it is not remembered."""
     corpus = load_corpus()
     start = time.monotonic()
     for _ in range(20):
         for item in corpus:
-            parse_workflow(item.text, domain=item.domains[0], has_entry_point=DOMAINS[item.domains[0]].has_tests)
+            has_tests = DOMAINS[item.domains[0]].has_tests
+            parse_workflow(item.text, domain=item.domains[0], has_entry_point=has_tests, prompts={})
     return (time.monotonic() - start) / 20 / len(corpus) * 1e3
 
 
@@ -74,7 +55,7 @@ async def starting() -> float:
             taken = []
             for _ in range(200):
                 start = time.monotonic()
-                workflow = parse_workflow(text, domain="math", has_entry_point=False)
+                workflow = parse_workflow(f"{text} + '{start}'", domain="math", has_entry_point=False, prompts={})
                 await runtime.run(workflow, problem.view)
                 taken.append(time.monotonic() - start)
     return sorted(taken)[len(taken) // 2] * 1e3
@@ -99,22 +80,6 @@ async def running() -> float:
 async def running_many() -> float:
     """Four times as many."""
     return await batch(4 * WORKFLOWS)
-
-
-async def evaluating() -> float:
-    """The same through `scripts/evaluate.py`, a process of its own: run, grade, write, without its start-up."""
-    with tempfile.TemporaryDirectory() as folder, endpoint(LATENCY) as url:
-        rows = [{"question": f"What is {i} + 1?", "answer": "42", "source": "gsm8k"} for i in range(WORKFLOWS)]
-        data, workflow, out = (Path(folder) / name for name in ("rows.jsonl", "workflow.py", "out"))
-        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        workflow.write_text(SEQUENCE)
-        command = [sys.executable, "scripts/evaluate.py", "--data", data, "--workflow", workflow, "--output", out]
-        command += ["--executor_base_url", url, "--executor_cache_dir", "none"]
-        command += ["--executor_max_concurrency", str(WORKFLOWS)]
-        process = await asyncio.create_subprocess_exec(*map(str, command), stdout=DEVNULL, stderr=DEVNULL)
-        if await process.wait() != 0:
-            raise UsageError("scripts/evaluate.py failed; run it by hand to see why")
-        return float(json.loads((out / "summary.json").read_text())["seconds"]["run"])
 
 
 async def cache_hits() -> float:
@@ -162,6 +127,23 @@ async def trainer_overhead() -> float:
         return await asyncio.to_thread(overhead, url)
 
 
+async def with_rollouts_ahead(rollouts_ahead: int = 1) -> float:
+    """A step's time over the longer of generating and training, and of running workflows; both are measured without.
+
+    Workflows take 2 s, the policy about as long. Without rollouts ahead it is their sum over the longer one.
+    """
+    # torch takes seconds to import and no other stage needs it
+    from scripts.benching.pipeline import step_times
+
+    with endpoint(LATENCY) as url:
+        plain = await asyncio.to_thread(step_times, url, SEQUENCE, rollouts_ahead=0)
+        longer = max(plain.whole - plain.waited, plain.waited)
+        if not rollouts_ahead:
+            return plain.whole / longer
+        ahead = await asyncio.to_thread(step_times, url, SEQUENCE, rollouts_ahead=rollouts_ahead)
+        return ahead.whole / longer
+
+
 async def embedded_executor() -> float:
     """Ask the embedded executor 48 different questions, 8 at a time."""
     problems = load_problems("arithmetic", "train", 48, 99)
@@ -182,7 +164,7 @@ STAGES = [
     Stage("one that waits in it holds", lambda: rings.memory(endpoint), "MiB"),
     Stage(f"run {WORKFLOWS} workflows x {CALLS} calls x {LATENCY} s", running, "s", "ideal 2, goal 3"),
     Stage(f"run {4 * WORKFLOWS} of them", running_many, "s", "goal: no more than four times as long"),
-    Stage("the same 256 through evaluate.py", evaluating, "s", "with grading; goal 4.5"),
+    *EVALUATING,
     Stage("a reply from the cache", cache_hits, "ms"),
     Stage("sandboxed program", sandboxing, "ms a run", "two at a time"),
     Stage("sandboxed program with sympy", sandboxing_sympy, "ms a run", "two at a time; an import takes a second"),
@@ -190,6 +172,8 @@ STAGES = [
     *GRADING,
     *SEARCHING,
     Stage("trainer: a step over plain GRPO's", trainer_overhead, "% more", "goal 3"),
+    Stage("trainer: a step without rollouts ahead", lambda: with_rollouts_ahead(0), "times the longer half"),
+    Stage("trainer: a step with --rollouts_ahead 1", with_rollouts_ahead, "times the longer half", "goal 1.15"),
     Stage("embedded executor", embedded_executor, "calls a second", "Programmer, runs of solve() included"),
 ]
 

@@ -10,29 +10,26 @@ Data: processed benchmarks by name (their test set; scripts/process_datasets.py)
 "answer", "source"} rows with the optional keys of data/jsonl.py. Writes rows.jsonl (one graded row per problem and
 sample) and summary.json (tiers, the benchmarks' own metrics, pass@k, cost, latency, 95 % bootstrap intervals); several
 workflows or baselines get a folder each. A run that was stopped goes on where it was when it is given the same
-arguments, and pays for nothing twice. Compare runs with scripts/compare.py.
+arguments, and pays for nothing twice. Compare runs with scripts/compare.py. On several machines: --shard 1/8 to 8/8,
+each with an --output of its own, then --merge of these folders, which gives what one run would have.
 """
 
 import argparse
 import asyncio
 import dataclasses
-import json
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from aflow_ops.concurrency import gather_or_cancel
-from aflow_ops.errors import BudgetExceededError, InfraError, UsageError
+from aflow_ops.errors import BudgetExceededError
 from aflow_ops.executor import (
-    Executor,
     ExecutorConfig,
     check_executor,
     executor_argument_group,
@@ -41,25 +38,35 @@ from aflow_ops.executor import (
 from aflow_ops.executor.address import OPENAI_URL, parse_address
 from aflow_ops.operators import load_operators, operator_argument
 from aflow_ops.policy_prompt import PROMPT_STYLES
-from aflow_ops.terminal import printable
-from data.files import claimed, write_atomically
+from data.files import claimed
 from data.problem import Problem
 from recipes.run.command import CommandParser, run_command
 from rewards.baselines import PUBLISHED_BASELINES
 from rewards.benchmark_metrics import benchmark_metrics
-from rewards.evaluation import DEFAULT_PASS_K, summarize_rows
 from rewards.judge import JudgeConfig
 from rewards.opening import open_scorer
 from rewards.rollout import RolloutScorer
 from scripts.evaluating.journal import Journal, Row, fingerprint
 from scripts.evaluating.problems import read_data, sources_of_policy
+from scripts.evaluating.results import (
+    Measured,
+    finished_before,
+    merge,
+    own_seconds,
+    reproducible,
+    seal_shard,
+    summary_of,
+    tell,
+    write_files,
+)
+from scripts.evaluating.shards import Shard
 from scripts.evaluating.systems import System, ask_server, generate, name_base_model, systems
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = CommandParser(description=__doc__)
-    parser.add_argument("--data", nargs="+", required=True, help="processed benchmarks, or JSONL files")
+    parser.add_argument("--data", nargs="+", help="processed benchmarks, or JSONL files")
     parser.add_argument("--limit", type=int, help="only the first so many problems of each")
     parser.add_argument(
         "--all_problems", action="store_true", help="also problems that the policy was trained on, as its run says"
@@ -72,6 +79,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--adapter", help="PEFT adapter for the model, e.g. outputs/RUN/best: a Hub name or a folder")
     parser.add_argument("--model_base_url", help="the policy is served here by an OpenAI-compatible server")
     parser.add_argument("--output", type=Path, required=True, help="folder for rows.jsonl and summary.json")
+    parser.add_argument("--shard", type=Shard.parsed, metavar="K/N", help="only this part of the problems, e.g. 3/8")
+    parser.add_argument("--merge", type=Path, nargs="+", metavar="DIR", help="put the folders of all shards together")
     parser.add_argument("--num_samples", type=int, default=1, help="samples per problem, for pass@k [1]")
     parser.add_argument("--pass_k", type=int, nargs="+", help="k of pass@k, at most --num_samples [1, 2, 4, ...]")
     parser.add_argument("--temperature", type=float, default=0.15, help="the policy's sampling temperature [0.15]")
@@ -87,6 +96,12 @@ def parse_arguments() -> argparse.Namespace:
     operator_argument(parser)
     executor_argument_group(parser)
     arguments = parser.parse_args()
+    if arguments.merge:
+        if arguments.data or arguments.shard:
+            parser.error("--merge takes the folders of shards and --output: leave out --data and --shard")
+        return arguments
+    if not arguments.data:
+        parser.error("the following arguments are required: --data")
     for name in ("num_samples", "batch_size", "limit", "max_completion_length"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
@@ -113,12 +128,27 @@ def parse_arguments() -> argparse.Namespace:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What all systems are evaluated with: flags, executor, problems repeated `num_samples` times, and a console."""
+    """What all systems are evaluated with.
+
+    Args:
+        arguments (`argparse.Namespace`): the command line.
+        config (`ExecutorConfig`): the executor's flags.
+        samples (`Sequence[Problem]`): the problems of all shards, repeated `num_samples` times.
+        mine (`range`): the samples of this one.
+        console (`Console`): for progress.
+    """
 
     arguments: argparse.Namespace
     config: ExecutorConfig
     samples: Sequence[Problem]
+    mine: range
     console: Console
+
+    @property
+    def shard(self) -> Shard | None:
+        """Which part this is; `None` for the whole."""
+        found: Shard | None = self.arguments.shard
+        return found
 
     def folder(self, system: System, count: int) -> Path:
         """Where a system's files go."""
@@ -126,52 +156,38 @@ class Evaluation:
         return output if count == 1 else output / system.name
 
     def fingerprint(self, system: System) -> str:
-        """What decides the system's rows."""
+        """What decides the system's rows here."""
+        whole = self.whole(system)
+        return whole if self.shard is None else fingerprint(whole, str(self.shard))
+
+    def settings(self, system: System) -> dict[str, Any]:
+        """The flags behind it, to be read."""
+        shown = {
+            name: value for name, value in vars(self.arguments).items() if name not in ("output", "shard", "merge")
+        }
+        return {**shown, **dataclasses.asdict(self.config), "system": system.name}
+
+    def whole(self, system: System) -> str:
+        """What decides the system's rows in all shards."""
         arguments = self.arguments
         settings = arguments.num_samples, arguments.workflow_timeout, arguments.judge, *arguments.operators
         facts = [problem.to_row() for problem in self.samples], dataclasses.asdict(self.config), settings
         return fingerprint(system.facts, *facts)
 
 
-def finished_before(folder: Path, facts: str) -> bool:
-    """Whether the folder has the results of this very evaluation, all rows graded; shows them then.
-
-    Raises:
-        UsageError: the folder is a training run's.
-    """
-    try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError):
-        summary = None
-    if not isinstance(summary, dict) or "fingerprint" not in summary:
-        raise UsageError(
-            f"--output {folder}: its summary.json is not of an evaluation and would be lost; choose another folder"
-        )
-    if summary["fingerprint"] != facts:
-        print(f"{folder}/ has another evaluation, which this one replaces when it is done", file=sys.stderr)
-        return False
-    if summary["outcomes"]["infra_error"] or not (folder / "rows.jsonl").is_file():
-        return False
-    print(f"{folder}/ has this evaluation already; another --output runs it again", file=sys.stderr)
-    show(summary, folder)
-    return True
-
-
 @contextmanager
 def bar(evaluation: Evaluation, label: str) -> Any:
     """Show progress over all samples while inside; yields what advances it."""
     with Progress(console=evaluation.console) as progress:
-        task = progress.add_task(label, total=len(evaluation.samples))
+        task = progress.add_task(label, total=len(evaluation.mine))
         yield lambda count: progress.advance(task, count)
 
 
-async def write_completions(evaluation: Evaluation, system: System, journal: Journal) -> list[str]:
-    """Return one completion for every sample: the fixed workflow's text, or what the policy wrote."""
+async def write_completions(evaluation: Evaluation, system: System, journal: Journal) -> dict[int, str]:
+    """Return one completion for every sample by its number: the fixed workflow's text, or what the policy wrote."""
     arguments = evaluation.arguments
     if system.text is not None:
-        return [system.text(problem) for problem in evaluation.samples]
+        return {index: system.text(evaluation.samples[index]) for index in evaluation.mine}
     if arguments.model_base_url:
         config = dataclasses.replace(
             evaluation.config,
@@ -182,12 +198,12 @@ async def write_completions(evaluation: Evaluation, system: System, journal: Jou
             executor_price=None,
         )
         with bar(evaluation, "writing workflows") as advance:
-            await ask_server(arguments, config, evaluation.samples, journal, advance)
-    return [journal.completions[index] for index in range(len(evaluation.samples))]
+            await ask_server(arguments, config, evaluation.samples, evaluation.mine, journal, advance)
+    return {index: journal.completions[index] for index in evaluation.mine}
 
 
 async def graded_rows(
-    evaluation: Evaluation, completions: Sequence[str], journal: Journal, scorer: RolloutScorer, label: str
+    evaluation: Evaluation, completions: Mapping[int, str], journal: Journal, scorer: RolloutScorer, label: str
 ) -> list[Row]:
     """Run and grade what the journal does not have; returns all rows in order.
 
@@ -206,35 +222,10 @@ async def graded_rows(
 
     with bar(evaluation, label) as advance:
         advance(len(rows))
-        await gather_or_cancel(one(index, advance) for index in range(len(samples)) if index not in rows)
+        await gather_or_cancel(one(index, advance) for index in evaluation.mine if index not in rows)
     if scorer.spent is not None:
         raise BudgetExceededError(f"{scorer.spent}; the same command goes on from {len(journal.rows)} finished rows")
-    return [rows[index] for index in range(len(samples))]
-
-
-def reproducible(row: Row, executor: Executor) -> Row:
-    """Return a row without what depends on the day: wall times, and what the cache saved.
-
-    Costs are by the price table, whether paid or not. So replaying an evaluation, or one that was killed and went on,
-    gives the same file, byte for byte; what was really paid and how long it took is in the summary.
-    """
-    if row["trace"] is None:
-        return row
-    clock = ("seconds", "lost_seconds", "cached")
-    trace = {name: value for name, value in row["trace"].items() if name not in clock}
-    calls = [{name: value for name, value in call.items() if name not in clock} for call in trace["calls"]]
-    for call in (*calls, trace):
-        call["cost_usd"] = executor.price(call["prompt_tokens"], call["completion_tokens"])
-    return {**row, "trace": {**trace, "calls": calls}}
-
-
-def latencies(rows: Sequence[Row]) -> dict[str, float | None]:
-    """Return the median and the 95th percentile of the workflows' own seconds, without what they waited for us."""
-    traces = [row["trace"] for row in rows if row["trace"] is not None]
-    seconds = sorted(trace["seconds"] - trace["lost_seconds"] for trace in traces)
-    if not seconds:
-        return {"p50": None, "p95": None}
-    return {"p50": seconds[len(seconds) // 2], "p95": seconds[min(len(seconds) - 1, int(0.95 * len(seconds)))]}
+    return [rows[index] for index in evaluation.mine]
 
 
 async def evaluate(evaluation: Evaluation, found: Sequence[tuple[System, Path, Journal]], generation: float) -> None:
@@ -257,87 +248,43 @@ async def evaluate(evaluation: Evaluation, found: Sequence[tuple[System, Path, J
             label = "running workflows" if len(found) == 1 else f"running {system.name}"
             rows = await graded_rows(evaluation, completions, journal, scorer, label)
             seconds = {"startup": round(began - start, 3), "run": round(time.monotonic() - began, 3)}
-            write_results(evaluation, folder, journal, rows, executor, seconds)
+            measured = Measured(journal.paid, executor.cache_statistics, seconds, own_seconds(rows))
+            write_results(evaluation, system, folder, journal, [reproducible(row, executor) for row in rows], measured)
             start = time.monotonic()
 
 
 def write_results(
-    evaluation: Evaluation,
-    folder: Path,
-    journal: Journal,
-    rows: Sequence[Row],
-    executor: Executor,
-    seconds: dict[str, float],
+    evaluation: Evaluation, system: System, folder: Path, journal: Journal, rows: Sequence[Row], measured: Measured
 ) -> None:
     """Write rows.jsonl and summary.json, print the table, and drop the journal.
 
     Raises:
         InfraError: every run failed through no fault of a workflow's.
     """
-    lasting = [reproducible(row, executor) for row in rows]
-    summary = summarize_rows(lasting, evaluation.arguments.pass_k or DEFAULT_PASS_K)
-    calls = sum(call["replies"] for row in lasting if row["trace"] is not None for call in row["trace"]["calls"])
-    summary |= {
-        "cost_usd": journal.paid.cost_usd,
-        "calls": calls,
-        "cache_hits": max(0, calls - journal.paid.calls),
-        "cache": executor.cache_statistics,
-        "seconds": seconds,
-        "latency_seconds": latencies(rows),
-        "fingerprint": journal.facts,
-    }
-    with write_atomically(folder / "rows.jsonl") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in lasting)
-    with write_atomically(folder / "summary.json") as file:
-        file.write(json.dumps(summary, indent=2) + "\n")
+    summary = summary_of(rows, evaluation.arguments.pass_k, measured, journal.facts)
+    write_files(folder, rows, summary)
+    if evaluation.shard is not None:
+        seal_shard(folder, evaluation.shard, evaluation.whole(system), evaluation.settings(system), measured)
     journal.close(finished=True)
-    show(summary, folder)
-    reasons = Counter(row["invalid"] for row in lasting if row["invalid"])
-    if reasons:
-        reason, _ = reasons.most_common(1)[0]
-        print(
-            f"{reasons.total()} of {len(lasting)} rows have no valid workflow, most often: {printable(reason)}",
-            file=sys.stderr,
-        )
-    if lasting and all(row["reward"] is None for row in lasting):
-        raise InfraError(f"nothing could be graded: {lasting[0]['infra_error']}; the same command tries again")
-
-
-def show(summary: dict[str, Any], output: Path) -> None:
-    """Print the summary as a table."""
-    low, high = summary["reward_ci95"] or (0.0, 0.0)
-    table = Table(title=f"{output.name}: {summary['n']} problems", title_justify="left")
-    for column in ("", "problems", "reward", "correct", "valid"):
-        table.add_column(column, justify="left" if not column else "right")
-    for name, part in [*summary["by_domain"].items(), ("all", summary)]:
-        means = ["-" if part[key] is None else f"{part[key]:.3f}" for key in ("reward", "correct", "valid")]
-        table.add_row(name, str(part["n"]), *means)
-    metrics = [
-        f"{source} {name} {value['mean']:.3f} [{value['ci95'][0]:.3f}, {value['ci95'][1]:.3f}]"
-        for source, values in summary["metrics"].items()
-        for name, value in values.items()
-    ]
-    passes = [f"pass@{k} {value:.3f}" for k, value in summary["pass_at_k"].items()]
-    console = Console()
-    console.print(table)
-    for line in (
-        f"reward 95% interval [{low:.3f}, {high:.3f}]; " + "; ".join([*metrics, *passes]),
-        f"outcomes {summary['outcomes']}; ${summary['cost_usd']:.4f} paid; {summary['calls']} executor calls, "
-        f"{summary['cache_hits']} from the cache; rows and summary in {output}/",
-    ):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    tell(rows, summary, folder)
 
 
 def main() -> None:
     """Read, generate, run, grade, write."""
     arguments = parse_arguments()
+    if arguments.merge:
+        with claimed(arguments.output):
+            merge(arguments.merge, arguments.output)
+        return
     load_operators(arguments.operators)
     config = executor_config_from(arguments)
     name_base_model(arguments)
     found = systems(arguments)
     problems = read_data(arguments.data, arguments.limit, sources_of_policy(arguments))
     samples = [problem for problem in problems for _ in range(arguments.num_samples)]
-    evaluation = Evaluation(arguments, config, samples, Console(stderr=True))
+    part = (arguments.shard or Shard()).part(len(problems))
+    mine = range(part.start * arguments.num_samples, part.stop * arguments.num_samples)
+    evaluation = Evaluation(arguments, config, samples, mine, Console(stderr=True))
     asyncio.run(check_executor(config))
     with claimed(arguments.output):
         run(evaluation, found)
@@ -355,7 +302,7 @@ def run(evaluation: Evaluation, found: Sequence[System]) -> None:
                 opened.append((system, folder, Journal(folder / "rows.partial.jsonl", facts)))
         if opened and arguments.model and not arguments.model_base_url:
             with bar(evaluation, "writing workflows") as advance:
-                generate(arguments, evaluation.samples, opened[0][2], advance)
+                generate(arguments, evaluation.samples, evaluation.mine, opened[0][2], advance)
         if opened:
             asyncio.run(evaluate(evaluation, opened, time.monotonic() - start))
     finally:

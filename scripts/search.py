@@ -10,7 +10,8 @@ keeps it in nodes.jsonl. `--proposer grammar` needs no LLM; `openai` asks any Op
 in OPTIMIZER_API_KEY, else OPENAI_API_KEY; `policy` asks a policy, behind such an endpoint or run here. The result is
 best/graph.py and best/prompt.py in AFlow's form, summary.json with the held-out reward of what was found beside that of
 its controls, and trajectories.jsonl for training. A search that was stopped goes on when it is given the same
-arguments.
+arguments. On several machines: --per_problem with --shard 1/8 to 8/8, each with an --output of its own, then the same
+flags with --merge of these folders, which gives what one run would have.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from aflow_ops.search.llm import MAX_TOKENS
 from aflow_ops.search.select import STRATEGIES
 from data.files import claimed
 from recipes.run.command import CommandParser, run_command
+from scripts.evaluating.shards import Shard
 from scripts.searching.command import SearchCommand
 from scripts.searching.problems import read_slices
 from scripts.searching.proposers import PROPOSERS, check_proposer, runs_here
@@ -44,6 +46,9 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--data", nargs="+", required=True, help="sources of problems: names of the registry, or JSONL files")
     add("--per_problem", action="store_true", help="a search for every problem by itself, with pass@k over rounds")
+    add("--shard", type=Shard.parsed, metavar="K/N", help="with --per_problem: only this part of them, e.g. 3/8")
+    add("--merge", type=Path, nargs="+", metavar="DIR", help="put the folders of all shards together; with the flags "
+        "that they were made with")  # fmt: skip
     add("--validation_problems", type=int, default=32, help="problems to choose by; with --per_problem: to solve [32]")
     add("--validation_rounds", type=int, default=1, help="runs of each problem; their spread is used [1]")
     add("--heldout_problems", type=int, default=60, help="problems to report on, 0 for none [60]")
@@ -106,6 +111,10 @@ def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         parser.error(f"--optimizer_top_p {arguments.optimizer_top_p} must be above 0, and 1 at most")
     if arguments.optimizer_adapter and not runs_here(arguments):
         parser.error("--optimizer_adapter is for a policy that is run here; a server has a name for each adapter")
+    if (arguments.shard or arguments.merge) and not arguments.per_problem:
+        parser.error("--shard and --merge need --per_problem: one search is not cut into parts")
+    if arguments.shard and arguments.merge:
+        parser.error("--merge puts shards together: leave out --shard")
     if arguments.root and arguments.import_aflow:
         parser.error("give either --root or --import_aflow")
 
@@ -126,6 +135,10 @@ def search(arguments: argparse.Namespace, shown: Callable[[Mapping[str, Any], Pa
         arguments.seed,
     )
     roots = read_roots(arguments.root, arguments.import_aflow)
+    if arguments.merge:
+        with claimed(arguments.output):
+            SearchCommand(arguments, config, slices, roots, shown).merge(arguments.merge)
+        return
     asyncio.run(check_executor(config))
     asyncio.run(check_proposer(arguments, config))
     with claimed(arguments.output):

@@ -121,7 +121,8 @@ class ChatTransport(Transport):
         sent = self._client.post("/chat/completions", body=request, cast_to=Response, options=self._options)
         timeout = self.config.executor_timeout
         try:
-            response = await asyncio.wait_for(sent, timeout + GRACE_SECONDS)
+            async with asyncio.timeout(timeout + GRACE_SECONDS):  # `wait_for` would make a task of each call
+                response = await sent
         except TimeoutError:
             raise TransportError("outage", f"no reply in {timeout:g} s") from None
         except openai.APIConnectionError as error:

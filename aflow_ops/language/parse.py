@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from aflow_ops.errors import WorkflowError
@@ -11,7 +12,11 @@ from aflow_ops.language.find import FoundCode, find_workflow, looks_like_dsl
 from aflow_ops.language.repair import parse_python, repair_tree
 from aflow_ops.language.scope import Scope, scope_of
 from aflow_ops.language.workflow import SOURCE_NAME, Form, Workflow
+from aflow_ops.operators import OPERATORS, Operator
 from data.problem import Domain
+
+# Texts that are parsed and checked once, and their greatest length.
+MAX_REMEMBERED, MAX_REMEMBERED_CHARS = 512, 20_000
 
 
 def parse_workflow(
@@ -31,9 +36,23 @@ def parse_workflow(
     Raises:
         WorkflowError: there is no usable workflow; nothing else is raised, whatever the text.
     """
+    if prompts is not None or len(completion) > MAX_REMEMBERED_CHARS:
+        return _parsed(completion, domain, has_entry_point, prompts or {})
+    return _remembered(completion, domain, has_entry_point, tuple(OPERATORS.values()))
+
+
+@lru_cache(maxsize=MAX_REMEMBERED)
+def _remembered(
+    completion: str, domain: Domain, has_entry_point: bool, operators: tuple[type[Operator], ...]
+) -> Workflow:
+    """An evaluation runs one text on every problem, and completions of a group are often equal."""
+    return _parsed(completion, domain, has_entry_point, {})
+
+
+def _parsed(completion: str, domain: Domain, has_entry_point: bool, prompts: Mapping[str, Any]) -> Workflow:
     found = find_workflow(completion)
     if found.is_python:
-        return _python_workflow(found, domain, has_entry_point, prompts or {})
+        return _python_workflow(found, domain, has_entry_point, prompts)
     if looks_like_dsl(found.text):
         return _dsl_workflow(found, domain, has_entry_point)
     _, _, _ = parse_python(found.text)  # says what is wrong with it, if it is not even Python

@@ -15,6 +15,21 @@ Form = Literal["native", "short", "dsl"]
 
 
 @dataclass(frozen=True)
+class SourceKey:
+    """What a workflow is run from, to be remembered by: equal for equal sources and prompts.
+
+    Args:
+        source (`str`): as of the workflow.
+        written (`str`): its prompts, written out.
+        workflow (`Workflow`): the first one of this kind.
+    """
+
+    source: str
+    written: str
+    workflow: "Workflow" = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
 class Workflow:
     """A checked workflow.
 
@@ -35,3 +50,8 @@ class Workflow:
     operators: tuple[str, ...]
     repairs: tuple[str, ...] = ()
     prompts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> SourceKey:
+        """What results that depend on its source and prompts alone are remembered by."""
+        return SourceKey(self.source, repr(self.prompts), self)

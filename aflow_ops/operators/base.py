@@ -16,6 +16,7 @@ In a pipeline of the DSL arguments are filled by what they are:
 | any other one | its default; without a default the operator cannot stand in a pipeline |
 """
 
+import functools
 import inspect
 import re
 from abc import ABC, abstractmethod
@@ -131,6 +132,7 @@ class Operator(ABC):
         )
 
     @classmethod
+    @functools.cache
     def signature(cls) -> inspect.Signature:
         """The arguments a workflow may pass, `self` left out."""
         signature = inspect.signature(cls.__call__, eval_str=True)

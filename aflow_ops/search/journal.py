@@ -96,3 +96,12 @@ class Journal:
         if changed:
             told = ", ".join(f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in changed)
             raise UsageError(f"{path.parent} has a search with other settings ({told}); choose another --output")
+
+
+def read_nodes(folder: Path) -> list[Node]:
+    """Return the nodes of a finished search.
+
+    Args:
+        folder (`Path`): of the search.
+    """
+    return [Node.from_row(json.loads(line)) for line in (folder / "nodes.jsonl").read_bytes().splitlines()]

@@ -166,6 +166,13 @@ class RecipeArguments(ReplayArguments, BackupArguments):
         default=256.0,
         metadata={"help": "Size from which rollouts.jsonl is closed and compressed to a part, MB."},
     )
+    rollouts_ahead: int = field(
+        default=0,
+        metadata={
+            "help": "Generations sampled before their turn: while their workflows run, earlier ones are trained on. 1 "
+            "hides the executor's latency; what is trained on is then one generation off-policy, and corrected for it."
+        },
+    )
     unsafe_subprocess: bool = field(
         default=False, metadata={"help": "Run solution code with rlimits only, where the kernel has no Landlock."}
     )
@@ -230,6 +237,13 @@ class RecipeArguments(ReplayArguments, BackupArguments):
     def __post_init__(self) -> None:
         _ = self.mix, self.wa_config, self.judge_config  # each says what is wrong with its values
         self.check_replay()
+        if self.rollouts_ahead < 0:
+            raise ValueError(f"rollouts_ahead={self.rollouts_ahead} must not be negative")
+        if self.rollouts_ahead and self.replay:
+            raise ValueError(
+                f"rollouts_ahead={self.rollouts_ahead} with replay={self.replay}: what is replayed depends on how the "
+                "generation before did, which is not known yet; leave one of them out"
+            )
         if self.heldout_every < 0:
             raise ValueError(f"heldout_every={self.heldout_every} must not be negative")
         if not 0 <= self.level_weight < math.inf:

@@ -31,6 +31,7 @@ from recipes.backup.backup import Backup
 from recipes.run.checkpoints import Checkpoint
 from recipes.run.spending import Spending
 from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
+from recipes.training.ahead import RolloutsAhead
 from recipes.training.lifecycle import ResumableGRPOTrainer
 from recipes.training.problems import training_dataset
 from recipes.training.replay import Policy, open_replay
@@ -110,6 +111,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         self.shaping = recipe.replay_shaping
         replay = open_replay(recipe, problems, policy, args.num_generations)
         self.replayed = None if replay is None else ReplayedSteps(self, replay, recipe.replay_baseline)
+        self.ahead = RolloutsAhead(self, recipe.rollouts_ahead) if recipe.rollouts_ahead else None
         self._added: list[float] = []
         self._gathered: list[dict[str, Any]] = []
         self.run_usage = ExecutorUsage()
@@ -150,6 +152,8 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
 
     def close(self) -> None:
         """Stop the runtime and the executor. The trainer cannot score anything afterwards."""
+        if self.ahead is not None:
+            self.ahead.stop_runs()
         self.run_async(self._resources.aclose())
         self.rollout_log.close()
 
@@ -179,7 +183,10 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         return first + (last - first) * min(1.0, self.state.global_step / self.args.temperature_steps)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        self._set_temperature(self.current_temperature())
+        if self.ahead is not None:
+            self.ahead.begin(inputs)
+        else:
+            self._set_temperature(self.current_temperature())
         if self.replayed is not None:
             self.replayed.plan(inputs)
         output = super()._generate_and_score_completions(inputs)
@@ -191,8 +198,34 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
             logged[-offset] += added
         if self.replayed is not None:
             self.replayed.finish(output, self._gathered)
+        if self.ahead is not None:
+            self.ahead.finish(output)
         self._write_rollouts(gather_object(output["advantages"].tolist()))
         return output
+
+    def _generate(self, prompts: list[Any]) -> Any:
+        sampled = self.ahead.sampled() if self.ahead is not None else None
+        return super()._generate(prompts) if sampled is None else sampled
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        known = self.ahead.known_logps() if self.ahead is not None else None
+        return super()._get_per_token_logps_and_entropies(*args, **kwargs) if known is None else (known, None, None)
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> Any:
+        """Draw the batches of an optimizer step; with rollouts ahead, such that the next ones can be seen."""
+        if self.ahead is None:
+            return super().get_batch_samples(epoch_iterator, num_batches, device)
+        drawn = super().get_batch_samples(self.ahead.drawing(epoch_iterator), num_batches, device)
+        self.ahead.drawn(drawn[0])
+        return drawn
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as TRL does; no workflow goes on after it."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            if self.ahead is not None:
+                self.ahead.stop_runs()
 
     def _set_temperature(self, temperature: float) -> None:
         """Sample and score at `temperature` from here on."""
@@ -215,6 +248,8 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
     def start_from(self, checkpoint: Checkpoint | None) -> None:
         """Go on from a checkpoint with the next `train()`: what was written after it is forgotten."""
         super().start_from(checkpoint)
+        if self.ahead is not None:
+            self.ahead.start_from(None if checkpoint is None else checkpoint.path)
         if checkpoint is not None:
             self.signal.go_on_from(checkpoint.state["signal"])
             if self.replayed is not None and "replay" in checkpoint.state:
@@ -223,6 +258,11 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
     def _checkpoint_state(self) -> dict[str, Any]:
         replay = {} if self.replayed is None else {"replay": self.replayed.replay.state()}
         return {**super()._checkpoint_state(), "signal": self.signal.state(), **replay}
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        if self.ahead is not None:
+            self.ahead.save(Path(output_dir))
 
     # Rewards
 

@@ -37,3 +37,14 @@ def scoring_temperature(model: torch.nn.Module) -> Any:
             return function.__closure__[function.__code__.co_freevars.index("temperature")]
         head = getattr(function, "__wrapped__", None)
     raise RuntimeError("TRL's fused LM head was not found on the policy; this trl version is not supported")
+
+
+def asks_for_old_logps(trainer: Any) -> bool:
+    """Whether TRL works out the policy's log-probabilities before it trains on a generation.
+
+    It does where the policy may have moved since, and to weigh vLLM's samples. They are the first that
+    `_generate_and_score_completions` asks `_get_per_token_logps_and_entropies` for.
+    """
+    every = trainer.args.steps_per_generation * trainer.num_iterations
+    corrected = trainer.use_vllm and trainer.vllm_importance_sampling_correction
+    return bool(trainer.args.gradient_accumulation_steps % every != 0 or corrected)

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Literal
 
 from data.problem import SPAN_SEPARATOR, Problem
@@ -20,6 +20,8 @@ Kind = Literal["number", "verdict", "letter", "text"]
 
 # A longer text is an essay, and no pattern is made of it.
 MAX_TARGET_CHARS = 300
+# Texts up to this long, which are read again and again, are brought to `plain` form once.
+SHORT_CHARS = 500
 VERDICTS = frozenset({"yes", "no", "true", "false", "none", "unknown", "correct", "incorrect", "noanswer", "neither"})
 # Numbers that stand in instructions whatever the answer is: limits, scales, rounding, shares.
 _EVERYDAY = frozenset({25, 75, 99, 120, 128, 150, 180, 250, 256, 360, 365, 512, 999, 1024, 1500, 2048, 4096})
@@ -147,6 +149,15 @@ def value_of(text: str) -> Fraction | None:
 
 def plain(text: str) -> str:
     """Return a text in lower case with look-alike letters as Latin ones and every number in one notation."""
+    return _short_plain(text) if len(text) <= SHORT_CHARS else _plain(text)
+
+
+@lru_cache(4096)
+def _short_plain(text: str) -> str:
+    return _plain(text)
+
+
+def _plain(text: str) -> str:
     text = tidy(text)
     if not text.isascii():
         text = "".join(map(_latin, text))

@@ -9,10 +9,12 @@ import copy
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from aflow_ops.executor.types import Executor
 from aflow_ops.language import Workflow
+from aflow_ops.language.workflow import SourceKey
 from aflow_ops.runtime import WorkflowRuntime
 from aflow_ops.sandbox import Sandbox
 from data.domains import domain_row
@@ -46,6 +48,8 @@ UNREADABLE = (ValueError, OverflowError, RecursionError, MemoryError)
 # Between texts that are read together: a sign that no encoding has.
 BETWEEN = "\n§\n"
 MAX_BATCHES = 4
+# Workflows whose constants are read once.
+MAX_SOURCES = 128
 _MARKS = " \t.,:;!?\"'"
 _NUMBERS = re.compile(r"\d+(?:\.\d+)?")
 
@@ -134,14 +138,13 @@ class Provenance:
         targets = tuple(t for t in graded.targets if not (t.common or t.question or t.part))
         if not targets:
             return None
-        tree = ast.parse(graded.workflow.source)
-        held = held_by(tree, graded.workflow.prompts)
-        # Many in one text, before each by itself: most workflows hold nothing, and some hold thousands.
-        texts = list(batched(dict.fromkeys(str(item.value) for item in held)))
+        texts = _held_texts(graded.workflow.key)
         if len(texts) > MAX_BATCHES:
             return "the workflow holds more than is read"
         if not stands_in(texts, targets):
             return None
+        tree = ast.parse(graded.workflow.source)
+        held = held_by(tree, graded.workflow.prompts)
         decisive = [item for item in held if stands_in((str(item.value),), targets)]
         if not decisive:
             return None
@@ -209,6 +212,13 @@ def _sentences(text: str) -> set[str]:
 
 def _held(workflow: Workflow) -> list[Held]:
     return held_by(ast.parse(workflow.source), workflow.prompts)
+
+
+@lru_cache(maxsize=MAX_SOURCES)
+def _held_texts(key: SourceKey) -> tuple[str, ...]:
+    """What a workflow holds, many in one text, before each is read by itself: most hold nothing, and some thousands."""
+    held = held_by(ast.parse(key.source), key.workflow.prompts)
+    return tuple(batched(dict.fromkeys(str(item.value) for item in held)))
 
 
 def _with_other_constants(graded: Graded, tree: ast.AST, held: Sequence[Held]) -> Workflow:

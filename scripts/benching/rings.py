@@ -37,7 +37,7 @@ async def cpython(url: str, workflows: int, limit: float = 180.0) -> AsyncIterat
 
 async def run_all(runtime: WorkflowRuntime, sources: list[str]) -> None:
     """Run workflows at the same time."""
-    parsed = [parse_workflow(source, domain="math", has_entry_point=False) for source in sources]
+    parsed = [parse_workflow(source, domain="math", has_entry_point=False, prompts={}) for source in sources]
     await asyncio.gather(*(runtime.run(workflow, VIEW) for workflow in parsed))
 
 

@@ -102,15 +102,20 @@ def _baseline(name: str) -> System:
     )
 
 
-def generate(arguments: argparse.Namespace, samples: Sequence[Problem], journal: Journal, advance: Advance) -> None:
-    """Let the policy write what the journal does not have, with transformers, on the GPU when there is one."""
+def generate(
+    arguments: argparse.Namespace, samples: Sequence[Problem], mine: range, journal: Journal, advance: Advance
+) -> None:
+    """Let the policy write what the journal does not have, with transformers, on the GPU when there is one.
+
+    Batches are the same in all shards, whose samples are `mine`: one that has samples of two is sampled in both.
+    """
     # torch takes seconds to import and a fixed workflow does not need it
     from recipes.policy.generation import generate_completions
     from recipes.policy.loading import load_policy, trained_prompt_style
     from recipes.settings.libraries import quiet_libraries
 
-    todo = [index for index in range(len(samples)) if index not in journal.completions]
-    advance(len(samples) - len(todo))
+    todo = {index for index in mine if index not in journal.completions}
+    advance(len(mine) - len(todo))
     if not todo:
         return
     quiet_libraries()
@@ -119,7 +124,7 @@ def generate(arguments: argparse.Namespace, samples: Sequence[Problem], journal:
     # A batch is sampled with a seed of its own, so batches after a stop are what they would have been.
     for start in range(0, len(samples), arguments.batch_size):
         batch = range(start, min(start + arguments.batch_size, len(samples)))
-        if all(index in journal.completions for index in batch):
+        if todo.isdisjoint(batch):
             continue
         texts = generate_completions(
             model,
@@ -131,7 +136,7 @@ def generate(arguments: argparse.Namespace, samples: Sequence[Problem], journal:
             seed=arguments.seed + start,
         )
         for index, text in zip(batch, texts, strict=True):
-            if index not in journal.completions:
+            if index in todo:
                 journal.add_completion(index, text)
                 advance(1)
 
@@ -140,6 +145,7 @@ async def ask_server(
     arguments: argparse.Namespace,
     config: ExecutorConfig,
     samples: Sequence[Problem],
+    mine: range,
     journal: Journal,
     advance: Advance,
 ) -> None:
@@ -157,6 +163,6 @@ async def ask_server(
             journal.add_completion(index, reply.text)
             advance(1)
 
-        todo = [index for index in range(len(samples)) if index not in journal.completions]
-        advance(len(samples) - len(todo))
+        todo = [index for index in mine if index not in journal.completions]
+        advance(len(mine) - len(todo))
         await gather_or_cancel(one(index) for index in todo)

@@ -1,6 +1,7 @@
 """One search, from opened parts to files."""
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
@@ -16,13 +17,14 @@ from aflow_ops.search.aflow_folder import write_aflow_folder
 from aflow_ops.search.evaluate import Rungs
 from aflow_ops.search.expand import as_completion
 from aflow_ops.search.independent import Independent
-from aflow_ops.search.journal import Journal
+from aflow_ops.search.journal import Journal, read_nodes
 from aflow_ops.search.loop import Root, Search, SearchSettings, whole_waves
 from aflow_ops.search.node import Node, Sample
 from aflow_ops.search.stop import Convergence
 from aflow_ops.search.tree import Tree
 from data.problem import Problem
 from rewards.opening import open_scorer
+from scripts.evaluating.shards import read_shards, write_manifest
 from scripts.searching.controls import Control, heldout_result, run_controls
 from scripts.searching.evaluation import Evaluation
 from scripts.searching.per_problem import (
@@ -45,7 +47,7 @@ class SearchCommand:
     Args:
         arguments (`argparse.Namespace`): the command line.
         config (`ExecutorConfig`): the executor's flags.
-        slices (`Slices`): the problems.
+        slices (`Slices`): the problems, of all shards.
         roots (`Sequence[Root]`): what the search starts from; without any, from one call of Custom, or, where only
             functions are asked for, of CustomCodeGenerate.
         shown (`Callable[[Mapping, Path], None]`): is given the summary and the folder at the end.
@@ -59,7 +61,8 @@ class SearchCommand:
         roots: Sequence[Root],
         shown: Callable[[Mapping[str, Any], Path], None] = show,
     ) -> None:
-        self.arguments, self.config, self.slices, self.roots_given = arguments, config, slices, roots
+        self.arguments, self.config, self.roots_given = arguments, config, roots
+        self.slices = slices if arguments.shard is None else slices.part(arguments.shard)
         self.roots = self._roots(slices.all.values())
         self.shown = shown
         self.seconds: dict[str, float] = {}
@@ -92,7 +95,7 @@ class SearchCommand:
             UsageError: the folder has another search, or no root is a workflow.
         """
         start = time.monotonic()
-        with Journal(self.output, self.facts()) as journal:
+        with Journal(self.output, self._own_facts()) as journal:
             stopped = "interrupted"
             controls: dict[str, Control] = {}
             heldout: dict[str, Any] | None = None
@@ -114,6 +117,54 @@ class SearchCommand:
                 if journal.nodes:
                     summary = self._summary(journal.nodes, stopped, heldout, controls, time.monotonic() - start)
                     self._write(journal.nodes, summary)
+            if self.arguments.shard is not None:
+                write_manifest(
+                    self.output,
+                    ["nodes.jsonl"],
+                    self.arguments.shard,
+                    self._shard_facts(),
+                    self._shard_facts(),
+                    seconds=summary["seconds"],
+                    seconds_by=self.seconds,
+                    stopped=stopped,
+                )
+
+    def merge(self, folders: Sequence[Path]) -> None:
+        """Write what one run would have left of the search whose shards are given; seconds are the longest shard's.
+
+        Args:
+            folders (`Sequence[Path]`): the shards' `--output` folders, in any order.
+
+        Raises:
+            UsageError: they are not all shards of this search; says which.
+        """
+        shards = read_shards(folders)
+        manifests = [manifest for _, manifest in shards]
+        before = manifests[0]["settings"]
+        for name, value in json.loads(json.dumps(self._shard_facts())).items():
+            if before.get(name) != value:
+                raise UsageError(f"--merge: {shards[0][0]} was made with --{name} {before.get(name)}, this has {value}")
+        with Journal(self.output, self.facts()) as journal:
+            journal.cut(0)
+            for folder, _ in shards:
+                nodes, first = read_nodes(folder), len(journal.nodes)
+                journal.append(renumbered(Searched("", tuple(nodes)), first))
+            self.seconds = {
+                phase: max(each["seconds_by"].get(phase, 0.0) for each in manifests)
+                for phase in manifests[0]["seconds_by"]
+            }
+            stopped = next((each["stopped"] for each in manifests if each["stopped"] != "rounds"), "rounds")
+            seconds = max(each["seconds"] for each in manifests)
+            self._write(journal.nodes, self._summary(journal.nodes, stopped, None, {}, seconds))
+
+    def _shard_facts(self) -> dict[str, Any]:
+        """What all shards of this search have in common; rounds may be added to a search, not to some of its shards."""
+        return {**self.facts(), "search_rounds": self.arguments.search_rounds}
+
+    def _own_facts(self) -> dict[str, Any]:
+        """The facts of this part of it."""
+        shard = self.arguments.shard
+        return self.facts() if shard is None else {**self.facts(), "shard": str(shard)}
 
     def facts(self) -> dict[str, Any]:
         """Return what decides the search's course: another value is another search."""

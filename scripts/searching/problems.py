@@ -8,6 +8,7 @@ from aflow_ops.language import Workflow, parse_workflow
 from aflow_ops.search.plan import call, print_plan
 from data.problem import DataError, Domain, Problem
 from data.registry import Split, load_problems
+from scripts.evaluating.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,16 @@ class Slices:
 
     validation: dict[str, Problem]
     heldout: dict[str, Problem]
+
+    def part(self, shard: Shard) -> "Slices":
+        """Return one shard's problems.
+
+        Raises:
+            UsageError: there are fewer problems than shards.
+        """
+        keys = list(self.validation)
+        own = [keys[index] for index in shard.part(len(keys))]
+        return Slices({key: self.validation[key] for key in own}, self.heldout)
 
     @property
     def all(self) -> dict[str, Problem]:

@@ -47,7 +47,7 @@ def answer(messages: Messages) -> str:
     return str(sum(messages[-1]["content"].encode()) % 50)
 
 
-def train(url: str, folder: Path, name: str) -> None:
+def train(url: str, folder: Path, name: str, rollouts_ahead: int = 0) -> None:
     """A whole start of a run, in a process of its own."""
     with (folder / "log").open("a") as log:
         os.dup2(log.fileno(), sys.stdout.fileno())
@@ -56,11 +56,12 @@ def train(url: str, folder: Path, name: str) -> None:
     config = ExecutorConfig(executor_base_url=url, executor_cache_dir=str(folder / "cache"), executor_temperature=0)
     start = checkpoint_to_resume("auto", folder / name)
     parts = {"rollouts_part_mb": 0.02} if name == "killed" else {}  # two or three steps
-    recipe = RecipeArguments(prompt_style="brief", workflow_timeout=20, **parts)
+    recipe = RecipeArguments(prompt_style="brief", workflow_timeout=20, rollouts_ahead=rollouts_ahead, **parts)
     trainer = make_trainer(
         config, folder / name, recipe, max_steps=STEPS, save_strategy="steps", save_steps=2, save_total_limit=2,
         per_device_train_batch_size=8, start=start,
         temperature_final=0.5, temperature_steps=10, gradient_accumulation_steps=2, num_iterations=2,
+        num_problems=8 if rollouts_ahead else 4,
     )  # fmt: skip
     trainer._generate_single_turn = drawn_completions(trainer, TEXTS)  # type: ignore[method-assign]
     trainer.add_callback(MetricsFile(folder / name / "metrics.csv"))
@@ -96,14 +97,15 @@ def log(folder: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_run_killed_at_any_moment_gives_the_same_adapter_and_rewards(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rollouts_ahead", [0, pytest.param(1, marks=pytest.mark.long)])
+def test_a_run_killed_at_any_moment_gives_the_same_adapter_and_rewards(rollouts_ahead: int, tmp_path: Path) -> None:
     with StubEndpoint(answer, latency=0.02) as stub:
-        whole = process(stub.url, tmp_path, "whole")
+        whole = process(stub.url, tmp_path, "whole", rollouts_ahead)
         whole.join(120)
         assert whole.exitcode == 0, log(tmp_path)
         dice, kills, saw = random.Random(7), 0, set()
         while kills < KILLS:
-            killed = process(stub.url, tmp_path, "killed")
+            killed = process(stub.url, tmp_path, "killed", rollouts_ahead)
             steps_before = latest_checkpoint(tmp_path / "killed", quiet=True)
             deadline = time.monotonic() + PATIENCE
             while time.monotonic() < deadline and killed.is_alive():
@@ -118,7 +120,7 @@ def test_a_run_killed_at_any_moment_gives_the_same_adapter_and_rewards(tmp_path:
             killed.join(30)
             kills += 1
             saw.add(now.step if now else 0)
-        last = process(stub.url, tmp_path, "killed")
+        last = process(stub.url, tmp_path, "killed", rollouts_ahead)
         last.join(120)
         assert last.exitcode == 0, log(tmp_path)
     assert kills >= min(KILLS, 3)

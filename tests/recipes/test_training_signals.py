@@ -38,15 +38,19 @@ def tiny_config(folder: Path) -> Path:
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("launcher", "number", "code"),
-    [([], signal.SIGINT, 130), (LAUNCH, signal.SIGTERM, -signal.SIGTERM)],
-    ids=["SIGINT", "SIGTERM to accelerate launch"],
+    ("launcher", "number", "code", "flags"),
+    [
+        ([], signal.SIGINT, 130, []),
+        (LAUNCH, signal.SIGTERM, -signal.SIGTERM, []),
+        ([], signal.SIGINT, 130, ["--rollouts_ahead", "1"]),
+    ],
+    ids=["SIGINT", "SIGTERM to accelerate launch", "SIGINT with rollouts ahead"],
 )
 def test_a_signal_during_training_leaves_no_process_and_whole_files(
-    launcher: list[str], number: int, code: int, tmp_path: Path
+    launcher: list[str], number: int, code: int, flags: list[str], tmp_path: Path
 ) -> None:
     command = [sys.executable, *launcher, str(ROOT / "tests/recipes/given_run.py")]
-    command += ["--config", str(tiny_config(tmp_path))]
+    command += ["--config", str(tiny_config(tmp_path)), *flags]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     written = tmp_path / "run" / "rollouts.jsonl"

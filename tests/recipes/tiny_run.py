@@ -1,6 +1,7 @@
 """A trainer small enough for tests; as a script, a short run whose completions are given instead of sampled.
 
-accelerate launch --config_file accelerate_configs/cpu_zero2.yaml tests/recipes/tiny_run.py URL RUN_DIR BATCH [REPLAY]
+accelerate launch --config_file accelerate_configs/cpu_zero2.yaml tests/recipes/tiny_run.py URL RUN_DIR BATCH \
+    [REPLAY | --rollouts_ahead]
 """
 
 import sys
@@ -55,6 +56,7 @@ def make_trainer(
     num_layers: int = 1,
     reward_funcs: Sequence[str | RewardFunc] = ("workflow",),
     start: Checkpoint | None = None,
+    num_problems: int = 4,
     **changes: Any,
 ) -> WorkflowGRPOTrainer:
     tokenizer = tiny_tokenizer()
@@ -83,7 +85,7 @@ def make_trainer(
         args=args,
         recipe=recipe or RecipeArguments(prompt_style="brief", workflow_timeout=20),
         executor=config,
-        problems=problems(max(4, args.per_device_train_batch_size // args.num_generations)),
+        problems=problems(max(num_problems, args.per_device_train_batch_size // args.num_generations)),
         reward_funcs=reward_funcs,
         start=start,
         processing_class=tokenizer,
@@ -117,7 +119,10 @@ def drawn_completions(trainer: WorkflowGRPOTrainer, texts: Sequence[str]) -> Cal
 def main() -> None:
     url, run_dir, batch = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     config = ExecutorConfig(executor_base_url=url, executor_cache_dir="none", executor_temperature=0)
-    if sys.argv[4:]:  # plain steps: what differs between topologies is not blown up by Adam
+    if sys.argv[4:] == ["--rollouts_ahead"]:
+        recipe = RecipeArguments(prompt_style="brief", workflow_timeout=20, rollouts_ahead=1)
+        more: dict[str, Any] = {"recipe": recipe, "num_problems": 8, "max_steps": 4}
+    elif sys.argv[4:]:  # plain steps: what differs between topologies is not blown up by Adam
         recipe = RecipeArguments(prompt_style="brief", workflow_timeout=20, replay=sys.argv[4:])
         more = {"recipe": recipe, "max_completion_length": 64, "optim": "sgd", "learning_rate": 1.0}
     else:

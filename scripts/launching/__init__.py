@@ -1,0 +1,1 @@
+"""The parts of `scripts/launch_ray.py`."""
