@@ -25,17 +25,18 @@ from aflow_ops.search.evaluate import Evaluate, Rungs
 from aflow_ops.search.expand import Check, as_completion
 from aflow_ops.search.grammar import GrammarProposer
 from aflow_ops.search.independent import Independent
+from aflow_ops.search.kinds import checker, root_workflow
 from aflow_ops.search.loop import Root, Search, SearchSettings
 from aflow_ops.search.node import Node
 from data.problem import Domain, ProblemView
 from recipes.run.command import CommandParser, run_command
 from rewards.opening import open_scorer
+from rewards.searching.evaluation import Evaluation
 from rewards.statistics import paired_bootstrap
 from scripts.search_quickstart import DOMAINS
 from scripts.searching.controls import problem_means
-from scripts.searching.evaluation import Evaluation
 from scripts.searching.landscape import OPTIMUM, Landscape
-from scripts.searching.problems import checker, read_slices, root_workflow
+from scripts.searching.problems import read_slices
 
 INDEPENDENT = "independent"
 STRATEGIES = ("aflow", "uct", "greedy", "random", INDEPENDENT)

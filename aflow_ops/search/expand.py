@@ -66,6 +66,7 @@ class Proposal:
         tokens (`int`): that it took to write.
         cost_usd (`float`): their price.
         attempt (`Attempt`, *optional*): what a model was asked and wrote, for training.
+        origin (`str`, *optional*): who wrote it, where that is not always the same (`turns.py`).
     """
 
     completion: str
@@ -73,6 +74,7 @@ class Proposal:
     tokens: int = 0
     cost_usd: float = 0.0
     attempt: Attempt | None = None
+    origin: Origin | None = None
 
 
 class Proposer(Protocol):
@@ -170,9 +172,17 @@ async def expand(
     return Candidate(last, None, error, tuple(earlier))
 
 
+_DOUBLE = "the same program as node"
+
+
 def same_program(node: int) -> str:
     """Return what a proposer is told of a program that there is already."""
-    return f"the same program as node {node}: make another change"
+    return f"{_DOUBLE} {node}: make another change"
+
+
+def is_double(error: str | None) -> bool:
+    """Whether a proposal was refused only for being a program that there is already (`same_program`)."""
+    return error is not None and error.startswith(_DOUBLE)
 
 
 def as_completion(workflow: str, prompts: Mapping[str, str]) -> str:

@@ -192,7 +192,8 @@ class Search:
 
     def _node(self, position: int, parent: int, number: int, candidate: Candidate) -> Node:
         """Make the node of a proposal, before it is run."""
-        return Node(position, parent, number, self.proposer.origin, **candidate.node_parts())
+        origin = candidate.proposal.origin or self.proposer.origin
+        return Node(position, parent, number, origin, **candidate.node_parts())
 
     async def _run(self, node: Node, best: Mapping[str, Sequence[float]]) -> Node:
         """Evaluate a node; one whose every run ended in an error has crashed."""

@@ -30,6 +30,8 @@ RESULT_FILES = (
     "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "chat_template*",
     "warm_start.sha256",
 )  # fmt: skip
+# What the searches of grpo_search.py found, and the iterations of dpo_search.py sampled.
+FOUND_FILES = ("search/*/*.json", "search/*/*.jsonl", "iteration-*/trajectories.jsonl", "iteration-*/metrics.csv")
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def local_files(kind: Kind, folder: Path, run_dir: Path) -> LocalFiles:
     if kind == "policy":
         return LocalFiles(_found(folder, RESULT_FILES), live)
     if kind == "results":
-        return LocalFiles(_found(folder, (*RESULT_FILES, "best/*")), live, rollouts_bytes=rollouts_size(live))
+        names = (*RESULT_FILES, "best/*", *FOUND_FILES)
+        return LocalFiles(_found(folder, names), live, rollouts_bytes=rollouts_size(live))
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -133,14 +133,19 @@ def progress_of(trainer: Trainer, label: str, shown: Mapping[str, str] = GRPO_ME
         label (`str`): name of the phase.
         shown (`Mapping[str, str]`): what the bar shows of each log, as for `BarCallback`.
     """
-    trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(ProgressCallback)
+    quiet(trainer)
     callback = BarCallback(label, shown)
     trainer.add_callback(callback)
     try:
         yield
     finally:
         callback.close()
+
+
+def quiet(trainer: Trainer) -> None:
+    """Keep the trainer from printing its logs and a bar of its own."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
 
 
 class MetricsFile(TrainerCallback):

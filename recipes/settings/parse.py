@@ -1,6 +1,7 @@
 """From a command line to the dataclasses of a recipe."""
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def _parse(
             raise UsageError(f"unknown keys in the config: {', '.join(unknown[::2])}; --help lists the known ones")
         if (planning or "dry_run" in layers.flags) and not torch.cuda.is_available():
             parser.set_defaults_with_config(use_cpu=True)  # a GPU's values are to be read where there is none
-        _check_device(parser.parse_known_args(list(argv))[0])
+        _check_device(parser.parse_known_args(list(argv))[0], classes[0])
         *parsed, unused = parser.parse_args_into_dataclasses(args=list(argv), return_remaining_strings=True)
         if unused:
             raise UsageError(f"unknown flags: {' '.join(unused)}; --help lists the known ones")
@@ -126,16 +127,18 @@ def _parse(
         raise UsageError(str(error)) from error
 
 
-def _check_device(values: argparse.Namespace) -> None:
+def _check_device(values: argparse.Namespace, recipe: type) -> None:
     """Refuse half precision on the CPU of a machine without a GPU, unless the CPU is asked for by name.
 
     Raises:
         UsageError: names the configs that need no GPU.
+        ValueError: from the recipe's own settings, which are looked at first: they are wrong on any machine.
     """
     if values.use_cpu or torch.cuda.is_available():
         return
     bf16 = not values.fp16 if values.bf16 is None else values.bf16  # as TRL reads it
     if (bf16 and not is_torch_bf16_gpu_available()) or (values.fp16 and not torch.accelerator.is_available()):
+        recipe(**{item.name: getattr(values, item.name) for item in dataclasses.fields(recipe) if item.init})
         raise UsageError(
             "this config trains in bf16 or fp16 on a GPU, and none was found; the configs that run without one are "
             "recipes/configs/quickstart.yaml and, for a warm start, recipes/configs/quickstart_warmstart.yaml"

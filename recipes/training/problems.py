@@ -76,7 +76,7 @@ def training_and_heldout_problems(recipe: RecipeArguments, seed: int) -> tuple[l
 
 
 def dry_run_line(train: Sequence[Problem], heldout: Sequence[Problem]) -> str:
-    """What a dry run says in the end: how many problems, or, while those are still to be fetched, that all else holds."""
+    """What a dry run says in the end: the problems, or, while those are still to be fetched, that all else holds."""
     found = f"{len(train)} training and {len(heldout)} held-out problems" if train else "the settings hold"
     return f"dry run: {found}; nothing was started"
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from accelerate.utils import gather_object
 
@@ -10,6 +10,30 @@ from recipes.training.off_policy import GivenRow, OffPolicyGRPOTrainer
 from recipes.training.replay import Key, Replay
 from rewards.columns import Row
 from rewards.replay import replayed_advantages
+
+
+class GivenSteps(Protocol):
+    """What a trainer asks whoever gives it rows that it does not sample."""
+
+    def plan(self, inputs: Sequence[Mapping[str, Any]]) -> None:
+        """Set the trainer's `given_rows`, from this process's dataset rows, whole groups over all processes."""
+        ...
+
+    def weigh(self, given: list[list[float | None]], workflow: int) -> dict[int, float]:
+        """Bring known rewards in; return advantages that TRL does not see as rewards, by number of the row."""
+        ...
+
+    def finish(self, output: dict[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Call `mark_given_rows`; take what the rows of all processes came to."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps, as JSON."""
+        ...
+
+    def go_on_from(self, state: Mapping[str, Any]) -> None:
+        """Go on as it was at a checkpoint."""
+        ...
 
 
 class ReplayedSteps:
@@ -77,3 +101,11 @@ class ReplayedSteps:
         metrics["replay/share"].append((replayed - dropped) / count)
         metrics["replay/dropped"].append(dropped / count)
         metrics["replay/solved"].append(self.replay.solved)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps, as JSON."""
+        return self.replay.state()
+
+    def go_on_from(self, state: Mapping[str, Any]) -> None:
+        """Go on as it was at a checkpoint."""
+        self.replay.go_on_from(state)

@@ -35,7 +35,7 @@ from recipes.training.ahead import RolloutsAhead
 from recipes.training.lifecycle import ResumableGRPOTrainer
 from recipes.training.problems import training_dataset
 from recipes.training.replay import Policy, open_replay
-from recipes.training.replayed_steps import ReplayedSteps
+from recipes.training.replayed_steps import GivenSteps, ReplayedSteps
 from recipes.training.tracking import add_policy_metrics
 from recipes.training.trl_internals import not_an_unscored_row, scoring_temperature, train_in_float32
 from rewards.columns import settle, tie_break_factor
@@ -107,10 +107,12 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         self.wa_config = recipe.wa_config
         self.signal = LearningSignal(args.num_generations, args.scale_rewards, recipe.level_weight)
         tokenizer, name = self.processing_class, str(getattr(model, "name_or_path", model))
-        policy = Policy(name, tokenizer, self.eos_token_ids, args.max_completion_length)
+        self.policy = Policy(name, tokenizer, self.eos_token_ids, args.max_completion_length)
         self.shaping = recipe.replay_shaping
-        replay = open_replay(recipe, problems, policy, args.num_generations)
-        self.replayed = None if replay is None else ReplayedSteps(self, replay, recipe.replay_baseline)
+        replay = open_replay(recipe, problems, self.policy, args.num_generations)
+        self.replayed: GivenSteps | None = None
+        if replay is not None:
+            self.replayed = ReplayedSteps(self, replay, recipe.replay_baseline)
         self.ahead = RolloutsAhead(self, recipe.rollouts_ahead) if recipe.rollouts_ahead else None
         self._added: list[float] = []
         self._gathered: list[dict[str, Any]] = []
@@ -253,10 +255,10 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         if checkpoint is not None:
             self.signal.go_on_from(checkpoint.state["signal"])
             if self.replayed is not None and "replay" in checkpoint.state:
-                self.replayed.replay.go_on_from(checkpoint.state["replay"])
+                self.replayed.go_on_from(checkpoint.state["replay"])
 
     def _checkpoint_state(self) -> dict[str, Any]:
-        replay = {} if self.replayed is None else {"replay": self.replayed.replay.state()}
+        replay = {} if self.replayed is None else {"replay": self.replayed.state()}
         return {**super()._checkpoint_state(), "signal": self.signal.state(), **replay}
 
     def _save_rng_state(self, output_dir: str) -> None:

@@ -19,6 +19,9 @@ METRICS = (
     "reward", "workflow/valid", "workflow/executed", "workflow/infra_error", "reward/tier_1", "reward/tier_2",
     "reward/tier_3", "reward/tier_4", "reward/tier_5", "entropy", "kl", "wa_grpo/zero_signal_before",
     "wa_grpo/zero_signal_after", "executor/tokens", "executor/cost_usd",
+    *(f"replay/{name}" for name in ("share", "dropped", "logprob", "ratio", "clipped", "shaped")),
+    *(f"episode/{name}" for name in ("reward", "best_reward", "correct", "valid", "executor_tokens")),
+    *(f"episode/pass@{k}" for k in (1, 2, 4, 8)),
     *(f"domain/{name}/{what}" for name in DOMAINS for what in ("shape_entropy", "zero_signal", "best_shape_missed")),
 )  # fmt: skip
 

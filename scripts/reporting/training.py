@@ -24,6 +24,50 @@ def training_section(run: RunFiles) -> Section:
     return Section("training", "Training", note, figures)
 
 
+def replay_section(run: RunFiles) -> Section:
+    """What became of rows that were not sampled in the step: replayed ones, and all of a run on trajectories."""
+    share = [("replay/share", "replayed", "s0"), ("replay/dropped", "left out: no better than what was sampled", "s2")]
+    clipped, ratio = [("replay/clipped", "own rows", "s0")], [("replay/ratio", "own rows", "s0")]
+    none, no_own = "no rows of trajectories in metrics.csv", "no row was of this policy with log-probabilities"
+    shaped = [("replay/shaped", "rows of others", "s1")]
+    no_other = "no row was of anybody else"
+    charts = (
+        ("Replayed rows", share, "share of rows", "", (0.0, 1.0), "every row is of the trajectories"),
+        ("Log-probability of given rows", [("replay/logprob", "own and others'", "s0")], "nats a token",
+         "Of the policy as it is: it rises while the policy learns to write them.", None, none),
+        ("Ratio to the log-probabilities when they were written", ratio, "ratio", "Mean over tokens.", None, no_own),
+        ("Clipped tokens of given rows", clipped, "share of tokens", "", (0.0, 1.0), no_own),
+        ("Weight of others' rows", shaped, "f(pi)", "Mean of pi / (pi + gamma) over tokens.", (0.0, 1.0), no_other),
+    )  # fmt: skip
+    figures = [
+        line_chart(title, _metric_lines(run, *columns), label, caption, y, missing)
+        for title, columns, label, caption, y, missing in charts
+    ]
+    return _if_any(Section("replay", "Rows from trajectories", figures=figures))
+
+
+def episodes_section(run: RunFiles) -> Section:
+    """What the searches of a loop of search and training found, episode by episode."""
+    rewards = [
+        ("episode/best_reward", "best of a problem", "s3"), ("episode/reward", "mean", "s0"),
+        ("episode/correct", "right", "s1"), ("episode/valid", "valid replies", "s4"),
+    ]  # fmt: skip
+    tries = [(f"episode/pass@{k}", f"pass@{k}", f"s{style}") for style, k in enumerate((1, 2, 4, 8))]
+    figures = [
+        line_chart("Proposals of an episode", _metric_lines(run, *rewards), "mean reward, share", "", (0.0, 1.0)),
+        line_chart("pass@k of an episode", _metric_lines(run, *tries), "share of problems", "", (0.0, 1.0)),
+        line_chart("Executor tokens of an episode", _metric_lines(run, ("episode/executor_tokens", "tokens", "s0")),
+                   "tokens", "Those of its search."),
+    ]  # fmt: skip
+    note = "A point is an episode's search, at the step before its training. Each has a report of its own: search/."
+    return _if_any(Section("episodes", "Episodes", note, figures))
+
+
+def _if_any(section: Section) -> Section:
+    """Empty a section of which nothing was logged."""
+    return section if any(figure.svg is not None for figure in section.figures) else Section(section.id, section.title)
+
+
 def _metric_lines(run: RunFiles, *columns: tuple[str, str, str]) -> list[Line]:
     """Return a line for each (column, label, style) of metrics.csv."""
     if run.metrics is None:

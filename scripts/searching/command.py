@@ -18,16 +18,16 @@ from aflow_ops.search.evaluate import Rungs
 from aflow_ops.search.expand import as_completion
 from aflow_ops.search.independent import Independent
 from aflow_ops.search.journal import Journal, read_nodes
+from aflow_ops.search.kinds import checker, kinds_of, root_workflow
 from aflow_ops.search.loop import Root, Search, SearchSettings, whole_waves
 from aflow_ops.search.node import Node, Sample
 from aflow_ops.search.stop import Convergence
+from aflow_ops.search.trajectories import write_trajectories
 from aflow_ops.search.tree import Tree
 from data.problem import Problem
 from rewards.opening import open_scorer
-from scripts.evaluating.shards import read_shards, write_manifest
-from scripts.searching.controls import Control, heldout_result, run_controls
-from scripts.searching.evaluation import Evaluation
-from scripts.searching.per_problem import (
+from rewards.searching.evaluation import Evaluation
+from rewards.searching.per_problem import (
     Searched,
     one_problem,
     pass_at_k_by_round,
@@ -35,10 +35,11 @@ from scripts.searching.per_problem import (
     search_problems,
     split_by_problem,
 )
-from scripts.searching.problems import Slices, checker, kinds_of, root_workflow
+from scripts.evaluating.shards import read_shards, write_manifest
+from scripts.searching.controls import Control, heldout_result, run_controls
+from scripts.searching.problems import Slices
 from scripts.searching.proposers import MakeProposer, open_proposer, prompt_style
 from scripts.searching.results import node_result, pareto_of, show, totals, write_best, write_json
-from scripts.searching.trajectories import write_trajectories
 
 
 class SearchCommand:

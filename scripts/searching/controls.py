@@ -18,8 +18,8 @@ from aflow_ops.search.expand import as_completion
 from aflow_ops.search.independent import Independent
 from aflow_ops.search.node import Node, Sample
 from rewards.baselines import fixed_workflows
+from rewards.searching.evaluation import Evaluation
 from rewards.statistics import bootstrap_mean, paired_bootstrap
-from scripts.searching.evaluation import Evaluation
 
 MAX_VOTES = 15
 

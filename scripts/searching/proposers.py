@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
@@ -11,11 +12,11 @@ from aflow_ops.executor import ExecutorConfig, check_executor, open_executor
 from aflow_ops.policy_prompt import PromptStyle
 from aflow_ops.search.expand import Proposer
 from aflow_ops.search.grammar import GrammarProposer
+from aflow_ops.search.kinds import kinds_of
 from aflow_ops.search.llm import Model, ModelProposer
 from aflow_ops.search.prompting import DesignPrompting, EditPrompting, Prompting
 from data.problem import Problem
-from scripts.searching.local_policy import LocalPolicy, policy_facts
-from scripts.searching.problems import kinds_of
+from recipes.policy.local import LocalPolicy, policy_facts
 
 PROPOSERS = ("grammar", "openai", "policy")
 OPTIMIZER_KEY = "OPTIMIZER_API_KEY"
@@ -76,7 +77,7 @@ async def open_proposer(arguments: argparse.Namespace, config: ExecutorConfig, s
     first = arguments.seed * _SAMPLES_OF_A_SEED
     adapter = arguments.optimizer_adapter
     if runs_here(arguments):
-        model: Model = LocalPolicy(arguments.optimizer_model, adapter, arguments.seed, arguments.optimizer_top_p)
+        model: Model = _loaded(arguments)
     else:
         executor = open_executor(
             optimizer_config(arguments, config), proven=True, token_ids=arguments.proposer == "policy"
@@ -92,6 +93,25 @@ async def open_proposer(arguments: argparse.Namespace, config: ExecutorConfig, s
         policy=policy,
         first_sample=first,
     )
+
+
+def _loaded(arguments: argparse.Namespace) -> LocalPolicy:
+    """Load the policy that is run here.
+
+    Raises:
+        UsageError: it cannot be loaded; says why.
+    """
+    # torch takes seconds to import, and no other proposer needs it
+    from recipes.policy.loading import load_policy
+    from recipes.settings.libraries import quiet_libraries
+
+    quiet_libraries()
+    try:
+        model, tokenizer = load_policy(arguments.optimizer_model, arguments.optimizer_adapter)
+    except UsageError as error:
+        raise UsageError(re.sub(r"--(?=model |adapter )", "--optimizer_", str(error))) from None
+    remedy = "lower --optimizer_max_tokens, or ask for designs"
+    return LocalPolicy(model, tokenizer, arguments.seed, top_p=arguments.optimizer_top_p, remedy=remedy)
 
 
 def _grammar(problems: Mapping[str, Problem], seed: int) -> Proposer:

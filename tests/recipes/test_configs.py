@@ -17,7 +17,7 @@ from trl import GRPOConfig, ModelConfig, SFTConfig, TrlParser
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
 from data.mixing import parse_mix
-from recipes import grpo_aime, grpo_code, grpo_math, grpo_mixed, grpo_qa
+from recipes import grpo_aime, grpo_code, grpo_math, grpo_mixed, grpo_qa, grpo_search
 from recipes.dpo_search import DPOSearchArguments
 from recipes.grpo_replay import GRPOReplayArguments
 from recipes.settings.arguments import RecipeArguments, WorkflowDPOConfig, WorkflowGRPOConfig
@@ -27,6 +27,7 @@ from recipes.settings.gpus import detect_gpu, gpu_class
 from recipes.settings.layers import CONFIGS
 from recipes.settings.parse import parse_arguments
 from recipes.settings.places import from_here_or_project
+from recipes.settings.search_loop import SearchLoopArguments
 from recipes.sft_warmstart import WarmStartArguments
 from recipes.sft_warmstart import main as warm_start_main
 from recipes.training.problems import mixed_problems
@@ -36,6 +37,7 @@ from tests.patience import PATIENCE
 ROOT = Path(__file__).parents[2]
 OTHERS = ("gpus", "dpo_search", "grpo_replay")
 GRPO = sorted(path for path in CONFIGS.glob("*.yaml") if "warmstart" not in path.name and path.stem not in OTHERS)
+LOOP = sorted(CONFIGS.glob("grpo_search*.yaml"))
 WARM_STARTS = sorted(CONFIGS.glob("*warmstart.yaml"))
 LAUNCH = sorted((ROOT / "accelerate_configs").glob("*.yaml"))
 Run = Callable[..., str]
@@ -55,7 +57,8 @@ SPECIFICATION = {
 
 @pytest.mark.parametrize("path", GRPO, ids=lambda path: path.stem)
 def test_every_key_of_a_recipes_yaml_is_a_flag(path: Path) -> None:
-    parser = TrlParser((RecipeArguments, WorkflowGRPOConfig, ModelConfig, ExecutorConfig))
+    recipe = SearchLoopArguments if path in LOOP else RecipeArguments
+    parser = TrlParser((recipe, WorkflowGRPOConfig, ModelConfig, ExecutorConfig))
     assert parser.set_defaults_with_config(**yaml.safe_load(path.read_text())) == []
 
 
@@ -186,7 +189,7 @@ def dry_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         if path in WARM_STARTS:
             warm_start_main()
         else:
-            RECIPES.get(path.stem, grpo_mixed).main()
+            (grpo_search if path in LOOP else RECIPES.get(path.stem, grpo_mixed)).main()
         assert not (tmp_path / "run").exists()
         printed = capsys.readouterr()
         return printed.out + printed.err
@@ -201,8 +204,21 @@ def test_every_recipes_yaml_starts_in_a_dry_run_on_a_machine_without_a_gpu(path:
     lines = {line.split()[0]: line for line in text.splitlines() if line.startswith("  ")}
     assert set(SHOWN) <= set(lines)
     assert len(text.splitlines()) < 40  # one screen
-    expected = "GPU class: none" if path.stem in ("quickstart", "smollm2") else "GPU class: a100_40gb (the default"
+    embedded = ("quickstart", "smollm2", "grpo_search_quickstart")
+    expected = "GPU class: none" if path.stem in embedded else "GPU class: a100_40gb (the default"
     assert expected in text
+
+
+def test_the_loop_runs_as_long_as_it_is_specified_to() -> None:
+    values = yaml.safe_load((CONFIGS / "grpo_search.yaml").read_text())
+    expected = {
+        "loop_epochs": 3, "episodes": 3, "problems_per_episode": 5, "search_iterations": 10, "search_sample": 3,
+        "search_rounds": 5, "grpo_epochs": 3, "learning_rate": 5e-4, "sources": ["aime24"],
+    }  # fmt: skip
+    assert {key: values[key] for key in expected} == expected
+    defaults = {**grpo_search.DEFAULTS, **vars(SearchLoopArguments())}
+    assert {key: defaults[key] for key in expected if key in defaults and key != "sources"}.items() <= expected.items()
+    assert {key: values.get(key, "full") for key in grpo_search.DEFAULTS} == grpo_search.DEFAULTS
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -657,3 +657,17 @@ def test_a_page_of_fifty_thousand_rollouts_is_light_for_a_browser(browser: Any, 
     open_report(browser, tmp_path)
     assert browser.get_log("browser") == []
     assert browser.execute_script("return document.querySelectorAll('*').length") < 10_000  # opens at once
+
+
+def test_rows_of_trajectories_and_the_episodes_of_a_loop_have_sections_of_their_own(tmp_path: Path) -> None:
+    columns = ["step", "loss", "replay/share", "replay/logprob", "replay/clipped", "episode/reward", "episode/pass@2"]
+    lines = [",".join(columns), "0,,,,,0.25,0.5", "1,0.1,0.125,-0.9,0.25,,", "2,0.1,0.125,-0.4,0.5,,"]
+    (tmp_path / "metrics.csv").write_text("\n".join(lines) + "\n")
+    page = render(collect(tmp_path))
+    for heading in ("Rows from trajectories", "Log-probability of given rows", "Clipped tokens of given rows"):
+        assert heading in page, heading
+    for heading in ("Episodes", "pass@k of an episode", "no row was of anybody else"):
+        assert heading in page, heading
+    (tmp_path / "metrics.csv").write_text("step,loss\n1,0.1\n")
+    page = render(collect(tmp_path))
+    assert "Rows from trajectories" not in page and "pass@k of an episode" not in page

@@ -2,9 +2,9 @@
 
 import pytest
 
+from aflow_ops.search.kinds import checker
 from aflow_ops.search.plan import branch, call, print_plan, vote
 from scripts.searching.landscape import OPTIMUM, POOR, Landscape
-from scripts.searching.problems import checker
 from scripts.study_search import STRATEGIES, Environment, found_by, table
 
 

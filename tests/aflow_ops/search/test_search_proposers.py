@@ -11,13 +11,13 @@ from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.executor.types import Message, Reply
 from aflow_ops.policy_prompt import policy_messages
 from aflow_ops.search.expand import Context, expand
+from aflow_ops.search.kinds import checker
 from aflow_ops.search.llm import ModelProposer
 from aflow_ops.search.node import Attempt, Node, Sample, validation_of
 from aflow_ops.search.plan import call, print_plan
 from aflow_ops.search.prompting import DesignPrompting, EditPrompting
+from aflow_ops.search.trajectories import write_trajectories
 from data.problem import Problem
-from scripts.searching.problems import checker
-from scripts.searching.trajectories import write_trajectories
 from tests.stub_endpoint import Failure, Messages, Raw, StubEndpoint
 
 PROBLEMS = {

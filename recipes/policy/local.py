@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,9 @@ from typing import Any
 
 from aflow_ops.errors import UsageError
 from aflow_ops.executor.types import Message, Reply
+
+# Turns of the event loop that a batch waits: those who ask in answer to the same replies need a few to get here.
+_HOPS = 16
 
 
 @dataclass
@@ -24,29 +26,23 @@ class _Batch:
 
 
 class LocalPolicy:
-    """A model for `ModelProposer`. What is asked at the same time is one batch; a reply does not depend on its batch.
+    """A model for `ModelProposer`. What is asked at the same time is one batch; a reply does not depend on its batch,
+    but for the last digits of its log-probabilities, and what is in a batch depends on no clock.
 
     Args:
-        model (`str`): Hub name or folder of the policy.
-        adapter (`str`, *optional*): of a PEFT adapter for it.
+        model (`PreTrainedModel`): the policy, in evaluation mode.
+        tokenizer (`PreTrainedTokenizerBase`): its.
         seed (`int`): of the sampling.
         top_p (`float`): nucleus in (0, 1].
-
-    Raises:
-        UsageError: one of them cannot be loaded; says why.
+        top_k (`int`): candidates, 0 for all.
+        remedy (`str`): what helps against prompts that are too long.
     """
 
-    def __init__(self, model: str, adapter: str | None, seed: int, top_p: float = 1.0) -> None:
-        # torch takes seconds to import, and no other proposer needs it
-        from recipes.policy.loading import load_policy
-        from recipes.settings.libraries import quiet_libraries
-
-        quiet_libraries()
-        self.seed, self.top_p = seed, top_p
-        try:
-            self._model, self._tokenizer = load_policy(model, adapter)
-        except UsageError as error:
-            raise UsageError(re.sub(r"--(?=model |adapter )", "--optimizer_", str(error))) from None
+    def __init__(
+        self, model: Any, tokenizer: Any, seed: int, *, top_p: float = 1.0, top_k: int = 0, remedy: str
+    ) -> None:
+        self.seed, self.top_p, self.top_k, self.remedy = seed, top_p, top_k, remedy
+        self._model, self._tokenizer = model, tokenizer
         self._lock = asyncio.Lock()
         self._open: dict[tuple[float, int], _Batch] = {}
 
@@ -74,13 +70,14 @@ class LocalPolicy:
 
     async def _written(self, batch: "_Batch") -> list[Reply]:
         """Write a batch once the one before it is written: until then whoever asks joins it."""
-        await asyncio.sleep(0)
+        for _ in range(_HOPS):
+            await asyncio.sleep(0)
         async with self._lock:
             del self._open[batch.temperature, batch.max_tokens]
             return await asyncio.to_thread(self._write, batch)
 
     def _write(self, batch: "_Batch") -> list[Reply]:
-        from recipes.policy.generation import sample_completions
+        from recipes.policy.generation import sample_completions  # torch takes seconds to import
 
         start = time.monotonic()
         try:
@@ -92,9 +89,10 @@ class LocalPolicy:
                 max_new_tokens=batch.max_tokens,
                 temperature=batch.temperature,
                 top_p=self.top_p,
+                top_k=self.top_k,
             )
         except ValueError as error:
-            raise UsageError(f"--proposer policy: {error}; lower --optimizer_max_tokens or ask for designs") from None
+            raise UsageError(f"the policy that proposes: {error}; {self.remedy}") from None
         seconds = time.monotonic() - start
         return [
             Reply(each.text, each.prompt_tokens, len(each.tokens), 0.0, seconds, cached=False, tokens=each.tokens)

@@ -6,10 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aflow_ops.errors import WorkflowError
+from aflow_ops.language import parse_workflow
 from aflow_ops.policy_prompt import PromptStyle, policy_messages
-from aflow_ops.search.expand import as_completion
+from aflow_ops.search.canonical import workflow_key
+from aflow_ops.search.expand import as_completion, is_double
 from aflow_ops.search.node import Attempt, Node
 from aflow_ops.search.plan import without_plan
+from aflow_ops.search.tree import Tree
 from data.files import write_atomically
 from data.problem import Problem
 
@@ -20,36 +24,70 @@ ALL_PROBLEMS = "all"
 def write_trajectories(folder: Path, nodes: Sequence[Node], problems: Mapping[str, Problem], style: PromptStyle) -> int:
     """Write `trajectories.jsonl`. Gold answers and hidden tests are not in it.
 
-    A row of `form: "design"` is a workflow as a completion to the policy's own prompt for one problem, with what it
-    earned there. A row of `form: "edit"` is what a model replied to the prompt of `edit_prompt.py`, with what the
-    workflow in it earned on all its problems; a reply that was refused earned 0. Rows of one `group` share one prompt.
-
     Args:
         folder (`Path`): of the search.
-        nodes (`Sequence[Node]`): of the search.
-        problems (`Mapping[str, Problem]`): its validation problems, by the search's id.
-        style (`str`): of the policy's prompt.
+        nodes, problems, style: as for `trajectory_rows`.
 
     Returns:
         `int`, the number of rows.
     """
-    rows = [*_designs(nodes, problems, style), *_edits(nodes, problems)]
+    return write_rows(folder, trajectory_rows(nodes, problems, style))
+
+
+def write_rows(folder: Path, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Write `trajectories.jsonl`; returns the number of rows."""
     with write_atomically(folder / "trajectories.jsonl") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     return len(rows)
 
 
+def trajectory_rows(nodes: Sequence[Node], problems: Mapping[str, Problem], style: PromptStyle) -> list[dict[str, Any]]:
+    """Return the training rows of a search.
+
+    A row of `form: "design"` is a workflow as a completion to the policy's own prompt for one problem, with what it
+    earned there; one that was refused for being there already earned what the other one did. A row of `form: "edit"` is
+    what a model replied to the prompt of `edit_prompt.py`, with what the workflow in it earned on all its problems; a
+    reply that was refused earned 0. Rows of one `group` share one prompt.
+
+    Args:
+        nodes (`Sequence[Node]`): of the search.
+        problems (`Mapping[str, Problem]`): its validation problems, by the search's id.
+        style (`str`): of the policy's prompt.
+    """
+    return [*_designs(nodes, problems, style), *_edits(nodes, problems)]
+
+
 def _designs(nodes: Sequence[Node], problems: Mapping[str, Problem], style: PromptStyle) -> Iterator[dict[str, Any]]:
+    first = Tree(nodes).keys
     for key, problem in problems.items():
-        prompt = policy_messages(problem.view, style)
+        asked = policy_messages(problem.view, style)
+        prompt = [{"role": str(message["role"]), "content": message["content"]} for message in asked]
         for node in nodes:
             for attempt in (attempt for attempt in node.attempts if attempt.error is not None):
-                if attempt.form == "design" and attempt.problem == key:
+                if attempt.form != "design" or attempt.problem != key:
+                    continue
+                double = _double(attempt, problem, nodes, first)
+                if double is None:
                     yield _row(problem, prompt, node, attempt.completion, None, attempt)
+                elif key in double.per_problem:
+                    yield _row(problem, prompt, double, attempt.completion, double.per_problem[key], attempt)
             if key in node.per_problem:
                 own = next((each for each in node.attempts if each.error is None and each.problem == key), None)
                 text = completion_of(node) if own is None else own.completion
                 yield _row(problem, prompt, node, text, node.per_problem[key], own)
+
+
+def _double(attempt: Attempt, problem: Problem, nodes: Sequence[Node], first: Mapping[str, int]) -> Node | None:
+    """Return the node of the program that a refused design repeats; ids within errors may be of another numbering."""
+    if not is_double(attempt.error):
+        return None
+    has_entry_point = problem.entry_point is not None
+    try:
+        workflow = parse_workflow(attempt.completion, domain=problem.domain, has_entry_point=has_entry_point)
+    except WorkflowError:  # it fits another kind of the search's problems
+        return None
+    number = first.get(workflow_key(workflow.text, workflow.prompts))
+    return None if number is None else next(node for node in nodes if node.id == number)
 
 
 def _edits(nodes: Sequence[Node], problems: Mapping[str, Problem]) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,46 @@
+"""The kinds of problems that a search is for: domain, and whether there is an entry point."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from aflow_ops.errors import UsageError, WorkflowError
+from aflow_ops.language import Workflow, parse_workflow
+from aflow_ops.search.plan import call, print_plan
+from data.problem import Domain, Problem
+
+
+def kinds_of(problems: Iterable[Problem]) -> list[tuple[Domain, bool]]:
+    """Return domain, and whether there is an entry point, of every kind among some problems."""
+    return sorted({(problem.domain, problem.entry_point is not None) for problem in problems})
+
+
+def checker(kinds: Sequence[tuple[Domain, bool]]) -> Callable[[str], Workflow]:
+    """Return the workflow language's verdict for a search's problems.
+
+    A workflow that fits one kind of problem is one; on the others it earns nothing.
+
+    Args:
+        kinds (`Sequence[tuple[Domain, bool]]`): domain, and whether there is an entry point.
+    """
+
+    def check(completion: str) -> Workflow:
+        errors = []
+        for domain, has_entry_point in kinds:
+            try:
+                return parse_workflow(completion, domain=domain, has_entry_point=has_entry_point)
+            except WorkflowError as error:
+                errors.append(error)
+        raise errors[0]
+
+    return check
+
+
+def root_workflow(kinds: Sequence[tuple[Domain, bool]]) -> str:
+    """Return the workflow that a search starts from when it is given none: AFlow's, one Custom call.
+
+    Raises:
+        UsageError: there are no problems.
+    """
+    if not kinds:
+        raise UsageError("a search needs problems")
+    code = all(flag for _, flag in kinds)
+    return print_plan(call("CustomCodeGenerate" if code else "Custom"), has_entry_point=code)
