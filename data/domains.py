@@ -31,7 +31,8 @@ DOMAINS: dict[Domain, DomainRow] = {
     for row in (
         DomainRow("math", sources=("aime", "arithmetic", "gsm_symbolic")),
         DomainRow("code", sources=("small_functions",), has_tests=True),
-        DomainRow("qa", sources=("invented_facts",)),
+        DomainRow("qa", sources=("invented_facts", "invented_worlds")),
+        DomainRow("swe", sources=("planted_bugs",)),
     )
 }
 
