@@ -11,6 +11,7 @@ known without a search, and nothing can be remembered from another problem.
 """
 
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,16 @@ _WORDINGS: dict[str, tuple[str, str]] = {
     "goods": ("{0} is known for its {1}.", "People visit {0} for its {1}."),
     "mayor": ("The mayor of {0} is {1}.", "{1} is the mayor of {0}."),
 }
+# Words that stand in the passages that tell of a kind of fact.
+SEARCH_WORDS = {
+    "town": "lives home",
+    "job": "works earns living",
+    "animal": "keeps pet",
+    "colour": "drives car",
+    "country": "town lies",
+    "goods": "known visit",
+    "mayor": "mayor",
+}
 _OF_A_PERSON = {
     "town": "In which town does {0} live?",
     "job": "What is the job of {0}?",
@@ -66,11 +77,73 @@ _OF_A_HOME = {
     "goods": "What is the home town of {0} known for?",
     "mayor": "Who is the mayor of the town where {0} lives?",
 }
+_OF_A_JOB = {
+    "country": "In which country does the {0} live?",
+    "goods": "What is the town of the {0} known for?",
+}
+_TWO_THINGS = "In which town does {0} live, and what is the job of {1}?"
 _OF_A_MAYOR = {
     "job": "What is the job of the mayor of the town where {0} lives?",
     "animal": "Which animal does the mayor of the town where {0} lives keep?",
     "colour": "What colour is the car of the mayor of the town where {0} lives?",
 }
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What a question follows: from a subject over kinds of facts to a value.
+
+    Args:
+        subject (`str`): a name; a job, where the first kind is `"worker"`.
+        kinds (`tuple[str, ...]`): such as `("town", "mayor", "job")`.
+    """
+
+    subject: str
+    kinds: tuple[str, ...]
+
+
+def _patterns(questions: dict[str, str], *before: str) -> list[tuple[re.Pattern[str], tuple[tuple[str, ...], ...]]]:
+    found = []
+    for kind, text in questions.items():
+        pattern = re.compile(re.escape(text).replace(r"\{0\}", "(.+)"))
+        found.append((pattern, ((*before, kind),)))
+    return found
+
+
+def _chain_patterns() -> list[tuple[re.Pattern[str], tuple[tuple[str, ...], ...]]]:
+    """Patterns of questions, the most particular first, with the kinds of facts of each of its subjects."""
+    two = re.compile(re.escape(_TWO_THINGS).replace(r"\{0\}", "(.+)").replace(r"\{1\}", "(.+)"))
+    return [
+        (two, (("town",), ("job",))),
+        *_patterns(_OF_A_JOB, "worker", "town"),
+        *_patterns(_OF_A_MAYOR, "town", "mayor"),
+        *_patterns(_OF_A_HOME, "town"),
+        *_patterns(_OF_A_PERSON),
+    ]
+
+
+def chains_of(question: str) -> list[Chain]:
+    """Return what a question of this source follows; nothing for another one.
+
+    Example:
+
+        >>> chains_of("Who is the mayor of the town where Mila Torvan lives?")
+        [Chain(subject='Mila Torvan', kinds=('town', 'mayor'))]
+    """
+    for pattern, kinds in _chain_patterns():
+        if (found := pattern.fullmatch(question)) is not None:
+            return [Chain(subject, each) for subject, each in zip(found.groups(), kinds, strict=True)]
+    return []
+
+
+def fact_told(sentence: str) -> tuple[str, str, str] | None:
+    """Return the subject, the kind and the value that a passage of this source tells; `None` for another sentence."""
+    for kind, wordings in _WORDINGS.items():
+        for wording in wordings:
+            pattern = re.escape(wording).replace(r"\{0\}", "(?P<subject>.+)").replace(r"\{1\}", "(?P<value>.+)")
+            if (found := re.fullmatch(pattern, sentence)) is not None:
+                return found["subject"], kind, found["value"]
+    return None
 
 
 class _World:
@@ -125,7 +198,7 @@ def _of_the_mayor(world: _World, rng: random.Random) -> _Question:
 def _by_job(world: _World, rng: random.Random) -> _Question:
     job = world.fact(rng.choice(world.people), "job")
     home = world.fact(job.subject, "town")
-    fact = world.fact(home.value, rng.choice(["country", "goods"]))
+    fact = world.fact(home.value, rng.choice(list(_OF_A_JOB)))
     asked = (
         "In which country does the {0} live?" if fact.kind == "country" else "What is the town of the {0} known for?"
     )
@@ -135,7 +208,7 @@ def _by_job(world: _World, rng: random.Random) -> _Question:
 def _two_things(world: _World, rng: random.Random) -> _Question:
     one, other = rng.sample(world.people, 2)
     first, second = world.fact(one, "town"), world.fact(other, "job")
-    text = f"In which town does {one} live, and what is the job of {other}?"
+    text = _TWO_THINGS.format(one, other)
     return _Question(text, f"{first.value}{SPAN_SEPARATOR}{second.value}", (first, second))
 
 

@@ -8,7 +8,7 @@ or with a title of its own: `{"id": "0", "title": "Ferns", "text": "Ferns reprod
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ DOCUMENT_SUFFIXES = (".md", ".markdown", ".txt", ".rst")
 MAX_DOCUMENT_BYTES = 8 << 20
 # Of a passage that a document is cut into; a paragraph is never cut.
 PASSAGE_CHARS = 800
+# The name of what a question needs that does not say what it needs.
+STATED = "the answer"
 _PARAGRAPHS = re.compile(r"\n[ \t]*\n")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _TITLE = re.compile(r"([^\n:.!?]{1,80}): ")
@@ -182,23 +184,32 @@ def _context_passages(context: str) -> Iterator[Passage]:
         yield Passage(str(number), name, text.strip() or paragraph)
 
 
-def needed_passages(problem: Problem, passages: Sequence[Passage] | None = None) -> frozenset[str]:
-    """Return the ids of the passages that the answer rests on; only rewards may ask.
-
-    They are those that `extra.facts` names, by id or by title. Without it, those of the problem's own passages that
-    state the answer: a question without known support is judged by what can be known.
+@dataclass(frozen=True)
+class Needed:
+    """What an answer rests on, so that passages of any corpus can be told apart. Only rewards may ask.
 
     Args:
-        problem (`Problem`): any.
-        passages (`Sequence[Passage]`, *optional*): the corpus, where the problem does not bring its own.
+        names (`frozenset[str]`): ids or titles of what is needed; of a question that does not say, one name for any
+            passage that states the answer.
+        golds (`tuple[str, ...]`): the gold answers, where it does not say.
     """
-    own = list(passages) if passages is not None else passages_of(problem)
-    named = problem.extra.get("facts")
-    if isinstance(named, list):
-        wanted = set(map(str, named))
-        return frozenset(p.id for p in own if p.id in wanted or (p.title and p.title in wanted))
-    golds = [gold.lower() for gold in problem.golds if gold.strip()]
-    return frozenset(p.id for p in own if any(gold in p.text.lower() for gold in golds))
+
+    names: frozenset[str]
+    golds: tuple[str, ...] = ()
+
+    @classmethod
+    def by(cls, problem: Problem) -> "Needed":
+        """Return what a problem needs: what `extra.facts` names, else a passage that states the answer."""
+        facts = problem.extra.get("facts")
+        if isinstance(facts, list) and facts:
+            return cls(frozenset(map(str, facts)))
+        return cls(frozenset({STATED}), tuple(gold.lower() for gold in problem.golds if gold.strip()))
+
+    def key(self, passage: Passage) -> str:
+        """Return the name that a passage answers to: that of what is needed, else one that is not needed."""
+        if self.golds:
+            return STATED if any(gold in passage.text.lower() for gold in self.golds) else f"-{passage.id}"
+        return next((name for name in (passage.id, passage.title) if name in self.names), f"-{passage.id}")
 
 
 def union(parts: Iterable[Iterable[Passage]]) -> list[Passage]:

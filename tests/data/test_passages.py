@@ -1,14 +1,16 @@
 """Passages come from files, folders and the problems themselves."""
 
+import doctest
 import json
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from data import invented_worlds as worlds
 from data.benchmarks import converter
-from data.invented_worlds import invented_worlds
-from data.passages import MAX_DOCUMENT_BYTES, Passage, cut, needed_passages, passages_of, read_corpus
+from data.invented_worlds import chains_of, fact_told, invented_worlds
+from data.passages import MAX_DOCUMENT_BYTES, STATED, Needed, Passage, cut, passages_of, read_corpus
 from data.problem import SPAN_SEPARATOR, DataError, Problem
 from tests.data.test_benchmarks import HOTPOTQA, HOTPOTQA_OWN
 
@@ -84,7 +86,8 @@ def test_hotpotqas_paragraphs_are_passages_and_its_support_is_known(row: dict[st
     passages = passages_of(problem)
     assert [p.title for p in passages] == ["Ostrel", "Pelk", "Mirrow"]
     assert passages[0].text == "Ostrel is a town. The Mirrow passes it."
-    assert needed_passages(problem) == {"1", "3"}
+    needed = Needed.by(problem)
+    assert [needed.key(p) for p in passages] == ["Ostrel", "-2", "Mirrow"] and needed.names == {"Ostrel", "Mirrow"}
     assert Problem.from_row(problem.to_row()) == problem
 
 
@@ -95,7 +98,8 @@ def test_what_is_not_known_to_be_needed_is_what_states_the_answer() -> None:
         "source": "invented_facts",
         "context": "Quorby lies in Estria. It rains.",
     }
-    assert needed_passages(Problem.from_row(row)) == {"1"}
+    needed = Needed.by(Problem.from_row(row))
+    assert [needed.key(p) for p in passages_of(Problem.from_row(row))] == [STATED, "-2"] and needed.names == {STATED}
     with pytest.raises(DataError, match="brings no passages"):
         passages_of(Problem.from_row({**row, "context": None}))
     for bad in ("x", [1], [{"id": "1"}]):
@@ -103,15 +107,30 @@ def test_what_is_not_known_to_be_needed_is_what_states_the_answer() -> None:
             passages_of(Problem.from_row({**row, "extra": {"passages": bad}}))
 
 
+def told(passage: Passage) -> tuple[str, str, str]:
+    found = fact_told(passage.text)
+    assert found is not None and found[0] == passage.title
+    return found
+
+
 def test_questions_over_a_world_name_every_fact_that_they_need() -> None:
     counts = set()
+    assert doctest.testmod(worlds).failed == 0
     for problem in islice(invented_worlds(1), 200):
         passages = {p.id: p for p in passages_of(problem)}
-        needed = [passages[name] for name in needed_passages(problem)]
-        assert len(needed) == len(problem.extra["facts"])
+        needed = [passages[name] for name in Needed.by(problem).names]
         counts.add(len(needed))
         for part in problem.answer.split(SPAN_SEPARATOR):
             assert any(part in passage.text for passage in needed)
+        facts = {(subject, kind): value for subject, kind, value in map(told, passages.values())}
+        ends = []
+        for chain in chains_of(problem.question):
+            place = chain.subject
+            for kind in chain.kinds:
+                workers = {value: subject for (subject, each), value in facts.items() if each == "job"}
+                place = workers[place] if kind == "worker" else facts[place, kind]
+            ends.append(place)
+        assert SPAN_SEPARATOR.join(ends) == problem.answer
         others = [p for p in passages.values() if p not in needed]
         assert len(others) >= 30
         assert problem.context is None and not any(p.text in problem.view.text for p in needed)

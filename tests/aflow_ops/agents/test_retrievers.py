@@ -20,7 +20,7 @@ from aflow_ops.agents.tools.retriever import MAX_QUERY_CHARS, SearchError, usabl
 from aflow_ops.agents.tools.retriever_server import ServerRetriever
 from aflow_ops.errors import InfraError, UsageError
 from data.invented_worlds import documents, invented_worlds
-from data.passages import Passage, needed_passages, passages_of, read_documents, union
+from data.passages import Needed, Passage, passages_of, read_documents, union
 from data.registry import load_problems
 from tests.patience import PATIENCE
 
@@ -73,7 +73,7 @@ async def test_the_facts_of_an_invented_world_can_be_found_one_after_the_other()
         passages = passages_of(problem)
         by_id = {passage.id: passage for passage in passages}
         retriever = BM25Retriever(passages)
-        for name in needed_passages(problem):
+        for name in Needed.by(problem).names:
             query = by_id[name].text.rstrip(".")
             assert name in [found.id for found in await retriever.search(query, 3)]
 
@@ -84,7 +84,7 @@ async def test_contexts_of_benchmarks_are_corpora() -> None:
     assert len({passage.id for passage in corpus}) == len(corpus)
     for problem in problems:
         own = passages_of(problem)
-        assert needed_passages(problem, own)
+        assert any(Needed.by(problem).key(passage) in Needed.by(problem).names for passage in own)
         best = (await BM25Retriever(own).search(problem.question, 1))[0]
         assert best.text in str(problem.context)
 
