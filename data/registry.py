@@ -19,6 +19,7 @@ from data.invented_facts import invented_facts
 from data.jsonl import read_problems, shuffled_problems
 from data.problem import DataError, Problem
 from data.small_functions import small_functions
+from data.word_problems import word_problems
 
 Split = Literal["train", "heldout"]
 
@@ -28,6 +29,7 @@ SOURCES: dict[str, Callable[[int], Iterator[Problem]]] = {
     "gsm_symbolic": gsm_symbolic,
     "invented_facts": invented_facts,
     "small_functions": small_functions,
+    "word_problems": word_problems,
     "humaneval": humaneval,
 }
 HELDOUT_ONE_IN = 5
