@@ -21,6 +21,7 @@ from data.jsonl import read_problems, shuffled_problems
 from data.planted_bugs import planted_bugs
 from data.problem import DataError, Problem
 from data.small_functions import small_functions
+from data.word_problems import word_problems
 
 Split = Literal["train", "heldout"]
 
@@ -32,6 +33,7 @@ SOURCES: dict[str, Callable[[int], Iterator[Problem]]] = {
     "invented_worlds": invented_worlds,
     "small_functions": small_functions,
     "planted_bugs": planted_bugs,
+    "word_problems": word_problems,
     "humaneval": humaneval,
 }
 HELDOUT_ONE_IN = 5

@@ -46,7 +46,7 @@ def facts_in(text: str) -> list[Told]:
 
 
 def followed(chain: Chain, facts: Sequence[Told]) -> tuple[str, list[str], list[Told]]:
-    """Return how far a chain leads by some facts: where it stands, the kinds that are missing, and the facts it took."""
+    """Return where a chain leads by some facts, the kinds of facts that are missing, and the facts it took."""
     place, kinds, taken = chain.subject, list(chain.kinds), []
     while kinds:
         by_value = kinds[0] == "worker"
