@@ -10,7 +10,7 @@ afterwards. What each agent is paid for, a row of its data and what was measured
 
 import re
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -126,6 +126,12 @@ class Search:
         """Everything that was found, by id."""
         return {passage.id: passage for _, results in self.queries for passage in results}
 
+    def keep(self, chosen: Sequence[str], results: Mapping[str, Passage]) -> None:
+        """Keep the passages that the retriever chose among some results."""
+        self.kept_ids += chosen
+        kept = {passage.id for passage in self.kept}
+        self.kept += [results[name] for name in dict.fromkeys(chosen) if name in results and name not in kept]
+
     @property
     def known(self) -> str:
         """The kept passages as agents read them."""
@@ -143,11 +149,8 @@ async def run(task: Problem, agents: Agents, topk: int = 3, max_rounds: int = 3)
             results |= {passage.id: passage for passage in search.queries[-1][1]}
         if results:
             shown = "\n".join(f"[{passage.id}] {shown_text(passage)}" for passage in results.values())
-            chosen = ids_in(
-                await agents.document_retriever.say(f"{question}\n\nKnown:\n{search.known}\n\nFound:\n{shown}")
-            )
-            search.kept_ids += chosen
-            search.kept += [results[name] for name in chosen if name in results and results[name] not in search.kept]
+            told = f"{question}\n\nKnown:\n{search.known}\n\nFound:\n{shown}"
+            search.keep(ids_in(await agents.document_retriever.say(told)), results)
         search.answers.append(answer_in(await agents.answer_extractor.say(f"{question}\n\nKnown:\n{search.known}")))
         search.complete.append(coverage([tools.needed.key(p) for p in search.kept], tools.needed.names) == 1)
     return outcome_of(search, tools.needed, [await tools.right(answer) for answer in search.answers])
