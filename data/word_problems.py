@@ -2,10 +2,10 @@
 
 Example row:
 
-    {"question": "Mila fills 12 boxes with 7 pens each and has 5 pens left over. How many pens are there?",
-     "answer": "89", "source": "word_problems", "domain": "math"}
+    {"question": "Mila fills 4 boxes with 7 pens each and has 5 pens left over. How many pens are there?",
+     "answer": "33", "source": "word_problems", "domain": "math"}
 
-Made for the agents of `recipes/math_tool.py` and a policy of a million parameters: few sentences, many numbers.
+Made for the agents of `recipes/math_tool.py` and a policy of half a million parameters: few sentences, small numbers.
 """
 
 import random
@@ -60,7 +60,7 @@ def word_problems(seed: int) -> Iterator[Problem]:
     rng = random.Random(f"word_problems {seed}")
     while True:
         kind = rng.choice(KINDS)
-        numbers = {name: rng.randint(2, 60) for name in "abc"}
+        numbers = {name: rng.randint(2, 9) for name in "abc"}
         answer = value_of(kind.formula.format(**numbers))
         if answer > 0:
             question = kind.text.format(name=rng.choice(NAMES), things=rng.choice(THINGS), **numbers)

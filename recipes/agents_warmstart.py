@@ -84,6 +84,7 @@ class AgentWarmStartArguments(BackupArguments):
     vocab_size: int = field(default=1024, metadata={"help": "Vocabulary of the tiny policy."})
     hidden_size: int = field(default=128, metadata={"help": "Width of the tiny policy."})
     num_layers: int = field(default=3, metadata={"help": "Layers of the tiny policy."})
+    dry_run: bool = field(default=False, metadata={"help": "Check flags and paths, and stop."})
 
     def __post_init__(self) -> None:
         parse_mix(self.domain_mix)
@@ -164,9 +165,13 @@ def main() -> None:
     check_replaceable(output)
     config = effective_config(args, training, model_args, always=ALWAYS)
     training.output_dir = str(output.with_name(output.name + ".partial"))
+    make_team, script = named(args.team), named(args.script)()
     problems = mixed_problems(args.sources, parse_mix(args.domain_mix), args.num_episodes, "train", training.seed)
+    if args.dry_run:
+        print(f"dry run: {len(problems)} scripted episodes for {output}; nothing was started")
+        return
     with closing(open_sandbox()) as sandbox:
-        turns = asyncio.run(scripted_turns(named(args.team)(sandbox), named(args.script)(), problems, training.seed))
+        turns = asyncio.run(scripted_turns(make_team(sandbox), script, problems, training.seed))
     dataset = turn_dataset(turns)
     model, tokenizer = base_policy(args, model_args, dataset, training)
     trainer = SFTTrainer(

@@ -92,8 +92,10 @@ class Tools:
         return f"{self.shown[passed]}\n{error or 'it failed'}"
 
     async def share(self, code: str) -> float:
-        """Return the share of hidden tests that pass."""
+        """Return the share of hidden tests that pass; of the shown ones where there are no others."""
         tests = self.hidden or self.shown
+        if not tests:
+            return 0.0
         return (await self._run(code, tests, until_failure=False))[0] / len(tests)
 
     async def _run(self, code: str, tests: Sequence[str], *, until_failure: bool) -> tuple[int, str | None]:

@@ -3,12 +3,9 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from data.problem import Problem
-
-if TYPE_CHECKING:
-    from aflow_ops.agents.episode import Agents
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ class Team:
 
     Args:
         roles (`tuple[Role, ...]`): the agents, in the order in which they are shown.
-        run (`Callable`): an episode, `async def run(task, agents) -> Outcome`.
+        run (`Callable`): an episode, `async def run(task: Problem, agents: Agents) -> Outcome` (`episode.py`).
         tools (`Callable`): opens what one episode's agents use, `agents.tools`, from the problem.
         settle (`Callable`): given the outcomes of all episodes of a step, those of all processes, returns them with
             the rewards that only all of them together decide.
@@ -94,7 +91,7 @@ class Team:
     """
 
     roles: tuple[Role, ...]
-    run: "Callable[[Problem, Agents], Awaitable[Outcome]]"
+    run: Callable[[Problem, Any], Awaitable[Outcome]]
     tools: Callable[[Problem], AbstractAsyncContextManager[Any]] = lambda task: nullcontext()
     settle: Callable[[Sequence[Outcome]], Sequence[Outcome]] = as_they_are
     measure: Callable[[Sequence[Outcome]], Mapping[str, float]] = nothing_more

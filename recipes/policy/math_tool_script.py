@@ -1,8 +1,8 @@
 """The script of `recipes/math_tool.py`: plans, code and verdicts for `word_problems`, with mistakes planted on purpose.
 
-analyzer:  Compute 12 * 7 + 5.
+analyzer:  Compute 4 * 7 + 5.
 executor:  ```python
-           print(12 * 7 + 5)
+           print(4 * 7 + 5)
            ```
 verifier:  VERDICT: right
 """

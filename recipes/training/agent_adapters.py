@@ -5,7 +5,8 @@ a run's folder holds what PEFT expects: `adapter_model.safetensors`, and `<role>
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -160,6 +161,29 @@ class AgentAdapters:
         for role, (total, count) in zip(self.roles, self.trainer.accelerator.reduce(sums, "sum").tolist(), strict=True):
             if count:
                 self.trainer._metrics["train"][f"agents/{role}/entropy"].append(total / count)
+
+
+def use_role_adapters(model: Any, adapter: str | None) -> Callable[[str], AbstractContextManager[None]]:
+    """Load the adapters of single roles that lie beside a run's own; returns what chooses a role's.
+
+    Args:
+        model (`PeftModel` or `PreTrainedModel`): with the run's own adapter, if there is one.
+        adapter (`str`, *optional*): folder of it; `<role>/adapter_config.json` in it is a role's own.
+    """
+    folders = (
+        {} if adapter is None else {path.parent.name: path for path in Path(adapter).glob("*/adapter_config.json")}
+    )
+    roles = [name for name in folders if not name.startswith(("checkpoint-", "best", "iteration-"))]
+    for name in roles:
+        model.load_adapter(str(folders[name].parent), name)
+
+    @contextmanager
+    def use(role: str) -> Iterator[None]:
+        if roles:
+            model.set_adapter(role if role in roles else DEFAULT)
+        yield
+
+    return use
 
 
 def _placed(whole: torch.Tensor | None, part: torch.Tensor | None, places: torch.Tensor, count: int) -> Any:

@@ -93,13 +93,13 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
             reward_funcs=[agent_reward],
             args=args,
             train_dataset=episode_dataset(problems),
-            rollout_func=self._hand_over,
             collapse_patience=0,
             rollouts_part_mb=recipe.rollouts_part_mb,
             start=start,
             backup=backup,
             **kwargs,
         )
+        self.rollout_func = self._hand_over  # given to TRL at its start, it would warn that the seam is young
         self.kinds = [problem.source for problem in problems]
         if backup is not None and isinstance(model, str) and Path(model).is_dir():
             backup.policy(Path(model))
@@ -185,12 +185,20 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
             self._last_loaded_step = self.state.global_step
 
     def _write(self, roles: list[str], prompts: list[list[int]]) -> tuple[list[list[int]], list[list[float]] | None]:
-        """Sample the next turns. With no prompt, other processes sample: take part in what they do together."""
+        """Sample the next turns, in step with the other processes.
+
+        A process with fewer conversations than others samples for stand-ins too: with weights that are spread over all
+        it has to take part, and vLLM's server deals out as many to each.
+        """
+        count = len(prompts)
+        if self.accelerator.num_processes > 1:
+            lacking = max(gather_object([count]) if self.use_vllm else [count, 1]) - count
+            roles = roles + self.trained[:1] * lacking
+            prompts = prompts + [[self._tokenizer.eos_token_id]] * lacking
         if not prompts:
-            if self.accelerator.num_processes > 1:
-                self._generate_single_turn([[self._tokenizer.eos_token_id]], None, {}, 1)
             return [], None
-        return self.adapters.written(roles, prompts)
+        ids, logprobs = self.adapters.written(roles, prompts)
+        return ids[:count], None if logprobs is None else logprobs[:count]
 
     def _settled(self, episodes: Sequence[Episode]) -> list[Outcome]:
         """Have the recipe settle the outcomes of all processes; give this one's episodes theirs and return all."""
@@ -277,7 +285,8 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
         for name, value in {**metrics, **self.team.measure(outcomes)}.items():
             self._log_metric(name, value)
         teams = [outcome.team for outcome in outcomes if outcome.team is not None]
-        self._log_metric("agents/team_reward", fmean(teams) if teams else math.nan)
+        if teams:
+            self._log_metric("agents/team_reward", fmean(teams))
 
     def _write_rollouts(
         self, episodes: Sequence[Episode], first: int, rows: Sequence[AgentRow], advantages: Sequence[float | None]

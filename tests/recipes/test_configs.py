@@ -35,8 +35,11 @@ from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 OTHERS = ("gpus", "dpo_search", "grpo_replay")
-GRPO = sorted(path for path in CONFIGS.glob("*.yaml") if "warmstart" not in path.name and path.stem not in OTHERS)
-WARM_STARTS = sorted(CONFIGS.glob("*warmstart.yaml"))
+# tests/recipes/test_agent_recipes.py
+AGENTS = ("math_tool", "deepcoder", "search_qa", "swe", "deepresearch")
+OURS = [path for path in CONFIGS.glob("*.yaml") if not path.stem.startswith(AGENTS)]
+GRPO = sorted(path for path in OURS if "warmstart" not in path.name and path.stem not in OTHERS)
+WARM_STARTS = sorted(path for path in OURS if path.name.endswith("warmstart.yaml"))
 LAUNCH = sorted((ROOT / "accelerate_configs").glob("*.yaml"))
 Run = Callable[..., str]
 RECIPES: dict[str, Any] = {
