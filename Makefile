@@ -4,10 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup train search test test-long lint bench bench-learning bench-search gpu-proof
+.PHONY: help setup train agents search test test-long lint bench bench-learning bench-search gpu-proof
 
 help:
 	@echo "make train   warm-start and train the quickstart policy (no GPU, no key)"
+	@echo "make agents  three agents learn to solve math with Python (no GPU, no key)"
 	@echo "make search  search for workflows on the embedded problems (no GPU, no key), and compare"
 	@echo "make test    run the test suite"
 	@echo "make test-long   the long proofs: kills and resumes, process topologies, soaks, whole quickstarts"
@@ -36,6 +37,10 @@ $(READY): pyproject.toml
 train: setup
 	@$(BIN)/accelerate launch --quiet --config_file accelerate_configs/cpu.yaml --num_cpu_threads_per_process $$(nproc) \
 		recipes/grpo_mixed.py --config recipes/configs/quickstart.yaml --resume_from_checkpoint auto
+
+agents: setup
+	@$(BIN)/accelerate launch --quiet --config_file accelerate_configs/cpu.yaml --num_cpu_threads_per_process $$(nproc) \
+		recipes/math_tool.py --config recipes/configs/math_tool_quickstart.yaml --resume_from_checkpoint auto
 
 search: setup
 	@PYTHONPATH=. $(BIN)/python scripts/search_quickstart.py

@@ -74,7 +74,20 @@ async def workflow(problem, entry_point):
     without_function=_PROGRAM,
 )
 
-DOMAIN_PROMPTS: dict[Domain, DomainPrompt] = {"math": _MATH, "qa": _QA, "code": _CODE}
+_SWE = DomainPrompt(
+    about=", a package and an issue; return the edits that mend it, as a unified diff or search/replace blocks",
+    example_problem="a package whose `last_items` returns one item too few",
+    example="""\
+async def workflow(problem):
+    cause = await custom(input=problem, instruction="Which line is wrong, and why?")
+    draft = await custom(input=problem + cause["response"], instruction="Write the change as a unified diff.")
+    check = await review(problem=problem, solution=draft["response"])
+    better = await revise(problem=problem, solution=draft["response"], feedback=check["feedback"])
+    return better["solution"]""",
+    sample=ProblemView("`double(2)` returns 3, not 4.", "swe", "### maths.py\ndef double(x):\n    return x + 1"),
+)
+
+DOMAIN_PROMPTS: dict[Domain, DomainPrompt] = {"math": _MATH, "qa": _QA, "code": _CODE, "swe": _SWE}
 
 
 def add_domain_prompt(name: Domain, prompt: DomainPrompt) -> None:

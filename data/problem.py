@@ -8,7 +8,7 @@ Example row (the format users bring):
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from data.catalogue import source_domains
@@ -75,6 +75,7 @@ class Problem:
     public_tests: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def golds(self) -> tuple[str, ...]:
@@ -91,6 +92,8 @@ class Problem:
         row = asdict(self)
         for name in ("public_tests", "tests", "aliases"):
             row[name] = list(row[name])
+        if not self.extra:
+            del row["extra"]
         return row
 
     @classmethod
@@ -119,6 +122,7 @@ class Problem:
             public_tests=_texts(row, "public_tests"),
             tests=tests,
             aliases=(*aliases, *_texts(row, "aliases")),
+            extra=_object(row, "extra"),
         )
 
 
@@ -162,6 +166,15 @@ def _texts(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
         raise ValueError(f"{key} must be a list of texts, not {value!r}")
     return tuple(value)
+
+
+def _object(row: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = row.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{key} must be an object, not {value!r}"[:200])
+    return value
 
 
 def _domain(value: Any, source: str) -> Domain:

@@ -16,9 +16,12 @@ from data.arithmetic import arithmetic, gsm_symbolic
 from data.benchmarks import benchmarks
 from data.humaneval import humaneval
 from data.invented_facts import invented_facts
+from data.invented_worlds import invented_worlds
 from data.jsonl import read_problems, shuffled_problems
+from data.planted_bugs import planted_bugs
 from data.problem import DataError, Problem
 from data.small_functions import small_functions
+from data.word_problems import word_problems
 
 Split = Literal["train", "heldout"]
 
@@ -27,7 +30,10 @@ SOURCES: dict[str, Callable[[int], Iterator[Problem]]] = {
     "arithmetic": arithmetic,
     "gsm_symbolic": gsm_symbolic,
     "invented_facts": invented_facts,
+    "invented_worlds": invented_worlds,
     "small_functions": small_functions,
+    "planted_bugs": planted_bugs,
+    "word_problems": word_problems,
     "humaneval": humaneval,
 }
 HELDOUT_ONE_IN = 5

@@ -5,6 +5,7 @@
 | math | `graders/math.py` | `accuracy` |
 | qa | `graders/qa.py` | `em`, `f1` |
 | code | `graders/code.py` | `pass`; its mean is pass@1 |
+| swe | `graders/swe.py` | `pass` |
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ from data.problem import DOMAINS, Domain, Problem
 from rewards.graders.code import extract_solution, grade_code
 from rewards.graders.math import grade_math
 from rewards.graders.qa import best_scores, grade_qa
+from rewards.graders.swe import grade_swe
 from rewards.tiers import Grade
 
 Grader = Callable[[str, Problem, Sandbox], Awaitable[Grade]]
@@ -76,6 +78,7 @@ DOMAIN_REWARDS: dict[Domain, DomainRewards] = {
     "math": DomainRewards(grade_math, judged=True),
     "qa": DomainRewards(_grade_qa, metrics=_qa_metrics, judged=True),
     "code": DomainRewards(grade_code, metrics=_pass, designed_part=_own_code, judge_chars=10_000),
+    "swe": DomainRewards(grade_swe, metrics=_pass, judge_chars=10_000),
 }
 
 

@@ -29,6 +29,7 @@ def problem_row(row: Row) -> Row:
         "answer": text(row, "answer"),
         "context": "\n\n".join(paragraph for _, paragraph in paragraphs),
         "keep": [paragraph for title, paragraph in paragraphs if title in needed],
+        "extra": {"facts": sorted(needed)} if needed else {},
     }
 
 

@@ -103,6 +103,7 @@ def write_results(
     usage: ExecutorUsage,
     log_history: Sequence[Mapping[str, Any]],
     prompt_style: str,
+    **more: Any,
 ) -> None:
     """Write `summary.json`, `heldout.jsonl` and `reward_curve.png` into the run's folder.
 
@@ -113,6 +114,7 @@ def write_results(
         usage (`ExecutorUsage`): totals of the executor.
         log_history (`Sequence[Mapping]`): the trainer's logs.
         prompt_style (`str`): the style that the policy was trained with; evaluating it needs the same.
+        more: further parts of `summary.json`.
     """
     by_domain = {domain: result.in_domain(domain).summary() for domain in result.domains}
     summary = {
@@ -122,6 +124,7 @@ def write_results(
         "executor": {**asdict(usage), "tokens": usage.tokens},
         "prompt_style": prompt_style,
         "best": best_of(run_dir),
+        **more,
     }
     with write_atomically(run_dir / "summary.json") as file:
         json.dump(summary, file, indent=2)

@@ -44,6 +44,7 @@ def parse_arguments(
     recipe_class: type[R] = RecipeArguments,  # type: ignore[assignment]
     defaults: Mapping[str, Any] | None = None,
     planning: bool = False,
+    needs_key: bool = True,
 ) -> Arguments[R]:
     """Read a GRPO recipe's flags over its YAML over the GPU class over the defaults.
 
@@ -55,13 +56,14 @@ def parse_arguments(
         recipe_class (`type`): a dataclass that adds flags of the recipe's own to `RecipeArguments`.
         defaults (`Mapping[str, Any]`, *optional*): the recipe's own defaults, by flag.
         planning (`bool`): nothing will run: neither a key nor a GPU is needed.
+        needs_key (`bool`): the executor is called in any case, so that a missing key is said at once.
 
     Raises:
         UsageError: no key for the executor, or a bad flag or YAML key, with the reason.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     layers = read_layers(argv, default_config, with_gpu_class=True)
-    if not planning and not {"-h", "--help"} & set(argv):
+    if needs_key and not planning and not {"-h", "--help"} & set(argv):
         check_key(_executor_config(argv, layers))
     classes = (recipe_class, WorkflowGRPOConfig, ModelConfig, ExecutorConfig)
     parsed = _parse(classes, layers, description, argv, defaults=defaults or {}, planning=planning)

@@ -19,6 +19,7 @@ def recipe_arguments(
     domains: Collection[str],
     defaults: Mapping[str, Any] | None = None,
     recipe_class: type[R] = RecipeArguments,  # type: ignore[assignment]
+    needs_key: bool = True,
 ) -> Arguments[R]:
     """Read what a recipe is told on its command line, refuse what cannot work, and print what it comes to.
 
@@ -31,12 +32,15 @@ def recipe_arguments(
         domains (`Collection[str]`): those that the recipe is for; a mix with another one is refused.
         defaults (`Mapping[str, Any]`, *optional*): the recipe's own defaults, by flag; the YAML and flags win.
         recipe_class (`type`): a dataclass that adds flags of the recipe's own to `RecipeArguments`.
+        needs_key (`bool`): as for `parse_arguments`.
 
     Raises:
         UsageError: bad flags, no key, a missing file or package, an operator that is none.
     """
     quiet_libraries()
-    args = parse_arguments(default_config, description, recipe_class=recipe_class, defaults=defaults)
+    args = parse_arguments(
+        default_config, description, recipe_class=recipe_class, defaults=defaults, needs_key=needs_key
+    )
     load_operators(args.recipe.operators)
     check_settings(args, domains)
     print_effective_values(args)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -12,7 +12,7 @@ from data.files import write_atomically
 from data.problem import Problem
 from recipes.run.checkpoints import best_of
 from recipes.training.heldout import evaluate_policy
-from recipes.training.trainer import WorkflowGRPOTrainer
+from recipes.training.lifecycle import ResumableGRPOTrainer
 from rewards.evaluation import by_problem
 
 
@@ -22,13 +22,20 @@ class BestByHeldout(TrainerCallback):
     Its reward is that of a choice among several, so it flatters: compare on problems that chose nothing.
 
     Args:
-        trainer (`WorkflowGRPOTrainer`): whose policy it is.
+        trainer (`ResumableGRPOTrainer`): whose policy it is.
         every (`int`): optimizer steps between two evaluations; 0 for none.
         problems (`Sequence[Problem]`): the held-out ones.
+        evaluate (`Callable`): as `evaluate_policy`.
     """
 
-    def __init__(self, trainer: WorkflowGRPOTrainer, every: int, problems: Sequence[Problem]) -> None:
-        self.trainer, self.every, self.problems = trainer, every, problems
+    def __init__(
+        self,
+        trainer: ResumableGRPOTrainer,
+        every: int,
+        problems: Sequence[Problem],
+        evaluate: Callable[..., list[dict[str, Any]]] = evaluate_policy,
+    ) -> None:
+        self.trainer, self.every, self.problems, self.evaluate = trainer, every, problems, evaluate
         self.folder = trainer.run_dir / "best"
         self.old = self.folder.with_name("best.old")
         if not trainer.accelerator.is_main_process:
@@ -43,7 +50,7 @@ class BestByHeldout(TrainerCallback):
         """Evaluate when it is time, and keep the adapter when it is the best so far."""
         if self.every == 0 or state.global_step % self.every:
             return
-        rows = evaluate_policy(self.trainer, self.problems, "held-out", visible=False)
+        rows = self.evaluate(self.trainer, self.problems, "held-out", visible=False)
         rewards = by_problem(rows, lambda row: row["reward"]).values()
         if not rewards:
             return

@@ -14,13 +14,14 @@ from aflow_ops.policy_prompt import policy_messages
 from data.problem import Problem
 from recipes.policy.generation import generate_completions
 from recipes.run.progress import Bar
+from recipes.training.lifecycle import ResumableGRPOTrainer
 from recipes.training.trainer import WorkflowGRPOTrainer
 from rewards.baselines import FIXED_BASELINES
 from rewards.workflow_reward import score_all
 
 
 @contextmanager
-def policy_for_generation(trainer: WorkflowGRPOTrainer) -> Iterator[Any]:
+def policy_for_generation(trainer: ResumableGRPOTrainer) -> Iterator[Any]:
     """Yield the policy with whole parameters, in evaluation mode, before as well as after `trainer.train()`."""
     was_training = trainer.model.training
     prepared = trainer.model_wrapped is not trainer.model

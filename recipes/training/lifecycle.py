@@ -5,10 +5,11 @@ cannot mend stops the run after a step; a lowered learning rate outlives a resum
 business of `trainer.py`.
 """
 
+import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from datasets import Dataset
 from safetensors import SafetensorError
@@ -28,6 +29,8 @@ from recipes.training.sampling import EpochSampler
 
 # What torch's file writers say on a full disk: the zip writer for large and for small files, and the stream under it.
 _WRITER_FAILED = re.compile(r"inline_container\.cc|PytorchStreamWriter|iostream error")
+
+T = TypeVar("T")
 
 
 class ResumableGRPOTrainer(OffPolicyGRPOTrainer):
@@ -70,6 +73,15 @@ class ResumableGRPOTrainer(OffPolicyGRPOTrainer):
         self.steps_without_reward = 0
         self.start = start
         self.add_callback(_StepEnd(self))
+
+    def run_async(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the reward event loop and wait for it; Ctrl-C cancels it."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.async_loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
 
     # Checkpoints
 

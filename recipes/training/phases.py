@@ -5,13 +5,13 @@ import sys
 from aflow_ops.errors import FatalExecutorError, InfraError
 from recipes.run.checkpoints import Checkpoint, drop_checkpoints_after, latest_checkpoint
 from recipes.training.collapse import Collapse
-from recipes.training.trainer import WorkflowGRPOTrainer
+from recipes.training.lifecycle import ResumableGRPOTrainer
 
 # After so many roll-backs a collapse ends the run.
 MAX_ROLL_BACKS = 3
 
 
-def train_policy(trainer: WorkflowGRPOTrainer, start: Checkpoint | None) -> None:
+def train_policy(trainer: ResumableGRPOTrainer, start: Checkpoint | None) -> None:
     """Train from the beginning or a checkpoint, rolling back when the policy collapses.
 
     Raises:
@@ -37,7 +37,7 @@ def train_policy(trainer: WorkflowGRPOTrainer, start: Checkpoint | None) -> None
         start = roll_back(trainer, trainer.collapse, last=rolled_back == MAX_ROLL_BACKS)
 
 
-def roll_back(trainer: WorkflowGRPOTrainer, collapse: Collapse, *, last: bool) -> Checkpoint:
+def roll_back(trainer: ResumableGRPOTrainer, collapse: Collapse, *, last: bool) -> Checkpoint:
     """Choose the last checkpoint before a collapse, drop the later ones and lower the learning rate; say so.
 
     Raises:

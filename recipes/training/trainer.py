@@ -12,11 +12,11 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import torch
@@ -46,8 +46,6 @@ from rewards.rollout import Rollout
 from rewards.signal import LearningSignal
 from rewards.wa_grpo import Ending, adjust_groups, zero_signal_groups
 from rewards.workflow_reward import WorkflowReward
-
-T = TypeVar("T")
 
 
 class WorkflowGRPOTrainer(ResumableGRPOTrainer):
@@ -158,15 +156,6 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
             self.ahead.stop_runs()
         self.run_async(self._resources.aclose())
         self.rollout_log.close()
-
-    def run_async(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the reward event loop and wait for it; Ctrl-C cancels it."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.async_loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log TRL's metrics, the policy's in their own group too, with what the run has paid its executor so far."""

@@ -118,6 +118,25 @@ DEEPCODER = {
     "solutions": ["```python\nprint(sum(map(int, input().split())))\n```", "print(0)"],
     "tests": json.dumps(STDIN_TESTS),
 }
+SWE_BENCH = {
+    "repo": "someone/pots",
+    "instance_id": "someone__pots-91",
+    "base_commit": "0" * 40,
+    "problem_statement": "A lid does not fit its pot.\n",
+    "patch": "--- a/pots/lid.py\n+++ b/pots/lid.py\n@@ -1 +1 @@\n-x = 1\n+x = 2\n",
+    "test_patch": "diff --git a/pots/tests/test_lid.py b/pots/tests/test_lid.py\n--- a/pots/tests/test_lid.py\n"
+    "+++ b/pots/tests/test_lid.py\n@@ -1 +1 @@\n-y = 1\n+y = 2\n",
+    "version": "1.0",
+    "FAIL_TO_PASS": '["pots/tests/test_lid.py::test_fits"]',
+    "PASS_TO_PASS": '["pots/tests/test_lid.py::test_shines"]',
+}
+R2E_GYM = {
+    "repo_name": "pots",
+    "docker_image": "someone/pots_final:abc",
+    "commit_hash": "abc",
+    "problem_statement": "[ISSUE]\n**Title:** A lid does not fit\n[/ISSUE]",
+    "expected_output_json": '{"TestLid.test_fits": "PASSED", "TestLid.test_old": "FAILED"}',
+}
 ROWS: dict[str, Mapping[str, Any]] = {
     "gsm8k": GSM8K,
     "math": MATH,
@@ -130,6 +149,8 @@ ROWS: dict[str, Mapping[str, Any]] = {
     "squad": SQUAD,
     "aime24": AIME,
     "deepcoder": DEEPCODER,
+    "swe_bench_verified": SWE_BENCH,
+    "r2e_gym": R2E_GYM,
 }
 # The columns that a problem cannot do without.
 NEEDED = {
@@ -144,6 +165,8 @@ NEEDED = {
     "squad": ("id", "context", "question", "answers"),
     "aime24": ("id", "problem", "answer"),
     "deepcoder": ("problem", "tests"),
+    "swe_bench_verified": ("repo", "instance_id", "problem_statement", "patch", "test_patch", "FAIL_TO_PASS"),
+    "r2e_gym": ("repo_name", "docker_image", "commit_hash", "problem_statement", "expected_output_json"),
 }
 CASES = [(name, column) for name, columns in NEEDED.items() for column in columns]
 

@@ -93,12 +93,12 @@ async def test_an_answer_that_a_workflow_of_ones_own_domain_brings_along_is_capp
 
 
 async def test_an_unknown_domain_is_an_error_that_names_the_known_ones(sandbox: Sandbox) -> None:
-    with pytest.raises(ValueError, match="must be one of math, code, qa, not 'maths'"):
+    with pytest.raises(ValueError, match="must be one of math, code, qa, swe, not 'maths'"):
         Problem.from_row({**ROW, "domain": "maths"})
     stray = Problem("?", "7", "x", "maths", "1")
-    with pytest.raises(UsageError, match=r"'maths' has no grader.*math, code, qa"):
+    with pytest.raises(UsageError, match=r"'maths' has no grader.*math, code, qa, swe"):
         await grade_answer("7", stray, sandbox)
-    with pytest.raises(ValueError, match=r"'maths' has no prompt.*math, code, qa"):
+    with pytest.raises(ValueError, match=r"'maths' has no prompt.*math, code, qa, swe"):
         policy_messages(stray.view)
 
 

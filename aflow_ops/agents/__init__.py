@@ -1,0 +1,1 @@
+"""Agents: episodes, roles and the tools that agents use."""

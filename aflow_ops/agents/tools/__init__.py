@@ -1,0 +1,1 @@
+"""What agents can use: a retriever, documents to read, a repository and its tests."""

@@ -1,0 +1,184 @@
+"""Runs tests in a task's container image, by the `docker` command.
+
+Each run is a container of its own, without network, that is removed afterwards. Edited files are written over the
+repository, then the hidden tests are laid over that, so an edit of a test has no effect even where it was not refused.
+Within the container the tests and the edited code are one process, as the benchmarks' own harnesses have it
+(https://github.com/SWE-bench/SWE-bench): the machine is safe from the code, the verdict rests on the tests' output.
+"""
+
+import asyncio
+import base64
+import io
+import re
+import shutil
+import tarfile
+from collections.abc import Mapping, Sequence
+from uuid import uuid4
+
+from aflow_ops.agents.tools.repository_tests import TestReport
+from aflow_ops.errors import InfraError, UsageError
+from data.repository_tasks import MAX_FILE_CHARS, RepositoryTask, checked_path
+
+SECONDS = 1800.0
+MEMORY = "8g"
+PROCESSES = 1024
+MAX_OUTPUT_BYTES = 16 << 20
+# Of `pytest -rA`, and of R2E-Gym's `run_tests.sh`, which is pytest too.
+_VERDICT = re.compile(r"^(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS) +(\S+?)(?: - .*)?$", re.MULTILINE)
+_DJANGO = re.compile(r"^(\w+ \([\w.]+\))(?: \.\.\.| .*?\.\.\.) (ok|FAIL|ERROR|skipped)\b", re.MULTILINE)
+_SYMPY = re.compile(r"^(test_\w+) (ok|F|E|f|s)\b", re.MULTILINE)
+_GOOD = ("PASSED", "XFAIL", "ok")
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_MARK = "----- tests of the task -----"
+
+
+class ContainerError(InfraError):
+    """The container did not do its work: says nothing about the edits."""
+
+
+class DockerTests:
+    """Runs tests in containers; see `RepositoryTests`.
+
+    Args:
+        seconds (`float`): for one run.
+        concurrency (`int`): containers at a time.
+
+    Raises:
+        UsageError: there is no `docker` command.
+    """
+
+    def __init__(self, *, seconds: float = SECONDS, concurrency: int = 4) -> None:
+        found = shutil.which("docker")
+        if found is None:
+            raise UsageError("--swe_backend docker needs the docker command; --swe_backend local runs small packages")
+        self._docker, self._seconds = found, seconds
+        self._slots = asyncio.Semaphore(concurrency)
+
+    async def check(self) -> None:
+        """Ask whether the daemon answers, before anything else is started.
+
+        Raises:
+            UsageError: it does not.
+        """
+        status, output = await self._command(["version", "--format", "{{.Server.Version}}"], b"", 30.0)
+        if status != 0:
+            raise UsageError(f"--swe_backend docker: the docker daemon does not answer: {_last_line(output)}")
+
+    async def files(self, task: RepositoryTask, paths: Sequence[str]) -> dict[str, str]:
+        """Return text files of the image's repository."""
+        wanted = [checked_path(path) for path in paths]
+        script = f"cd {_quoted(task.folder)} && tar -cf - --ignore-failed-read -- {' '.join(map(_quoted, wanted))}"
+        output = await self._container(task, f"{script} 2>/dev/null | base64 -w0; true".encode())
+        try:
+            return _archived(base64.b64decode(output), wanted)
+        except (ValueError, tarfile.TarError) as error:
+            raise ContainerError(f"image {task.image}: its files cannot be read: {error}") from None
+
+    async def run(self, task: RepositoryTask, files: Mapping[str, str], names: Sequence[str]) -> TestReport:
+        """Write the edited files and the hidden tests over the repository, and run the tests' files."""
+        output = await self._container(task, test_script(task, files, names).encode())
+        text = _ANSI.sub("", output.decode("utf-8", "replace"))
+        if _MARK not in text:
+            raise ContainerError(f"image {task.image}: the hidden tests were not laid over it: {_last_line(output)}")
+        verdicts = read_verdicts(text.partition(_MARK)[2])
+        passed = {name: verdicts.get(name) in _GOOD for name in names}
+        failed = next((name for name in names if not passed[name]), None)
+        return TestReport(passed, failed and f"{failed}: {verdicts.get(failed, 'was not run')}")
+
+    async def _container(self, task: RepositoryTask, script: bytes) -> bytes:
+        """Run a script in a container of its own and return what it printed."""
+        if not task.image:
+            raise UsageError("--swe_backend docker: the task names no container image; use --swe_backend local")
+        name = f"aflow-{uuid4().hex[:12]}"
+        limits = ["--network", "none", "--memory", MEMORY, "--pids-limit", str(PROCESSES), "--name", name]
+        command = ["run", "--rm", "-i", *limits, "--entrypoint", "bash", "--", task.image, "-s"]
+        async with self._slots:
+            try:
+                status, output = await self._command(command, script, self._seconds)
+            except TimeoutError:
+                return _MARK.encode()  # every test of it counts as not run: the code hung
+            finally:
+                await self._command(["rm", "-f", name], b"", 60.0)
+        if status in (125, 126, 127):  # docker's own failures
+            raise ContainerError(f"image {task.image}: {_last_line(output)}")
+        return output
+
+    async def _command(self, arguments: list[str], stdin: bytes, seconds: float) -> tuple[int, bytes]:
+        process = await asyncio.create_subprocess_exec(
+            self._docker,
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with asyncio.timeout(seconds):
+                output, _ = await process.communicate(stdin)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return process.returncode or 0, output[-MAX_OUTPUT_BYTES:]
+
+
+def read_verdicts(output: str) -> dict[str, str]:
+    """Return what pytest's summary, Django's or SymPy's runner says of each test; the last word on each counts.
+
+    Args:
+        output (`str`): of the runner. A test of pytest's goes by its node id and, as R2E-Gym has it, by what follows
+            the file in that, with points.
+    """
+    found: dict[str, str] = {}
+    for verdict, name in _VERDICT.findall(output):
+        found[name] = found[".".join(name.split("::")[1:])] = verdict
+    found.update(_DJANGO.findall(output))
+    found.update(_SYMPY.findall(output))
+    return found
+
+
+def _archived(data: bytes, wanted: Sequence[str]) -> dict[str, str]:
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.isfile() and member.size <= MAX_FILE_CHARS else None
+            if file is not None and member.name in wanted:
+                found[member.name] = file.read().decode("utf-8", "replace")
+    return found
+
+
+def test_script(task: RepositoryTask, files: Mapping[str, str], names: Sequence[str]) -> str:
+    """Return what is run in the container. Texts travel as base64, so nothing in them is read by the shell.
+
+    Args:
+        task (`RepositoryTask`): the task.
+        files (`Mapping[str, str]`): edited files.
+        names (`Sequence[str]`): tests; those of their files that the task itself brings are named in the command.
+    """
+    lines = [f"cd {_quoted(task.folder)} || exit 3"]
+    lines += [_written(path, text) for path, text in files.items()]
+    lines += [_written(path, text) for path, text in task.test_files.items()]
+    if task.test_patch:
+        lines.append(f"echo {_base64(task.test_patch)} | base64 -d > /tmp/tests.diff")
+        lines.append("git checkout -q HEAD -- $(git apply --numstat /tmp/tests.diff | cut -f3) 2>/dev/null")
+        lines.append("git apply /tmp/tests.diff || exit 3")
+    own = [path for path in dict.fromkeys(name.partition("::")[0] for name in names) if path in task.test_files]
+    lines += [f"echo '{_MARK}'", " ".join([task.test_command, *map(_quoted, own)]), "true"]
+    return "\n".join(lines) + "\n"
+
+
+def _written(path: str, text: str) -> str:
+    place = _quoted(checked_path(path))
+    return f'mkdir -p "$(dirname {place})" && echo {_base64(text)} | base64 -d > {place} || exit 3'
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode("utf-8", "replace")).decode()
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def _last_line(output: bytes) -> str:
+    lines = output.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:300] if lines else "it said nothing"

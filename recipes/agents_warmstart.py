@@ -1,0 +1,196 @@
+"""Supervised warm start of a team: teach a base model every role from scripted episodes, mistakes and all.
+
+    accelerate launch recipes/agents_warmstart.py --config recipes/configs/math_tool_warmstart.yaml
+
+The episodes are the recipe's own, with its real tools; a script speaks for every role. It errs at random and on
+purpose, so that the model learns to do each thing, right or wrong, and GRPO has something to choose from. Each turn is
+an example.
+"""
+
+import asyncio
+import importlib
+import random
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from accelerate import PartialState
+from datasets import Dataset
+from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config
+
+from aflow_ops.agents.episode import Conversation, Utterance, play_episode
+from aflow_ops.agents.team import Team
+from aflow_ops.concurrency import gather_or_cancel
+from aflow_ops.errors import UsageError
+from aflow_ops.executor.types import Message
+from aflow_ops.sandbox import open_sandbox
+from data.mixing import parse_mix
+from data.problem import Problem
+from recipes.policy.loading import with_model_settings
+from recipes.run.command import run_command
+from recipes.run.config import write_config
+from recipes.run.progress import progress_of
+from recipes.settings.arguments import BackupArguments
+from recipes.settings.chosen import ALWAYS, effective_config
+from recipes.settings.libraries import quiet_libraries
+from recipes.settings.parse import parse_with_config
+from recipes.sft_warmstart import base_policy, check_replaceable
+from recipes.training.problems import mixed_problems
+
+# Episodes played at once.
+AT_ONCE = 64
+
+
+class Script(Protocol):
+    """Speaks for every role of a team on problems that it can solve without a model."""
+
+    def reply(self, role: str, messages: Sequence[Message], rng: random.Random) -> str:
+        """Return the next turn of a conversation.
+
+        Args:
+            role (`str`): whose.
+            messages (`Sequence[Message]`): so far.
+            rng (`random.Random`): decides where it errs.
+        """
+        ...
+
+
+@dataclass
+class AgentWarmStartArguments(BackupArguments):
+    """What the warm start of a team needs beside TRL's flags.
+
+    Args:
+        team (`str`): path of what makes the team from a sandbox, e.g. `recipes.math_tool:math_team`.
+        script (`str`): path of the class of the script.
+        sources (`list[str]`): problem sources.
+        domain_mix (`str`): share of each domain.
+        num_episodes (`int`): scripted episodes.
+    """
+
+    team: str = field(default="recipes.math_tool:math_team", metadata={"help": "package.module:function of the team."})
+    script: str = field(
+        default="recipes.policy.math_tool_script:MathToolScript",
+        metadata={"help": "Its package.module:Class."},
+    )
+    sources: list[str] = field(default_factory=lambda: ["word_problems"], metadata={"help": "Problem sources."})
+    domain_mix: str = field(default="math=1", metadata={"help": "Share of each domain."})
+    num_episodes: int = field(default=500, metadata={"help": "Scripted episodes to learn from."})
+    from_scratch: bool = field(default=False, metadata={"help": "Build the tiny policy instead of loading a model."})
+    from_embedded: bool = field(default=False, metadata={"help": "Start from SmolLM2-135M-Instruct."})
+    vocab_size: int = field(default=1024, metadata={"help": "Vocabulary of the tiny policy."})
+    hidden_size: int = field(default=128, metadata={"help": "Width of the tiny policy."})
+    num_layers: int = field(default=3, metadata={"help": "Layers of the tiny policy."})
+    dry_run: bool = field(default=False, metadata={"help": "Check flags and paths, and stop."})
+
+    def __post_init__(self) -> None:
+        parse_mix(self.domain_mix)
+        if self.num_episodes < 1:
+            raise ValueError(f"num_episodes={self.num_episodes} must be at least 1")
+
+
+class ScriptedSpeaker:
+    """A script in every role of one episode; keeps what it was told and said, asides too."""
+
+    def __init__(self, script: Script, rng: random.Random) -> None:
+        self.script, self.rng = script, rng
+        self.turns: list[tuple[list[Message], str]] = []
+
+    async def reply(self, conversation: Conversation) -> Utterance:
+        """Return the script's next turn."""
+        messages = list(conversation.messages)
+        text = self.script.reply(conversation.role.name, messages, self.rng)
+        self.turns.append((messages, text))
+        return Utterance(text, 0)
+
+
+async def scripted_turns(
+    team: Team, script: Script, problems: Sequence[Problem], seed: int
+) -> list[tuple[list[Message], str]]:
+    """Play an episode for each problem by script; returns each turn's messages and what was said.
+
+    Args:
+        team (`Team`): the recipe's.
+        script (`Script`): speaks for all roles.
+        problems (`Sequence[Problem]`): one episode each.
+        seed (`int`): of the mistakes.
+
+    Raises:
+        UsageError: an episode did not come to an end: the script does not fit the team or the problems.
+    """
+    speakers = [ScriptedSpeaker(script, random.Random(f"{seed} {index}")) for index in range(len(problems))]
+
+    async def play(index: int) -> None:
+        speaker, number = speakers[index], index % 4
+        episode = await play_episode(
+            team, problems[index], dict.fromkeys(team.names, speaker), number=number, index=index
+        )
+        if episode.ending != "ok":
+            raise UsageError(f"scripted episode {index} ended with {episode.ending}: {episode.error}")
+
+    for start in range(0, len(problems), AT_ONCE):
+        await gather_or_cancel(play(index) for index in range(start, min(start + AT_ONCE, len(problems))))
+    return [turn for speaker in speakers for turn in speaker.turns]
+
+
+def named(path: str) -> Any:
+    """Return what `package.module:name` names.
+
+    Raises:
+        UsageError: there is nothing of that name.
+    """
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def turn_dataset(turns: Sequence[tuple[list[Message], str]]) -> Dataset:
+    """Return turns as TRL's conversational prompt-completion rows."""
+    completions = [[{"role": "assistant", "content": text}] for _, text in turns]
+    return Dataset.from_dict({"prompt": [messages for messages, _ in turns], "completion": completions})
+
+
+def main() -> None:
+    """Play, train and save; the output folder appears only when it is complete."""
+    quiet_libraries()
+    args, training, model_args = parse_with_config(
+        (AgentWarmStartArguments, SFTConfig, ModelConfig), "math_tool_warmstart.yaml", __doc__
+    )
+    output = Path(training.output_dir)
+    check_replaceable(output)
+    config = effective_config(args, training, model_args, always=ALWAYS)
+    training.output_dir = str(output.with_name(output.name + ".partial"))
+    make_team, script = named(args.team), named(args.script)()
+    problems = mixed_problems(args.sources, parse_mix(args.domain_mix), args.num_episodes, "train", training.seed)
+    if args.dry_run:
+        print(f"dry run: {len(problems)} scripted episodes for {output}; nothing was started")
+        return
+    with closing(open_sandbox()) as sandbox:
+        turns = asyncio.run(scripted_turns(make_team(sandbox), script, problems, training.seed))
+    dataset = turn_dataset(turns)
+    model, tokenizer = base_policy(args, model_args, dataset, training)
+    trainer = SFTTrainer(
+        model=model,
+        args=with_model_settings(training, model_args) if isinstance(model, str) else training,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+    )
+    with progress_of(trainer, "warm start", {"loss": "loss {:.3f}"}):
+        trainer.train()
+    trainer.save_model()
+    if PartialState().is_main_process:
+        write_config(Path(training.output_dir), __file__, config)
+        if output.exists():
+            shutil.rmtree(output)
+        Path(training.output_dir).rename(output)
+        print(f"warm-started team in {output}: {len(turns)} turns of {len(problems)} scripted episodes")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

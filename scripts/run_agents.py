@@ -1,0 +1,170 @@
+"""Play one episode of a multi-agent recipe and show it as a dialogue.
+
+    python scripts/run_agents.py recipes/math_tool.py --question "What is 12 * 7 + 5?" --answer 89 --model MODEL
+    python scripts/run_agents.py recipes/math_tool.py --question "..." --executor local
+
+Without `--model` the executor plays all roles. Without `--answer` (or, for code, `--tests`) nothing can be graded, and
+only the dialogue means something.
+"""
+
+import argparse
+import asyncio
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from typing import Any
+
+from aflow_ops.agents.episode import Episode, Speaker, play_episode
+from aflow_ops.agents.speakers import ExecutorSpeaker
+from aflow_ops.agents.team import Team
+from aflow_ops.errors import UsageError
+from aflow_ops.executor import check_key, executor_argument_group, executor_config_from, open_executor
+from aflow_ops.sandbox import open_sandbox
+from aflow_ops.terminal import printable
+from data.problem import Problem
+from recipes.run.command import CommandParser, run_command
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = CommandParser(description=__doc__)
+    parser.add_argument("recipe", type=Path, help="recipes/math_tool.py, recipes/deepcoder.py, or one of your own")
+    parser.add_argument("--question", help="what the agents are asked")
+    parser.add_argument("--problem", type=Path, help="JSONL file whose first row is the problem, instead of --question")
+    parser.add_argument("--answer", default="unknown", help="gold answer; no agent sees it")
+    parser.add_argument("--tests", nargs="*", default=[], help="for code: hidden tests, such as 'assert f(1) == 2'")
+    parser.add_argument("--entry_point", help="for code: name of the function")
+    parser.add_argument("--model", help="policy that plays the roles: folder or Hub name")
+    parser.add_argument("--adapter", help="its adapter, as a run leaves it")
+    parser.add_argument("--max_new_tokens", type=int, default=512, help="longest turn [512]")
+    parser.add_argument("--temperature", type=float, default=0.7, help="of the policy; 0 is greedy [0.7]")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampling [0]")
+    parser.add_argument("--unsafe_subprocess", action="store_true", help="run code with resource limits only")
+    parser.add_argument("--json", action="store_true", help="print one object instead of the dialogue")
+    executor_argument_group(parser)
+    return parser.parse_args(argv)
+
+
+def load_recipe(path: Path) -> Any:
+    """Import a recipe's file.
+
+    Raises:
+        UsageError: there is no such file, or it has no team.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such recipe; recipes/math_tool.py is one")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def team_of(module: Any, sandbox: Any) -> Team:
+    """Return the team that a recipe's `*_team` function makes.
+
+    Raises:
+        UsageError: it has none.
+    """
+    makers = [value for name, value in vars(module).items() if name.endswith("_team") and callable(value)]
+    if not makers:
+        raise UsageError(f"{module.__name__} has no function whose name ends in _team: it is no multi-agent recipe")
+    return makers[0](sandbox)  # type: ignore[no-any-return]
+
+
+def problem_of(args: argparse.Namespace, domain: str) -> Problem:
+    """Return the problem that was asked.
+
+    Raises:
+        UsageError: there is none, or two.
+    """
+    if (args.question is None) == (args.problem is None):
+        raise UsageError("give --question TEXT or --problem FILE, one of them")
+    try:
+        if args.problem is not None:
+            with args.problem.open(encoding="utf-8") as file:
+                return Problem.from_row({"source": "asked", "domain": domain, **json.loads(file.readline())})
+        row = {"question": args.question, "answer": args.answer, "source": "asked", "domain": domain}
+        return Problem.from_row({**row, "tests": args.tests, "entry_point": args.entry_point})
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the problem cannot be read: {error}") from None
+
+
+class PolicySpeaker:
+    """A policy in every role, one turn at a time."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        from recipes.policy.loading import load_policy  # torch is only needed here
+        from recipes.training.agent_adapters import use_role_adapters
+
+        self.model, self.tokenizer = load_policy(args.model, args.adapter)
+        self.use = use_role_adapters(self.model, args.adapter)
+        self.args, self.turn = args, 0
+
+    async def reply(self, conversation: Any) -> Any:
+        """Return the policy's next turn."""
+        from aflow_ops.agents.episode import Utterance
+        from recipes.policy.generation import generate_completions
+
+        self.turn += 1
+        with self.use(conversation.role.name):
+            (text,) = generate_completions(
+                self.model,
+                self.tokenizer,
+                [conversation.messages],
+                max_new_tokens=self.args.max_new_tokens,
+                temperature=self.args.temperature,
+                seed=self.args.seed + self.turn,
+            )
+        return Utterance(text, len(self.tokenizer.encode(text, add_special_tokens=False)))
+
+
+async def play(args: argparse.Namespace, team: Team, task: Problem) -> Episode:
+    """Play the episode with whoever has the roles."""
+    async with AsyncExitStack() as stack:
+        if args.model is not None:
+            speaker: Speaker = PolicySpeaker(args)
+        else:
+            config = executor_config_from(args)
+            speaker = ExecutorSpeaker(await stack.enter_async_context(open_executor(config)), args.max_new_tokens)
+        return await play_episode(team, task, dict.fromkeys(team.names, speaker))
+
+
+def print_dialogue(episode: Episode) -> None:
+    """Print who was told what and replied what, and what came of it."""
+    for turn in episode.turns:
+        print(f"--- {turn.agent} is told\n{printable(turn.heard)}\n")
+        print(f"=== {turn.agent}\n{printable(turn.said)}\n")
+    outcome = episode.outcome
+    print(f"ending: {episode.ending}" + (f" ({printable(episode.error)})" if episode.error else ""))
+    print(f"answer: {printable(outcome.answer)}")
+    print(f"correct: {outcome.correct}; team reward {outcome.team}; own rewards {dict(outcome.local)}")
+
+
+def main() -> None:
+    """Play and show."""
+    args = parse_arguments()
+    module = load_recipe(args.recipe)
+    if args.model is None:
+        check_key(executor_config_from(args))
+    with closing(open_sandbox(unsafe_subprocess=args.unsafe_subprocess)) as sandbox:
+        team = team_of(module, sandbox)
+        task = problem_of(args, getattr(module, "DOMAINS", ("math",))[0])
+        episode = asyncio.run(play(args, team, task))
+    if args.json:
+        turns = [{"agent": turn.agent, "heard": turn.heard, "said": turn.said} for turn in episode.turns]
+        outcome = episode.outcome
+        found = {"answer": outcome.answer, "correct": outcome.correct, "team": outcome.team}
+        shown = {"ending": episode.ending, "error": episode.error, **found, "local": dict(outcome.local)}
+        print(json.dumps({**shown, "turns": turns}, ensure_ascii=False))
+    else:
+        print_dialogue(episode)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
