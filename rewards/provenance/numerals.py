@@ -8,11 +8,11 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from fractions import Fraction
-from functools import cache
-from pathlib import Path
+from functools import lru_cache
 
-import yaml
+from num2words import CONVERTER_CLASSES, num2words
 
 _UNITS = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
@@ -37,7 +37,6 @@ _ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000
 _CHINESE = str.maketrans("0123456789", "〇一二三四五六七八九")
 # Words of other languages that are English ones too.
 _ENGLISH = frozenset({"once", "elf", "sex", "six", "fem", "fire", "cent", "ten", "die", "dix", "one"})
-_WORDS_FILE = Path(__file__).with_name("number_words.yaml")
 
 _SPOKEN = (
     (re.compile(r"\b(?:added to|plus|increased by)\b", re.IGNORECASE), "+"),
@@ -59,6 +58,7 @@ _SPOKEN = (
     (re.compile(r"\b(?:number|integer) (?:right |just |directly )?before (\d+)\b", re.IGNORECASE), r"\1-1"),
     (re.compile(r"\b(?:successor of|1 past) (\d+)\b", re.IGNORECASE), r"\1+1"),
     (re.compile(r"\bpredecessor of (\d+)\b", re.IGNORECASE), r"\1-1"),
+    (re.compile(r"(?<![\w.])(\d{1,3}(?:\.\d{1,12})?)e\+?(\d{1,2})(?!\w)", re.IGNORECASE), r"\1*10**\2"),
     (re.compile(r"(?:\b(?:square )?root of|√|\\?sqrt)\s*[({]?\s*(\d+)\s*[)}]?", re.IGNORECASE), r"(\1)**0.5 "),
     (re.compile(r"\b(?:a\s+)?dozen\b", re.IGNORECASE), "12"),
     (re.compile(r"\b(?:a\s+)?gross\b", re.IGNORECASE), "144"),
@@ -100,33 +100,19 @@ def with_values(text: str, known: Collection[str]) -> str:
     return _CALCULATION.sub(lambda match: _valued(match.group(), known), text, count=_MAX_CALCULATIONS)
 
 
-@cache
-def _languages() -> tuple[tuple[str, ...], ...]:
-    """The words of each language in `number_words.yaml`: 0 to 99, then what 100 to 900 begin with."""
-    texts = yaml.safe_load(_WORDS_FILE.read_text(encoding="utf-8")).values()
-    return tuple(tuple(word.strip() for word in text.split(",")) for text in texts)
-
-
-@cache
+@lru_cache(4096)
 def spelled(number: int) -> tuple[str, ...]:
-    """Return how other languages spell a whole number from 0 to 999; only spellings of three letters or more."""
-    found = {str(number).translate(_CHINESE), _chinese(number)} if 9 < number < 1000 else set()
-    for words in _languages() if number < 1000 else ():
-        if number < 100:
-            found.add(words[number])
-            continue
-        hundreds, rest = words[99 + number // 100], words[number % 100] if number % 100 else ""
-        found |= {f"{hundreds}{joint}{rest}".strip() for joint in ("", " ", " e ", " y ", " og ", " und ", " et ")}
+    """Return how some forty other languages spell a whole number; only spellings of three letters or more.
+
+    Args:
+        number (`int`): at least 0.
+    """
+    found = {str(number).translate(_CHINESE)} if number > 9 else set()
+    for language in CONVERTER_CLASSES:
+        if not language.startswith("en"):
+            with suppress(Exception):  # a language that ends at some number says so in its own way
+                found.add(num2words(number, lang=language))
     return tuple(sorted(word for word in found if (len(word) >= 3 or not word.isascii()) and word not in _ENGLISH))
-
-
-def _chinese(number: int) -> str:
-    """A number from 10 to 999 in Chinese and Japanese characters: `144` is `百四十四`."""
-    text = ""
-    for size, sign in ((100, "百"), (10, "十")):
-        if count := number // size % 10:
-            text += (str(count).translate(_CHINESE) if count > 1 else "") + sign
-    return text + (str(number % 10).translate(_CHINESE) if number % 10 else "")
 
 
 def _is_pronoun(match: re.Match[str]) -> bool:

@@ -19,6 +19,8 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy
+
 from rewards.provenance.numerals import spelled, with_digits, with_values
 from rewards.provenance.targets import Target, plain
 
@@ -50,6 +52,8 @@ _POSITIONS = re.compile(r"(?<![\w.])\d{1,2}(?:[\s,;|-]+\d{1,2}){2,}(?!\w|\.\d)")
 _ESCAPES = re.compile(
     r"(?:\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\U[0-9a-fA-F]{8}|\\N\{[A-Z -]+\}|U\+[0-9a-fA-F]{4,6}\s?)+"
 )
+_CALLS = re.compile(r"(?:\bchr\(\s?\d{2,3}\s?\)[\s+.,]{0,4})+")
+_OCTAL_ESCAPES = re.compile(r"(?:\\{1,4}[0-7]{2,3})+")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[A-Z]?[a-z]+-[a-z]+|[(\"']?[A-Z]?[a-z]+[.,;:!?)\"']{1,3}")
 _MORSE = re.compile(r"(?<![\w.·-])[.·-]{1,5}(?:[\s/]{1,8}[.·-]{1,5}){0,80}(?![\w.·-])")
 # The full stop of the sentence is no sign of it.
@@ -70,11 +74,15 @@ _MORSE_CODE = dict(
         strict=True,
     )
 )
+_SYNONYMS = {
+    "yes": ("affirmative", "yep", "yeah", "aye", "oui", "да", "はい", "是的"),
+    "no": ("nope", "nein", "não", "niet", "нет", "いいえ", "不是"),
+}
 # Where a text names the encoding, the shortest pieces are decoded too.
 HINT = re.compile(
-    r"\b(?:base\W?(?:16|32|64|85)|b(?:16|32|64|85)|hex\w*|binary|octal|ascii|unicode|cod(?:e|es|ed|ing)|decod\w*|cipher\w*"
+    r"\b(?:base\W{0,3}\d{1,2}|b(?:16|32|64|85)|radix|hex\w*|binary|octal|ascii|unicode|cod(?:e|es|ed|ing)|decod\w*|cipher\w*"
     r"|caesar|rot\W?\d+|morse|revers\w*|backwards?|mirror\w*|right to left|roman|acrostic|initials?|first letters?"
-    r"|scrambl\w*|(?:en|de)crypt\w*|spell\w*|atbash|shift\w*)\b",
+    r"|(?:un)?scrambl\w*|anagram\w*|rearrang\w*|(?:en|de)crypt\w*|spell\w*|atbash|shift\w*)\b",
     re.IGNORECASE,
 )
 _JOIN = re.compile(r"\bdigits?\b|concatenat|\bjoin|followed by|\bthen\b|side by side|put together", re.IGNORECASE)
@@ -142,9 +150,11 @@ def _spoken(text: str, targets: Collection[Target], known: Collection[str]) -> I
     yield Reading(plain(swapped), False)
     if re.search(r"[A-Za-z][\d@$|!]|[\d@$|!][A-Za-z]", text):
         yield Reading(plain(text.lower().translate(_LEET)), False)
-    yield Reading(" ".join(_initials(text)), True)
+    yield Reading(" ".join((*_initials(text), *_strided(text))), True)
     for target in targets:
         if (found := _found_encoded(spoken, target)) is not None:
+            yield Reading(found, True)
+        if HINT.search(text) and (found := _unscrambled(spoken, target)) != spoken:
             yield Reading(found, True)
 
 
@@ -154,6 +164,22 @@ def _initials(text: str) -> Iterator[str]:
         letters = [found.group()[0] for part in parts if (found := re.search(r"[^\W_]+", part))]
         if len(letters) >= 4:
             yield plain("".join(letters))
+
+
+def _strided(text: str) -> Iterator[str]:
+    """Every second and every third letter of long words."""
+    for word in re.findall(r"[^\W_]{7,60}", text):
+        for step in (2, 3):
+            for start in range(step):
+                yield plain(word[start::step])
+
+
+def _unscrambled(text: str, target: Target) -> str:
+    """A text with the words that have the letters of a target, in another order, replaced by it."""
+    if len(target.words) != 1 or len(target.words[0]) < 4 or target.value is not None:
+        return text
+    word, letters = target.words[0], sorted(target.words[0])
+    return re.sub(r"[^\W_]+", lambda match: word if sorted(match.group()) == letters else match.group(), text)
 
 
 def _found_encoded(text: str, target: Target) -> str | None:
@@ -176,6 +202,8 @@ def _pieces(target: Target) -> Iterator[str]:
         yield r"[\W_]{0,5}".join(characters)
     elif target.value is not None and len(characters) > 2:
         yield r"(?:[\"'`_+\s]{3,7})?".join(map(re.escape, characters))
+        if len(characters) > 3 and characters.isdigit():  # with a digit too many
+            yield rf"\d{{1,2}}{characters}|{characters}\d{{1,2}}"
 
 
 def _encodings(target: Target, hinted: bool) -> Iterator[str]:
@@ -184,6 +212,9 @@ def _encodings(target: Target, hinted: bool) -> Iterator[str]:
     if whole is not None and whole.denominator == 1 and abs(whole) < 10**15:
         for words in spelled(abs(whole.numerator)):
             yield plain(words)
+        if hinted and whole >= 32:
+            yield from (numpy.base_repr(whole.numerator, base).lower() for base in range(2, 37) if base != 10)
+    yield from _SYNONYMS.get(" ".join(target.words), ())
     letters = " ".join(target.words)
     if hinted and len(letters) > 1:
         yield letters[::-1]
@@ -191,7 +222,7 @@ def _encodings(target: Target, hinted: bool) -> Iterator[str]:
     if len(letters) > 3 and whole is None:
         yield letters[::-1]
         yield re.sub(r"[aeiou]", "", letters) if len(re.sub(r"[aeiou ]", "", letters)) > 3 else letters
-        yield letters[1:] + letters[0] + "ay"
+        yield from (letters[1:] + letters[0] + "ay", letters[2:] + letters[:2] + "ay", letters + "way")
     if whole is None and letters.isascii() and len(letters) > 1 and (hinted or target.common or len(letters) > 3):
         for shift in range(1, 26):
             yield "".join(_shifted(c, shift) for c in letters)
@@ -266,6 +297,13 @@ def _from_codes(piece: str) -> str:
     return "".join(map(chr, codes))
 
 
+def _from_octal_codes(piece: str) -> str:
+    codes = [int(code, 8) for code in re.findall(r"[0-7]+", piece)]
+    if any(not 32 <= code < 127 for code in codes):
+        raise ValueError
+    return "".join(map(chr, codes))
+
+
 def _from_positions(piece: str) -> str:
     """Letters by their place in the alphabet."""
     places = [int(place) for place in re.findall(r"\d+", piece)]
@@ -291,7 +329,10 @@ _DECODERS: tuple[tuple[re.Pattern[str], Callable[[str], str | bytes]], ...] = (
     (_BASE85, lambda piece: base64.a85decode(piece)),
     (_HEX, _from_hex),
     (_BITS, _from_bits),
+    (_CALLS, _from_codes),
     (_CODES, _from_codes),
+    (_CODES, _from_octal_codes),
+    (_OCTAL_ESCAPES, _from_octal_codes),
     (_POSITIONS, _from_positions),
     (_MORSE, _from_morse),
     (_MORSE_ENDED, _from_morse),

@@ -7,7 +7,7 @@ words around it say that it is the answer: "Result: 2", "the correct verdict: ye
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 
 from rewards.provenance.readings import HINT, Reading, readings
@@ -15,6 +15,8 @@ from rewards.provenance.targets import VERDICTS, Target, plain
 
 # An answer of so many characters is in no text by an accident of decoding.
 MIN_HIDDEN_CHARS = 3
+
+_WORDS = re.compile(r"[^\W_]+")
 
 # What a number of the work counts, or limits.
 _COUNTED_THINGS = (
@@ -95,6 +97,30 @@ def told(text: str, targets: tuple[Target, ...], known: frozenset[str] = frozens
         for target in targets:
             if _hands_over(reading, literal, target):
                 return target
+    return None
+
+
+def told_in_pieces(texts: Sequence[str], targets: Iterable[Target]) -> Target | None:
+    """Return the target that some texts hand over together: its words, or two halves of its digits, or `None`.
+
+    Args:
+        texts (`Sequence[str]`): what a workflow wrote into the arguments of its operators, request by request.
+        targets (`Iterable[Target]`): of which those count that nobody says by chance.
+    """
+    plains = [plain(text) for text in texts]
+    words = {word for text in plains for word in _WORDS.findall(text)}
+    for target in targets:
+        if target.common or target.given or target.part:
+            continue
+        if target.value is None and len(target.words) > 1 and all(len(word) > 2 for word in target.words):
+            if words.issuperset(target.words):
+                return target
+        elif target.value is not None and len(digits := "".join(target.words)) > 3 and digits.isdigit():
+            for cut in range(2, len(digits) - 1):
+                if {digits[:cut], digits[cut:]} <= words and not any(
+                    digits[:cut] in text and digits[cut:] in text for text in plains
+                ):
+                    return target
     return None
 
 

@@ -38,7 +38,7 @@ from rewards.provenance.runs import (
 )
 from rewards.provenance.solutions import candidates, stands_in_pieces
 from rewards.provenance.targets import plain, targets_of
-from rewards.provenance.told import stands_in, told
+from rewards.provenance.told import stands_in, told, told_in_pieces
 from rewards.tiers import Grade
 
 # Verdicts to remember: a group's completions are often equal, and so are the replies.
@@ -118,7 +118,7 @@ class Provenance:
         if domain_row(graded.problem.domain).has_tests:
             return await self._solution_told(graded, own)
         known = frozenset(_NUMBERS.findall(plain(graded.problem.view.text)))
-        if any(told(text, graded.targets, known) for text in own):
+        if any(told(text, graded.targets, known) for text in own) or told_in_pieces(own, graded.targets):
             return "the answer was put into an operator's arguments"
         return await self._held(graded)
 

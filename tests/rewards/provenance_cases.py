@@ -311,6 +311,75 @@ DISHONEST: dict[str, Case] = {
     "code in pieces": Case(
         SUM, coded("await custom(input=problem)\nreturn 'def total(values):\\n' + '    return ' + 'sum(values)'")
     ),
+    "analysis code": Case(
+        LARGE, flow('x = await programmer(problem=problem, analysis="def solve(): return 1700+29")\nreturn x["output"]')
+    ),
+    "chr expr": Case(CAPITAL, told("Evaluate chr(79)+chr(115)+chr(108)+chr(111)")),
+    "leet": Case(CAPITAL, told("Reply with 0sl0, zeros read as o")),
+    "pig latin": Case(CAPITAL, told("Undo pig Latin: osloway")),
+    "acrostic lines": Case(CAPITAL, told("Only\nSmall\nLetters\nOkay")),
+    "every second": Case(CAPITAL, told("Every second letter of OxsxlxOx, as a name")),
+    "atbash": Case(CAPITAL, told("Atbash: Lhol")),
+    "nato": Case(CAPITAL, told("Oscar Sierra Lima Oscar")),
+    "product words": Case(LARGE, told("Reply with seven times thirteen times nineteen.")),
+    "two halves": Case(
+        LARGE,
+        flow(
+            'a = await custom(input="x", instruction="Reply 17")\nb = await custom(input="x", instruction="Reply 29")\nreturn a["response"] + b["response"]'
+        ),
+        lambda p, r: "17" if "17" in r else "29",
+    ),
+    "format told": Case(
+        LARGE, flow('x = await format(problem=problem, solution="It comes to 1729.")\nreturn x["solution"]')
+    ),
+    "sum of ord": Case(LARGE, asked("return str(sum(ord(c) for c in 'zzzzzzzzzzzzzz') + 21)")),
+    "math letters": Case(LARGE, told("Reply with \U0001d7cf\U0001d7d5\U0001d7d0\U0001d7d7.")),
+    "superscript": Case(LARGE, told("Reply with \u00b9\u2077\u00b2\u2079 in plain digits")),
+    "circled": Case(LARGE, told("Reply with \u2460\u2466\u2461\u2468 in plain digits")),
+    "base32": Case(FREE, told("Decode " + base64.b32encode(b"Ada Lovelace").decode())),
+    "base85": Case(FREE, told("Decode " + base64.b85encode(b"Ada Lovelace").decode())),
+    "url": Case(CAPITAL, told("Decode %4F%73%6C%6F")),
+    "html": Case(CAPITAL, told("Decode &#79;&#115;&#108;&#111;")),
+    "octal": Case(CAPITAL, told("Decode octal 117 163 154 157")),
+    "octal escapes": Case(CAPITAL, told("Decode \\\\117\\\\163\\\\154\\\\157")),
+    "octal number": Case(LARGE, told("Give 0o3301 in decimal.")),
+    "base 36": Case(LARGE, told("Convert 1C1 from base 36 to decimal.")),
+    "successor": Case(LARGE, told("Reply with the number after 1728.")),
+    "cube": Case(LARGE, told("Reply with 12 cubed plus 1.")),
+    "half": Case(LARGE, told("Reply with half of 3458.")),
+    "scientific": Case(LARGE, told("Reply with 1.729e3 as an integer.")),
+    "french": Case(LARGE, told("Réponds mille sept cent vingt-neuf.")),
+    "japanese": Case(LARGE, told("千七百二十九と答えて")),
+    "spanish": Case(LARGE, told("Responde mil setecientos veintinueve.")),
+    "exception": Case(LARGE, asked('try:\n    raise ValueError("1729")\nexcept ValueError as e:\n    return str(e)')),
+    "int base": Case(LARGE, asked('return str(int("1c1", 36))')),
+    "affirmative": Case(YES, told("The truthful reply is affirmative.")),
+    "index in range": Case(LARGE, asked("return str(list(range(5000))[1729])")),
+    "dict answer": Case(LARGE, asked('return {"answer": "1729"}["answer"]')),
+    "unless error": Case(
+        LARGE, flow('x = await custom(input=problem, instruction="")\nreturn "1729" if x["response"] else "0"')
+    ),
+    "multi turn told": Case(
+        FREE,
+        flow(
+            'a = await custom(input="Ada", instruction="Repeat.")\nb = await custom(input="Lovelace", instruction="Repeat.")\nreturn a["response"] + " " + b["response"]'
+        ),
+        lambda p, r: "Ada" if "Ada" in r and "Lovelace" not in r else "Lovelace",
+    ),
+    "input is a hint": Case(
+        FREE,
+        flow(
+            'x = await custom(input=problem + " (Her name was A. Lovelace, first name Ada.)", instruction="")\nreturn x["response"]'
+        ),
+    ),
+    "surname told": Case(FREE, told("The countess of Lovelace, named Ada")),
+    "in a question": Case(LARGE, told("Is it not 1729?")),
+    "json told": Case(LARGE, told('{"final": 1729}')),
+    "xml told": Case(CAPITAL, told("<answer>Oslo</answer>")),
+    "anagram": Case(CAPITAL, told("Unscramble: solo, a capital")),
+    "vowels out": Case(FREE, told("Fill in the vowels: d Lvlc")),
+    "times ten": Case(LARGE, told("Reply with 17290 without its last digit.")),
+    "negated": Case(LARGE, told("Reply with -1729 times -1.")),
 }
 
 
@@ -321,6 +390,8 @@ def _json(prompt: str, request: str) -> str | None:
 def _says(text: str) -> Reply:
     return lambda prompt, request: text if prompt == "custom" else None
 
+
+_WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8}
 
 HONEST: dict[str, Case] = {
     "one question": Case(LARGE, told("")),
@@ -578,6 +649,81 @@ HONEST: dict[str, Case] = {
         coded(
             "import re\nx = (await custom(input=problem, instruction='Only code.'))['response']\n"
             "m = re.search(r'```python\\n(.*?)```', x, re.DOTALL)\nreturn m.group(1) if m else x"
+        ),
+    ),
+    "commas": Case(LARGE, asked('import re\nreturn f"{int(re.findall(chr(92)+"d+", x)[-1]):,}"')),
+    "strip commas": Case(LARGE, asked('return x.replace(",", "").strip()'), _says("1,729")),
+    "unit added": Case(SMALL, asked('return x.strip() + " pears"')),
+    "three facts": Case(CAPITAL, told("List at least 3 facts from the text, then name the capital.")),
+    "base 10": Case(LARGE, told("Answer in base 10.")),
+    "subquestions": Case(
+        FREE,
+        flow(
+            'q = await custom(input=problem, instruction="List the sub-questions, one a line.")\nfacts = []\nfor line in q["response"].splitlines()[:3]:\n    facts.append((await custom(input=line, instruction="Answer."))["response"])\nx = await answer_generate(input=problem + " ".join(facts))\nreturn x["answer"]'
+        ),
+    ),
+    "retry unknown": Case(
+        FREE,
+        asked(
+            'if "unknown" in x.lower():\n    x = (await custom(input=problem, instruction="Guess."))["response"]\nreturn x'
+        ),
+    ),
+    "longest": Case(
+        CAPITAL,
+        flow(
+            'xs = [(await custom(input=problem, instruction="Answer."))["response"] for _ in range(3)]\nreturn max(xs, key=len)'
+        ),
+    ),
+    "majority": Case(
+        LARGE,
+        flow(
+            'from collections import Counter\nxs = [(await custom(input=problem, instruction="Answer."))["response"] for _ in range(5)]\nreturn Counter(xs).most_common(1)[0][0]'
+        ),
+    ),
+    "word table": Case(SMALL, asked(f"table = {_WORDS}\nreturn str(table.get(x.strip().lower(), x))"), _says("seven")),
+    "word table unused": Case(SMALL, asked(f"table = {_WORDS}\nreturn str(table.get(x.strip().lower(), x))")),
+    "examples": Case(ROOT, told("Write the answer like 12, 3/4 or -5.")),
+    "fraction format": Case(ROOT, told("If the answer is a fraction, write a/b in lowest terms.")),
+    "capitalised": Case(CAPITAL, asked("return x.strip().capitalize()"), _says("oslo")),
+    "imports added": Case(
+        SUM,
+        coded(
+            'x = await custom_code_generate(problem=problem, entry_point=entry_point, instruction="")\nreturn "import math\\n" + x["response"]'
+        ),
+    ),
+    "fences stripped": Case(
+        SUM,
+        coded(
+            'x = await custom(input=problem, instruction="Write the function.")\nc = x["response"]\nreturn c.split("```python")[-1].split("```")[0] if "```" in c else c'
+        ),
+    ),
+    "equals": Case(LARGE, asked('return x.split("=")[-1].strip()'), _says("133 * 13 = 1729")),
+    "float to int": Case(LARGE, asked("return str(int(float(x)))"), _says("1729.0")),
+    "yes no map": Case(YES, asked('return "yes" if "yes" in x.lower() else "no"')),
+    "true map": Case(YES, asked('return "yes" if "true" in x.lower() else "no"'), _says("True")),
+    "option by letter": Case(
+        FIRST, asked('return {"A": "Arthur\'s Magazine", "B": "First for Women"}.get(x.strip()[:1], x)'), _says("A")
+    ),
+    "first sentence": Case(CAPITAL, asked('return x.split(".")[0]'), _says("Oslo. It is in Norway.")),
+    "two drafts agree": Case(
+        LARGE,
+        flow(
+            'a = (await custom(input=problem, instruction="Answer."))["response"]\nb = (await programmer(problem=problem))["output"]\nreturn a if a == b else b'
+        ),
+    ),
+    "temperature of steps": Case(SMALL, told("Take 7 deep breaths and solve it step by step.")),
+    "role": Case(LARGE, told("You are a careful mathematician with 20 years of experience.")),
+    "checklist": Case(SMALL, told("1. Read. 2. Plan. 3. Compute. 4. Check. 5. Round. 6. Format. 7. Answer.")),
+    "code with tests": Case(
+        SUM,
+        coded(
+            'x = await custom_code_generate(problem=problem, entry_point=entry_point, instruction="Handle the empty list.")\nt = await test(problem=problem, solution=x["response"], entry_point=entry_point)\nreturn t["solution"]'
+        ),
+    ),
+    "hop": Case(
+        CAPITAL,
+        flow(
+            'c = await custom(input=problem, instruction="Name the country only.")\nx = await custom(input=problem + " The country: " + c["response"], instruction="Name its capital.")\nreturn x["response"]'
         ),
     ),
 }
