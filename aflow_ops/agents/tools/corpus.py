@@ -5,10 +5,11 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 
 from aflow_ops.agents.tools.bm25 import BM25Retriever
+from aflow_ops.agents.tools.documents import Documents
 from aflow_ops.agents.tools.retriever import Retriever
 from aflow_ops.agents.tools.retriever_server import ServerRetriever
 from aflow_ops.errors import UsageError
-from data.passages import passages_of, read_corpus
+from data.passages import documents, passages_of, read_corpus, read_documents
 from data.problem import DataError, Problem
 
 OWN = "own"
@@ -38,3 +39,19 @@ def open_corpus(corpus: str = OWN, retriever_url: str | None = None) -> Retrieve
     except DataError as error:
         raise UsageError(f"corpus: {error}") from None
     return lambda problem: nullcontext(shared)
+
+
+def open_documents(corpus: str = OWN, retriever_url: str | None = None) -> Callable[[Problem], Documents]:
+    """Return what gives a problem its documents to read: passages joined by their titles, or a folder's files.
+
+    Args:
+        corpus (`str`): as for `open_corpus`.
+        retriever_url (`str`, *optional*): then there are none: a server has but passages.
+    """
+    if retriever_url:
+        return lambda problem: Documents([])
+    if corpus == OWN:
+        return lambda problem: Documents(documents(passages_of(problem)))
+    path = Path(corpus)
+    shared = Documents(read_documents(path) if path.is_dir() else documents(read_corpus(path)))
+    return lambda problem: shared
