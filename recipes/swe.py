@@ -84,7 +84,7 @@ class SWEArguments(AgentArguments):
     swe_backend: str = field(
         default="local",
         metadata={
-            "help": "Where tests run: 'local' in the sandbox, 'docker' in the task's image.",
+            "help": "Tests run in the sandbox ('local') or in the task's image ('docker').",
             "choices": BACKENDS,
         },
     )
@@ -187,6 +187,7 @@ def outcome_of(
 ) -> Outcome:
     """Pay the agents; an unclear verdict counts as a false one."""
     solved = [score == 1.0 for score in scores]
+    judged = [(not true if said is None else said, true) for said, true in zip(verdicts, solved, strict=True)]
     metrics = {
         "analyzer_runs": 1.0,
         "writer_attempts": float(len(attempts)),
@@ -206,11 +207,7 @@ def outcome_of(
         answer=attempts[-1].said,
         correct=solved[-1],
         metrics=metrics,
-        verdicts={
-            "validator": [
-                (not true if said is None else said, true) for said, true in zip(verdicts, solved, strict=True)
-            ]
-        },
+        verdicts={"validator": judged},
     )
 
 
@@ -242,9 +239,7 @@ def repository_team(
         tools,
         settle=partial(settle_verdicts, role="validator"),
         measure=lambda outcomes: {f"validator/{k}": v for k, v in verdict_metrics(outcomes, "validator").items()},
-        limits=Limits(
-            turns=2 + 2 * max_attempts, heard_chars=2 * shown_chars, seconds=600.0 if backend == "docker" else 120.0
-        ),
+        limits=Limits(turns=2 + 2 * max_attempts, heard_chars=2 * shown_chars, seconds=seconds),
     )
 
 

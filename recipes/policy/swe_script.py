@@ -14,9 +14,10 @@ from aflow_ops.agents.tools.edits import EditRefusedError, parse_edits
 from aflow_ops.executor.types import Message
 from data.planted_bugs import BugKind, bug_kinds
 
-# How often the script finds the cause, mends what was found, and judges as it should.
-FINDS_RIGHT, MENDS_RIGHT, JUDGES_RIGHT = 0.6, 0.65, 0.65
+# How often the script finds the cause, mends what was found, mends by itself, follows a wrong cause, and judges right.
+FINDS_RIGHT, MENDS_RIGHT, MENDS_ALONE, FOLLOWS, JUDGES_RIGHT = 0.6, 0.75, 0.4, 0.7, 0.65
 _FILE = re.compile(r"^### (\S+)\n(.*?)(?=^### |^Cause:|\Z)", re.MULTILINE | re.DOTALL)
+_CAUSE = re.compile(r"Cause:\nFILE: (\S+)\n(.+)")
 _ASKED = re.compile(r"`(\w+)` is not right")
 
 
@@ -33,7 +34,7 @@ class SWEScript:
         if role == "analyzer":
             return cause(kind, files_in(told), rng)
         if role == "writer":
-            return edit(kind, files_in(told), rng)
+            return edit(kind, told, rng)
         right = is_the_change(kind, messages[-1]["content"])
         said = right if rng.random() < JUDGES_RIGHT else not right
         return f"VERDICT: {'right' if said else 'wrong'}"
@@ -84,16 +85,29 @@ def cause(kind: BugKind, files: dict[str, str], rng: random.Random) -> str:
     return f"FILE: {path}\n{line.strip()}"
 
 
-def edit(kind: BugKind, files: dict[str, str], rng: random.Random) -> str:
-    """Replace the lines with the bug; at random by others, or another line."""
+def edit(kind: BugKind, told: str, rng: random.Random) -> str:
+    """Replace the lines that the cause names, or those with the bug; at random by something else."""
+    files = files_in(told)
     path = next(path for path, code in files.items() if re.search(rf"def {kind.function}\(", code))
     old, new = wrong_lines(kind, files[path])
-    if rng.random() >= MENDS_RIGHT:
-        other = rng.choice([each for each in bug_kinds() if each.kind != kind.kind])
-        indent = old[: len(old) - len(old.lstrip())]
-        instead = other.right.split("\n")[0].strip().replace("$a", "2").replace("$b", "3")
-        new = rng.choice([f"{indent}return {instead.removeprefix('return ')}\n", f"{indent}return None\n"])
+    named = _CAUSE.search(told)
+    led_on = named is not None and named[2].strip() == old.split("\n")[0].strip()
+    if named is not None and not led_on and named[1] in files and rng.random() < FOLLOWS:
+        lines = [line + "\n" for line in files[named[1]].split("\n") if line.strip() == named[2].strip()]
+        return block(named[1], (lines or [old])[0], junk(old, rng))
+    return block(path, old, new if rng.random() < (MENDS_RIGHT if led_on else MENDS_ALONE) else junk(old, rng))
+
+
+def block(path: str, old: str, new: str) -> str:
+    """Return a search/replace block."""
     return f"{path}\n<<<<<<< SEARCH\n{old}=======\n{new}>>>>>>> REPLACE"
+
+
+def junk(old: str, rng: random.Random) -> str:
+    """Return a line in the place of another one that mends nothing."""
+    indent = old[: len(old) - len(old.lstrip())]
+    instead = rng.choice(bug_kinds()).right.split("\n")[0].strip().replace("$a", "2").replace("$b", "3")
+    return rng.choice([f"{indent}return {instead.removeprefix('return ')}\n", f"{indent}return None\n"])
 
 
 def is_the_change(kind: BugKind, told: str) -> bool:
@@ -103,6 +117,5 @@ def is_the_change(kind: BugKind, told: str) -> bool:
         edits = parse_edits(diff)
     except EditRefusedError:
         return False
-    return any(
-        pattern_of(kind.right).search(each.new) and not pattern_of(kind.right).search(each.old) for each in edits
-    )
+    right = pattern_of(kind.right)
+    return any(right.search(each.new) and not right.search(each.old) for each in edits)
