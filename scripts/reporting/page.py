@@ -12,6 +12,7 @@ from markupsafe import Markup
 from scripts.reporting.collect import RunFiles
 from scripts.reporting.configuration import configuration_section
 from scripts.reporting.elements import Section, Table
+from scripts.reporting.episodes import episodes_section
 from scripts.reporting.formatting import amount, duration
 from scripts.reporting.overview import Tile, files_table, missing_files, tiles
 from scripts.reporting.reading import one_line
@@ -106,6 +107,7 @@ def sections_of(run: RunFiles, workflows: int, sample: int) -> list[Section]:
         sections.append(evaluation_section(run))
     if run.rollouts is not None or run.metrics is not None:
         sections.append(training_section(run))
+    sections += [episodes_section(found) for found in (run.rows, run.heldout) if found is not None]
     if reader is not None:
         sections += [operators_section(reader), workflows_section(reader, workflows)]
         sections += [endings_section(reader), rows_section(reader, sample)]
