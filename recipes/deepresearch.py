@@ -20,7 +20,7 @@ from pathlib import Path
 from aflow_ops.agents.episode import Agents
 from aflow_ops.agents.team import Limits, Outcome, Role, Team
 from aflow_ops.agents.tools.calls import ToolCalls, ToolRefusalError
-from aflow_ops.agents.tools.corpus import OWN, open_corpus, open_documents
+from aflow_ops.agents.tools.corpus import Corpus, open_corpus
 from aflow_ops.agents.tools.documents import Documents
 from aflow_ops.agents.tools.retriever import Retriever
 from aflow_ops.sandbox import Sandbox, open_sandbox
@@ -231,22 +231,20 @@ def outcome_of(research: Research, tools: Tools, right: bool) -> Outcome:
 
 def research_team(
     sandbox: Sandbox,
-    corpus: str = OWN,
-    retriever_url: str | None = None,
+    corpus: Corpus | None = None,
     topk: int = 3,
     max_rounds: int = 2,
     max_steps_a_fact: int = 3,
     max_tool_calls: int = 16,
 ) -> Team:
-    """Return the roles, the episode and its tools."""
-    grader, retriever_of = CachedGrader(sandbox), open_corpus(corpus, retriever_url)
-    documents_of = open_documents(corpus, retriever_url)
+    """Return the roles, the episode and its tools; each problem's own passages are searched without a corpus."""
+    grader, searched = CachedGrader(sandbox), corpus or open_corpus()
 
     @asynccontextmanager
     async def tools(task: Problem) -> AsyncIterator[Tools]:
-        async with retriever_of(task) as retriever:
+        async with searched.retriever(task) as retriever:
             calls = ToolCalls(max_calls=max_tool_calls)
-            yield Tools(retriever, documents_of(task), grader, task, topk, calls)
+            yield Tools(retriever, searched.documents(task), grader, task, topk, calls)
 
     limits = Limits(turns=max_rounds * (2 + 3 * max_steps_a_fact))
     return Team(ROLES, partial(run, max_rounds=max_rounds, max_steps_a_fact=max_steps_a_fact), tools, limits=limits)
@@ -259,6 +257,7 @@ def main() -> None:
     recipe, training, model, executor = args.parts
     start = starting_point(Path(training.output_dir), training.resume_from_checkpoint)
     train, heldout = training_and_heldout_problems(recipe, training.seed)
+    corpus = open_corpus(recipe.corpus, recipe.retriever_url)
     if recipe.dry_run:
         print(f"dry run: {len(train)} training and {len(heldout)} held-out problems; nothing was started")
         return
@@ -275,8 +274,7 @@ def main() -> None:
                 recipe=recipe,
                 team=research_team(
                     sandbox,
-                    recipe.corpus,
-                    recipe.retriever_url,
+                    corpus,
                     recipe.topk,
                     recipe.max_rounds,
                     recipe.max_steps_a_fact,

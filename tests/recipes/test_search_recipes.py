@@ -19,6 +19,7 @@ from trl import ModelConfig, SFTConfig, TrlParser
 
 from aflow_ops.agents.episode import Episode
 from aflow_ops.agents.team import Team
+from aflow_ops.agents.tools.corpus import open_corpus
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
 from aflow_ops.sandbox import Sandbox
@@ -129,7 +130,7 @@ def test_a_script_speaks_for_every_role_and_errs(name: str, sandbox: Sandbox) ->
     team, problems = make_team(sandbox), load_problems(source, "train", 10, 0)
     turns = asyncio.run(scripted_turns(team, script, problems, 0))
     assert {messages[0]["content"] for messages, _ in turns} == {role.prompt for role in team.roles}
-    with pytest.raises(ValueError, match="not an? (question|issue)|unpack"):
+    with pytest.raises(ValueError, match=r"not an? (question|issue)|unpack"):
         script.reply(team.names[0], [{"role": "user", "content": "?"}] * 2, random.Random(0))
 
 
@@ -169,13 +170,8 @@ async def test_search_qa_pays_each_agent_for_its_own_part(sandbox: Sandbox) -> N
 async def test_search_qa_stops_on_the_extractors_word_and_never_on_the_gold_answer(sandbox: Sandbox) -> None:
     task, (fact,), _ = world(1)
     team = search_qa.search_team(sandbox, max_rounds=3)
-    wrong = await play(
-        team,
-        task,
-        query_optimizer=[fact.text],
-        document_retriever=[f"[{fact.id}]"],
-        answer_extractor=["ANSWER: no idea"],
-    )
+    said = {"query_optimizer": [fact.text] * 3, "document_retriever": [f"[{fact.id}]"] * 3}
+    wrong = await play(team, task, **said, answer_extractor=["ANSWER: no idea"])
     assert (wrong.outcome.team, wrong.outcome.metrics["extractor_attempts"]) == (0.0, 1.0)
     shy = await play(team, task, **said, answer_extractor=["?"] * 3)
     assert (shy.outcome.team, shy.outcome.metrics["extractor_attempts"]) == (0.0, 3.0)
@@ -217,7 +213,7 @@ async def test_who_keeps_everything_or_what_was_never_found_is_paid_less(sandbox
 
 async def test_a_dead_retriever_is_nobodys_fault(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aflow_ops.agents.tools.retriever_server.PAUSE_SECONDS", 0.0)
-    team = search_qa.search_team(sandbox, retriever_url="http://127.0.0.1:9/retrieve")
+    team = search_qa.search_team(sandbox, open_corpus(retriever_url="http://127.0.0.1:9/retrieve"))
     episode = await play(team, world(1)[0], query_optimizer=["a"])
     assert (episode.ending, episode.outcome.team) == ("infra_error", None)
     assert "the retriever at http://127.0.0.1:9/retrieve failed" in str(episode.error)
@@ -226,7 +222,7 @@ async def test_a_dead_retriever_is_nobodys_fault(sandbox: Sandbox, monkeypatch: 
 async def test_a_corpus_of_ones_own_is_searched(sandbox: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "ferns.md").write_text("# Ferns\n\nFerns have spores.")
     task = Problem.from_row({"question": "What do ferns have?", "answer": "spores", "source": "mine", "domain": "qa"})
-    team = search_qa.search_team(sandbox, corpus=str(tmp_path))
+    team = search_qa.search_team(sandbox, open_corpus(str(tmp_path)))
     said = {"document_retriever": ["[ferns.md]"], "answer_extractor": ["ANSWER: spores"]}
     episode = await play(team, task, query_optimizer=["ferns"], **said)
     assert (episode.outcome.team, episode.outcome.metrics["kept_recall"]) == (1.0, 1.0)
@@ -352,19 +348,10 @@ def test_a_task_that_the_backend_cannot_run_is_refused_before_anything_is_loaded
 
 # Training
 
-SAID = {
-    "search_qa": ["Mila lives home", "[p1] [p2]", "ANSWER: Quorby", "UNKNOWN", "town", "[p3]", "ANSWER: baker", "[]"],
-    "deepresearch": [
-        "town of Mila",
-        "SEARCH: lives home",
-        "KEEP: [p1]",
-        "ANSWER: baker [p1]",
-        "UNKNOWN",
-        "KEEP:",
-        "READ: x",
-    ],
-    "swe": ["FILE: a.py", "VERDICT: right", "VERDICT: wrong", "no edit", "VERDICT: wrong and more", "?", "!", "edit"],
-}
+QUERY = ["Mila lives home", "[p1] [p2]", "ANSWER: Quorby", "UNKNOWN", "town", "[p3]", "ANSWER: baker", "[]"]
+FACTS = ["town of Mila", "SEARCH: lives home", "KEEP: [p1]", "ANSWER: baker [p1]", "UNKNOWN", "KEEP:", "READ: x"]
+EDITS = ["FILE: a.py", "VERDICT: right", "VERDICT: wrong", "no edit", "VERDICT: wrong and more", "?", "!", "edit"]
+SAID = {"search_qa": QUERY, "deepresearch": FACTS, "swe": EDITS}
 
 
 def trainer_of(name: str, run_dir: Path, sandbox: Sandbox) -> AgentGRPOTrainer:
@@ -373,10 +360,23 @@ def trainer_of(name: str, run_dir: Path, sandbox: Sandbox) -> AgentGRPOTrainer:
     texts = [*(p.view.text for p in problems), *SAID[name], *(role.prompt for role in team.roles)]
     tokenizer = train_tokenizer(texts, 400)
     args = WorkflowGRPOConfig(
-        output_dir=str(run_dir), num_generations=4, per_device_train_batch_size=8, max_completion_length=12,
-        max_steps=1, learning_rate=1e-2, loss_type="grpo", scale_rewards="batch", temperature=1.0, report_to="none",
-        logging_steps=1, disable_tqdm=True, use_cpu=True, bf16=False, save_strategy="no", activation_checkpointing=False,
-    )  # fmt: skip
+        output_dir=str(run_dir),
+        num_generations=4,
+        per_device_train_batch_size=8,
+        max_completion_length=12,
+        max_steps=1,
+        learning_rate=1e-2,
+        loss_type="grpo",
+        scale_rewards="batch",
+        temperature=1.0,
+        report_to="none",
+        logging_steps=1,
+        disable_tqdm=True,
+        use_cpu=True,
+        bf16=False,
+        save_strategy="no",
+        activation_checkpointing=False,
+    )
     return AgentGRPOTrainer(
         model=build_tiny_policy(tokenizer, hidden_size=64, num_layers=1, max_length=4096, seed=0),
         args=args,

@@ -1,7 +1,8 @@
-"""Where an episode searches: the problem's own passages, a corpus for all, or a server."""
+"""Where an episode searches and reads: the problem's own passages, a corpus for all, or a server."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from aflow_ops.agents.tools.bm25 import BM25Retriever
@@ -14,15 +15,26 @@ from data.problem import DataError, Problem
 
 OWN = "own"
 
-RetrieverOf = Callable[[Problem], AbstractAsyncContextManager[Retriever]]
+
+@dataclass(frozen=True)
+class Corpus:
+    """What agents search and read.
+
+    Args:
+        retriever (`Callable`): opens the retriever of a problem.
+        documents (`Callable`): gives a problem its documents: passages joined by their titles, or a folder's files.
+    """
+
+    retriever: Callable[[Problem], AbstractAsyncContextManager[Retriever]]
+    documents: Callable[[Problem], Documents]
 
 
-def open_corpus(corpus: str = OWN, retriever_url: str | None = None) -> RetrieverOf:
-    """Return what opens the retriever of a problem.
+def open_corpus(corpus: str = OWN, retriever_url: str | None = None) -> Corpus:
+    """Return what agents search and read.
 
     Args:
         corpus (`str`): `"own"` for the passages that each problem brings along, else a path (`data/passages.py`).
-        retriever_url (`str`, *optional*): a server instead.
+        retriever_url (`str`, *optional*): a server instead, which has no documents to read.
 
     Raises:
         UsageError: both are given, or one cannot be used.
@@ -31,27 +43,17 @@ def open_corpus(corpus: str = OWN, retriever_url: str | None = None) -> Retrieve
         if corpus != OWN:
             raise UsageError(f"corpus={corpus} and retriever_url={retriever_url}: searches go to one of them")
         ServerRetriever(retriever_url)  # a bad address is said at once
-        return lambda problem: ServerRetriever(retriever_url)
+        return Corpus(lambda problem: ServerRetriever(retriever_url), lambda problem: Documents([]))
     if corpus == OWN:
-        return lambda problem: nullcontext(BM25Retriever(passages_of(problem)))
+        return Corpus(
+            lambda problem: nullcontext(BM25Retriever(passages_of(problem))),
+            lambda problem: Documents(documents(passages_of(problem))),
+        )
+    path = Path(corpus)
     try:
-        shared = BM25Retriever(read_corpus(Path(corpus)))
+        passages = read_corpus(path)
+        whole = Documents(read_documents(path) if path.is_dir() else documents(passages))
     except DataError as error:
         raise UsageError(f"corpus: {error}") from None
-    return lambda problem: nullcontext(shared)
-
-
-def open_documents(corpus: str = OWN, retriever_url: str | None = None) -> Callable[[Problem], Documents]:
-    """Return what gives a problem its documents to read: passages joined by their titles, or a folder's files.
-
-    Args:
-        corpus (`str`): as for `open_corpus`.
-        retriever_url (`str`, *optional*): then there are none: a server has but passages.
-    """
-    if retriever_url:
-        return lambda problem: Documents([])
-    if corpus == OWN:
-        return lambda problem: Documents(documents(passages_of(problem)))
-    path = Path(corpus)
-    shared = Documents(read_documents(path) if path.is_dir() else documents(read_corpus(path)))
-    return lambda problem: shared
+    shared = BM25Retriever(passages)
+    return Corpus(lambda problem: nullcontext(shared), lambda problem: whole)
