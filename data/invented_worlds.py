@@ -12,7 +12,7 @@ known without a search, and nothing can be remembered from another problem.
 
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from data.invented_facts import (
@@ -103,7 +103,7 @@ class Chain:
 
 
 def _patterns(questions: dict[str, str], *before: str) -> list[tuple[re.Pattern[str], tuple[tuple[str, ...], ...]]]:
-    found = []
+    found: list[tuple[re.Pattern[str], tuple[tuple[str, ...], ...]]] = []
     for kind, text in questions.items():
         pattern = re.compile(re.escape(text).replace(r"\{0\}", "(.+)"))
         found.append((pattern, ((*before, kind),)))
@@ -247,14 +247,6 @@ def _passages(world: _World, rng: random.Random) -> list[tuple[Passage, _Fact]]:
         (Passage(f"p{number}", fact.subject, rng.choice(_WORDINGS[fact.kind]).format(fact.subject, fact.value)), fact)
         for number, fact in enumerate(facts, start=1)
     ]
-
-
-def documents(passages: Sequence[Passage]) -> list[Passage]:
-    """Join the passages of each title into one document whose id is the title, its lines numbered by passage."""
-    titles: dict[str, list[str]] = {}
-    for passage in passages:
-        titles.setdefault(passage.title or passage.id, []).append(f"[{passage.id}] {passage.text}")
-    return [Passage(title, "", "\n".join(lines)) for title, lines in titles.items()]
 
 
 def _names(rng: random.Random, parts: tuple[list[str], list[str]], count: int) -> list[str]:

@@ -218,3 +218,11 @@ def union(parts: Iterable[Iterable[Passage]]) -> list[Passage]:
     for part in parts:
         texts.update(dict.fromkeys((passage.title, passage.text) for passage in part))
     return [Passage(str(number), title, text) for number, (title, text) in enumerate(texts, start=1)]
+
+
+def documents(passages: Iterable[Passage]) -> list[Passage]:
+    """Join the passages of each title into one document whose id is the title, its lines numbered by passage."""
+    titles: dict[str, list[str]] = {}
+    for passage in passages:
+        titles.setdefault(passage.title or passage.id, []).append(f"[{passage.id}] {passage.text}")
+    return [Passage(title, "", "\n".join(lines)) for title, lines in titles.items()]

@@ -56,13 +56,14 @@ KINDS = (
 
 
 def word_problems(seed: int) -> Iterator[Problem]:
-    """Yield problems of all kinds, without end."""
+    """Yield problems of all kinds, without end; no other kind's formula gives a problem's answer."""
     rng = random.Random(f"word_problems {seed}")
     while True:
         kind = rng.choice(KINDS)
         numbers = {name: rng.randint(2, 9) for name in "abc"}
         answer = value_of(kind.formula.format(**numbers))
-        if answer > 0:
+        others = {value_of(other.format(**numbers)) for other in other_formulas(kind.formula)}
+        if answer > 0 and answer not in others:
             question = kind.text.format(name=rng.choice(NAMES), things=rng.choice(THINGS), **numbers)
             yield Problem.from_row({"question": question, "answer": str(answer), "source": "word_problems"})
 
@@ -73,6 +74,11 @@ def formula_of(question: str) -> tuple[str, dict[str, str]] | None:
         if (found := kind.pattern.fullmatch(question)) is not None:
             return kind.formula, found.groupdict()
     return None
+
+
+def other_formulas(formula: str) -> list[str]:
+    """Return the formulas of other kinds in as many numbers."""
+    return sorted({kind.formula for kind in KINDS if ("{c}" in kind.formula) == ("{c}" in formula)} - {formula})
 
 
 def value_of(expression: str) -> int:

@@ -27,7 +27,7 @@ from recipes.run.command import run_command
 from recipes.run.progress import MetricsFile, progress_of
 from recipes.run.starting import starting_point
 from recipes.settings.agents import AgentArguments, agent_arguments
-from recipes.training.agent_heldout import evaluate_agents
+from recipes.training.agent_heldout import evaluate_agents, evaluate_alone
 from recipes.training.agents import AgentGRPOTrainer
 from recipes.training.best import BestByHeldout
 from recipes.training.phases import train_policy
@@ -126,6 +126,18 @@ async def run(task: Problem, agents: Agents, max_refinements: int = 2, counterfa
     return outcome_of(codes, shares, without, improvement=counterfactual == 0, shown_pass=failed is None)
 
 
+async def alone(task: Problem, agents: Agents, tokens: float) -> Outcome:
+    """The control: the generator by itself tries until its code passes the shown tests, or it has written as much."""
+    tools, attempts, failed = agents.tools, 0, "not tried"
+    question = "\n".join([task.view.text, "", "It must pass:", *tools.shown])
+    code = ""
+    while failed is not None and (not attempts or agents.tokens < tokens):
+        code = tools.solution(await agents.generator.aside(question))
+        failed, attempts = await tools.failure(code), attempts + 1
+    share = await tools.share(code)
+    return Outcome(share, answer=code, correct=share == 1, metrics={"attempts": float(attempts)})
+
+
 def outcome_of(
     codes: Sequence[str],
     shares: Sequence[float],
@@ -181,6 +193,7 @@ def coding_team(sandbox: Sandbox, max_refinements: int = 2, counterfactual: floa
         ROLES,
         partial(run, max_refinements=max_refinements, counterfactual=counterfactual),
         tools,
+        alone=alone,
         limits=Limits(turns=1 + 3 * max_refinements, seconds=600.0),
     )
 
@@ -221,7 +234,9 @@ def main() -> None:
                 train_policy(trainer, start)
             with run.phase("evaluation_after"):
                 after = evaluate_agents(trainer, heldout, "held-out after")
-            finish_agents(run, trainer, before, after)
+            with run.phase("controls"):
+                controls = evaluate_alone(trainer, heldout, after) if recipe.baselines else {}
+            finish_agents(run, trainer, before, after, controls)
         trainer.end()
 
 

@@ -9,6 +9,7 @@ what was measured: recipes/agents.md.
 """
 
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from recipes.run.command import run_command
 from recipes.run.progress import MetricsFile, progress_of
 from recipes.run.starting import starting_point
 from recipes.settings.agents import AgentArguments, agent_arguments
-from recipes.training.agent_heldout import evaluate_agents
+from recipes.training.agent_heldout import evaluate_agents, evaluate_alone
 from recipes.training.agents import AgentGRPOTrainer
 from recipes.training.best import BestByHeldout
 from recipes.training.phases import train_policy
@@ -114,6 +115,18 @@ async def run(task: Problem, agents: Agents, max_attempts: int = 3, counterfactu
     return outcome_of(outputs, verdicts, [await tools.right(output) for output in outputs], without)
 
 
+async def alone(task: Problem, agents: Agents, tokens: float) -> Outcome:
+    """The control: the executor by itself tries until it has written as much as the team; most of its answers win."""
+    question, outputs = task.view.text, list[PythonOutput]()
+    while not outputs or agents.tokens < tokens:
+        reply = await agents.executor.aside(f"{question}\n\nPlan:\n(none)")
+        outputs.append(await agents.tools.alone(extract_code(reply)))
+    answers = Counter(output.last_line for output in outputs if output.last_line)
+    best = answers.most_common(1)[0][0] if answers else ""
+    right = await agents.tools.right(PythonOutput(best, True))
+    return Outcome(float(right), answer=best, correct=right, metrics={"attempts": float(len(outputs))})
+
+
 def outcome_of(
     outputs: Sequence[PythonOutput], verdicts: Sequence[bool | None], right: Sequence[bool], without: bool | None
 ) -> Outcome:
@@ -157,6 +170,7 @@ def math_team(sandbox: Sandbox, max_attempts: int = 3, counterfactual: float = 0
         tools,
         settle=partial(settle_verdicts, role="verifier"),
         measure=lambda outcomes: {f"verifier/{k}": v for k, v in verdict_metrics(outcomes, "verifier").items()},
+        alone=alone,
         limits=Limits(turns=2 + 2 * max_attempts),
     )
 
@@ -197,7 +211,9 @@ def main() -> None:
                 train_policy(trainer, start)
             with run.phase("evaluation_after"):
                 after = evaluate_agents(trainer, heldout, "held-out after")
-            finish_agents(run, trainer, before, after)
+            with run.phase("controls"):
+                controls = evaluate_alone(trainer, heldout, after) if recipe.baselines else {}
+            finish_agents(run, trainer, before, after, controls)
         trainer.end()
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from aflow_ops.agents.episode import Agents
 from aflow_ops.agents.team import Limits, Outcome, Role, Team
-from aflow_ops.agents.tools.corpus import OWN, open_corpus
+from aflow_ops.agents.tools.corpus import OWN, Corpus, open_corpus
 from aflow_ops.agents.tools.retriever import Retriever, check_topk, usable_query
 from aflow_ops.sandbox import Sandbox, open_sandbox
 from data.passages import Needed, Passage
@@ -218,19 +218,13 @@ def outcome_of(search: Search, needed: Needed, right: Sequence[bool]) -> Outcome
     )
 
 
-def search_team(
-    sandbox: Sandbox,
-    corpus: str = OWN,
-    retriever_url: str | None = None,
-    topk: int = 3,
-    max_rounds: int = 3,
-) -> Team:
-    """Return the roles, the episode and its tools."""
-    grader, retriever_of = CachedGrader(sandbox), open_corpus(corpus, retriever_url)
+def search_team(sandbox: Sandbox, corpus: Corpus | None = None, topk: int = 3, max_rounds: int = 3) -> Team:
+    """Return the roles, the episode and its tools; searches go to each problem's own passages without a corpus."""
+    grader, searched = CachedGrader(sandbox), corpus or open_corpus()
 
     @asynccontextmanager
     async def tools(task: Problem) -> AsyncIterator[Tools]:
-        async with retriever_of(task) as retriever:
+        async with searched.retriever(task) as retriever:
             yield Tools(retriever, grader, task)
 
     limits = Limits(turns=3 * max_rounds)
@@ -243,22 +237,22 @@ def main() -> None:
     recipe, training, model, executor = args.parts
     start = starting_point(Path(training.output_dir), training.resume_from_checkpoint)
     train, heldout = training_and_heldout_problems(recipe, training.seed)
+    corpus = open_corpus(recipe.corpus, recipe.retriever_url)
     if recipe.dry_run:
         print(f"dry run: {len(train)} training and {len(heldout)} held-out problems; nothing was started")
         return
 
     with (
-        closing(open_sandbox(unsafe_subprocess=recipe.unsafe_subprocess)) as sandbox,
         open_agents_run(args, __file__, start) as run,
+        closing(open_sandbox(unsafe_subprocess=recipe.unsafe_subprocess)) as sandbox,
     ):
-        team = search_team(sandbox, recipe.corpus, recipe.retriever_url, recipe.topk, recipe.max_rounds)
         with run.phase("warm_start"):
             ensure_agent_policy(model.model_name_or_path, recipe.warm_start_config, training.seed)
         with run.phase("startup"), loading_policy(model.model_name_or_path):
             trainer = AgentGRPOTrainer(
                 **policy_settings(model, training),  # base model, tokenizer, quantization, LoRA
                 recipe=recipe,
-                team=team,
+                team=search_team(sandbox, corpus, recipe.topk, recipe.max_rounds),
                 problems=train,
                 executor=executor,
                 start=start,

@@ -5,13 +5,21 @@
     python scripts/evaluate.py --data rows.jsonl --model Qwen/Qwen2.5-7B-Instruct --adapter outputs/grpo_mixed \\
         --output outputs/eval --num_samples 8 --pass_k 1 4 8
     python scripts/evaluate.py --data gsm8k --model my-policy --model_base_url http://localhost:8000/v1 --output ...
+    python scripts/evaluate.py --data word_problems --agents recipes/math_tool.py --model MODEL --adapter outputs/RUN \\
+        --output outputs/eval
 
 Data: processed benchmarks by name (their test set; scripts/process_datasets.py), or JSONL files of {"question",
 "answer", "source"} rows with the optional keys of data/jsonl.py. Writes rows.jsonl (one graded row per problem and
 sample) and summary.json (tiers, the benchmarks' own metrics, pass@k, cost, latency, 95 % bootstrap intervals); several
+<<<<<<< HEAD
 workflows or baselines get a folder each. A run that was stopped goes on where it was when it is given the same
 arguments, and pays for nothing twice. Compare runs with scripts/compare.py. On several machines: --shard 1/8 to 8/8,
 each with an --output of its own, then --merge of these folders, which gives what one run would have.
+=======
+workflows or baselines get a folder each. A team's controls (a single agent with as many tokens, the untrained roles)
+have theirs beside its files. A run that was stopped goes on where it was when it is given the same
+arguments, and pays for nothing twice. Compare runs with scripts/compare.py.
+>>>>>>> tools
 """
 
 import argparse
@@ -75,6 +83,9 @@ def parse_arguments() -> argparse.Namespace:
     what.add_argument("--workflow", type=Path, help="file with one workflow, run on every problem; or a folder of them")
     what.add_argument("--model", help="policy: a Hub name or a folder, or its name at --model_base_url [the adapter's]")
     baselines = ["all", *PUBLISHED_BASELINES]
+    parser.add_argument(
+        "--agents", type=Path, help="recipe of a team, e.g. recipes/math_tool.py, that --model plays [--adapter]"
+    )
     what.add_argument("--baseline", nargs="+", choices=baselines, metavar="NAME", help=f"{', '.join(baselines)}")
     parser.add_argument("--adapter", help="PEFT adapter for the model, e.g. outputs/RUN/best: a Hub name or a folder")
     parser.add_argument("--model_base_url", help="the policy is served here by an OpenAI-compatible server")
@@ -272,9 +283,17 @@ def write_results(
 def main() -> None:
     """Read, generate, run, grade, write."""
     arguments = parse_arguments()
+<<<<<<< HEAD
     if arguments.merge:
         with claimed(arguments.output):
             merge(arguments.merge, arguments.output)
+=======
+    if arguments.agents is not None:
+        from scripts.evaluating.agents import evaluate_team  # loads torch
+
+        name_base_model(arguments)
+        evaluate_team(arguments)
+>>>>>>> tools
         return
     load_operators(arguments.operators)
     config = executor_config_from(arguments)

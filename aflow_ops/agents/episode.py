@@ -144,7 +144,13 @@ class Agents:
 
     def __init__(self, stage: "Stage", tools: Any, number: int) -> None:
         self._agents = {role.name: Agent(role, stage) for role in stage.team.roles}
+        self._stage = stage
         self.tools, self.number = tools, number
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that models have written in this episode, asides too."""
+        return self._stage.used_tokens
 
     def __getattr__(self, name: str) -> Agent:
         try:
@@ -172,7 +178,7 @@ class Stage:
         self.turns: list[Turn] = []
         self.clock: asyncio.Timeout | None = None
         self._speakers = speakers
-        self._used_turns = self._used_tokens = self._speaking = 0
+        self.used_tokens = self._used_turns = self._speaking = 0
         self._seconds_left = team.limits.seconds
 
     async def turn(self, role: Role, text: str, *, aside: bool) -> str:
@@ -180,7 +186,7 @@ class Stage:
         limits = self.team.limits
         if self._used_turns >= limits.turns:
             raise EpisodeLimitError(f"all {limits.turns} turns are used")
-        if self._used_tokens >= limits.tokens:
+        if self.used_tokens >= limits.tokens:
             raise EpisodeLimitError(f"all {limits.tokens} tokens are used")
         self._used_turns += 1
         heard = _shortened(text, limits)
@@ -192,7 +198,7 @@ class Stage:
             said = await self._speakers[role.name].reply(conversation)
         finally:
             self._go_on()
-        self._used_tokens += said.tokens
+        self.used_tokens += said.tokens
         conversation.messages.append({"role": "assistant", "content": said.text})
         conversation.turns += 1
         conversation.tokens += said.tokens

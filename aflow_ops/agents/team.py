@@ -84,6 +84,8 @@ class Team:
         settle (`Callable`): given the outcomes of all episodes of a step, those of all processes, returns them with
             the rewards that only all of them together decide.
         measure (`Callable`): given the same, returns numbers to log that are no averages over episodes.
+        alone (`Callable`, *optional*): the control, `async def alone(task, agents, tokens) -> Outcome`: a single agent
+            that may write about as many tokens as the team did.
         limits (`Limits`): of one episode.
 
     Raises:
@@ -95,11 +97,12 @@ class Team:
     tools: Callable[[Problem], AbstractAsyncContextManager[Any]] = lambda task: nullcontext()
     settle: Callable[[Sequence[Outcome]], Sequence[Outcome]] = as_they_are
     measure: Callable[[Sequence[Outcome]], Mapping[str, float]] = nothing_more
+    alone: Callable[[Problem, Any, float], Awaitable[Outcome]] | None = None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         for name in self.names:
-            if not name.isidentifier() or name.startswith("_") or name in ("tools", "number", "chosen"):
+            if not name.isidentifier() or name.startswith("_") or name in ("tools", "number", "chosen", "tokens"):
                 raise ValueError(f"role {name!r}: a role's name must be an identifier that agents do not have already")
         if len(set(self.names)) != len(self.roles) or not self.roles:
             raise ValueError(f"roles {', '.join(self.names)}: at least one, and each name once")

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 
 from aflow_ops.executor.types import Message
-from data.word_problems import KINDS, formula_of, value_of
+from data.word_problems import formula_of, other_formulas, value_of
 
 # How often the script plans right, follows the plan, finds its own way, and judges right.
 PLANS_RIGHT, FOLLOWS, OWN_RIGHT, JUDGES_RIGHT = 0.5, 0.75, 0.45, 0.65
@@ -40,7 +40,7 @@ class MathToolScript:
 
 
 def formulas(question: str) -> tuple[str, list[str]]:
-    """Return the formula that solves a question, and those of other kinds in its numbers that give something else.
+    """Return the formula that solves a question, and those of other kinds in its numbers.
 
     Raises:
         ValueError: the question is none of `word_problems`.
@@ -49,7 +49,4 @@ def formulas(question: str) -> tuple[str, list[str]]:
     if found is None:
         raise ValueError(f"not a question of word_problems: {question!r}")
     formula, numbers = found
-    right = formula.format(**numbers)
-    others = {kind.formula for kind in KINDS if ("{c}" in kind.formula) == ("c" in numbers)}
-    texts = sorted(other.format(**numbers) for other in others)
-    return right, [text for text in texts if value_of(text) != value_of(right)]
+    return formula.format(**numbers), [other.format(**numbers) for other in other_formulas(formula)]

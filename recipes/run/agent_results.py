@@ -31,7 +31,13 @@ def open_agents_run(args: Arguments[Any], script: str, start: Checkpoint | None)
         yield run
 
 
-def finish_agents(run: Run, trainer: Any, before: Sequence[Row], after: Sequence[Row]) -> None:
+def finish_agents(
+    run: Run,
+    trainer: Any,
+    before: Sequence[Row],
+    after: Sequence[Row],
+    controls: Mapping[str, Sequence[Row]] | None = None,
+) -> None:
     """Write the adapters and the results of a training that came to its end, and show them.
 
     Args:
@@ -39,12 +45,13 @@ def finish_agents(run: Run, trainer: Any, before: Sequence[Row], after: Sequence
         trainer (`AgentGRPOTrainer`): trained, and not closed yet.
         before (`Sequence[Row]`): held-out episodes before the training (`recipes/training/agent_heldout.py`).
         after (`Sequence[Row]`): the same after it.
+        controls (`Mapping`, *optional*): episodes of what the team is compared with, by name.
     """
     trainer.save_model()
     trainer.rollout_log.close()
     usage = sum(gather_object([trainer.usage]), ExecutorUsage())
     if PartialState().is_main_process:
-        result = HeldOut(before, after, {})
+        result = HeldOut(before, after, controls or {})
         agents = {
             "roles": trainer.team.names,
             "trained": trainer.trained,
@@ -79,6 +86,8 @@ def print_agents(run: Run, result: HeldOut, agents: Mapping[str, Any]) -> None:
         f"team success on {summary['n']} held-out problems: {summary['before']:.3f} > {summary['after']:.3f}, "
         f"gain {summary['gain']:+.3f}, 95% interval [{low:+.3f}, {high:+.3f}]"
     )
+    for name, value in summary["baselines"].items():
+        print(f"  {name.replace('_', ' ')} with as many tokens: {value:.3f}")
     before, after = agents["before"], agents["after"]
     for name in after:
         print(f"  {name:<34} {before.get(name, float('nan')):8.3f} > {after[name]:8.3f}")

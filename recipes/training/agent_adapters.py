@@ -4,8 +4,9 @@ With one each, the first trained role has PEFT's adapter `default` and every fur
 a run's folder holds what PEFT expects: `adapter_model.safetensors`, and `<role>/adapter_model.safetensors` beside it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import torch
 from peft import PeftModel
 
 from aflow_ops.errors import UsageError
+from data.files import write_atomically
 
 DEFAULT = "default"
+# Beside an adapter: which one each role has.
+NAMES_FILE = "agents.json"
 
 
 def adapter_names(adapters: str, roles: Sequence[str]) -> dict[str, str]:
@@ -79,16 +83,17 @@ class AgentAdapters:
                 parameter.requires_grad_(True)
 
     @contextmanager
-    def speaking(self, role: str) -> Iterator[None]:
-        """Use a role's adapter inside; a role that does not train speaks with the adapter of the first."""
-        if self.split:
-            self.model.set_adapter(self.names.get(role, DEFAULT))
-        try:
+    def speaking(self, name: str | None) -> Iterator[None]:
+        """Use an adapter inside, or none: a role that does not train is played by the base."""
+        if not self.split:
             yield
+            return
+        try:
+            with self.model.disable_adapter() if name is None else nullcontext(self.model.set_adapter(name)):
+                yield
         finally:
-            if self.split:
-                self.model.set_adapter(DEFAULT)
-                self.enable()
+            self.model.set_adapter(DEFAULT)
+            self.enable()
 
     def written(
         self, roles: Sequence[str], prompts: Sequence[list[int]]
@@ -107,9 +112,10 @@ class AgentAdapters:
         if not self.split:
             return sample(list(prompts))
         ids: list[list[int]] = [[] for _ in prompts]
-        for name in dict.fromkeys(self.names.get(role, DEFAULT) for role in roles):
-            places = [at for at, role in enumerate(roles) if self.names.get(role, DEFAULT) == name]
-            with self.speaking(next(role for role in roles if self.names.get(role, DEFAULT) == name)):
+        names = [self.names.get(role) for role in roles]
+        for name in dict.fromkeys(names):
+            places = [at for at, its in enumerate(names) if its == name]
+            with self.speaking(name):
                 found, _ = sample([prompts[at] for at in places])
             for at, row in zip(places, found, strict=True):
                 ids[at] = row
@@ -141,7 +147,7 @@ class AgentAdapters:
             places = (agents == index).nonzero().squeeze(1)
             if not len(places):
                 continue
-            with self.speaking(role):
+            with self.speaking(self.names[role]):
                 part = score(model, input_ids[places], attention_mask[places], *args, **kwargs)
             logps = _placed(logps, part[0], places, len(agents))
             entropies = _placed(entropies, part[1], places, len(agents))
@@ -163,25 +169,40 @@ class AgentAdapters:
                 self.trainer._metrics["train"][f"agents/{role}/entropy"].append(total / count)
 
 
+def write_names(folder: Path, names: Mapping[str, str]) -> None:
+    """Say beside an adapter which one each trained role has.
+
+    Args:
+        folder (`Path`): of the adapter.
+        names (`Mapping[str, str]`): PEFT's names, by role.
+    """
+    with write_atomically(folder / NAMES_FILE) as file:
+        file.write(json.dumps({"adapters": dict(names)}) + "\n")
+
+
 def use_role_adapters(model: Any, adapter: str | None) -> Callable[[str], AbstractContextManager[None]]:
     """Load the adapters of single roles that lie beside a run's own; returns what chooses a role's.
 
     Args:
         model (`PeftModel` or `PreTrainedModel`): with the run's own adapter, if there is one.
-        adapter (`str`, *optional*): folder of it; `<role>/adapter_config.json` in it is a role's own.
+        adapter (`str`, *optional*): folder of it; without `agents.json` in it, every role has this one.
     """
-    folders = (
-        {} if adapter is None else {path.parent.name: path for path in Path(adapter).glob("*/adapter_config.json")}
-    )
-    roles = [name for name in folders if not name.startswith(("checkpoint-", "best", "iteration-"))]
-    for name in roles:
-        model.load_adapter(str(folders[name].parent), name)
+    file = None if adapter is None else Path(adapter) / NAMES_FILE
+    names: dict[str, str] = json.loads(file.read_text())["adapters"] if file is not None and file.is_file() else {}
+    split = set(names.values()) - {DEFAULT}
+    for name in sorted(split):
+        model.load_adapter(str(Path(str(adapter)) / name), name)
 
     @contextmanager
     def use(role: str) -> Iterator[None]:
-        if roles:
-            model.set_adapter(role if role in roles else DEFAULT)
-        yield
+        if not split:
+            yield
+        elif role in names:
+            model.set_adapter(names[role])
+            yield
+        else:
+            with model.disable_adapter():
+                yield
 
     return use
 

@@ -1,12 +1,16 @@
 """The held-out evaluation of a team: episodes on problems that nobody trained on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from statistics import fmean
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object
 
 from aflow_ops.agents.episode import Episode
+from aflow_ops.agents.team import Team
 from data.problem import Problem
 from recipes.run.progress import Bar
 from recipes.training.agent_play import continued
@@ -15,7 +19,12 @@ from recipes.training.heldout import policy_for_generation
 
 
 def evaluate_agents(
-    trainer: AgentGRPOTrainer, problems: Sequence[Problem], label: str = "held-out", *, visible: bool = True
+    trainer: AgentGRPOTrainer,
+    problems: Sequence[Problem],
+    label: str = "held-out",
+    *,
+    visible: bool = True,
+    team: Team | None = None,
 ) -> list[dict[str, Any]]:
     """Play `eval_samples` episodes for every problem. Each process takes its share of the problems.
 
@@ -24,6 +33,7 @@ def evaluate_agents(
         problems (`Sequence[Problem]`): held-out ones.
         label (`str`): of the progress bar.
         visible (`bool`): show it.
+        team (`Team`, *optional*): plays instead of the trainer's.
 
     Returns:
         `list[dict]`: rows of all processes, see `heldout_row`.
@@ -40,11 +50,36 @@ def evaluate_agents(
         torch.manual_seed(trainer.args.seed + rank)
         for start in range(0, -(-len(samples) // processes), size):  # as many batches in every process
             batch = mine[start : start + size]
-            episodes += trainer.player.play(batch, lambda roles, prompts: _written(trainer, model, roles, prompts))
+            episodes += trainer.player.play(
+                batch, lambda roles, prompts: _written(trainer, model, roles, prompts), team
+            )
             bar.update(len(episodes))
     outcomes = list(trainer.team.settle(gather_object([episode.outcome for episode in episodes])))
     rows = gather_object([heldout_row(episode) for episode in episodes])
     return [{**row, "verdicts": dict(outcome.verdicts)} for row, outcome in zip(rows, outcomes, strict=True)]
+
+
+def evaluate_alone(
+    trainer: AgentGRPOTrainer, problems: Sequence[Problem], rows: Sequence[dict[str, Any]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Play the control of a team: a single agent that writes as many tokens as the team did in a mean episode.
+
+    Args:
+        trainer (`AgentGRPOTrainer`): whose policy plays.
+        problems (`Sequence[Problem]`): held-out ones.
+        rows (`Sequence[dict]`): the team's episodes on them.
+
+    Returns:
+        `dict`: rows by the control's name; empty where the team has none.
+    """
+    team = trainer.team
+    if team.alone is None or not rows:
+        return {}
+    tokens = fmean(sum(row["tokens"].values()) for row in rows)
+    # As many turns as its tokens last: attempts may be short.
+    limits = replace(team.limits, turns=1_000, tokens=1_000_000)
+    single = replace(team, run=partial(team.alone, tokens=tokens), limits=limits)
+    return {"single_agent": evaluate_agents(trainer, problems, "single agent", team=single)}
 
 
 def _written(

@@ -53,10 +53,13 @@ class ChatTokens:
     Args:
         tokenizer (`PreTrainedTokenizerBase`): with a chat template.
         ends (`Sequence[int]`): tokens that end a reply.
+        settings (`Mapping[str, Any]`): what the template is told (`chat_template_kwargs`).
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> None:
-        self.tokenizer, self.ends = tokenizer, frozenset(ends)
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], settings: Mapping[str, Any] | None = None
+    ) -> None:
+        self.tokenizer, self.ends, self.settings = tokenizer, frozenset(ends), dict(settings or {})
         self._special = [token for token in tokenizer.all_special_tokens if token]
 
     def opening(self, messages: Sequence[Message]) -> list[int]:
@@ -67,9 +70,11 @@ class ChatTokens:
     def told(self, text: str) -> list[int]:
         """Return the tokens between a reply's last one and the beginning of the next reply, which answers a text."""
         before: list[Message] = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
-        ended = self._rendered(before, more=False)
-        last = max(position for position, token in enumerate(ended) if token in self.ends)
-        return self._rendered([*before, {"role": "user", "content": self.plain(text)}])[last + 1 :]
+        # Counted, not measured: a template may show the last reply in another form than one that was answered.
+        turns = sum(token in self.ends for token in self._rendered(before, more=False))
+        whole = self._rendered([*before, {"role": "user", "content": self.plain(text)}])
+        ended = [position for position, token in enumerate(whole) if token in self.ends]
+        return whole[ended[turns - 1] + 1 :]
 
     def plain(self, text: str) -> str:
         """Break up what the tokenizer would read as special tokens: nobody ends somebody else's turn from within."""
@@ -83,7 +88,7 @@ class ChatTokens:
 
     def _rendered(self, messages: Sequence[Any], *, more: bool = True) -> list[int]:
         rendered = self.tokenizer.apply_chat_template(
-            list(messages), add_generation_prompt=more, tokenize=True, return_dict=True
+            list(messages), add_generation_prompt=more, tokenize=True, return_dict=True, **self.settings
         )
         return list(rendered["input_ids"])
 
@@ -113,23 +118,24 @@ class EpisodePlayer:
         self.team, self.chat, self.room, self.run_async = team, chat, room, run_async
         self.others, self.together = dict(others or {}), together
 
-    def play(self, tasks: Sequence[tuple[Problem, int]], write: Write) -> list[Episode]:
+    def play(self, tasks: Sequence[tuple[Problem, int]], write: Write, team: Team | None = None) -> list[Episode]:
         """Play an episode for each task, all at once.
 
         Args:
             tasks (`Sequence[tuple[Problem, int]]`): problems, each with its episode's number among its own.
             write (`Callable`): the policy; called with no conversation when only other processes have some.
+            team (`Team`, *optional*): plays instead of the player's own.
 
         Raises:
             FatalExecutorError: a model in a role refuses every call.
         """
-        turns = BatchedTurns()
-        speakers = {name: self.others.get(name, turns) for name in self.team.names}
+        turns, team = BatchedTurns(), team or self.team
+        speakers = {name: self.others.get(name, turns) for name in team.names}
 
         async def start() -> None:
             turns.start(
                 [
-                    play_episode(self.team, task, speakers, number=number, index=index)
+                    play_episode(team, task, speakers, number=number, index=index)
                     for index, (task, number) in enumerate(tasks)
                 ]
             )

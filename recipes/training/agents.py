@@ -35,7 +35,7 @@ from recipes.run.checkpoints import Checkpoint
 from recipes.run.spending import Spending
 from recipes.settings.agents import ROW_LOSSES, AgentArguments
 from recipes.settings.arguments import WorkflowGRPOConfig
-from recipes.training.agent_adapters import AgentAdapters
+from recipes.training.agent_adapters import AgentAdapters, write_names
 from recipes.training.agent_play import ChatTokens, EpisodePlayer, TokenRow, room_of
 from recipes.training.agent_rows import episode_rows, row_reward, step_metrics
 from recipes.training.lifecycle import ResumableGRPOTrainer
@@ -112,7 +112,7 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
         self._resources = AsyncExitStack()
         others = self._opened_others(executor, fresh=start is None)
         room = room_of(self.model, args.max_completion_length, args.vllm_max_model_length if args.use_vllm else None)
-        chat = ChatTokens(self._tokenizer, self.eos_token_ids)
+        chat = ChatTokens(self._tokenizer, self.eos_token_ids, self.chat_template_kwargs)
         together = self.accelerator.num_processes > 1
         self.player = EpisodePlayer(self.team, chat, room, self.run_async, others, together=together)
         self._rows: list[TokenRow] = []
@@ -303,6 +303,11 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
             self.rollout_log.write(self.state.global_step, everyone)
 
     # Adapters in checkpoints
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            write_names(Path(output_dir or self.run_dir), self.adapters.names)
 
     def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_checkpoint(*args, **kwargs)

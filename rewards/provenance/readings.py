@@ -154,8 +154,8 @@ def _spoken(text: str, targets: Collection[Target], known: Collection[str]) -> I
     for target in targets:
         if (found := _found_encoded(spoken, target)) is not None:
             yield Reading(found, True)
-        if HINT.search(text) and (found := _unscrambled(spoken, target)) != spoken:
-            yield Reading(found, True)
+        if HINT.search(text) and (ordered := _unscrambled(spoken, target)) != spoken:
+            yield Reading(ordered, True)
 
 
 def _initials(text: str) -> Iterator[str]:

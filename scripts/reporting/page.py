@@ -12,12 +12,13 @@ from markupsafe import Markup
 from scripts.reporting.collect import RunFiles
 from scripts.reporting.configuration import configuration_section
 from scripts.reporting.elements import Section, Table
+from scripts.reporting.episodes import episodes_section
 from scripts.reporting.formatting import amount, duration
 from scripts.reporting.overview import Tile, files_table, missing_files, tiles
 from scripts.reporting.reading import one_line
 from scripts.reporting.results import evaluation_section, heldout_section
 from scripts.reporting.rows import SAMPLE_ROWS
-from scripts.reporting.training import episodes_section, replay_section, training_section
+from scripts.reporting.training import loop_section, replay_section, training_section
 from scripts.reporting.workflows import endings_section, operators_section, rows_section, workflows_section
 
 HERE = Path(__file__).parent
@@ -105,7 +106,8 @@ def sections_of(run: RunFiles, workflows: int, sample: int) -> list[Section]:
     if run.rows is not None or "by_domain" in (run.summary or {}):
         sections.append(evaluation_section(run))
     if run.rollouts is not None or run.metrics is not None:
-        sections += [episodes_section(run), training_section(run), replay_section(run)]
+        sections += [loop_section(run), training_section(run), replay_section(run)]
+    sections += [episodes_section(found) for found in (run.rows, run.heldout) if found is not None]
     if reader is not None:
         sections += [operators_section(reader), workflows_section(reader, workflows)]
         sections += [endings_section(reader), rows_section(reader, sample)]

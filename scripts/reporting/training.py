@@ -46,7 +46,7 @@ def replay_section(run: RunFiles) -> Section:
     return _if_any(Section("replay", "Rows from trajectories", figures=figures))
 
 
-def episodes_section(run: RunFiles) -> Section:
+def loop_section(run: RunFiles) -> Section:
     """What the searches of a loop of search and training found, episode by episode."""
     rewards = [
         ("episode/best_reward", "best of a problem", "s3"), ("episode/reward", "mean", "s0"),

@@ -211,7 +211,7 @@ def test_frozen_and_alternating_agents(tmp_path: Path) -> None:
 
 
 def test_adapters_of_their_own_learn_from_their_own_rows(tmp_path: Path) -> None:
-    trainer = opened(tmp_path, AgentArguments(adapters="per_agent", alternate=2))
+    trainer = opened(tmp_path, AgentArguments(adapters="per_agent", alternate=2), beta=0.05)
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters() if p.requires_grad}
     assert any(".critic." in name for name in before) and any(".default." in name for name in before)
     trainer.train()
@@ -222,6 +222,8 @@ def test_adapters_of_their_own_learn_from_their_own_rows(tmp_path: Path) -> None
     trainer.save_model()
     assert (trainer.run_dir / "adapter_config.json").is_file()
     assert (trainer.run_dir / "critic" / "adapter_config.json").is_file()
+    names = json.loads((trainer.run_dir / "agents.json").read_text())
+    assert names == {"adapters": {"writer": "default", "critic": "critic"}}
     trainer.close()
 
 

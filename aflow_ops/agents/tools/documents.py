@@ -1,11 +1,13 @@
 """The `read` tool: whole documents, page by page."""
 
+import re
 from collections.abc import Sequence
 
 from aflow_ops.agents.tools.calls import ToolRefusalError
 from data.passages import Passage
 
 PAGE_CHARS = 2_000
+_NUMBERED = re.compile(r"^\[([^\]\n]{1,80})\] (.+)$", re.MULTILINE)
 _NAMED = 8
 
 
@@ -26,6 +28,18 @@ class Documents:
         self._documents = {document.id: document for document in documents}
         self._page_chars = page_chars
 
+    def passages_on(self, page: str, name: str) -> list[Passage]:
+        """Return what somebody has seen who read a page: the document, and the passages that it names in brackets.
+
+        Args:
+            page (`str`): of `read`.
+            name (`str`): what was read.
+        """
+        wanted = name[:300].strip(" []\"'")
+        document = self._documents.get(wanted) or self._documents.get(wanted.rpartition("#")[0])
+        whole = [] if document is None else [document]
+        return [*whole, *(Passage(found[1], wanted, found[2]) for found in _NUMBERED.finditer(page))]
+
     def __len__(self) -> int:
         return len(self._documents)
 
@@ -42,6 +56,8 @@ class Documents:
         wanted = name[:300].strip()
         document = self._documents.get(wanted) or self._documents.get(wanted.rpartition("#")[0])
         if document is None:
+            if not self._documents:
+                raise ToolRefusalError("there are no documents to read: search instead")
             known = ", ".join(list(self._documents)[:_NAMED])
             raise ToolRefusalError(f"there is no document {wanted[:80]!r}; there are {known}")
         pages = list(self._pages(document.text))

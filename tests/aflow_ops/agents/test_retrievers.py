@@ -19,8 +19,8 @@ from aflow_ops.agents.tools.documents import Documents
 from aflow_ops.agents.tools.retriever import MAX_QUERY_CHARS, SearchError, usable_query
 from aflow_ops.agents.tools.retriever_server import ServerRetriever
 from aflow_ops.errors import InfraError, UsageError
-from data.invented_worlds import documents, invented_worlds
-from data.passages import Needed, Passage, passages_of, read_documents, union
+from data.invented_worlds import invented_worlds
+from data.passages import Needed, Passage, documents, passages_of, read_documents, union
 from data.registry import load_problems
 from tests.patience import PATIENCE
 

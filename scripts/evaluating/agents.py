@@ -1,0 +1,167 @@
+"""A team of agents on problems, beside its controls: a single agent with as many tokens, and the untrained roles."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from aflow_ops.agents.episode import Episode
+from aflow_ops.agents.team import Team
+from aflow_ops.errors import UsageError
+from aflow_ops.sandbox import open_sandbox
+from data.files import claimed, write_atomically
+from data.problem import Problem
+from data.registry import SOURCES, load_problems
+from recipes.policy.loading import load_policy
+from recipes.run.agent_results import team_metrics
+from recipes.run.progress import Bar
+from recipes.training.agent_adapters import use_role_adapters
+from recipes.training.agent_heldout import heldout_row
+from recipes.training.agent_play import ChatTokens, EpisodePlayer, continued, room_of
+from rewards.evaluation import DEFAULT_PASS_K, summarize_rows
+from scripts.evaluating.problems import read_data
+from scripts.run_agents import load_recipe, team_of
+
+Row = dict[str, Any]
+# Of a generated source without --limit.
+GENERATED = 100
+OUTCOMES = {"limit": "policy_error"}
+
+
+def agent_problems(names: Sequence[str], limit: int | None, seed: int) -> list[Problem]:
+    """Read benchmarks and files; of a source that is generated, its held-out part.
+
+    Raises:
+        DataError: an unknown name or a bad file.
+    """
+    problems: list[Problem] = []
+    for name in names:
+        if name in SOURCES:
+            problems += load_problems(name, "heldout", limit or GENERATED, seed)
+        else:
+            problems += read_data([name], limit)
+    return problems
+
+
+class TeamPlayer:
+    """A policy, its tokenizer and a loop for the tools, ready to play.
+
+    Args:
+        arguments (`argparse.Namespace`): model, adapter and sampling.
+        adapter (`str`, *optional*): the policy's; none is the untrained policy.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, adapter: str | None) -> None:
+        self.arguments = arguments
+        self.model, self.tokenizer = load_policy(arguments.model, adapter)
+        self.use = use_role_adapters(self.model, adapter)
+        ends = self.model.generation_config.eos_token_id
+        self.ends = {*(ends if isinstance(ends, list) else [ends]), self.tokenizer.eos_token_id} - {None}
+
+    def play(self, team: Team, samples: Sequence[tuple[Problem, int]], label: str) -> list[Episode]:
+        """Play an episode for each sample."""
+        new_tokens = self.arguments.max_completion_length
+        loop = asyncio.new_event_loop()
+        chat, room = ChatTokens(self.tokenizer, sorted(self.ends)), room_of(self.model, new_tokens)
+        player = EpisodePlayer(team, chat, room, loop.run_until_complete)
+        episodes: list[Episode] = []
+        torch.manual_seed(self.arguments.seed)
+        with closing(loop), Bar(label, len(samples)) as bar:
+            for start in range(0, len(samples), self.arguments.batch_size):
+                episodes += player.play(samples[start : start + self.arguments.batch_size], self._write)
+                bar.update(len(episodes))
+        return episodes
+
+    def _write(self, roles: list[str], prompts: list[list[int]]) -> tuple[list[list[int]], None]:
+        """Sample the next turns, each role's with its own adapter."""
+        ids: list[list[int]] = [[] for _ in prompts]
+        for role in dict.fromkeys(roles):
+            places = [at for at, name in enumerate(roles) if name == role]
+            with self.use(role):
+                found = continued(
+                    self.model,
+                    [prompts[at] for at in places],
+                    pad=self.tokenizer.pad_token_id,
+                    ends=self.ends,
+                    max_new_tokens=self.arguments.max_completion_length,
+                    temperature=self.arguments.temperature,
+                )
+            for at, row in zip(places, found, strict=True):
+                ids[at] = row
+        return ids, None
+
+
+def evaluate_team(arguments: argparse.Namespace) -> None:
+    """Play the team and its controls; write `rows.jsonl` and `summary.json` of each, the team's in the folder itself.
+
+    Raises:
+        UsageError: no policy, or a file that is no multi-agent recipe.
+    """
+    if arguments.model is None or arguments.model_base_url:
+        raise UsageError("--agents needs --model, a folder or Hub name that is loaded here")
+    module = load_recipe(arguments.agents)
+    problems = agent_problems(arguments.data, arguments.limit, arguments.seed)
+    samples = [(problem, number) for problem in problems for number in range(arguments.num_samples)]
+    with claimed(arguments.output), closing(open_sandbox(unsafe_subprocess=arguments.unsafe_subprocess)) as sandbox:
+        team = team_of(module, sandbox)
+        rows = {"team": rows_of(TeamPlayer(arguments, arguments.adapter).play(team, samples, "team"))}
+        if arguments.adapter is not None:
+            rows["untrained"] = rows_of(TeamPlayer(arguments, None).play(team, samples, "untrained roles"))
+        if team.alone is not None:
+            tokens = fmean(sum(row["tokens"].values()) for row in rows["team"])
+            limits = replace(team.limits, turns=1_000, tokens=1_000_000)
+            single = replace(team, run=partial(team.alone, tokens=tokens), limits=limits)
+            player = TeamPlayer(arguments, arguments.adapter)
+            rows["single_agent"] = rows_of(player.play(single, samples, "single agent"))
+        write_team(arguments, team, rows)
+
+
+def rows_of(episodes: Sequence[Episode]) -> list[Row]:
+    """Return graded rows in the form of every evaluation, with what an episode has more."""
+    rows = [{**heldout_row(episode), "verdicts": dict(episode.outcome.verdicts)} for episode in episodes]
+    return [
+        {**row, "outcome": OUTCOMES.get(row["outcome"], row["outcome"]), "trace": None, "correct": bool(row["correct"])}
+        for row in rows
+    ]
+
+
+def write_team(arguments: argparse.Namespace, team: Team, rows: Mapping[str, Sequence[Row]]) -> None:
+    """Write what was found and print one line each."""
+    output: Path = arguments.output
+    summaries = {name: summary_of(team, found, arguments.pass_k) for name, found in rows.items()}
+    controls = {name: summary for name, summary in summaries.items() if name != "team"}
+    for name, found in rows.items():
+        folder = output if name == "team" else output / name
+        summary = summaries[name] | ({"controls": controls} if name == "team" else {})
+        with write_atomically(folder / "rows.jsonl") as file:
+            file.writelines(json.dumps(strict(row), ensure_ascii=False) + "\n" for row in found)
+        with write_atomically(folder / "summary.json") as file:
+            file.write(json.dumps(summary, indent=2) + "\n")
+        low, high = summary["reward_ci95"] or (float("nan"),) * 2
+        reward = float("nan") if summary["reward"] is None else summary["reward"]
+        print(
+            f"{name:<14} reward {reward:.3f} [{low:.3f}, {high:.3f}], {summary['episode_tokens']:.0f} tokens an episode"
+        )
+    print(f"rows and summary in {output}/", file=sys.stderr)
+
+
+def strict(row: Row) -> Row:
+    """Return a row as JSON has it: verdicts, whose metrics are made from them, are in the dialogue already."""
+    return {name: value for name, value in row.items() if name != "verdicts"}
+
+
+def summary_of(team: Team, rows: Sequence[Row], pass_k: Sequence[int] | None) -> dict[str, Any]:
+    """Return an evaluation's summary with the recipe's own metrics."""
+    plain = [{**row, "metrics": {}} for row in rows]
+    own = team_metrics(rows, team.measure)
+    tokens = own.pop("tokens", 0.0)
+    return {**summarize_rows(plain, pass_k or DEFAULT_PASS_K), "agents": own, "episode_tokens": tokens}
