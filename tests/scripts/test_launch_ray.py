@@ -30,7 +30,8 @@ CPUS = ["--ray_workers", "2", "--ray_gpus_per_worker", "0"]
 
 
 def variables() -> dict[str, str]:
-    own = {"OPENAI_API_KEY": KEY, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    own = {"OPENAI_API_KEY": KEY, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    own |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     return {**{name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}, **own}
 
 
