@@ -11,11 +11,10 @@
 Data: processed benchmarks by name (their test set; scripts/process_datasets.py), or JSONL files of {"question",
 "answer", "source"} rows with the optional keys of data/jsonl.py. Writes rows.jsonl (one graded row per problem and
 sample) and summary.json (tiers, the benchmarks' own metrics, pass@k, cost, latency, 95 % bootstrap intervals); several
-<<<<<<< HEAD
 workflows or baselines get a folder each. A run that was stopped goes on where it was when it is given the same
 arguments, and pays for nothing twice. Compare runs with scripts/compare.py. On several machines: --shard 1/8 to 8/8,
 each with an --output of its own, then --merge of these folders, which gives what one run would have.
-=======
+        return
 workflows or baselines get a folder each. A team's controls (a single agent with as many tokens, the untrained roles)
 have theirs beside its files. A run that was stopped goes on where it was when it is given the same
 arguments, and pays for nothing twice. Compare runs with scripts/compare.py.
@@ -126,6 +125,8 @@ def parse_arguments() -> argparse.Namespace:
             parser.error(f"--pass_k {k} must be from 1 to --num_samples {arguments.num_samples}")
     if not (arguments.workflow or arguments.model or arguments.baseline or arguments.adapter):
         parser.error("one of --workflow, --model, --adapter and --baseline is required")
+    if arguments.agents and arguments.shard:
+        parser.error("--shard is for workflows: leave it out with --agents")
     if arguments.adapter and (arguments.workflow or arguments.baseline):
         parser.error("--adapter is a policy's: leave out --workflow and --baseline")
     if arguments.model_base_url and (not arguments.model or arguments.adapter):
@@ -283,17 +284,15 @@ def write_results(
 def main() -> None:
     """Read, generate, run, grade, write."""
     arguments = parse_arguments()
-<<<<<<< HEAD
     if arguments.merge:
         with claimed(arguments.output):
             merge(arguments.merge, arguments.output)
-=======
+        return
     if arguments.agents is not None:
         from scripts.evaluating.agents import evaluate_team  # loads torch
 
         name_base_model(arguments)
         evaluate_team(arguments)
->>>>>>> tools
         return
     load_operators(arguments.operators)
     config = executor_config_from(arguments)
