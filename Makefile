@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup train search test test-long lint bench bench-learning bench-search
+.PHONY: help setup train search test test-long lint bench bench-learning bench-search bench-replay
 
 help:
 	@echo "make train   warm-start and train the quickstart policy (no GPU, no key)"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench   measure the reward pipeline, stage by stage"
 	@echo "make bench-learning   the quickstart on ten seeds, with table and plot; stop and go on as you like"
 	@echo "make bench-search   the search against sampling, on a landscape with a known optimum"
+	@echo "make bench-replay   ways to learn from search, for equal executor tokens; stop and go on as you like"
 	@echo "make setup   only install into $(VENV)"
 
 setup: $(READY)
@@ -58,3 +59,6 @@ bench-learning: setup
 
 bench-search: setup
 	@PYTHONPATH=. $(BIN)/python scripts/study_search.py
+
+bench-replay: setup
+	@PYTHONPATH=. $(BIN)/python scripts/study_replay.py
