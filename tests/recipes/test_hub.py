@@ -379,5 +379,5 @@ def test_a_run_on_trajectories_is_pushed_by_the_script_and_loaded_again(
     texts = [generate_completions(each, tokenizer, prompt, max_new_tokens=16, temperature=0) for each in (model, local)]
     assert texts[0] == texts[1]
     card = ModelCard.load(NAME).content
-    assert "recipes/grpo_replay.py" in card
+    assert "with GRPO on trajectories" in card and "gsm_symbolic" not in card
     assert trained_prompt_style(NAME) == "brief"
