@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup train agents search test test-long lint bench bench-learning bench-search gpu-proof
+.PHONY: help setup train agents search test test-long lint bench bench-learning bench-search bench-replay gpu-proof
 
 help:
 	@echo "make train   warm-start and train the quickstart policy (no GPU, no key)"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench-learning   the quickstart on ten seeds, with table and plot; stop and go on as you like"
 	@echo "make bench-search   the search against sampling, on a landscape with a known optimum"
 	@echo "make gpu-proof   memory, speed and resume on this machine's GPU; in miniature without one"
+	@echo "make bench-replay   ways to learn from search, for equal executor tokens; stop and go on as you like"
 	@echo "make setup   only install into $(VENV)"
 
 setup: $(READY)
@@ -67,3 +68,6 @@ bench-search: setup
 
 gpu-proof: setup
 	@PYTHONPATH=. $(BIN)/python scripts/gpu_proof.py
+
+bench-replay: setup
+	@PYTHONPATH=. $(BIN)/python scripts/study_replay.py

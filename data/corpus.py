@@ -88,6 +88,7 @@ def corpus_pairs(
     forms: Collection[str] = FORMS,
     shape: Callable[[CorpusWorkflow, Problem], Hashable] = lambda workflow, _: workflow.name,
     more: Sequence[CorpusWorkflow] = (),
+    left_out: Callable[[CorpusWorkflow, Problem], bool] = lambda workflow, _: False,
 ) -> Iterator[tuple[Problem, CorpusWorkflow]]:
     """Pair every problem with a workflow of its domain, each shape as often as the others, whatever their texts.
 
@@ -98,6 +99,7 @@ def corpus_pairs(
         shape (`Callable`): what makes two workflows count as one design, e.g. their operators in order; every text is
             a shape of its own by default.
         more (`Sequence[CorpusWorkflow]`): workflows beside the corpus.
+        left_out (`Callable`): whether a workflow is never paired with the kind of a problem.
 
     Raises:
         DataError: no workflow of these forms fits a problem's domain.
@@ -107,7 +109,9 @@ def corpus_pairs(
     decks: dict[Domain, list[list[CorpusWorkflow]]] = {}
     for problem in problems:
         if problem.domain not in designs:
-            designs[problem.domain] = _designs(problem, (*load_corpus(), *more), forms, shape, rng)
+            taught = [item for item in (*load_corpus(), *more) if problem.domain in item.domains and item.form in forms]
+            taught = [item for item in taught if not left_out(item, problem)]
+            designs[problem.domain] = _designs(problem, taught, forms, shape, rng)
         deck = decks.setdefault(problem.domain, [])
         if not deck:
             deck += designs[problem.domain]
@@ -124,11 +128,10 @@ def _designs(
     shape: Callable[[CorpusWorkflow, Problem], Hashable],
     rng: random.Random,
 ) -> list[list[CorpusWorkflow]]:
-    """Return the workflows of a problem's domain by shape, the texts of each shape in an order of their own."""
+    """Return a domain's workflows by shape, the texts of each shape in an order of their own."""
     found: dict[Hashable, list[CorpusWorkflow]] = {}
     for item in workflows:
-        if problem.domain in item.domains and item.form in forms:
-            found.setdefault(shape(item, problem), []).append(item)
+        found.setdefault(shape(item, problem), []).append(item)
     if not found:
         raise DataError(f"the corpus has no {problem.domain} workflow of the forms {', '.join(forms)}")
     for texts in found.values():

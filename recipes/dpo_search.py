@@ -31,7 +31,7 @@ from data.trajectories import Trajectory, read_trajectories
 from data.trajectory_sets import statistics
 from recipes.policy.loading import loading_policy, with_model_settings
 from recipes.policy.warm_start import ensure_policy
-from recipes.run.checkpoints import AUTO, latest_checkpoint
+from recipes.run.checkpoints import AUTO, Checkpoint, latest_checkpoint, seal, unseal
 from recipes.run.command import run_command
 from recipes.run.open import Run, open_training
 from recipes.run.progress import MetricsFile, progress_of
@@ -124,7 +124,9 @@ def main() -> None:
         print(f"dry run: {statistics(known, same_workflow).line()}; nothing was started")
         return
     opened = parts if recipe.iterations > 1 else parts[:3]
-    with open_training(opened, effective_config(*parts), __file__, None) as run:
+    start = latest_checkpoint(Path(training.output_dir), quiet=True) if training.resume_from_checkpoint else None
+    with open_training(opened, effective_config(*parts), __file__, start) as run:
+        bring_back(run.folder, start)
         with run.phase("warm_start"):
             ensure_policy(model.model_name_or_path, recipe.warm_start_config, training.seed)
         adapter, found = None, []
@@ -133,6 +135,7 @@ def main() -> None:
             if number > 1:
                 known = known + sampled(folder, adapter, train, parts, run)
             found.append(train_iteration(folder, adapter, known, parts, run))
+            back_up(run, number, model.model_name_or_path)
             adapter = folder
         finish(run, folder, found, recipe)
 
@@ -241,6 +244,43 @@ def policy(adapter: Path | None, args: WorkflowDPOConfig, model: ModelConfig) ->
         model.model_name_or_path, quantization_config=quantization, **(settings or {})
     )
     return {"model": PeftModel.from_pretrained(base, adapter, is_trainable=True)}
+
+
+def back_up(run: Run, number: int, base: str) -> None:
+    """Make `checkpoint-N` of all that the first N iterations came to, and have it copied away, where there is a backup.
+
+    Within an iteration there is none: a machine that is lost costs that iteration.
+    """
+    target, newest = run.folder / f"checkpoint-{number}", latest_checkpoint(run.folder, quiet=True)
+    if run.backup is None or (newest is not None and newest.step >= number):
+        return
+    if Path(base).is_dir():
+        run.backup.policy(Path(base))
+    unseal(target)
+    for iteration in (run.folder / f"iteration-{done}" for done in range(1, number + 1)):
+        (target / iteration.name).mkdir(parents=True, exist_ok=True)
+        for path in iteration.iterdir():
+            if path.is_file() and path.name != "training_args.bin":
+                shutil.copy2(path, target / iteration.name / path.name)
+    seal(target, {"rollouts_bytes": 0, "resumable": True})
+    drop_checkpoints_before(run.folder, number)
+    run.backup.checkpoint(target)
+
+
+def bring_back(folder: Path, start: Checkpoint | None) -> None:
+    """Put the iterations of a checkpoint in their places, where a machine that was lost has left none."""
+    if start is None or not PartialState().is_main_process:
+        return
+    for iteration in sorted(start.path.glob("iteration-*")):
+        if not (folder / iteration.name / "iteration.json").is_file():
+            shutil.copytree(iteration, folder / iteration.name, dirs_exist_ok=True)
+
+
+def drop_checkpoints_before(folder: Path, number: int) -> None:
+    """Remove the run's checkpoints of fewer iterations: the newest one has all of them."""
+    for path in folder.glob("checkpoint-*"):
+        if int(path.name.rpartition("-")[2]) < number:
+            shutil.rmtree(path)
 
 
 def finish(run: Run, last: Path, found: list[dict[str, Any]], recipe: DPOSearchArguments) -> None:

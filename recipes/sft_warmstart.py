@@ -35,7 +35,7 @@ from aflow_ops.language import parse_workflow
 from aflow_ops.operators import load_operators
 from aflow_ops.policy_prompt import policy_messages
 from data.corpus import CorpusWorkflow, corpus_pairs, read_corpus, with_task_line
-from data.domains import domain_row
+from data.domains import DOMAINS, domain_row
 from data.mixing import parse_mix
 from data.problem import Problem
 from data.trajectories import Trajectory
@@ -68,6 +68,7 @@ class WarmStartArguments(BackupArguments):
         task_line (`bool`): whether a comment in the workflow names the kind of task (`# math: Calculate`).
         operators (`list[str]`): modules or files that register operators (`aflow_ops/operators/registry.py`).
         corpus (`list[str]`): files of workflows beside the corpus, in its form (`data/corpus.py`).
+        leave_out (`list[str]`): `DOMAIN:OPERATOR`, where no workflow that calls the operator is taught for the domain.
         trajectories (`list[str]`): files or folders with workflows that earned something (`data/trajectories.py`).
         trajectory_share (`float`): share of the examples that are taken from them.
         trajectory_reward (`float`): least reward of such an example.
@@ -101,6 +102,12 @@ class WarmStartArguments(BackupArguments):
         default_factory=list,
         metadata={"help": "Workflows of your own to teach too: YAML files like data/workflow_corpus.yaml."},
     )
+    leave_out: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "DOMAIN:OPERATOR, e.g. math:Programmer: teach that domain no workflow that calls the operator."
+        },
+    )
     trajectories: list[str] = field(
         default_factory=list,
         metadata={"help": "Also teach what did best in these: files or folders of a search, a run or an evaluation."},
@@ -126,6 +133,10 @@ class WarmStartArguments(BackupArguments):
         parse_mix(self.domain_mix)
         if self.from_scratch and self.from_embedded:
             raise ValueError("from_scratch and from_embedded exclude each other")
+        for entry in self.leave_out:
+            domain, _, operator = entry.partition(":")
+            if domain not in DOMAINS or not operator:
+                raise ValueError(f"leave_out={entry!r} must be DOMAIN:OPERATOR, e.g. math:Programmer")
         for name in ("trajectory_share", "trajectory_reward"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be from 0 to 1")
@@ -149,7 +160,11 @@ def warm_start_pairs(args: WarmStartArguments, seed: int) -> list[tuple[Problem,
         return []
     problems = mixed_problems(args.sources, parse_mix(args.domain_mix), count, "train", seed)
     more = [workflow for file in args.corpus for workflow in own_workflows(Path(file))]
-    pairs = corpus_pairs(problems, seed=seed, forms=args.forms, shape=_operators, more=more)
+
+    def left_out(workflow: CorpusWorkflow, problem: Problem) -> bool:
+        return any(f"{problem.domain}:{name}" in args.leave_out for name in _operators(workflow, problem))
+
+    pairs = corpus_pairs(problems, seed=seed, forms=args.forms, shape=_operators, more=more, left_out=left_out)
     texts = [
         (problem, with_task_line(problem, workflow.text) if args.task_line else workflow.text)
         for problem, workflow in pairs

@@ -196,8 +196,10 @@ def put_in_place(folder: Path, entry: Entry, fetched: Path) -> None:
         drop_checkpoints_after(folder, entry.step - 1)
         fetched.rename(folder / f"checkpoint-{entry.step}")
     else:
-        for path in fetched.iterdir():
-            path.replace(folder / path.name)
+        for path in (path for path in sorted(fetched.rglob("*")) if path.is_file()):
+            target = folder / path.relative_to(fetched)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
 
 
 def keep_higher(path: Path, record: Mapping[str, Any]) -> None:

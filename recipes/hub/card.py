@@ -107,8 +107,18 @@ class CardFacts:
     @property
     def sources(self) -> list[str]:
         """Problem sources of the run."""
-        default = ["gsm_symbolic", "invented_facts", "small_functions"] if self.config else []
+        named = self.config and "trajectories" not in self.summary  # what they are of, they say themselves
+        default = ["gsm_symbolic", "invented_facts", "small_functions"] if named else []
         return list(self.config.get("sources", default))
+
+    @property
+    def method(self) -> str:
+        """How it was trained, as what the run left tells."""
+        if "iterations" in self.summary:
+            return "with Score-DPO, on pairs of workflows that were run and graded"
+        if "trajectories" in self.summary:
+            return "with GRPO on trajectories, workflows that had been run and graded before"
+        return "with GRPO, rewarded by running its workflows and\ngrading their answers"
 
     @property
     def example(self) -> Example:

@@ -17,6 +17,7 @@ from recipes.policy.loading import load_policy
 from recipes.policy.tiny import build_tiny_policy
 from recipes.run.command import run_command
 from recipes.training.score_dpo import ScoreDPOTrainer
+from tests import commands
 from tests.recipes.test_experience import trajectory, write
 from tests.recipes.tiny_run import ASK, tiny_tokenizer
 from tests.stub_endpoint import StubEndpoint
@@ -118,6 +119,37 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     assert len(written) == 2  # once a run, whatever was stopped
     whole, stopped = adapter(tmp_path / "whole"), adapter(tmp_path / "stopped")
     assert all(torch.equal(value, stopped[name]) for name, value in whole.items())
+
+
+def test_an_iteration_that_is_backed_up_is_not_done_again_on_another_machine(
+    tmp_path: Path, stub: StubEndpoint, monkeypatch: pytest.MonkeyPatch, written: list[Any]
+) -> None:
+    stub.answer = lambda messages: "5"
+    backup = ("--backup_url", str(tmp_path / "backup"))
+    assert run(monkeypatch, flags(tmp_path, stub.url, "whole", *backup, "--iterations", "1")) == 0
+    assert not (tmp_path / "whole" / "checkpoint-1" / "iteration-1" / "training_args.bin").exists()
+    done = commands.run("scripts/restore.py", tmp_path / "backup", "--output_dir", tmp_path / "other")
+    assert done.returncode == 0, done.stderr
+    trained: list[str] = []
+    init = ScoreDPOTrainer.__init__
+
+    def noted(self: Any, *args: Any, **options: Any) -> None:
+        trained.append(Path(options["args"].output_dir).name)
+        init(self, *args, **options)
+
+    monkeypatch.setattr(ScoreDPOTrainer, "__init__", noted)
+    assert run(monkeypatch, flags(tmp_path, stub.url, "other", "--resume_from_checkpoint", "auto")) == 0
+    assert trained == ["iteration-2"] and len(written) == 1
+    one, other = adapter(tmp_path / "whole"), adapter(tmp_path / "other" / "iteration-1")
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="a machine without a GPU")
+@pytest.mark.parametrize("name", ["dpo_search", "grpo_replay"])
+def test_what_is_missing_on_any_machine_is_said_before_what_is_missing_on_this_one(name: str) -> None:
+    done = commands.run(f"recipes/{name}.py")
+    commands.fails(done, 2, "trajectories: name what to learn from")
+    commands.fails(commands.run(f"recipes/{name}.py", "--trajectories", "x"), 2, "none was found")
 
 
 @pytest.mark.parametrize(

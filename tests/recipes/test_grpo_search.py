@@ -34,6 +34,7 @@ from tests.recipes.tiny_run import ASK, tiny_tokenizer
 from tests.stub_endpoint import Messages, StubEndpoint
 
 ROOT = Path(__file__).parents[2]
+KILLS = int(os.environ.get("AFLOW_RECIPES_LOOP_KILLS", "10"))
 PROGRAM = "async def workflow(problem):\n    return (await programmer(problem=problem))['output']"
 # What a policy may reply: designs, good and bad, and edits.
 DESIGNS = (f"```python\n{PROGRAM}\n```", f"```python\n{ASK}\n```", "Custom -> Format", "nonsense")
@@ -154,6 +155,7 @@ def test_it_leaves_what_every_recipe_leaves_and_each_episodes_search(
     assert any(backup.rglob("adapter_model.safetensors")) and any(backup.rglob("*nodes.jsonl*"))
 
 
+@pytest.mark.long
 def test_the_replies_of_a_round_are_one_batch(
     tmp_path: Path, stub: StubEndpoint, monkeypatch: pytest.MonkeyPatch, written: list[list[str]]
 ) -> None:
@@ -169,7 +171,7 @@ def test_the_replies_of_a_round_are_one_batch(
     assert same[0] == same[1]
 
 
-@pytest.mark.parametrize("stopped_at", ["a search", "a step"])
+@pytest.mark.parametrize("stopped_at", [pytest.param("a search", marks=pytest.mark.long), "a step"])
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     stopped_at: str, tmp_path: Path, stub: StubEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any
 ) -> None:
@@ -202,6 +204,23 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
+@pytest.mark.long
+def test_a_spent_budget_stops_between_steps_and_the_run_goes_on_with_more(
+    tmp_path: Path, stub: StubEndpoint, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    written: list[list[str]],
+) -> None:  # fmt: skip
+    stub.answer = executor
+    assert run(monkeypatch, flags(tmp_path, stub.url, "whole")) == 0
+    paid = json.loads((tmp_path / "whole" / "summary.json").read_text())["executor"]["cost_usd"]
+    budget = ("--executor_budget_usd", f"{paid * 0.8:.6f}")
+    assert run(monkeypatch, flags(tmp_path, stub.url, "stopped", *budget)) == 3
+    assert "--resume_from_checkpoint" in capsys.readouterr().err
+    start = latest_checkpoint(tmp_path / "stopped")
+    assert start is not None and start.state["replay"]["episode"] == 0
+    assert run(monkeypatch, flags(tmp_path, stub.url, "stopped", "--resume_from_checkpoint", "auto")) == 0
+    same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
 def same_run(whole: Path, other: Path) -> None:
     """Bit for bit, but for times."""
     assert (whole / "adapter_model.safetensors").read_bytes() == (other / "adapter_model.safetensors").read_bytes()
@@ -215,8 +234,17 @@ def same_run(whole: Path, other: Path) -> None:
     assert (whole / "rollouts.jsonl").read_bytes() == (other / "rollouts.jsonl").read_bytes()
 
 
+def progress(folder: Path) -> int:
+    """Rows trained on and episodes searched for, this far."""
+    try:
+        rows = (folder / "rollouts.jsonl").read_bytes().count(b"\n")
+    except OSError:
+        rows = 0
+    return rows + len(list(folder.glob("search/*/settings.json")))
+
+
 @pytest.mark.long
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 def test_a_run_that_is_killed_at_random_again_and_again_ends_with_the_same_adapter(
     tmp_path: Path, stub: StubEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,22 +260,17 @@ def test_a_run_that_is_killed_at_random_again_and_again_ends_with_the_same_adapt
             )
 
     assert start("whole").wait(PATIENCE * 4) == 0, (tmp_path / "whole.log").read_text()[-3000:]
-    dice, killed, log = random.Random(5), 0, tmp_path / "killed.log"
-    while killed < 10:
-        log.write_text("")
-        process, begun = start("killed"), time.monotonic()
-        while "held-out before" not in log.read_text() and process.poll() is None:
-            assert time.monotonic() - begun < PATIENCE * 4, log.read_text()[-3000:]
+    dice, total = random.Random(5), progress(tmp_path / "whole")
+    for turn in range(KILLS):
+        goal = dice.uniform(turn, turn + 1) * (total - 2) / KILLS  # spread over the run
+        process = start("killed")
+        while process.poll() is None and progress(tmp_path / "killed") < goal:
             time.sleep(0.02)
-        time.sleep(dice.uniform(0.0, 3.0))
-        if process.poll() is not None:
-            break
+        time.sleep(dice.uniform(0.0, 2.0))  # in the step or the search that follows
+        assert process.poll() is None, (tmp_path / "killed.log").read_text()[-3000:]
         process.send_signal(signal.SIGKILL)
         process.wait(PATIENCE)
-        killed += 1
-    if process.poll() != 0:
-        assert start("killed").wait(PATIENCE * 4) == 0, log.read_text()[-3000:]
-    assert killed >= 4
+    assert start("killed").wait(PATIENCE * 4) == 0, (tmp_path / "killed.log").read_text()[-3000:]
     same_run(tmp_path / "whole", tmp_path / "killed")
 
 

@@ -37,6 +37,8 @@ from tests.conftest import KEY
 from tests.fake_hub import TOKEN, FakeHub
 from tests.patience import PATIENCE
 from tests.recipes.finished_run import GOLD, save_base, save_run
+from tests.recipes.test_grpo_replay import flags as replay_flags
+from tests.recipes.test_grpo_replay import run as replay_run
 from tests.recipes.test_training_signals import tiny_config
 from tests.recipes.tiny_run import COMPLETIONS, given_completions, make_trainer
 from tests.stub_endpoint import StubEndpoint
@@ -360,3 +362,22 @@ def test_the_adapter_of_the_tests_changes_the_policy(made: Path) -> None:
     tokens = torch.arange(8)[None]
     plain, adapted = (model(tokens).logits for model in weights)
     assert not torch.allclose(plain, adapted, atol=0.05)
+
+
+# runs on trajectories
+
+
+def test_a_run_on_trajectories_is_pushed_by_the_script_and_loaded_again(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert replay_run(monkeypatch, replay_flags(tmp_path, "run", "--max_steps", "1")) == 0
+    done = push_script(tmp_path / "run", "--hub_model_id", NAME, hub=hub)
+    assert done.returncode == 0, done.stderr
+    model, tokenizer = load_policy(base_model_of(NAME), NAME)
+    local, _ = load_policy(str(tmp_path / "base"), str(tmp_path / "run"))
+    prompt = [policy_messages(ProblemView("What is 1 + 1?", "math"), "brief")]
+    texts = [generate_completions(each, tokenizer, prompt, max_new_tokens=16, temperature=0) for each in (model, local)]
+    assert texts[0] == texts[1]
+    card = ModelCard.load(NAME).content
+    assert "with GRPO on trajectories" in card and "gsm_symbolic" not in card
+    assert trained_prompt_style(NAME) == "brief"

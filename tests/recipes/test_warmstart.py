@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from aflow_ops.errors import UsageError
+from aflow_ops.language import parse_workflow
 from aflow_ops.operators import OPERATORS, load_operators
 from data.problem import DataError
 from recipes.policy.loading import trained_prompt_style, trained_sources
@@ -165,3 +166,18 @@ def test_a_warm_started_policy_knows_its_prompt_and_its_problems(own: Path, monk
     check_replaceable(folder)
     monkeypatch.setattr(sys, "argv", ["sft_warmstart.py", "--config", str(folder / "config.yaml"), "--dry_run"])
     main()  # it makes the same again
+
+
+def test_an_operator_that_is_left_out_of_a_domain_is_taught_in_the_others() -> None:
+    args = WarmStartArguments(
+        sources=["arithmetic", "invented_facts", "small_functions"], num_examples=240, forms=["short", "dsl"],
+        leave_out=["math:Programmer"],
+    )  # fmt: skip
+    calls: dict[str, set[str]] = {}
+    for problem, text in warm_start_pairs(args, 0):
+        workflow = parse_workflow(text, domain=problem.domain, has_entry_point=problem.entry_point is not None)
+        calls.setdefault(problem.domain, set()).update(workflow.operators)
+    assert "Programmer" not in calls["math"] and "Programmer" in calls["qa"] | calls["code"]
+    assert {"Custom", "AnswerGenerate"} <= calls["math"]
+    with pytest.raises(ValueError, match="DOMAIN:OPERATOR"):
+        WarmStartArguments(leave_out=["Programmer"])

@@ -10,13 +10,15 @@ import pytest
 from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.executor.types import Message, Reply
 from aflow_ops.policy_prompt import policy_messages
-from aflow_ops.search.expand import Context, expand
+from aflow_ops.search.expand import Context, expand, same_program
+from aflow_ops.search.grammar import GrammarProposer
 from aflow_ops.search.kinds import checker
 from aflow_ops.search.llm import ModelProposer
 from aflow_ops.search.node import Attempt, Node, Sample, validation_of
 from aflow_ops.search.plan import call, print_plan
 from aflow_ops.search.prompting import DesignPrompting, EditPrompting
 from aflow_ops.search.trajectories import write_trajectories
+from aflow_ops.search.turns import TakingTurns
 from data.problem import Problem
 from tests.stub_endpoint import Failure, Messages, Raw, StubEndpoint
 
@@ -130,6 +132,24 @@ def test_a_design_has_its_tokens_where_it_was_asked_for_and_a_refused_one_earns_
         ("0", 1.0, None), ("1", 0.0, [1]), ("1", 0.4, [2, 3]), ("2", 0.1, None),
     ]  # fmt: skip
     assert rows[2]["completion"].startswith("I say:") and rows[0]["completion"] == GOOD
+
+
+def test_a_design_that_is_there_already_earns_what_it_earned_there_whatever_its_number_was(tmp_path: Path) -> None:
+    key = "sums/2"
+    asked = tuple(map(dict, policy_messages(PROBLEMS[key].view, "full")))
+    again = Attempt(asked, f"Again: {GOOD}", "design", key, same_program(71), POLICY, (5, 6), (-0.1, -0.2))
+    rejected = Node(1, 0, 1, "policy", "", GOOD, status="rejected", attempts=(again,))
+    rows = rows_of(tmp_path, [ran(0, (), [1.0, 0.4, 0.7]), rejected])
+    (own,) = [row for row in rows if row["completion_ids"] == [5, 6]]
+    assert (own["reward"], own["outcome"], own["form"]) == (0.7, "ok", "design")
+
+
+async def test_proposers_take_turns_a_round_each_and_their_nodes_say_whose_they_are() -> None:
+    views = {key: problem.view for key, problem in PROBLEMS.items()}
+    policy = ModelProposer(Scripted(GOOD, GOOD), DesignPrompting(views, "full"), origin="policy")
+    proposer = TakingTurns([policy, GrammarProposer([("math", False)], 0, {})], at_once=2)
+    origins = [(await proposer.propose(Context(ROOT, 0.2, sample=number), ())).origin for number in (1, 2, 3, 4)]
+    assert origins == ["policy", "policy", "grammar", "grammar"]
 
 
 def completion(text: str, tokens: Sequence[tuple[int, float]] | None) -> Raw:

@@ -1,0 +1,88 @@
+"""The replay study's page: what every way to learn from search came to, for equal executor tokens."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from data.files import write_atomically
+from rewards.statistics import bootstrap_mean
+from scripts.studying.replay_rows import ReplayRow
+from scripts.studying.replay_settings import ONLINE, SETTINGS, TRAIN
+
+# Of seeds, for what is said to be a result.
+SEEDS = 5
+
+_HEAD = f"""\
+# Does it help to learn from search?
+
+`make bench-replay` writes this page from `replay.jsonl`: one row for each way and seed, with its commit and the hash of
+its settings. Problems, policy and executor are the quickstart's; {TRAIN} training problems, two workflows for each of
+the held-out ones. Everybody has the executor tokens of online GRPO alone, those of the search included and those that
+the cache answered too; what was really spent stands in the table. *Before* is the warm start. Seeds 0 to
+{SEEDS - 1} tuned nothing.
+"""
+
+
+def write_replay_page(file: Path, rows: Sequence[ReplayRow]) -> None:
+    """Write the page; without rows it says so.
+
+    Args:
+        file (`Path`): Markdown.
+        rows (`Sequence[ReplayRow]`): of any settings and seeds.
+    """
+    parts = [_HEAD]
+    known = {name: [row for row in rows if row.setting == name] for name in SETTINGS}
+    missing = [name for name, own in known.items() if len({row.seed for row in own}) < SEEDS]
+    if missing:
+        counts = ", ".join(f"`{name}` {len(known[name])}" for name in missing)
+        parts.append(f"**Not finished**: runs of {SEEDS} that there are: {counts}. Nothing is concluded from fewer.\n")
+    plain = {name: own for name, own in known.items() if own and not name.startswith("masked")}
+    if plain:
+        parts.append(_table(plain))
+    masked = {name: own for name, own in known.items() if own and name.startswith("masked")}
+    if masked:
+        parts.append(_masked(masked))
+    with write_atomically(file) as out:
+        out.write("\n".join(parts))
+
+
+def _table(settings: dict[str, list[ReplayRow]]) -> str:
+    domains = sorted({name for rows in settings.values() for row in rows for name in row.domains})
+    columns = ["way", "runs", "before", "after, 95 % over seeds", "against online, 95 %", *domains,
+               "groups without a signal", "executor tokens", "of these search", "tokens to the best fixed"]  # fmt: skip
+    lines = [_row(columns), _row(["---"] * len(columns))]
+    online = {row.seed: row.after for row in settings.get(ONLINE, [])}
+    for name, rows in settings.items():
+        gains = [row.after - online[row.seed] for row in rows if row.seed in online and name != ONLINE]
+        signal = [row.zero_signal for row in rows if row.zero_signal is not None]
+        reached = [row.tokens_to_fixed for row in rows if row.tokens_to_fixed is not None]
+        to_fixed = f"{fmean(reached):,.0f} ({len(reached)} of {len(rows)})" if reached else f"0 of {len(rows)}"
+        cells = [
+            f"{SETTINGS[name]} (`{name}`)", str(len(rows)), f"{fmean(row.before for row in rows):.3f}",
+            _interval([row.after for row in rows]), _interval(gains, "+") if gains else "",
+            *(f"{fmean(row.domains.get(domain, 0.0) for row in rows):.2f}" for domain in domains),
+            f"{fmean(signal):.0%}" if signal else "", f"{fmean(row.tokens for row in rows):,.0f}",
+            f"{fmean(row.search_tokens for row in rows):,.0f}", to_fixed,
+        ]  # fmt: skip
+        lines.append(_row(cells))
+    return "\n".join([*lines, ""])
+
+
+def _masked(settings: dict[str, list[ReplayRow]]) -> str:
+    columns = ["way", "seed", "before", "after", "workflows with what was left out", "commit"]
+    lines = ["## What the warm start never writes", "", _row(columns), _row(["---"] * len(columns))]
+    for name, rows in settings.items():
+        for row in rows:
+            share = "" if row.masked_share is None else f"{row.masked_share:.0%}"
+            cells = [SETTINGS[name], str(row.seed), f"{row.before:.3f}", f"{row.after:.3f}", share, f"`{row.commit}`"]
+            lines.append(_row(cells))
+    return "\n".join([*lines, ""])
+
+
+def _interval(values: Sequence[float], sign: str = "") -> str:
+    mean, low, high = bootstrap_mean(list(values), seed=0)
+    return f"{mean:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]" if len(values) > 1 else f"{mean:{sign}.3f}"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,241 @@
+"""What the replay study runs: ways to learn from search, each for the executor tokens of online GRPO alone.
+
+A run is some commands of recipes and scripts, one after the other. Online GRPO comes first for every seed: its tokens
+are everybody's. What a search has taken is subtracted from the steps that follow it.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.corpus import CORPUS_FILE
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "recipes" / "configs"
+FILES = tuple(CONFIGS / f"{name}.yaml" for name in ("quickstart", "quickstart_warmstart", "grpo_search_quickstart"))
+ONLINE = "online"
+# Training and held-out problems; steps of online GRPO alone, and rollouts of each (K = 8, 12 groups).
+TRAIN, HELDOUT, STEPS, ROLLOUTS = 36, 60, 40, 96
+# Rounds of the search that the mixed settings replay, about a quarter of the tokens.
+SEARCH_ROUNDS = 16
+# Sampling of the policy that is judged, as the quickstart's.
+TEMPERATURE, MAX_TOKENS = 0.5, 96
+# Of that domain no workflow with that operator is in the warm start of the masked settings.
+MASKED = "math:Programmer"
+
+SETTINGS: Mapping[str, str] = {
+    ONLINE: "online GRPO alone",
+    "sft": "SFT on what a search found",
+    "score_dpo": "Score-DPO on what a search found",
+    "replay": "GRPO on what a search found, nothing sampled",
+    "mixed": "online GRPO with one replayed row a group",
+    "loop": "search and GRPO in turns",
+    "sft_mixed_online": "SFT, then mixed, then online GRPO",
+    "masked_online": "online GRPO; the best workflow for math is not in the warm start",
+    "masked_mixed": "mixed GRPO; the best workflow for math is not in the warm start",
+}
+_LORA = {
+    "use_peft": "true", "lora_r": 32, "lora_alpha": 64, "lora_dropout": 0.0,
+    "lora_target_modules": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+    "dtype": "float32", "use_cpu": "true", "bf16": "false", "activation_checkpointing": "false", "beta": 0.0,
+    "prompt_style": "brief", "report_to": "none",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Command:
+    """One process of a run.
+
+    Args:
+        words (`tuple[str, ...]`): script and flags.
+        done (`Path`): file that is there once it has ended.
+        spent (`Path`, *optional*): folder whose executor tokens count; of a search or a run.
+    """
+
+    words: tuple[str, ...]
+    done: Path
+    spent: Path | None = None
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Executor tokens of a seed.
+
+    Args:
+        online (`int`): of online GRPO alone, which everybody may spend.
+        search (`int`): of the search for the mixed settings, of `SEARCH_ROUNDS` rounds.
+    """
+
+    online: int
+    search: int
+
+    @property
+    def steps_left(self) -> int:
+        """Steps of online GRPO that the tokens allow beside the search."""
+        return max(1, round(STEPS * (1 - self.search / self.online)))
+
+    @property
+    def rounds(self) -> int:
+        """Rounds that a search for all tokens has."""
+        return max(SEARCH_ROUNDS, round(SEARCH_ROUNDS * self.online / max(1, self.search)))
+
+    @property
+    def loop_epochs(self) -> int:
+        """Epochs of the loop, whose problems are tried nine times each in one: a root and eight proposals."""
+        return max(1, round(STEPS * ROLLOUTS / (TRAIN * 9)))
+
+
+def fingerprint(setting: str) -> str:
+    """Return what tells a setting from itself after a change: a hash of this file, the YAML files and the corpus."""
+    digest = hashlib.sha256(setting.encode())
+    for file in (Path(__file__), *FILES, CORPUS_FILE):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16] if setting in SETTINGS else ""
+
+
+class Seed:
+    """The commands of one seed.
+
+    Args:
+        folder (`Path`): of all its runs.
+        seed (`int`): of problems, warm start and sampling.
+        cache (`Path`): the executor's cached replies.
+    """
+
+    def __init__(self, folder: Path, seed: int, cache: Path) -> None:
+        self.folder, self.seed, self.cache = folder, seed, cache
+        self.problems, self.heldout = folder / "problems.jsonl", folder / "heldout.jsonl"
+        self.policy, self.search, self.wide = folder / "policy", folder / "search", folder / "wide_search"
+
+    def searching(self, rounds: int = SEARCH_ROUNDS) -> Command:
+        """Return the search for the training problems; one of more rounds begins as the small one, from its replies."""
+        output = self.search if rounds == SEARCH_ROUNDS else self.wide
+        words = _words(
+            "scripts/search.py", data=self.problems, output=output, validation_problems=TRAIN, heldout_problems=0,
+            search_rounds=rounds, seed=self.seed, executor="local", executor_cache_dir=self.cache,
+            workflow_timeout=900, prompt_style="brief",
+        )  # fmt: skip
+        return Command((*words, "--no-controls"), output / "summary.json", spent=output)
+
+    def commands(self, setting: str, tokens: Tokens | None) -> list[Command]:
+        """Return what a setting runs, in order.
+
+        Args:
+            setting (`str`): a key of `SETTINGS`.
+            tokens (`Tokens`, *optional*): of the seed; not needed for online GRPO alone.
+        """
+        if setting == ONLINE:
+            return [self._online(setting, STEPS, self.policy, baselines="true")]
+        assert tokens is not None
+        if setting.startswith("masked"):
+            return self._masked(setting, tokens)
+        if setting == "loop":
+            return [self._loop(tokens)]
+        if setting == "mixed":
+            return [
+                self.searching(),
+                self._online(setting, tokens.steps_left, self.policy, replay=f"search:{self.search}"),
+            ]
+        if setting == "sft_mixed_online":
+            half, base = tokens.steps_left // 2, self.folder / setting / "sft"
+            mixed = self._online(f"{setting}/mixed", half, base, replay=f"search:{self.search}")
+            on = self._online(setting, tokens.steps_left - half, self.folder / setting / "merged")
+            return [self.searching(), self._sft(base, self.search), mixed, self._merged(mixed.done.parent, base), on]
+        search = self.searching(tokens.rounds)
+        return [search, {"sft": self._sft, "score_dpo": self._dpo, "replay": self._replay}[setting](
+            self.folder / setting, self.wide if tokens.rounds > SEARCH_ROUNDS else self.search
+        )]  # fmt: skip
+
+    def evaluation(self, setting: str) -> Command:
+        """Return the evaluation of what a setting came to on the held-out problems.
+
+        Args:
+            setting (`str`): a key of `SETTINGS`; the warm starts are `"before"` and `"masked_before"`.
+        """
+        trained, output = self.folder / setting, self.folder / setting / "evaluation"
+        base = {"sft_mixed_online": trained / "merged"}.get(setting, self._base(setting))
+        what = {"model": base} if setting.endswith("before") else {"model": base, "adapter": trained}
+        if setting == "sft":
+            what = {"model": trained}
+        words = _words(
+            "scripts/evaluate.py", data=self.heldout, output=output, executor="local", executor_cache_dir=self.cache,
+            temperature=TEMPERATURE, max_completion_length=MAX_TOKENS, num_samples=2, prompt_style="brief",
+            workflow_timeout=900, seed=self.seed, **what,
+        )  # fmt: skip
+        return Command(words, output / "summary.json")
+
+    def _base(self, setting: str) -> Path:
+        return self.folder / "masked_policy" if setting.startswith("masked") else self.policy
+
+    def _online(self, name: str, steps: int, base: Path, **more: object) -> Command:
+        output = self.folder / name
+        warm = {} if base in (self.policy, self.folder / "masked_policy") else {"warm_start_config": "none"}
+        flags = {
+            "config": FILES[0], "seed": self.seed, "model_name_or_path": base, "sources": self.problems,
+            "num_train_problems": TRAIN, "num_heldout_problems": HELDOUT, "max_steps": steps, "output_dir": output,
+            "executor_cache_dir": self.cache, "resume_from_checkpoint": "auto", "workflow_timeout": 900,
+            "baselines": "false", **warm, **more,
+        }  # fmt: skip
+        return Command(_words("recipes/grpo_mixed.py", **flags), output / "summary.json", spent=output)
+
+    def _loop(self, tokens: Tokens) -> Command:
+        output = self.folder / "loop"
+        words = _words(
+            "recipes/grpo_search.py", config=FILES[2], seed=self.seed, model_name_or_path=self.policy,
+            sources=self.problems, episodes=3, problems_per_episode=TRAIN // 3, num_heldout_problems=HELDOUT,
+            loop_epochs=tokens.loop_epochs, output_dir=output, executor_cache_dir=self.cache,
+            resume_from_checkpoint="auto", workflow_timeout=900,
+        )  # fmt: skip
+        return Command(words, output / "summary.json", spent=output / "search")
+
+    def _masked(self, setting: str, tokens: Tokens) -> list[Command]:
+        base = self.folder / "masked_policy"
+        warm = _words(
+            "recipes/sft_warmstart.py", config=FILES[1], seed=self.seed, output_dir=base, leave_out=MASKED
+        )  # fmt: skip
+        start = Command(warm, base / "model.safetensors")
+        if setting == "masked_online":
+            return [start, self._online(setting, STEPS, base, warm_start_config="none")]
+        mixed = self._online(setting, tokens.steps_left, base, warm_start_config="none", replay=f"search:{self.search}")
+        return [start, self.searching(), mixed]
+
+    def _sft(self, output: Path, search: Path) -> Command:
+        words = _words(
+            "recipes/sft_warmstart.py", config=FILES[1], from_scratch="false", model_name_or_path=self.policy,
+            seed=self.seed, output_dir=output, trajectories=search, trajectory_share=0.5, num_examples=600,
+            num_train_epochs=2, learning_rate=1e-3,
+        )  # fmt: skip
+        return Command(words, output / "model.safetensors")
+
+    def _dpo(self, output: Path, search: Path) -> Command:
+        flags = {
+            **_LORA, "seed": self.seed, "model_name_or_path": self.policy, "output_dir": output,
+            "trajectories": search, "sources": self.problems, "num_train_problems": TRAIN,
+            "num_heldout_problems": HELDOUT, "iterations": 1, "num_pairs": 2000, "learning_rate": 1e-3, "beta": 0.1,
+            "per_device_train_batch_size": 32, "gradient_accumulation_steps": 1, "num_train_epochs": 1,
+            "max_length": 512, "warm_start_config": "none", "resume_from_checkpoint": "auto",
+        }  # fmt: skip
+        return Command(_words("recipes/dpo_search.py", **flags), output / "summary.json")
+
+    def _replay(self, output: Path, search: Path) -> Command:
+        flags = {
+            **_LORA, "seed": self.seed, "model_name_or_path": self.policy, "output_dir": output,
+            "trajectories": search, "learning_rate": 3e-3, "num_train_epochs": 12, "num_generations": 8,
+            "per_device_train_batch_size": 96, "gradient_accumulation_steps": 1,
+            "max_completion_length": 2 * MAX_TOKENS, "temperature": 1.0, "resume_from_checkpoint": "auto",
+        }  # fmt: skip
+        return Command(_words("recipes/grpo_replay.py", **flags), output / "summary.json")
+
+    def _merged(self, adapter: Path, base: Path) -> Command:
+        output = adapter.parent / "merged"
+        script, *flags = _words("scripts/merge_adapter.py", model=base, output=output)
+        return Command((script, str(adapter), *flags), output / "model.safetensors")
+
+
+def _words(script: str, **flags: object) -> tuple[str, ...]:
+    words = [str(ROOT / script)]
+    for name, value in flags.items():
+        values: Sequence[object] = value if isinstance(value, tuple) else (value,)
+        words += [f"--{name}", *map(str, values)]
+    return tuple(words)
