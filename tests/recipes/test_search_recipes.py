@@ -348,15 +348,15 @@ def test_a_task_that_the_backend_cannot_run_is_refused_before_anything_is_loaded
 
 # Training
 
-QUERY = ["Mila lives home", "[p1] [p2]", "ANSWER: Quorby", "UNKNOWN", "town", "[p3]", "ANSWER: baker", "[]"]
-FACTS = ["town of Mila", "SEARCH: lives home", "KEEP: [p1]", "ANSWER: baker [p1]", "UNKNOWN", "KEEP:", "READ: x"]
+QUERY = ["lives home works", "[p1] [p2]", "ANSWER: Quorby", "UNKNOWN", "town", "[p3]", "ANSWER: baker", "[]"]
+FACTS = ["works town", "SEARCH: lives home", "KEEP: [p1]", "ANSWER: baker [p1]", "UNKNOWN", "KEEP:", "READ: x"]
 EDITS = ["FILE: a.py", "VERDICT: right", "VERDICT: wrong", "no edit", "VERDICT: wrong and more", "?", "!", "edit"]
 SAID = {"search_qa": QUERY, "deepresearch": FACTS, "swe": EDITS}
 
 
 def trainer_of(name: str, run_dir: Path, sandbox: Sandbox) -> AgentGRPOTrainer:
     _, _, make_team, source, _ = RECIPES[name]
-    problems, team = load_problems(source, "train", 4, 0), make_team(sandbox)
+    problems, team = load_problems(source, "train", 4, 0), make_team(sandbox, **({} if name == "swe" else {"topk": 40}))
     texts = [*(p.view.text for p in problems), *SAID[name], *(role.prompt for role in team.roles)]
     tokenizer = train_tokenizer(texts, 400)
     args = WorkflowGRPOConfig(
