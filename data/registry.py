@@ -17,6 +17,7 @@ from data.benchmarks import benchmarks
 from data.humaneval import humaneval
 from data.invented_facts import invented_facts
 from data.jsonl import read_problems, shuffled_problems
+from data.plain_functions import plain_functions
 from data.problem import DataError, Problem
 from data.small_functions import small_functions
 from data.word_problems import word_problems
@@ -30,6 +31,7 @@ SOURCES: dict[str, Callable[[int], Iterator[Problem]]] = {
     "invented_facts": invented_facts,
     "small_functions": small_functions,
     "word_problems": word_problems,
+    "plain_functions": plain_functions,
     "humaneval": humaneval,
 }
 HELDOUT_ONE_IN = 5
