@@ -18,7 +18,11 @@ from data.humaneval import humaneval
 from data.invented_facts import invented_facts
 from data.invented_worlds import invented_worlds
 from data.jsonl import read_problems, shuffled_problems
+<<<<<<< HEAD
 from data.planted_bugs import planted_bugs
+=======
+from data.plain_functions import plain_functions
+>>>>>>> agents
 from data.problem import DataError, Problem
 from data.small_functions import small_functions
 from data.word_problems import word_problems
@@ -34,6 +38,7 @@ SOURCES: dict[str, Callable[[int], Iterator[Problem]]] = {
     "small_functions": small_functions,
     "planted_bugs": planted_bugs,
     "word_problems": word_problems,
+    "plain_functions": plain_functions,
     "humaneval": humaneval,
 }
 HELDOUT_ONE_IN = 5
