@@ -18,11 +18,8 @@ from data.humaneval import humaneval
 from data.invented_facts import invented_facts
 from data.invented_worlds import invented_worlds
 from data.jsonl import read_problems, shuffled_problems
-<<<<<<< HEAD
-from data.planted_bugs import planted_bugs
-=======
 from data.plain_functions import plain_functions
->>>>>>> agents
+from data.planted_bugs import planted_bugs
 from data.problem import DataError, Problem
 from data.small_functions import small_functions
 from data.word_problems import word_problems
