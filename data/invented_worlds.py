@@ -102,16 +102,20 @@ class Chain:
     kinds: tuple[str, ...]
 
 
-def _patterns(questions: dict[str, str], *before: str) -> list[tuple[re.Pattern[str], tuple[tuple[str, ...], ...]]]:
-    found: list[tuple[re.Pattern[str], tuple[tuple[str, ...], ...]]] = []
+# What finds a question, and the kinds of facts of each of its subjects.
+_Pattern = tuple[re.Pattern[str], tuple[tuple[str, ...], ...]]
+
+
+def _patterns(questions: dict[str, str], *before: str) -> list[_Pattern]:
+    found: list[_Pattern] = []
     for kind, text in questions.items():
         pattern = re.compile(re.escape(text).replace(r"\{0\}", "(.+)"))
         found.append((pattern, ((*before, kind),)))
     return found
 
 
-def _chain_patterns() -> list[tuple[re.Pattern[str], tuple[tuple[str, ...], ...]]]:
-    """Patterns of questions, the most particular first, with the kinds of facts of each of its subjects."""
+def _chain_patterns() -> list[_Pattern]:
+    """Patterns of questions, the most particular first."""
     two = re.compile(re.escape(_TWO_THINGS).replace(r"\{0\}", "(.+)").replace(r"\{1\}", "(.+)"))
     return [
         (two, (("town",), ("job",))),

@@ -18,6 +18,7 @@ from data.humaneval import humaneval
 from data.invented_facts import invented_facts
 from data.invented_worlds import invented_worlds
 from data.jsonl import read_problems, shuffled_problems
+from data.plain_functions import plain_functions
 from data.planted_bugs import planted_bugs
 from data.problem import DataError, Problem
 from data.small_functions import small_functions
@@ -34,6 +35,7 @@ SOURCES: dict[str, Callable[[int], Iterator[Problem]]] = {
     "small_functions": small_functions,
     "planted_bugs": planted_bugs,
     "word_problems": word_problems,
+    "plain_functions": plain_functions,
     "humaneval": humaneval,
 }
 HELDOUT_ONE_IN = 5

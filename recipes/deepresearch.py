@@ -11,6 +11,7 @@ what was measured: recipes/search.md.
 
 import re
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ from recipes.run.progress import MetricsFile, progress_of
 from recipes.run.starting import starting_point
 from recipes.search_qa import SearchQAArguments, answer_in, ids_in, queries_in, shown_text
 from recipes.settings.agents import agent_arguments
-from recipes.training.agent_heldout import evaluate_agents
+from recipes.training.agent_heldout import evaluate_agents, evaluate_alone
 from recipes.training.agents import AgentGRPOTrainer
 from recipes.training.best import BestByHeldout
 from recipes.training.phases import train_policy
@@ -168,6 +169,19 @@ async def run(task: Problem, agents: Agents, max_rounds: int = 2, max_steps_a_fa
     return outcome_of(research, tools, await tools.right(research.answers[-1]))
 
 
+async def alone(task: Problem, agents: Agents, tokens: float) -> Outcome:
+    """The control: the synthesizer by itself, with what the question finds, as often as its tokens allow."""
+    found = await agents.tools.retriever.search(task.question, agents.tools.topk)
+    notes = "\n".join(f"[{passage.id}] {shown_text(passage)}" for passage in found) or "(none)"
+    answers: list[str] = []
+    while not answers or agents.tokens < tokens:
+        said = await agents.synthesizer.aside(f"{task.question}\n\nNotes:\n{notes}")
+        answers.append(without_citations(answer_in(said)))
+    best = Counter(filter(None, answers)).most_common(1)
+    right = await agents.tools.right(best[0][0] if best else "")
+    return Outcome(float(right), answer=best[0][0] if best else "", correct=right, metrics={"attempts": len(answers)})
+
+
 async def gather(line: str, agents: Agents, research: Research, max_steps: int) -> None:
     """Let the gatherer work on one line of the plan until it uses no tool, or has no turn left."""
     told = f"Find: {line}\n\nNotes:\n{research.notes}"
@@ -247,7 +261,8 @@ def research_team(
             yield Tools(retriever, searched.documents(task), grader, task, topk, calls)
 
     limits = Limits(turns=max_rounds * (2 + 3 * max_steps_a_fact))
-    return Team(ROLES, partial(run, max_rounds=max_rounds, max_steps_a_fact=max_steps_a_fact), tools, limits=limits)
+    play = partial(run, max_rounds=max_rounds, max_steps_a_fact=max_steps_a_fact)
+    return Team(ROLES, play, tools, alone=alone, limits=limits)
 
 
 def main() -> None:
@@ -295,7 +310,9 @@ def main() -> None:
                 train_policy(trainer, start)
             with run.phase("evaluation_after"):
                 after = evaluate_agents(trainer, heldout, "held-out after")
-            finish_agents(run, trainer, before, after)
+            with run.phase("controls"):
+                controls = evaluate_alone(trainer, heldout, after) if recipe.baselines else {}
+            finish_agents(run, trainer, before, after, controls)
         trainer.end()
 
 

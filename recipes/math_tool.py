@@ -8,6 +8,7 @@ after `--max_attempts`; what is really right is looked up afterwards. What each 
 what was measured: recipes/agents.md.
 """
 
+import re
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -45,7 +46,8 @@ ROLES = (
     Role(
         "executor",
         "You solve math problems with Python, following a plan. Reply with one ```python block that prints the answer, "
-        "and nothing else, on its last line. Variables stay from one block to the next.",
+        "and nothing else, on its last line. Variables stay from one block to the next; numbers that the problem "
+        "names, as in x = 4, are there already.",
     ),
     Role(
         "verifier",
@@ -78,6 +80,10 @@ class MathToolArguments(AgentArguments):
             )
 
 
+# "x = 4" in a problem.
+_NAMED = re.compile(r"\b([A-Za-z]) = (-?\d+(?:\.\d+)?)(?![\w.]*\w)")
+
+
 class Tools:
     """What the agents of one episode use, and what knows whether an answer is right."""
 
@@ -87,7 +93,14 @@ class Tools:
     async def alone(self, code: str) -> PythonOutput:
         """Run code in a session of its own."""
         async with python_session(self.sandbox) as python:
+            await self.name_numbers(python)
             return await python.run(code)
+
+    async def name_numbers(self, python: PythonSession) -> None:
+        """Give a session the numbers that the problem names."""
+        named = [f"{name} = {value}" for name, value in _NAMED.findall(self.task.question)]
+        if named:
+            await python.run("\n".join(named))
 
     async def right(self, output: PythonOutput) -> bool:
         """Whether the last line printed is the answer."""
@@ -162,7 +175,9 @@ def math_team(sandbox: Sandbox, max_attempts: int = 3, counterfactual: float = 0
     @asynccontextmanager
     async def tools(task: Problem) -> AsyncIterator[Tools]:
         async with python_session(sandbox) as python:
-            yield Tools(sandbox, grader, task, python)
+            opened = Tools(sandbox, grader, task, python)
+            await opened.name_numbers(python)
+            yield opened
 
     return Team(
         ROLES,

@@ -10,6 +10,7 @@ afterwards. What each agent is paid for, a row of its data and what was measured
 
 import re
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from recipes.run.command import run_command
 from recipes.run.progress import MetricsFile, progress_of
 from recipes.run.starting import starting_point
 from recipes.settings.agents import AgentArguments, agent_arguments
-from recipes.training.agent_heldout import evaluate_agents
+from recipes.training.agent_heldout import evaluate_agents, evaluate_alone
 from recipes.training.agents import AgentGRPOTrainer
 from recipes.training.best import BestByHeldout
 from recipes.training.phases import train_policy
@@ -156,6 +157,18 @@ async def run(task: Problem, agents: Agents, topk: int = 3, max_rounds: int = 3)
     return outcome_of(search, tools.needed, [await tools.right(answer) for answer in search.answers])
 
 
+async def alone(task: Problem, agents: Agents, tokens: float, topk: int = 3) -> Outcome:
+    """The control: the extractor by itself, with what the question finds, as often as its tokens allow."""
+    found = await agents.tools.retriever.search(task.question, topk)
+    known = "\n".join(shown_text(passage) for passage in found) or "(nothing)"
+    answers: list[str] = []
+    while not answers or agents.tokens < tokens:
+        answers.append(answer_in(await agents.answer_extractor.aside(f"{task.question}\n\nKnown:\n{known}")))
+    best = Counter(filter(None, answers)).most_common(1)
+    right = await agents.tools.right(best[0][0] if best else "")
+    return Outcome(float(right), answer=best[0][0] if best else "", correct=right, metrics={"attempts": len(answers)})
+
+
 def queries_in(text: str) -> list[str]:
     """Return the queries that a text lists, each once, at most `MAX_QUERIES`."""
     lines = [
@@ -228,7 +241,8 @@ def search_team(sandbox: Sandbox, corpus: Corpus | None = None, topk: int = 3, m
             yield Tools(retriever, grader, task)
 
     limits = Limits(turns=3 * max_rounds)
-    return Team(ROLES, partial(run, topk=topk, max_rounds=max_rounds), tools, limits=limits)
+    play = partial(run, topk=topk, max_rounds=max_rounds)
+    return Team(ROLES, play, tools, alone=partial(alone, topk=topk), limits=limits)
 
 
 def main() -> None:
@@ -268,7 +282,9 @@ def main() -> None:
                 train_policy(trainer, start)
             with run.phase("evaluation_after"):
                 after = evaluate_agents(trainer, heldout, "held-out after")
-            finish_agents(run, trainer, before, after)
+            with run.phase("controls"):
+                controls = evaluate_alone(trainer, heldout, after) if recipe.baselines else {}
+            finish_agents(run, trainer, before, after, controls)
         trainer.end()
 
 

@@ -12,6 +12,7 @@ recipes/search.md.
 import asyncio
 import re
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ from recipes.run.command import run_command
 from recipes.run.progress import MetricsFile, progress_of
 from recipes.run.starting import starting_point
 from recipes.settings.agents import AgentArguments, agent_arguments
-from recipes.training.agent_heldout import evaluate_agents
+from recipes.training.agent_heldout import evaluate_agents, evaluate_alone
 from recipes.training.agents import AgentGRPOTrainer
 from recipes.training.best import BestByHeldout
 from recipes.training.phases import train_policy
@@ -182,6 +183,18 @@ async def run(task: Problem, agents: Agents, max_attempts: int = 2, counterfactu
     return outcome_of(attempts, verdicts, scores, None if without is None else await tools.score(without))
 
 
+async def alone(task: Problem, agents: Agents, tokens: float) -> Outcome:
+    """The control: the writer by itself, as often as its tokens allow; the change that it makes most often counts."""
+    tools, attempts = agents.tools, list[Attempt]()
+    while not attempts or agents.tokens < tokens:
+        said = await agents.writer.aside(f"Issue: {task.question}\n\n{tools.shown}\n\nCause:\n(unknown)")
+        attempts.append(tools.attempt(said))
+    usable = Counter(attempt.said for attempt in attempts if attempt.files is not None).most_common(1)
+    best = next((attempt for attempt in attempts if usable and attempt.said == usable[0][0]), attempts[0])
+    score = await tools.score(best)
+    return Outcome(score, answer=best.said, correct=score == 1.0, metrics={"attempts": len(attempts)})
+
+
 def outcome_of(
     attempts: Sequence[Attempt], verdicts: Sequence[bool | None], scores: Sequence[float], without: float | None
 ) -> Outcome:
@@ -237,6 +250,7 @@ def repository_team(
         ROLES,
         partial(run, max_attempts=max_attempts, counterfactual=counterfactual),
         tools,
+        alone=alone,
         settle=partial(settle_verdicts, role="validator"),
         measure=lambda outcomes: {f"validator/{k}": v for k, v in verdict_metrics(outcomes, "validator").items()},
         limits=Limits(turns=2 + 2 * max_attempts, heard_chars=2 * shown_chars, seconds=seconds),
@@ -300,7 +314,9 @@ def main() -> None:
                 train_policy(trainer, start)
             with run.phase("evaluation_after"):
                 after = evaluate_agents(trainer, heldout, "held-out after")
-            finish_agents(run, trainer, before, after)
+            with run.phase("controls"):
+                controls = evaluate_alone(trainer, heldout, after) if recipe.baselines else {}
+            finish_agents(run, trainer, before, after, controls)
         trainer.end()
 
 

@@ -6,6 +6,8 @@ import random
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,13 @@ from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
 from aflow_ops.executor.types import Message
 from aflow_ops.sandbox import Sandbox
+from data.plain_functions import solution_of
 from data.problem import Problem
 from data.registry import load_problems
 from recipes import deepcoder, math_tool
 from recipes.agents_warmstart import AgentWarmStartArguments, scripted_turns
 from recipes.agents_warmstart import main as warm_start_main
-from recipes.policy.deepcoder_script import DeepCoderScript, expression_of
+from recipes.policy.deepcoder_script import DeepCoderScript
 from recipes.policy.math_tool_script import MathToolScript
 from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.settings.layers import CONFIGS
@@ -132,6 +135,29 @@ async def test_the_analyzer_is_paid_by_what_its_words_were_worth(sandbox: Sandbo
     assert useless.outcome.local["analyzer"] == 0.0
 
 
+async def test_the_session_knows_the_numbers_that_a_problem_names(sandbox: Sandbox) -> None:
+    task = Problem("Add them: x = 4, y = 5.5.", "9.5", "word_problems", "math", "0")
+    code = "```python\nprint(x + y)\n```"
+    team = math_tool.math_team(sandbox, 1, 1.0)
+    played = await play(team, task, analyzer=["add"], executor=[code, code], verifier=["VERDICT: right"])
+    assert (played.outcome.answer, played.outcome.local["analyzer"]) == ("9.5", 0.0)
+
+
+async def test_a_single_agent_tries_until_it_has_written_as_much_as_the_team(sandbox: Sandbox) -> None:
+    codes = [f"```python\nprint({number})\n```" for number in (41, 42, 42)]
+    team = math_tool.math_team(sandbox)
+    assert team.alone is not None
+    single = replace(team, run=partial(team.alone, tokens=3))
+    episode = await play(single, MATH, executor=codes)
+    assert (episode.outcome.answer, episode.outcome.correct) == ("42", True)
+    (task,) = load_problems("small_functions", "train", 1, 0)
+    coders = deepcoder.coding_team(sandbox)
+    assert coders.alone is not None
+    single = replace(coders, run=partial(coders.alone, tokens=9))
+    episode = await play(single, task, generator=["no", f"```python\n{task.answer}\n```", "not asked"])
+    assert (episode.outcome.team, episode.outcome.metrics["attempts"]) == (1.0, 2.0)
+
+
 async def test_deepcoder_runs_shown_tests_only_and_is_paid_by_the_hidden_ones(sandbox: Sandbox) -> None:
     (task,) = load_problems("small_functions", "train", 1, 0)
     right = f"```python\n{task.answer}\n```"
@@ -152,7 +178,7 @@ async def test_deepcoder_runs_shown_tests_only_and_is_paid_by_the_hidden_ones(sa
     ("source", "make_team", "script"),
     [
         ("word_problems", math_tool.math_team, MathToolScript()),
-        ("small_functions", deepcoder.coding_team, DeepCoderScript()),
+        ("plain_functions", deepcoder.coding_team, DeepCoderScript()),
     ],
 )
 def test_a_script_speaks_for_every_role_and_errs(source: str, make_team: Any, script: Any, sandbox: Sandbox) -> None:
@@ -166,8 +192,9 @@ def test_a_script_speaks_for_every_role_and_errs(source: str, make_team: Any, sc
 
 
 def test_the_scripts_know_every_task() -> None:
-    for problem in load_problems("small_functions", "train", 300, 1):
-        assert problem.answer.endswith(f"return {expression_of(problem.question)}")
+    for problem in load_problems("plain_functions", "train", 100, 1):
+        found = solution_of(problem.question)
+        assert found is not None and problem.answer.endswith(f"return {found[0]}")
     message: Message = {"role": "user", "content": "What is six by seven?"}
     with pytest.raises(ValueError, match="not a question of word_problems"):
         MathToolScript().reply("analyzer", [message, message], random.Random(0))

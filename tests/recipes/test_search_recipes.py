@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from peft import LoraConfig
 from trl import ModelConfig, SFTConfig, TrlParser
 
 from aflow_ops.agents.episode import Episode
-from aflow_ops.agents.team import Team
+from aflow_ops.agents.team import Outcome, Team
 from aflow_ops.agents.tools.corpus import open_corpus
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
@@ -346,17 +348,44 @@ def test_a_task_that_the_backend_cannot_run_is_refused_before_anything_is_loaded
         swe.check_tasks([task, image], "local")
 
 
+# Controls
+
+
+class Single:
+    """A single agent: says one text, counts a token a turn."""
+
+    def __init__(self, team: Team, task: Problem, text: str) -> None:
+        self.team, self.task, self.text = team, task, text
+
+    async def outcome(self, tokens: int) -> Outcome:
+        assert self.team.alone is not None
+        single = replace(self.team, run=partial(self.team.alone, tokens=tokens))
+        said = {name: [self.text] * tokens for name in self.team.names}
+        return (await play(single, self.task, **said)).outcome
+
+
+@pytest.mark.parametrize("name", RECIPES)
+async def test_a_single_agent_has_the_same_tools_and_tokens(name: str, sandbox: Sandbox) -> None:
+    task = bug()[0] if name == "swe" else world(1)[0]
+    right = task.answer if name == "swe" else f"ANSWER: {task.answer}{' [p1]' if name == 'deepresearch' else ''}"
+    team = RECIPES[name][2](sandbox)
+    found = await Single(team, task, right).outcome(3)
+    assert (found.team, found.correct, found.metrics["attempts"]) == (1.0, True, 3)
+    lost = await Single(team, task, "?").outcome(2)
+    assert (lost.team, lost.correct) == (0.0, False)
+
+
 # Training
 
-QUERY = ["Mila lives home", "[p1] [p2]", "ANSWER: Quorby", "UNKNOWN", "town", "[p3]", "ANSWER: baker", "[]"]
-FACTS = ["town of Mila", "SEARCH: lives home", "KEEP: [p1]", "ANSWER: baker [p1]", "UNKNOWN", "KEEP:", "READ: x"]
+QUERY = ["lives home works", "[p1] [p2]", "ANSWER: Quorby", "UNKNOWN", "town", "[p3]", "ANSWER: baker", "[]"]
+FACTS = ["works town", "SEARCH: lives home", "KEEP: [p1]", "ANSWER: baker [p1]", "UNKNOWN", "KEEP:", "READ: x"]
 EDITS = ["FILE: a.py", "VERDICT: right", "VERDICT: wrong", "no edit", "VERDICT: wrong and more", "?", "!", "edit"]
 SAID = {"search_qa": QUERY, "deepresearch": FACTS, "swe": EDITS}
 
 
 def trainer_of(name: str, run_dir: Path, sandbox: Sandbox) -> AgentGRPOTrainer:
     _, _, make_team, source, _ = RECIPES[name]
-    problems, team = load_problems(source, "train", 4, 0), make_team(sandbox)
+    problems, team = load_problems(source, "train", 4, 0), make_team(sandbox, **({} if name == "swe" else {"topk": 40}))
     texts = [*(p.view.text for p in problems), *SAID[name], *(role.prompt for role in team.roles)]
     tokenizer = train_tokenizer(texts, 400)
     args = WorkflowGRPOConfig(
