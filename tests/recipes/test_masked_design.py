@@ -96,7 +96,8 @@ def test_a_design_that_is_never_sampled_is_learnt_by_replay_and_not_without(
         monkeypatch.setattr(tiny_run, "build_tiny_policy", lambda *_, **__: taught(seed)[0])
         recipe = partial(RecipeArguments, prompt_style="brief", workflow_timeout=60, wa_grpo=False, collapse_patience=0)
         trainer = make_trainer(
-            config, tmp_path / name, recipe(replay=replay, replay_shaping=SHAPING), max_steps=STEPS, per_device_train_batch_size=4 * K,
+            config, tmp_path / name, recipe(replay=replay, replay_shaping=SHAPING), max_steps=STEPS,
+            per_device_train_batch_size=4 * K,
             max_completion_length=96, seed=seed, learning_rate=1e-2,
         )  # fmt: skip
         trainer.train()
