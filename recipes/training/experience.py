@@ -102,16 +102,17 @@ def same_workflow(trajectory: Trajectory) -> str:
 
 @lru_cache(maxsize=65536)
 def _digest(completion: str, domain: str) -> str:
-    workflow = _workflow(completion, domain)
+    workflow = workflow_of(completion, domain)
     if workflow is None:
         return workflow_key(" ".join(completion.split()))
     return workflow_key(workflow.source, workflow.prompts)
 
 
-def _workflow(completion: str, domain: str) -> Workflow | None:
-    """Parse a completion; whether its problem has an entry point is not known, and does not change its tree.
+def workflow_of(completion: str, domain: str) -> Workflow | None:
+    """Parse a completion; `None` where it is no workflow.
 
-    An edit that was judged on problems of several domains names them all, as in `math+qa`.
+    Whether its problem has an entry point is not known, and does not change its tree. An edit that was judged on
+    problems of several domains names them all, as in `math+qa`.
     """
     for name in domain.split("+"):
         for has_entry_point in (False, True):

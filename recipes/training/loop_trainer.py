@@ -22,6 +22,7 @@ from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.settings.search_loop import SearchLoopArguments
 from recipes.training.episode_search import FOLDER, NODES, SETTINGS, EpisodeSearch
 from recipes.training.episodes import Episodes
+from recipes.training.experience import workflow_of
 from recipes.training.trainer import WorkflowGRPOTrainer
 
 # The episodes decide when it ends.
@@ -78,7 +79,8 @@ class SearchLoopTrainer(WorkflowGRPOTrainer):
 
     def _write_rollouts(self, advantages: list[float]) -> None:
         rows = [pair for pair in zip(self._gathered, advantages, strict=True) if pair[0]["reward"] is not None]
-        self._gathered = [row for row, _ in rows]  # without those that fill groups up
+        # Without those that fill groups up; what a search ran is not run again, but is a workflow or is none.
+        self._gathered = [row | _workflow_parts(row) for row, _ in rows]
         super()._write_rollouts([advantage for _, advantage in rows])
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
@@ -90,6 +92,11 @@ class SearchLoopTrainer(WorkflowGRPOTrainer):
                 (target / FOLDER / folder.name).mkdir(parents=True, exist_ok=True)
                 for name in (NODES, SETTINGS):
                     shutil.copyfile(folder / name, target / FOLDER / folder.name / name)
+
+
+def _workflow_parts(row: dict[str, Any]) -> dict[str, Any]:
+    workflow = workflow_of(row["completion"], row["domain"])
+    return {} if workflow is None else {"workflow": workflow.text, "form": workflow.form}
 
 
 class _Episode(TrainerCallback):

@@ -144,6 +144,8 @@ def test_it_leaves_what_every_recipe_leaves_and_each_episodes_search(
     assert {row["replay"]["asked"] for row in trained} == {"design", "edit"}
     assert {row["replay"]["episode"] for row in trained} == {1, 2}
     assert {row["replay"]["kind"] for row in trained} == {"own", "foreign"}
+    assert {row["workflow"] is None for row in trained if row["completion"] in ("nonsense", "no idea")} == {True}
+    assert all(row["workflow"] and row["form"] for row in trained if row["outcome"] == "ok")
     assert any(row["advantage"] > 0 for row in trained) and any(row["advantage"] < 0 for row in trained)
     assert "204" not in "".join(message["content"] for row in trained for message in row["prompt"])
     checkpoint = latest_checkpoint(folder)
