@@ -60,7 +60,7 @@ def _problem(name: str, docstring: str, rng: random.Random) -> Problem:
         given = (_argument(kind, rng), rng.randint(2, 4))
         if given not in inputs:
             inputs.append(given)
-    tests = [(given, eval(expression, {}, {kind: given[0], "n": given[1]})) for given in inputs]  # noqa: S307
+    tests = [(given, eval(expression, {kind: given[0], "n": given[1]})) for given in inputs]  # noqa: S307
 
     def asserts(called: str, part: list[tuple[tuple[Any, int], Any]]) -> list[str]:
         return [f"assert {called}({first!r}, {n}) == {value!r}" for (first, n), value in part]

@@ -60,7 +60,10 @@ def test_they_start_without_a_key_and_a_gpu(
     monkeypatch.chdir(ROOT)
 
     def dry_run(main: Any, config: str, *flags: str) -> str:
-        argv = ["--config", str(CONFIGS / f"{config}.yaml"), "--dry_run", "--output_dir", str(tmp_path / "run"), *flags]
+        places = ["--output_dir", str(tmp_path / "run")]
+        if "warmstart" not in config:
+            places += ["--model_name_or_path", str(tmp_path / "no_download")]
+        argv = ["--config", str(CONFIGS / f"{config}.yaml"), "--dry_run", *places, *flags]
         monkeypatch.setattr(sys, "argv", ["recipe", *argv])
         main()
         return capsys.readouterr().out
