@@ -100,8 +100,10 @@ class PolicySpeaker:
 
     def __init__(self, args: argparse.Namespace) -> None:
         from recipes.policy.loading import load_policy  # torch is only needed here
+        from recipes.settings.libraries import quiet_libraries
         from recipes.training.agent_adapters import use_role_adapters
 
+        quiet_libraries()
         self.model, self.tokenizer = load_policy(args.model, args.adapter)
         self.use = use_role_adapters(self.model, args.adapter)
         self.args, self.turn = args, 0

@@ -99,6 +99,7 @@ class Episode:
         error (`str`, *optional*): why it did not end well.
         conversations (`Mapping[str, Conversation]`): by role, of the agents that were spoken to.
         turns (`list[Turn]`): in order.
+        tokens (`int`): that models wrote, asides too.
     """
 
     task: Problem
@@ -108,6 +109,7 @@ class Episode:
     error: str | None
     conversations: Mapping[str, Conversation]
     turns: list[Turn]
+    tokens: int
 
 
 class Agent:
@@ -247,7 +249,7 @@ async def play_episode(
         raise
     except InfraError as failure:
         ending, error = "infra_error", str(failure)
-    return Episode(task, number, ending, outcome, error, stage.conversations, stage.turns)
+    return Episode(task, number, ending, outcome, error, stage.conversations, stage.turns, stage.used_tokens)
 
 
 def _shortened(text: str, limits: Limits) -> str:

@@ -122,7 +122,8 @@ def heldout_row(episode: Episode) -> dict[str, Any]:
         "outcome": episode.ending,
         "infra_error": episode.error if outcome.team is None else None,
         "turns": {name: talk.turns for name, talk in episode.conversations.items()},
-        "tokens": {name: talk.tokens for name, talk in episode.conversations.items()},
+        # Of the agents' own turns; a control talks in asides only.
+        "tokens": {name: talk.tokens for name, talk in episode.conversations.items()} or {"aside": episode.tokens},
         "metrics": dict(outcome.metrics),
         "dialogue": [[turn.agent, turn.heard, turn.said] for turn in episode.turns],
     }

@@ -24,6 +24,7 @@ from data.registry import SOURCES, load_problems
 from recipes.policy.loading import load_policy
 from recipes.run.agent_results import team_metrics
 from recipes.run.progress import Bar
+from recipes.settings.libraries import quiet_libraries
 from recipes.training.agent_adapters import use_role_adapters
 from recipes.training.agent_heldout import heldout_row
 from recipes.training.agent_play import ChatTokens, EpisodePlayer, continued, room_of
@@ -108,6 +109,7 @@ def evaluate_team(arguments: argparse.Namespace) -> None:
     """
     if arguments.model is None or arguments.model_base_url:
         raise UsageError("--agents needs --model, a folder or Hub name that is loaded here")
+    quiet_libraries()
     module = load_recipe(arguments.agents)
     problems = agent_problems(arguments.data, arguments.limit, arguments.seed)
     samples = [(problem, number) for problem in problems for number in range(arguments.num_samples)]
