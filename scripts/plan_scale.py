@@ -95,7 +95,10 @@ def measured_costs(path: Path) -> Costs:
         UsageError: the file is none of `scripts/bench.py`.
     """
     try:
-        stages = {stage["stage"]: float(stage["value"]) for stage in json.loads(path.read_text(encoding="utf-8"))}
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, list):
+            raise TypeError
+        stages = {stage["stage"]: float(stage["value"]) for stage in found}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"--bench {path} is no file of scripts/bench.py ({type(error).__name__})") from None
     return replace(Costs(), **{name: stages[stage] for stage, name in STAGES.items() if stage in stages})

@@ -68,6 +68,8 @@ class SearchLoopArguments(RecipeArguments):
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.rollouts_ahead:
+            raise ValueError(f"rollouts_ahead={self.rollouts_ahead}: a search is over before it is trained on; use 0")
         if self.search_iterations < self.search_rounds or self.search_iterations % self.search_rounds:
             raise ValueError(
                 f"search_iterations={self.search_iterations} must be a multiple of search_rounds={self.search_rounds}: "
