@@ -59,7 +59,7 @@ class AgentArguments(RecipeArguments):
         super().__post_init__()
         if self.rollouts_ahead:
             raise ValueError(
-                f"rollouts_ahead={self.rollouts_ahead}: the turns of an episode wait for each other; use 0"
+                f"rollouts_ahead={self.rollouts_ahead}: the turns of an episode take turns; use 0"
             )
         if not 0 <= self.alpha < math.inf:
             raise ValueError(f"alpha={self.alpha} must be a number of at least 0")
