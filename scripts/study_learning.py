@@ -99,10 +99,17 @@ class Study:
 
 
 def commit_of(folder: Path) -> str:
-    """Return the commit of a checkout, marked when tracked files differ from it; "unknown" outside of git."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=10", "--exclude", "*"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
+    """Return the commit of a checkout; "unknown" outside of git.
+
+    It is marked where tracked files differ from it, other than what studies themselves write.
+    """
+    git = ["git", "-C", str(folder)]
+    done = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return "unknown"
+    written = f":(exclude){PAGE.relative_to(ROOT)}"
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ".", written], capture_output=True, check=False)
+    return done.stdout.strip() + ("-dirty" if changed.returncode else "")
 
 
 def main() -> None:

@@ -122,3 +122,19 @@ def test_the_readme_tells_what_the_rows_say_of_the_quickstart_as_it_is() -> None
     assert f"On {len(rows)} seeds that nothing was tuned on it ended between {lowest:.2f} and {highest:.2f}" in text
     assert f"The median run, seed {middle.seed}, went from {middle.before:.2f} to {middle.after:.2f}" in text
     assert f"({sum(row.gains for row in rows)} of {len(rows)})" in text
+
+
+def test_the_studies_own_rows_make_no_commit_dirty(tmp_path: Path) -> None:
+    page = tmp_path / study_learning.PAGE.relative_to(study_learning.ROOT)
+    page.mkdir(parents=True)
+    for file in (page / "rows.jsonl", tmp_path / "code.py"):
+        file.write_text("before")
+    assert study_learning.commit_of(tmp_path) == "unknown"
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *words], check=True)
+    (page / "rows.jsonl").write_text("after")
+    commit = study_learning.commit_of(tmp_path)
+    assert len(commit) == 10
+    (tmp_path / "code.py").write_text("after")
+    assert study_learning.commit_of(tmp_path) == f"{commit}-dirty"
