@@ -73,7 +73,8 @@ from scripts.evaluating.systems import System, ask_server, generate, name_base_m
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = CommandParser(description=__doc__)
-    parser.add_argument("--data", nargs="+", help="processed benchmarks, or JSONL files")
+    merging = "--merge" in sys.argv
+    parser.add_argument("--data", nargs="+", required=not merging, help="processed benchmarks, or JSONL files")
     parser.add_argument("--limit", type=int, help="only the first so many problems of each")
     parser.add_argument(
         "--all_problems", action="store_true", help="also problems that the policy was trained on, as its run says"
@@ -110,8 +111,6 @@ def parse_arguments() -> argparse.Namespace:
         if arguments.data or arguments.shard:
             parser.error("--merge takes the folders of shards and --output: leave out --data and --shard")
         return arguments
-    if not arguments.data:
-        parser.error("the following arguments are required: --data")
     for name in ("num_samples", "batch_size", "limit", "max_completion_length"):
         value = getattr(arguments, name)
         if value is not None and value < 1:

@@ -58,9 +58,7 @@ class AgentArguments(RecipeArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.rollouts_ahead:
-            raise ValueError(
-                f"rollouts_ahead={self.rollouts_ahead}: the turns of an episode take turns; use 0"
-            )
+            raise ValueError(f"rollouts_ahead={self.rollouts_ahead}: the turns of an episode take turns; use 0")
         if not 0 <= self.alpha < math.inf:
             raise ValueError(f"alpha={self.alpha} must be a number of at least 0")
         if self.adapters not in ADAPTERS:

@@ -549,7 +549,7 @@ def peak_bytes(tmp_path: Path, count: int) -> int:
     return peak
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     small = peak_bytes(tmp_path, 1_000)
     large = peak_bytes(tmp_path, 8_000)

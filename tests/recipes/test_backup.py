@@ -494,7 +494,7 @@ def test_a_trainer_that_rolls_back_says_so_to_its_backup(
     trainer.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_recipe_backs_up_what_it_trains_from_where_it_is_told(stub: StubEndpoint, tmp_path: Path) -> None:
     flags = ["--executor", "openai", "--executor_base_url", stub.url, "--num_heldout_problems", "3", "--max_steps", "2"]
     flags += ["--save_strategy", "steps", "--save_steps", "2", "--backup_url", f"{tmp_path}/drive"]

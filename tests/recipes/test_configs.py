@@ -184,6 +184,7 @@ def test_a_domain_without_a_source_is_a_usage_error() -> None:
 def dry_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Runs a recipe with --dry_run in this process; returns what it printed."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # or each model is asked for again and again
     monkeypatch.chdir(ROOT)
 
     def run(path: Path, *flags: str) -> str:

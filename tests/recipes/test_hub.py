@@ -209,6 +209,7 @@ def test_what_was_pushed_is_loaded_from_the_hub_and_writes_the_same(made: Path, 
     assert there == here != completion_of(*load_policy(str(made / "base")))
 
 
+@pytest.mark.long
 def test_the_snippet_of_the_card_writes_a_workflow(run: Path, hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
     publish(run, Publication(NAME))
     text = hub.repositories[NAME].files["README.md"].decode()

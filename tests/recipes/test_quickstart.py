@@ -32,7 +32,7 @@ def launch(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_short_run_leaves_everything_a_reader_relies_on(tmp_path: Path) -> None:
     done = launch(tmp_path, "--max_steps", "2", "--save_strategy", "steps", "--save_steps", "1", "--report_to", "wandb")
     assert done.returncode == 0, done.stderr[-3000:]

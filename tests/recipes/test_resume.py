@@ -95,9 +95,9 @@ def log(folder: Path) -> str:
     return (folder / "log").read_text()[-3000:]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("rollouts_ahead", [0, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rollouts_ahead", [0, 1])
 def test_a_run_killed_at_any_moment_gives_the_same_adapter_and_rewards(rollouts_ahead: int, tmp_path: Path) -> None:
     with StubEndpoint(answer, latency=0.02) as stub:
         whole = process(stub.url, tmp_path, "whole", rollouts_ahead)
@@ -285,7 +285,7 @@ def test_a_checkpoint_of_the_adapter_alone_is_not_gone_on_from(
 
 
 def test_the_best_adapter_on_held_out_problems_is_kept(
-    config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path
 ) -> None:
     write_config(tmp_path / "run", "recipes/grpo_mixed.py", {"prompt_style": "brief", "sources": ["arithmetic"]})
     trainer = make_trainer(config, tmp_path / "run", max_steps=8, save_strategy="steps", save_steps=4)
@@ -298,8 +298,7 @@ def test_the_best_adapter_on_held_out_problems_is_kept(
         weights[step] = {name: p.detach().clone() for name, p in trainer.model.named_parameters() if "lora_B" in name}
         return [{"source": "made", "id": "1", "reward": rewards[step]}]
 
-    monkeypatch.setattr("recipes.training.best.evaluate_policy", evaluate)
-    trainer.add_callback(BestByHeldout(trainer, 2, []))
+    trainer.add_callback(BestByHeldout(trainer, 2, [], evaluate))
     train_policy(trainer, None)
     trainer.close()
     assert list(weights) == [2, 4, 6, 8]

@@ -282,7 +282,12 @@ def test_compare_says_what_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_recipe_without_a_key_stops_at_once_and_says_both_ways_forward(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    fails(run_process("recipes/grpo_mixed.py", "--output_dir", out, key=None), 2, "OPENAI_API_KEY", "--executor local")
+    fails(
+        run_process("recipes/grpo_mixed.py", "--output_dir", out, key=None, HF_HUB_OFFLINE="1"),
+        2,
+        "OPENAI_API_KEY",
+        "--executor local",
+    )
     assert not out.exists()
 
 
