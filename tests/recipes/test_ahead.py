@@ -207,7 +207,7 @@ def test_what_is_in_flight_for_other_problems_is_sampled_anew(
     again._generate_single_turn = given_completions(again, [ASK])  # type: ignore[method-assign]
     train_policy(again, start)
     again.close()
-    assert "in flight is of other problems and is sampled anew" in capsys.readouterr().err
+    assert "in flight is of other problems; they are sampled anew" in capsys.readouterr().err
     assert [log["ahead/staleness"] for log in again.state.log_history if "ahead/staleness" in log][-2:] == [0, 1]
 
 
