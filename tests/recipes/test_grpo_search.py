@@ -206,23 +206,6 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
-@pytest.mark.long
-def test_a_spent_budget_stops_between_steps_and_the_run_goes_on_with_more(
-    tmp_path: Path, stub: StubEndpoint, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    written: list[list[str]],
-) -> None:  # fmt: skip
-    stub.answer = executor
-    assert run(monkeypatch, flags(tmp_path, stub.url, "whole")) == 0
-    paid = json.loads((tmp_path / "whole" / "summary.json").read_text())["executor"]["cost_usd"]
-    budget = ("--executor_budget_usd", f"{paid * 0.8:.6f}")
-    assert run(monkeypatch, flags(tmp_path, stub.url, "stopped", *budget)) == 3
-    assert "--resume_from_checkpoint" in capsys.readouterr().err
-    start = latest_checkpoint(tmp_path / "stopped")
-    assert start is not None and start.state["replay"]["episode"] == 0
-    assert run(monkeypatch, flags(tmp_path, stub.url, "stopped", "--resume_from_checkpoint", "auto")) == 0
-    same_run(tmp_path / "whole", tmp_path / "stopped")
-
-
 def same_run(whole: Path, other: Path) -> None:
     """Bit for bit, but for times."""
     assert (whole / "adapter_model.safetensors").read_bytes() == (other / "adapter_model.safetensors").read_bytes()
