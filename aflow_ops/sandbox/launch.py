@@ -43,6 +43,7 @@ def open_sandbox(
         UsageError: the kernel has no Landlock or libseccomp is not installed, and `unsafe_subprocess` was not asked
             for.
     """
+    _nursery()  # here and not where workers are started: threads that parse at once spoil each other's parsing (3.11)
     if unsafe_subprocess:
         _warn_once("solution code runs with resource limits only (--unsafe_subprocess): it can read your files")
         return WarmSandbox(lambda warmth: _launch(warmth, Walls(), None, {}), concurrency, confined=False)
