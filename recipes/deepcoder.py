@@ -31,7 +31,7 @@ from recipes.training.agent_heldout import evaluate_agents, evaluate_alone
 from recipes.training.agents import AgentGRPOTrainer
 from recipes.training.best import BestByHeldout
 from recipes.training.phases import train_policy
-from recipes.training.problems import training_and_heldout_problems
+from recipes.training.problems import dry_run_line, training_and_heldout_problems
 from recipes.training.tracking import start_tracking
 from rewards.graders.code import extract_solution, given_code
 
@@ -205,7 +205,7 @@ def main() -> None:
     start = starting_point(Path(training.output_dir), training.resume_from_checkpoint)
     train, heldout = training_and_heldout_problems(recipe, training.seed)
     if recipe.dry_run:
-        print(f"dry run: {len(train)} training and {len(heldout)} held-out problems; nothing was started")
+        print(dry_run_line(train, heldout))
         return
 
     with (

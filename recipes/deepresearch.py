@@ -6,7 +6,7 @@
 The gatherer searches and reads the passages that each problem brings along, a corpus of your own (`--corpus`: a folder
 of Markdown and text files, or a file of passages) or what `--retriever_url` finds. The answer cites what it rests on.
 The loop ends when the synthesizer answers, or after `--max_rounds`. What each agent is paid for, a row of its data and
-what was measured: recipes/search.md.
+what was measured: recipes/agents_search.md.
 """
 
 import re
@@ -39,7 +39,7 @@ from recipes.training.agent_heldout import evaluate_agents, evaluate_alone
 from recipes.training.agents import AgentGRPOTrainer
 from recipes.training.best import BestByHeldout
 from recipes.training.phases import train_policy
-from recipes.training.problems import training_and_heldout_problems
+from recipes.training.problems import dry_run_line, training_and_heldout_problems
 from recipes.training.tracking import start_tracking
 from rewards.agents.citations import support, without_citations
 from rewards.agents.retrieval import coverage, kept_passages, query_credit
@@ -274,7 +274,7 @@ def main() -> None:
     train, heldout = training_and_heldout_problems(recipe, training.seed)
     corpus = open_corpus(recipe.corpus, recipe.retriever_url)
     if recipe.dry_run:
-        print(f"dry run: {len(train)} training and {len(heldout)} held-out problems; nothing was started")
+        print(dry_run_line(train, heldout))
         return
 
     with (

@@ -24,7 +24,7 @@ from recipes.settings.search_loop import SearchLoopArguments, check_loop
 from recipes.training.heldout import evaluate_baselines, evaluate_policy
 from recipes.training.loop_trainer import SearchLoopTrainer
 from recipes.training.phases import train_policy
-from recipes.training.problems import training_and_heldout_problems
+from recipes.training.problems import dry_run_line, training_and_heldout_problems
 from recipes.training.tracking import start_tracking
 
 DOMAINS = ("math", "qa", "code")
@@ -43,7 +43,7 @@ def main() -> None:
     start = starting_point(Path(training.output_dir), training.resume_from_checkpoint)
     train, heldout = training_and_heldout_problems(recipe, training.seed)
     if recipe.dry_run:
-        print(f"dry run: {recipe.all_episodes} episodes, {len(heldout)} held-out problems; nothing was started")
+        print(dry_run_line(train, heldout))
         return
 
     with open_run(args, __file__, start) as run:

@@ -5,7 +5,7 @@
 
 Searches go to the passages that each problem brings along, to `--corpus PATH` or to `--retriever_url`. The loop ends
 when the extractor answers, or after `--max_rounds`; what is right, and which passages were needed, is looked up
-afterwards. What each agent is paid for, a row of its data and what was measured: recipes/search.md.
+afterwards. What each agent is paid for, a row of its data and what was measured: recipes/agents_search.md.
 """
 
 import re
@@ -35,7 +35,7 @@ from recipes.training.agent_heldout import evaluate_agents, evaluate_alone
 from recipes.training.agents import AgentGRPOTrainer
 from recipes.training.best import BestByHeldout
 from recipes.training.phases import train_policy
-from recipes.training.problems import training_and_heldout_problems
+from recipes.training.problems import dry_run_line, training_and_heldout_problems
 from recipes.training.tracking import start_tracking
 from rewards.agents.retrieval import coverage, kept_passages, query_credit
 from rewards.grading import CachedGrader
@@ -253,7 +253,7 @@ def main() -> None:
     train, heldout = training_and_heldout_problems(recipe, training.seed)
     corpus = open_corpus(recipe.corpus, recipe.retriever_url)
     if recipe.dry_run:
-        print(f"dry run: {len(train)} training and {len(heldout)} held-out problems; nothing was started")
+        print(dry_run_line(train, heldout))
         return
 
     with (

@@ -6,7 +6,7 @@
 Edits are search/replace blocks or a unified diff, applied strictly. The hidden tests run in the sandbox (`--swe_backend
 local`) or in the task's container image (`docker`), after the last word is said: the loop ends when the validator says
 "right", or after `--max_attempts`. What each agent is paid for, a row of its data and what was measured:
-recipes/search.md.
+recipes/agents_search.md.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ from recipes.training.agent_heldout import evaluate_agents, evaluate_alone
 from recipes.training.agents import AgentGRPOTrainer
 from recipes.training.best import BestByHeldout
 from recipes.training.phases import train_policy
-from recipes.training.problems import training_and_heldout_problems
+from recipes.training.problems import dry_run_line, training_and_heldout_problems
 from recipes.training.tracking import start_tracking
 from rewards.agents.repository import mended
 
@@ -283,7 +283,7 @@ def main() -> None:
     train, heldout = training_and_heldout_problems(recipe, training.seed)
     check_tasks([*train, *heldout], recipe.swe_backend)
     if recipe.dry_run:
-        print(f"dry run: {len(train)} training and {len(heldout)} held-out problems; nothing was started")
+        print(dry_run_line(train, heldout))
         return
 
     with (

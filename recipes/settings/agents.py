@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from aflow_ops.errors import UsageError
@@ -10,6 +10,7 @@ from aflow_ops.executor import check_key
 from recipes.settings.arguments import RecipeArguments
 from recipes.settings.parse import Arguments
 from recipes.settings.recipe import recipe_arguments
+from recipes.settings.replay import ReplayArguments
 
 ADAPTERS = ("shared", "per_agent")
 EXECUTOR = "executor"
@@ -28,6 +29,19 @@ class AgentArguments(RecipeArguments):
         alternate (`int`): train one role at a time, for so many steps each; 0 all at once.
         agent_models (`list[str]`): roles that another model plays, as `role=executor`; they do not train.
     """
+
+    # Of workflows: agents write none.
+    without_use = frozenset(
+        {
+            *(setting.name for setting in fields(ReplayArguments)),
+            *(
+                setting.name
+                for setting in fields(RecipeArguments)
+                if setting.name.startswith(("wa_", "judge", "collapse_"))
+            ),
+            *("reward_funcs", "level_weight", "prompt_style", "workflow_timeout", "operators", "rollouts_ahead"),
+        }
+    )
 
     alpha: float = field(default=1.0, metadata={"help": "An agent's reward is alpha * team + local."})
     adapters: str = field(
@@ -57,8 +71,6 @@ class AgentArguments(RecipeArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rollouts_ahead:
-            raise ValueError(f"rollouts_ahead={self.rollouts_ahead}: the turns of an episode take turns; use 0")
         if not 0 <= self.alpha < math.inf:
             raise ValueError(f"alpha={self.alpha} must be a number of at least 0")
         if self.adapters not in ADAPTERS:
@@ -134,6 +146,10 @@ def agent_arguments(
     args.recipe.trained(roles)
     if args.recipe.given_away:
         check_key(args.executor)
+    if args.training.temperature_final is not None:
+        raise UsageError(
+            f"temperature_final={args.training.temperature_final:g}: agents keep one temperature; leave it out"
+        )
     if args.training.loss_type not in ROW_LOSSES:
         raise UsageError(
             f"loss_type={args.training.loss_type!r}: long episodes would weigh more; use {' or '.join(ROW_LOSSES)}"

@@ -1,8 +1,8 @@
 """Flags and YAML keys of the GRPO recipes beside TRL's and the executor's."""
 
 import math
-from dataclasses import dataclass, field
-from typing import Any, Self, cast
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar, Self, cast
 
 from trl import DPOConfig, GRPOConfig
 
@@ -98,7 +98,12 @@ class RecipeArguments(ReplayArguments, BackupArguments):
         num_heldout_problems (`int`): held-out problems, the same mix, for the evaluation before and after.
         reward_funcs (`list[str]`): rewards by name or path (`rewards/reward_funcs.py`).
         operators (`list[str]`): modules or files that register operators (`aflow_ops/operators/registry.py`).
+
+    Attributes:
+        without_use (`frozenset[str]`): flags that a recipe of this class does nothing with, and refuses.
     """
+
+    without_use: ClassVar[frozenset[str]] = frozenset()
 
     sources: list[str] = field(
         default_factory=lambda: ["gsm_symbolic", "invented_facts", "small_functions"],
@@ -236,6 +241,7 @@ class RecipeArguments(ReplayArguments, BackupArguments):
 
     def __post_init__(self) -> None:
         _ = self.mix, self.wa_config, self.judge_config  # each says what is wrong with its values
+        self._refuse_without_use()
         self.check_replay()
         if self.rollouts_ahead < 0:
             raise ValueError(f"rollouts_ahead={self.rollouts_ahead} must not be negative")
@@ -248,6 +254,13 @@ class RecipeArguments(ReplayArguments, BackupArguments):
             raise ValueError(f"heldout_every={self.heldout_every} must not be negative")
         if not 0 <= self.level_weight < math.inf:
             raise ValueError(f"level_weight={self.level_weight} must be a number of at least 0")
+
+    def _refuse_without_use(self) -> None:
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            default = setting.default_factory() if setting.default_factory is not MISSING else setting.default
+            if setting.name in self.without_use and value != default:
+                raise ValueError(f"{setting.name}={value}: this recipe has no use for it; leave it out")
         if self.collapse_patience < 0 or not 0 < self.collapse_lr_factor < 1:
             raise ValueError(
                 f"collapse_patience={self.collapse_patience} must not be negative, and collapse_lr_factor="

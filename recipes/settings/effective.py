@@ -49,9 +49,10 @@ def effective_values(args: Arguments[Any]) -> list[tuple[str, str, str]]:
         for part in (args.executor, args.model, args.training, args.recipe)
         for setting in fields(part)
     }
-    rows = [(name, _text(values[name]), args.layers.origin(name)) for name in SHOWN]
+    shown = [name for name in SHOWN if name not in args.recipe.without_use]
+    rows = [(name, _text(values[name]), args.layers.origin(name)) for name in shown]
     if args.training.use_vllm:
-        position = SHOWN.index("use_vllm") + 1
+        position = shown.index("use_vllm") + 1
         rows.insert(position, ("vllm_mode", args.training.vllm_mode, args.layers.origin("vllm_mode")))
     return rows
 

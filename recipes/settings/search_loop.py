@@ -1,9 +1,10 @@
 """Flags of the loop of search and training."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from aflow_ops.errors import UsageError
 from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
+from recipes.settings.replay import ReplayArguments
 
 # Who proposes: the policy, asked to modify a workflow or for a design with its own prompt, or the grammar.
 PROPOSERS = ("edit", "design", "grammar")
@@ -28,6 +29,14 @@ class SearchLoopArguments(RecipeArguments):
         trajectories_per_problem (`int`, defaults to 16): different workflows of a prompt that are trained on.
         kl_where_positive (`bool`): the KL term counts where the advantage is positive only.
     """
+
+    # What is trained on was found by searches, and is neither sampled nor rewarded in the steps.
+    without_use = frozenset(
+        {
+            *(setting.name for setting in fields(ReplayArguments) if setting.name != "replay_shaping"),
+            *("reward_funcs", "rollouts_ahead", "heldout_every", "curriculum", "curriculum_rows", "collapse_patience"),
+        }
+    )
 
     loop_epochs: int = field(default=3, metadata={"help": "Times that every training problem has its turn."})
     episodes: int = field(default=3, metadata={"help": "Episodes of an epoch: each searches, then trains."})
@@ -68,8 +77,6 @@ class SearchLoopArguments(RecipeArguments):
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.rollouts_ahead:
-            raise ValueError(f"rollouts_ahead={self.rollouts_ahead}: a search is over before it is trained on; use 0")
         if self.search_iterations < self.search_rounds or self.search_iterations % self.search_rounds:
             raise ValueError(
                 f"search_iterations={self.search_iterations} must be a multiple of search_rounds={self.search_rounds}: "
@@ -80,26 +87,6 @@ class SearchLoopArguments(RecipeArguments):
             raise ValueError(f"proposers={self.proposers} must be some of {', '.join(PROPOSERS)}")
         self.num_train_problems = self.episodes * self.problems_per_episode
         super().__post_init__()
-        self._refuse_what_has_no_effect()
-
-    def _refuse_what_has_no_effect(self) -> None:
-        """Refuse flags of the other recipes that would be ignored.
-
-        Raises:
-            ValueError: names the flag.
-        """
-        unused = {
-            "replay": bool(self.replay),
-            "curriculum": self.curriculum != "none",
-            "reward_funcs": self.reward_funcs != ["workflow"],
-            "heldout_every": self.heldout_every != 0,
-            "collapse_patience": self.collapse_patience != 0,
-        }
-        for name, used in unused.items():
-            if used:
-                raise ValueError(
-                    f"{name} has no effect in the loop: it trains on what its own searches find; leave it out"
-                )
 
     @property
     def at_once(self) -> int:

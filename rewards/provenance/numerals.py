@@ -76,6 +76,9 @@ _OPERATIONS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] 
     ast.Mod: operator.mod,
     ast.FloorDiv: lambda left, right: Fraction(left // right),
 }
+# English is read above, and num2words never comes to an end with 999,999,999 in Amharic.
+_LANGUAGES = tuple(name for name in CONVERTER_CLASSES if not name.startswith(("en", "am")))
+MAX_SPELLED = 10**9
 _MAX_NUMBER = 10**30
 _MAX_EXPONENT = 64
 _MAX_CALCULATIONS = 200
@@ -105,13 +108,14 @@ def spelled(number: int) -> tuple[str, ...]:
     """Return how some forty other languages spell a whole number; only spellings of three letters or more.
 
     Args:
-        number (`int`): at least 0.
+        number (`int`): at least 0; nothing is said of one from `MAX_SPELLED` on.
     """
+    if number >= MAX_SPELLED:
+        return ()
     found = {str(number).translate(_CHINESE)} if number > 9 else set()
-    for language in CONVERTER_CLASSES:
-        if not language.startswith("en"):
-            with suppress(Exception):  # a language that ends at some number says so in its own way
-                found.add(num2words(number, lang=language))
+    for language in _LANGUAGES:
+        with suppress(Exception):  # a language that ends at some number says so in its own way
+            found.add(num2words(number, lang=language))
     return tuple(sorted(word for word in found if (len(word) >= 3 or not word.isascii()) and word not in _ENGLISH))
 
 

@@ -14,8 +14,8 @@ _HEAD = """\
 # Does it learn every time?
 
 `make bench-learning` wrote this page from `rows.jsonl`: one row a run of the recipe, with its commit and the hash of
-its settings. The settings were tuned on seeds from 100 up; the seeds below were not looked at before. A run's seed
-draws its problems, its warm start and its samples. Rewards are on held-out problems, in [0, 1]; *best fixed* is the
+its settings. The settings were tuned on seeds from 100 up, on none of those below. A run's seed draws its problems,
+its warm start and its samples. Rewards are on held-out problems, in [0, 1]; *best fixed* is the
 best of twelve fixed workflows on the same problems, chosen for each domain with hindsight.
 """
 

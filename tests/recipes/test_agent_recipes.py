@@ -66,7 +66,9 @@ def test_they_start_without_a_key_and_a_gpu(
         argv = ["--config", str(CONFIGS / f"{config}.yaml"), "--dry_run", *places, *flags]
         monkeypatch.setattr(sys, "argv", ["recipe", *argv])
         main()
-        return capsys.readouterr().out
+        done = capsys.readouterr()
+        assert " 0 training" not in done.out and "reward_funcs" not in done.err
+        return done.out
 
     main = RECIPES[name][0].main
     assert "nothing was started" in dry_run(main, name)
@@ -77,6 +79,11 @@ def test_they_start_without_a_key_and_a_gpu(
         (["--loss_type", "dapo"], "long episodes would weigh more"),
         (["--adapters", "each"], "invalid choice|must be one of"),
         (["--alpha", "-1"], "alpha=-1"),
+        (["--reward_funcs", "valid"], "reward_funcs.*no use for it"),
+        (["--wa_alpha", "0.05"], "wa_alpha=0.05: this recipe has no use for it"),
+        (["--replay", "search:nowhere"], "replay.*no use for it"),
+        (["--rollouts_ahead", "1"], "rollouts_ahead=1"),
+        (["--temperature_final", "0.5"], "temperature_final=0.5"),
     ):
         with pytest.raises((UsageError, SystemExit), match=message if flags[0] != "--adapters" else None):
             dry_run(main, f"{name}_quickstart", *flags)

@@ -20,9 +20,7 @@ from transformers import TrainerCallback
 from aflow_ops.errors import BudgetExceededError, FatalExecutorError
 from aflow_ops.executor import ExecutorConfig
 from recipes.run.checkpoints import read_checkpoint
-from recipes.settings.agents import AgentArguments
 from recipes.settings.arguments import RecipeArguments
-from recipes.settings.search_loop import SearchLoopArguments
 from recipes.training.ahead import Lookahead
 from recipes.training.phases import train_policy
 from recipes.training.trainer import WorkflowGRPOTrainer
@@ -281,9 +279,3 @@ def test_two_processes_give_the_rewards_and_advantages_of_one(tmp_path: Path) ->
             for key in ("step", "question", "completion", "reward", "adjusted_reward"):
                 assert one[key] == other[key], topology
             assert one["advantage"] == pytest.approx(other["advantage"], abs=1e-5), topology
-
-
-@pytest.mark.parametrize("arguments", [AgentArguments, SearchLoopArguments])
-def test_recipes_with_rollouts_of_their_own_refuse_them(arguments: type[RecipeArguments]) -> None:
-    with pytest.raises(ValueError, match="rollouts_ahead=1"):
-        arguments(rollouts_ahead=1)

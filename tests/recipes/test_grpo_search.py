@@ -265,11 +265,14 @@ def test_a_run_that_is_killed_at_random_again_and_again_ends_with_the_same_adapt
         (("--search_iterations", "5", "--search_rounds", "2"), "must be a multiple of search_rounds=2"),
         (("--proposers", "oracle"), "proposers=['oracle']"),
         (("--episodes", "0"), "episodes=0 must be at least 1"),
-        (("--replay", "x"), "replay has no effect"),
+        (("--replay", "x"), "replay=['x']: this recipe has no use for it"),
         (("--max_steps", "5"), "epochs and episodes decide"),
         (("--lr_scheduler_type", "cosine"), "use constant"),
         (("--temperature_final", "0.2"), "one temperature"),
         (("--sources", "absent.jsonl"), "absent.jsonl"),
+        (("--heldout_every", "5"), "heldout_every=5: this recipe has no use for it"),
+        (("--rollouts_ahead", "1"), "rollouts_ahead=1: this recipe has no use for it"),
+        (("--reward_funcs", "valid"), "reward_funcs=['valid']: this recipe has no use for it"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_loaded(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from data.problem import Problem
 from rewards.provenance.constants import held_by
 from rewards.provenance.decoys import Decoys
-from rewards.provenance.numerals import with_digits
+from rewards.provenance.numerals import spelled, with_digits
 from rewards.provenance.targets import Target, targets_of
 from rewards.provenance.told import stands_in, told
 
@@ -241,6 +241,17 @@ def test_an_answer_is_found_in_any_expression(gold: str, form: str) -> None:
 @given(numbers)
 def test_words_are_read_as_numbers(number: int) -> None:
     assert with_digits(in_words(number)) == str(number)
+
+
+@given(st.integers(0, 10**18))
+@example(999_999_999)
+@example(999_999_999_999_999)
+def test_every_number_is_soon_spelled(number: int) -> None:
+    assert all(words.strip() for words in spelled(number))
+
+
+def test_numbers_are_spelled_in_many_languages() -> None:
+    assert {"mille sept cent vingt-neuf", "千七百二十九", "mil setecientos veintinueve"} <= set(spelled(1729))
 
 
 golds = st.integers(0, 10**6).map(str) | names | verdicts | st.decimals(0, 1000, places=2).map(str)
