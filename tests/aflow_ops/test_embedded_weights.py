@@ -12,7 +12,7 @@ from aflow_ops.executor.embedded import model_path
 from aflow_ops.executor.embedded_weights import eight_bit
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_file_is_converted_once_and_its_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     converted = eight_bit(model_path())

@@ -361,7 +361,7 @@ async def test_the_embedded_executor_answers_and_ends_with_the_run(tmp_path: Pat
     assert not (run_dir / "executor.url").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_the_embedded_executor_comes_back_when_it_is_killed(tmp_path: Path) -> None:
     patient = {"executor_timeout": PATIENCE, "executor_outage_seconds": PATIENCE, "executor_max_retries": 1000}
     config = ExecutorConfig(executor="local", executor_cache_dir="none", **patient)  # type: ignore[arg-type]

@@ -73,7 +73,7 @@ def start(tmp_path: Path, endpoint: str, *sources: str) -> subprocess.Popen[str]
     )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_sets_are_fetched_once_and_held_out_from_and_test_sets_left_alone(
     hub: FakeHub, tmp_path: Path
 ) -> None:

@@ -190,7 +190,7 @@ def test_a_damaged_checkpoint_is_passed_over(finished: Path, capsys: pytest.Capt
         checkpoint_to_resume(str(finished / "checkpoint-9"), finished)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_full_disk_costs_the_checkpoint_not_the_run(tmp_path: Path) -> None:
     with StubEndpoint(answer) as stub:
         state = tmp_path / "run" / "checkpoint-2" / "optimizer.pt"

@@ -125,6 +125,7 @@ def test_the_pipeline_says_what_is_wrong(tmp_path: Path) -> None:
     assert "--source_dir" in run("--help").stdout
 
 
+@pytest.mark.long
 def test_a_stage_that_fails_is_tried_again_by_the_same_command(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "gsm8k_train.jsonl").write_text("{}\n")
