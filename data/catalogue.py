@@ -93,9 +93,3 @@ def source_domains() -> dict[str, Domain]:
     named = {source: row.name for row in DOMAINS.values() for source in row.sources}
     found = {**_benchmarks_by_source(), **benchmarks()}
     return {**named, **{name: item.domain for name, item in found.items()}}
-
-
-def metric_of_source(source: str) -> str | None:
-    """Return the metric of the benchmark that a source is, or `None` where its domain's holds."""
-    found = _benchmarks_by_source().get(source.lower())
-    return None if found is None else found.metric
