@@ -29,9 +29,9 @@ class DomainRow:
 DOMAINS: dict[Domain, DomainRow] = {
     row.name: row
     for row in (
-        DomainRow("math", sources=("aime", "arithmetic", "gsm_symbolic", "word_problems")),
+        DomainRow("math", sources=("aime", "arithmetic", "gsm_symbolic", "read_numbers", "word_problems")),
         DomainRow("code", sources=("small_functions", "plain_functions"), has_tests=True),
-        DomainRow("qa", sources=("invented_facts", "invented_worlds")),
+        DomainRow("qa", sources=("calculations", "invented_facts", "invented_worlds")),
         DomainRow("swe", sources=("planted_bugs",)),
     )
 }

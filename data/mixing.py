@@ -97,6 +97,41 @@ def shuffled_cycles(problems: Sequence[Problem], count: int, seed: int) -> list[
     return chosen[:count]
 
 
+def in_turns(columns: Sequence[Sequence[Problem]], seed: int) -> Queue:
+    """Return the order in which the sources of a domain take turns, each shuffled, while they last.
+
+    So each has the same share of a domain's part as far as it goes. All are used up before any comes again, in a fresh
+    order; of one source it is the order of `shuffled_cycles`.
+
+    Args:
+        columns (`Sequence[Sequence[Problem]]`): problems of each source.
+        seed (`int`): order within a source.
+    """
+
+    def queue(problems: Sequence[Problem], count: int) -> list[Problem]:
+        domain = problems[0].domain
+        sources = [[problem for problem in column if problem.domain == domain] for column in columns]
+        epochs = math.ceil(count / len(problems))
+        orders = [shuffled_cycles(source, epochs * len(source), seed) for source in sources]
+        chosen: list[Problem] = []
+        for epoch in range(epochs):
+            chosen += interleave(
+                [
+                    order[epoch * len(source) : (epoch + 1) * len(source)]
+                    for order, source in zip(orders, sources, strict=True)
+                ]
+            )
+        return chosen[:count]
+
+    return queue
+
+
+def interleave(columns: Sequence[Sequence[Problem]]) -> list[Problem]:
+    """Interleave several lists: first rows first, then second rows, and so on."""
+    longest = max((len(column) for column in columns), default=0)
+    return [column[index] for index in range(longest) for column in columns if index < len(column)]
+
+
 def cycled(problems: Sequence[Problem], count: int) -> list[Problem]:
     """Return `count` problems in their order, from the beginning again when there are fewer."""
     return [problems[index % len(problems)] for index in range(count)]

@@ -14,6 +14,7 @@ from typing import Literal
 
 from data.arithmetic import arithmetic, gsm_symbolic
 from data.benchmarks import benchmarks
+from data.crossed_kinds import calculations, read_numbers
 from data.humaneval import humaneval
 from data.invented_facts import invented_facts
 from data.invented_worlds import invented_worlds
@@ -36,6 +37,8 @@ SOURCES: dict[str, Callable[[int], Iterator[Problem]]] = {
     "planted_bugs": planted_bugs,
     "word_problems": word_problems,
     "plain_functions": plain_functions,
+    "read_numbers": read_numbers,
+    "calculations": calculations,
     "humaneval": humaneval,
 }
 HELDOUT_ONE_IN = 5

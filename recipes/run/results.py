@@ -16,6 +16,7 @@ from aflow_ops.executor.types import ExecutorUsage
 from aflow_ops.terminal import printable
 from data.files import write_atomically
 from recipes.run.checkpoints import best_of
+from recipes.run.routers import against_routers, router_line
 from rewards.statistics import paired_bootstrap
 
 Row = dict[str, Any]
@@ -31,18 +32,20 @@ class HeldOut:
     after: Sequence[Row]
     baselines: Mapping[str, Sequence[Row]]
 
-    def in_domain(self, domain: str) -> "HeldOut":
-        """The part on one domain."""
+    def split(self, column: str) -> dict[str, "HeldOut"]:
+        """The parts by a column of the rows (`"domain"`, or `"source"`, a kind of problem), in alphabetical order."""
 
-        def part(rows: Sequence[Row]) -> list[Row]:
-            return [row for row in rows if row["domain"] == domain]
+        def part(rows: Sequence[Row], value: str) -> list[Row]:
+            return [row for row in rows if row[column] == value]
 
-        return HeldOut(part(self.before), part(self.after), {name: part(rows) for name, rows in self.baselines.items()})
-
-    @property
-    def domains(self) -> list[str]:
-        """Domains present, in alphabetical order."""
-        return sorted({row["domain"] for row in self.after})
+        return {
+            value: HeldOut(
+                part(self.before, value),
+                part(self.after, value),
+                {name: part(rows, value) for name, rows in self.baselines.items()},
+            )
+            for value in sorted({row[column] for row in self.after})
+        }
 
     def summary(self) -> dict[str, Any]:
         """Means, the gain with its paired 95 % bootstrap interval over problems, valid shares and baselines."""
@@ -116,11 +119,14 @@ def write_results(
         prompt_style (`str`): the style that the policy was trained with; evaluating it needs the same.
         more: further parts of `summary.json`.
     """
-    by_domain = {domain: result.in_domain(domain).summary() for domain in result.domains}
+    parts = {
+        f"by_{column}": {name: part.summary() for name, part in result.split(column).items()}
+        for column in ("domain", "source")
+    }
     summary = {
         "run": run_dir.name,
         "seconds": dict(seconds),
-        "heldout": {**result.summary(), "by_domain": by_domain},
+        "heldout": {**result.summary(), **parts, "routers": against_routers(result.after, result.baselines)},
         "executor": {**asdict(usage), "tokens": usage.tokens},
         "prompt_style": prompt_style,
         "best": best_of(run_dir),
@@ -201,15 +207,16 @@ def print_results(run_dir: Path, result: HeldOut) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=LOG_COLUMNS)
-    summary, best = result.summary(), result.best_baseline()
+    summary = result.summary()
     console.print(results_table(result, boxed=console.is_terminal))
     low, high = summary["gain_ci95"]
     valid_only = summary["gain_valid_only"]
     console.print(
         f"gain {summary['gain']:+.3f}, 95% interval [{low:+.3f}, {high:+.3f}]"
         + (f"; {valid_only:+.3f} among valid workflows" if valid_only is not None else "")
-        + (f"; {summary['after'] - best[1]:+.3f} against the best single fixed workflow" if best else "")
     )
+    if routers := against_routers(result.after, result.baselines):
+        console.print(router_line(routers))
     for domain, text, reward, count in best_workflows(result.after, 3):
         if console.is_terminal:
             console.print(f"\n[bold]{domain}[/bold]: mean reward {reward:.2f} on {count} problems")
@@ -227,7 +234,7 @@ def results_table(result: HeldOut, *, boxed: bool) -> Table:
     for column in ("", "before", "after", "gain", "valid"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     table.add_column("best fixed workflow", overflow="fold")
-    parts = {domain: result.in_domain(domain) for domain in result.domains}
+    parts = result.split("domain")
     for name, part in {**parts, "all": result}.items():
         numbers, fixed = part.summary(), part.best_baseline()
         table.add_row(

@@ -47,7 +47,7 @@ class ResumableGRPOTrainer(OffPolicyGRPOTrainer):
     Attributes:
         stop_error (`InfraError`, *optional*): set by whoever sees that further steps are pointless.
         collapse (`Collapse`, *optional*): set when the policy has collapsed.
-        kinds (`Sequence[str]`): kind of each training row, e.g. its domain; every epoch mixes them as they come.
+        kinds (`Sequence[str]`): kind of each training row, e.g. its source; every epoch mixes them as they come.
         lr_scale (`float`): what roll-backs have multiplied the learning rate with.
         steps_without_reward (`int`): the latest steps in a row in which nothing was graded.
     """

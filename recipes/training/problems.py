@@ -10,7 +10,7 @@ from datasets import Dataset
 from aflow_ops.errors import InfraError, UsageError
 from aflow_ops.policy_prompt import policy_messages
 from data import registry
-from data.mixing import Queue, cycled, mix
+from data.mixing import Queue, cycled, in_turns, interleave, mix
 from data.preparing import missing_benchmarks, prepare_benchmarks
 from data.problem import DataError, Domain, Problem
 from data.processing import Rules
@@ -32,8 +32,8 @@ def mixed_problems(
 ) -> list[Problem]:
     """Return `count` problems of the named sources with the domains in exact proportion.
 
-    Sources of one domain share its part evenly; a finite source that is too small is cycled in training. They are
-    shuffled by `seed` unless a `queue` orders each domain's problems (`curriculum.py`).
+    Sources of one domain take turns in it, each shuffled by `seed`, as long as they last; used up, they begin again. A
+    `queue` orders each domain's problems in another way (`curriculum.py`).
 
     Raises:
         UsageError: an unknown source, a bad file, or a domain with a share but no source.
@@ -43,7 +43,7 @@ def mixed_problems(
         columns = [load_problems(source, split, count, seed, shuffle=queue is not cycled) for source in sources]
         for problem in interleave(columns):
             by_domain.setdefault(problem.domain, []).append(problem)
-        return mix(by_domain, ratios, count, seed, queue)
+        return mix(by_domain, ratios, count, seed, queue or in_turns(columns, seed))
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -106,12 +106,6 @@ def _prepared(recipe: RecipeArguments) -> bool:
             "gsm_symbolic invented_facts small_functions (those of the recipe's domain), or a JSONL file of yours"
         ) from None
     return True
-
-
-def interleave(columns: Sequence[Sequence[Problem]]) -> list[Problem]:
-    """Interleave several lists: first rows first, then second rows, and so on."""
-    longest = max((len(column) for column in columns), default=0)
-    return [column[index] for index in range(longest) for column in columns if index < len(column)]
 
 
 def training_dataset(problems: Sequence[Problem], prompt_style: str) -> Dataset:

@@ -11,14 +11,14 @@ class EpochSampler(Sampler[int]):
     """TRL's sampler, shuffled within each kind of problem.
 
     TRL shuffles all rows alike, so a step of a few problems has now three of one domain and now none, and its gradient
-    says "less of this workflow" for everything when it means one domain. The rows come interleaved by domain
+    says "less of this workflow" for everything when it means one domain. The rows come interleaved by domain and source
     (`data/mixing.py`); here each epoch shuffles the problems of a kind among their own places, which leaves the
     interleaving as it is. The order depends on seed and epoch only, not on what was sampled before.
 
     Args:
         sampler: TRL's `RepeatSampler`; rows keep their order when it does not shuffle.
         epoch (`Callable[[], int]`): the number of the epoch that starts.
-        kinds (`Sequence[Hashable]`): kind of each row, e.g. its domain.
+        kinds (`Sequence[Hashable]`): kind of each row, e.g. its source.
     """
 
     def __init__(self, sampler: Any, epoch: Callable[[], int], kinds: Sequence[Hashable]) -> None:

@@ -94,7 +94,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
             backup=backup,
             **kwargs,
         )
-        self.kinds = [problem.domain for problem in problems]
+        self.kinds = [problem.source for problem in problems]
         if backup is not None and isinstance(model, str) and Path(model).is_dir():
             backup.policy(Path(model))
         if args.fp16:

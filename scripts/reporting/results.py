@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from data.problem import DOMAINS
+from recipes.run.routers import NAMES
 from rewards.statistics import bootstrap_mean
 from scripts.reporting.charts import Bar, bar_chart
 from scripts.reporting.collect import RunFiles
@@ -36,7 +37,8 @@ def _reward_bar(bar: tuple[str, str, str], reader: RowsReader | None, phase: str
 
 def heldout_section(run: RunFiles) -> Section:
     """Bars before, after and of the best fixed workflow, and a table of all fixed workflows."""
-    parts = _parts(mapping((run.summary or {}).get("heldout")))
+    heldout = mapping((run.summary or {}).get("heldout"))
+    parts = _parts(heldout)
     bars: list[Bar] = []
     for name, numbers in parts:
         for phase, style in (("before", "s0 pale"), ("after", "s0")):
@@ -50,7 +52,7 @@ def heldout_section(run: RunFiles) -> Section:
     )
     chart = bar_chart("Before, after, best fixed workflow", bars, caption)
     told = [part for part in parts if part[1]]
-    tables = [_baselines_table(told), _gain_table(told)]
+    tables = [_baselines_table(told), _gain_table(told), _routers_table(mapping(heldout.get("routers")))]
     return Section("heldout", "Held-out problems", figures=[chart], tables=tables)
 
 
@@ -88,6 +90,25 @@ def _gain_table(parts: list[Part]) -> Table:
         )
     columns = ("domain", "problems", "before", "after", "gain, 95 % interval", "valid", "best fixed workflow")
     return Table("Gain", columns, rows)
+
+
+def _routers_table(routers: Mapping[str, Any]) -> Table:
+    """The policy against fixed workflows chosen for all problems, for each domain and for each kind of problem."""
+    rows = []
+    for name, numbers in ((name, mapping(routers.get(name))) for name in NAMES):
+        if numbers:
+            difference = f"{shown(numbers.get('difference'), '+.3f')} {signed_interval(numbers.get('difference_ci95'))}"
+            chosen = mapping(numbers.get("workflows")).items()
+            rows.append(
+                [
+                    Cell(NAMES[name]),
+                    number_cell(numbers.get("reward"), ".3f"),
+                    Cell(difference, style="number"),
+                    Cell("; ".join(one_line(f"{group}: {workflow}", 90) for group, workflow in list(chosen)[:40])),
+                ]
+            )
+    columns = ("chosen with hindsight", "mean reward", "policy's difference, 95 % interval", "workflows")
+    return Table("The policy against fixed workflows", columns, rows)
 
 
 def evaluation_section(run: RunFiles) -> Section:

@@ -5,7 +5,10 @@ from pathlib import Path
 from statistics import fmean, median, median_low
 
 from data.files import write_atomically
+from recipes.run.routers import ROUTERS
+from rewards.statistics import bootstrap_mean
 from scripts.studying.rows import ENOUGH, StudyRow
+from scripts.studying.settings import HARDER
 
 WINDOW = 5  # steps of the plot's moving average
 SHOWN = "quickstart"  # the setting that is told run by run
@@ -33,7 +36,11 @@ def write_page(folder: Path, rows: Sequence[StudyRow]) -> None:
     if shown:
         plot_curves(folder / "curves.png", shown)
         parts.append(_run_by_run(shown))
-    others = {name: [row for row in rows if row.setting == name] for name in sorted({row.setting for row in rows})}
+    harder = sorted((row for row in rows if row.setting == HARDER), key=lambda row: row.seed)
+    if harder:
+        parts.append(_harder(harder))
+    names = sorted({row.setting for row in rows} - {HARDER})
+    others = {name: [row for row in rows if row.setting == name] for name in names}
     if set(others) - {SHOWN}:
         parts.append(_comparison(others))
     with write_atomically(folder / "README.md") as file:
@@ -86,6 +93,42 @@ def _cell(row: StudyRow, domain: str) -> str:
 def _count(rows: Sequence[StudyRow], holds: Sequence[bool]) -> str:
     failed = [str(row.seed) for row, held in zip(rows, holds, strict=True) if not held]
     return f"{sum(holds)} of {len(rows)}" + (f" (not seed {', '.join(failed)})" if failed else "")
+
+
+_HARDER = """\
+## The harder lesson: the best workflow differs within a domain
+
+`recipes/configs/harder.yaml`: each of these fixed choices is made with hindsight on the same held-out problems, which
+favours it: one workflow for all, the best for each domain, the best for each kind of problem. The policy is told the
+domain and the question, and no kind.
+"""
+
+
+def _harder(rows: Sequence[StudyRow]) -> str:
+    columns = ["seed", "before", "after", "best single", "best per domain", "best per kind"]
+    columns += ["after against best per domain, 95 % interval", "seconds", "commit"]
+    lines = [_HARDER, _row(columns), _row(["---"] * len(columns))]
+    for row in rows:
+        fixed = [f"{row.routers[name]['reward']:.3f}" for name in ROUTERS]
+        against = row.routers["by_domain"]
+        difference = f"{against['difference']:+.3f} [{against['ci95'][0]:+.3f}, {against['ci95'][1]:+.3f}]"
+        means = [f"{row.before:.3f}", f"**{row.after:.3f}**", *fixed, difference]
+        lines.append(_row([str(row.seed), *means, f"{sum(row.seconds.values()):.0f}", f"`{row.commit}`"]))
+    differences = [row.routers["by_domain"]["difference"] for row in rows]
+    _, low, high = bootstrap_mean(differences, seed=0)
+    middle = [f"{median(row.routers[name]['reward'] for row in rows):.3f}" for name in ROUTERS]
+    means = [f"{median(row.before for row in rows):.3f}", f"**{median(row.after for row in rows):.3f}**", *middle]
+    lines.append(_row(["median", *means, f"{median(differences):+.3f}", "", ""]))
+    above = [row.routers["by_domain"]["ci95"][0] > 0 for row in rows]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Difference to the best per domain, mean of {len(rows)} runs: {fmean(differences):+.3f}, 95 % interval "
+            f"over runs [{low:+.3f}, {high:+.3f}]. A run's own interval above 0: {_count(rows, above)}.",
+            "",
+        ]
+    )
 
 
 def _comparison(settings: dict[str, list[StudyRow]]) -> str:

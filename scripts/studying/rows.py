@@ -4,13 +4,14 @@ Example row of `recipes/learning/rows.jsonl`, shortened:
 
     {"setting": "quickstart", "seed": 0, "fingerprint": "9f...", "commit": "1a2b3c", "empty_cache": false, "n": 60,
      "before": 0.31, "after": 0.68, "gain_ci95": [0.27, 0.46], "domains": {"math": {"before": 0.33, "after": 0.87,
-     "best_fixed": 0.89}}, "zero_signal": 0.21, "curve": [0.3, 0.34], "seconds": {"warm_start": 61.0}}
+     "best_fixed": 0.89}}, "zero_signal": 0.21, "curve": [0.3, 0.34], "seconds": {"warm_start": 61.0},
+     "routers": {"by_domain": {"reward": 0.6, "difference": 0.08, "ci95": [0.01, 0.15]}}}
 """
 
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -39,6 +40,9 @@ class StudyRow:
         zero_signal (`float`): mean share of groups whose rewards are all equal.
         curve (`Sequence[float]`): mean training reward of each step.
         seconds (`Mapping[str, float]`): wall time of each phase.
+        routers (`Mapping`): `reward` of the best fixed workflows, chosen as `recipes/run/routers.py` says, and the
+            policy's `difference` to it with its interval `ci95`; none where no baseline was run, or a run's summary
+            does not tell.
     """
 
     setting: str
@@ -54,6 +58,7 @@ class StudyRow:
     zero_signal: float
     curve: Sequence[float]
     seconds: Mapping[str, float]
+    routers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def gains(self) -> bool:
@@ -95,6 +100,7 @@ def row_of(folder: Path, setting: str, seed: int, fingerprint: str, commit: str,
         zero_signal=round(fmean(float(row["wa_grpo/zero_signal_before"]) for row in steps), 4),
         curve=[round(float(row["reward"]), 4) for row in steps],
         seconds=summary["seconds"],
+        routers={name: _router(numbers) for name, numbers in heldout.get("routers", {}).items()},
     )
 
 
@@ -102,6 +108,11 @@ def _domain(numbers: Mapping[str, Any]) -> dict[str, float]:
     fixed = numbers["baselines"].values()
     means = {"before": numbers["before"], "after": numbers["after"], **({"best_fixed": max(fixed)} if fixed else {})}
     return {name: round(value, 4) for name, value in means.items()}
+
+
+def _router(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    reward, difference = round(numbers["reward"], 4), round(numbers["difference"], 4)
+    return {"reward": reward, "difference": difference, "ci95": [round(end, 4) for end in numbers["difference_ci95"]]}
 
 
 def read_rows(file: Path) -> list[StudyRow]:

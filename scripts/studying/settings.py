@@ -1,4 +1,4 @@
-"""What the learning study runs: the quickstart as it is, and what it is compared with."""
+"""What the learning study runs: the quickstart as it is, what it is compared with, and the harder lesson."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,19 +8,26 @@ from data.corpus import CORPUS_FILE
 
 CONFIGS = Path(__file__).parents[2] / "recipes" / "configs"
 QUICKSTART = (CONFIGS / "quickstart.yaml", CONFIGS / "quickstart_warmstart.yaml")
+HARDER = "harder"  # the setting whose best workflow differs within a domain
 
 
 def _tie_breaks(k: int, *, wa_grpo: bool) -> dict[str, object]:
     return {"num_generations": k, "wa_grpo": str(wa_grpo).lower(), "baselines": "false"}
 
 
-# Setting -> flags beside the quickstart's own values. The number of rollouts a step is the same whatever K.
+# Setting -> flags beside the values of its YAML files. The number of rollouts a step is the same whatever K.
 SETTINGS: Mapping[str, Mapping[str, object]] = {
     "quickstart": {},
+    HARDER: {},
     "level_weight": {"level_weight": 0.5, "baselines": "false"},
     **{f"grpo_k{k}": _tie_breaks(k, wa_grpo=False) for k in (2, 4, 8)},
     **{f"wa_grpo_k{k}": _tie_breaks(k, wa_grpo=True) for k in (2, 4, 8)},
 }
+
+
+def configs_of(setting: str) -> tuple[Path, Path]:
+    """Return the YAML files of a setting: the recipe's and its warm start's. Most vary the quickstart."""
+    return (CONFIGS / "harder.yaml", CONFIGS / "harder_warmstart.yaml") if setting == HARDER else QUICKSTART
 
 
 def fingerprint(setting: str) -> str:
@@ -32,7 +39,7 @@ def fingerprint(setting: str) -> str:
     if setting not in SETTINGS:
         return ""
     digest = hashlib.sha256(repr(sorted(SETTINGS[setting].items())).encode())
-    for file in (*QUICKSTART, CORPUS_FILE):
+    for file in (*configs_of(setting), CORPUS_FILE):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -47,7 +54,7 @@ def flags_of(setting: str, seed: int, folder: Path, cache: Path) -> list[str]:
         cache (`Path`): the executor's cached replies.
     """
     values = {
-        "config": QUICKSTART[0],
+        "config": configs_of(setting)[0],
         "seed": seed,
         "output_dir": folder,
         "model_name_or_path": folder / "policy",

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.mixing import apportion, mix
+from data.mixing import apportion, in_turns, mix, shuffled_cycles
 from data.problem import DOMAINS, DataError, Domain, Problem
 
 RATIOS = st.dictionaries(st.sampled_from(list(DOMAINS)), st.floats(0, 10, allow_nan=False), min_size=1).filter(
@@ -44,6 +44,19 @@ def test_a_small_domain_is_repeated_only_when_it_is_used_up() -> None:
     mixed = mix({"math": problems("math", 5)}, {"math": 1.0}, 10, 0)
     assert len({p.question for p in mixed[:5]}) == 5
     assert len({p.question for p in mixed[5:]}) == 5
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 40), st.integers(0, 5))
+def test_sources_of_a_domain_take_turns_while_they_last(one: int, other: int, count: int, seed: int) -> None:
+    every = problems("math", one + other)
+    columns = [every[:one], [*every[one:], *problems("qa", 2)]]
+    chosen = in_turns(columns, seed)(every, count)
+    assert len(chosen) == count
+    start = chosen[: 2 * min(one, other)]
+    assert abs(sum(problem in columns[0] for problem in start) - len(start) / 2) <= 0.5
+    epoch = chosen[: one + other]
+    assert len(set(epoch)) == len(epoch)
+    assert in_turns([every], seed)(every, count) == shuffled_cycles(every, count, seed)
 
 
 @pytest.mark.parametrize("ratios", [{"math": -1.0, "qa": 2.0}, {"math": 0.0}, {"code": 1.0}])

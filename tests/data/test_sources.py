@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from aflow_ops.sandbox import Sandbox
+from data.corpus import task_line
 from data.problem import DOMAINS, DataError, Problem
 from data.registry import SOURCES, iter_problems, load_problems
 from rewards.graders.code import grade_code
@@ -47,7 +48,9 @@ def test_rows_survive_json(source: str) -> None:
         assert problem.domain in DOMAINS
 
 
-@pytest.mark.parametrize("source", ["arithmetic", "gsm_symbolic", "invented_facts", "small_functions"])
+@pytest.mark.parametrize(
+    "source", ["arithmetic", "gsm_symbolic", "read_numbers", "invented_facts", "calculations", "small_functions"]
+)
 async def test_gold_answers_earn_the_full_reward(source: str, sandbox: Sandbox) -> None:
     for problem in load_problems(source, "heldout", 12, 5):
         grade = await grade_answer(problem.answer, problem, sandbox)
@@ -68,10 +71,23 @@ def test_the_view_has_neither_answer_nor_hidden_tests() -> None:
         assert not hasattr(problem.view, "tests")
 
 
-def test_invented_facts_answers_stand_in_their_context() -> None:
-    for problem in load_problems("invented_facts", "train", 100, 1):
+@pytest.mark.parametrize("source", ["invented_facts", "read_numbers"])
+def test_answers_to_be_read_stand_in_their_context(source: str) -> None:
+    for problem in load_problems(source, "train", 100, 1):
         assert problem.context is not None
         assert problem.answer in problem.context
+
+
+def test_calculations_come_to_their_answers() -> None:
+    for problem in load_problems("calculations", "train", 100, 1):
+        expression = problem.question.removeprefix("How much is ").removesuffix("?")
+        assert eval(expression) == int(problem.answer) >= 0
+
+
+def test_a_tiny_policy_can_tell_the_kinds_of_a_domain_apart() -> None:
+    sources = ("arithmetic", "read_numbers", "invented_facts", "calculations", "small_functions")
+    lines = {source: {task_line(problem) for problem in load_problems(source, "train", 200, 1)} for source in sources}
+    assert sum(len(found) for found in lines.values()) == len(set.union(*lines.values()))
 
 
 async def test_every_canonical_solution_of_humaneval_passes(sandbox: Sandbox) -> None:

@@ -30,7 +30,9 @@ def row(seed: int, after: float, **changes: Any) -> StudyRow:
 def leave_run(folder: Path, after: float = 0.6) -> None:
     """What a run of the recipe leaves, as far as the study reads it."""
     numbers = {"n": 6, "before": 0.3, "after": after, "gain_ci95": [0.1, 0.5], "baselines": {"A": 0.4, "B": 0.5}}
-    summary = {"heldout": {**numbers, "by_domain": {"math": numbers}}, "seconds": {"training": 9.5}}
+    router = {"workflows": {"all": "B"}, "n": 6, "reward": 0.5, "difference": 0.1, "difference_ci95": [0.0, 0.2]}
+    heldout = {**numbers, "by_domain": {"math": numbers}, "routers": {"single": router}}
+    summary = {"heldout": heldout, "seconds": {"training": 9.5}}
     (folder / "summary.json").write_text(json.dumps(summary))
     with (folder / "metrics.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["step", "reward", "wa_grpo/zero_signal_before"])
@@ -69,6 +71,7 @@ def test_a_study_goes_on_where_it_was_stopped(
     assert [command[command.index("--seed") + 1] for command in runs] == ["0", "1"]
     rows = read_rows(tmp_path / "page" / "rows.jsonl")
     assert [(item.seed, item.empty_cache) for item in rows] == [(0, False), (1, True)]
+    assert rows[0].routers == {"single": {"reward": 0.5, "difference": 0.1, "ci95": [0.0, 0.2]}}
     assert rows[0].curve == [0.1, 0.2] and rows[0].domains["math"]["best_fixed"] == 0.5
     assert (tmp_path / "page" / "curves.png").stat().st_size > 5_000
 
@@ -92,6 +95,20 @@ def test_the_page_counts_what_failed_and_names_the_median_run(tmp_path: Path) ->
     assert "below where it began: 2 of 3 (not seed 2)" in page
     assert "best fixed workflow: 2 of 3 (not seed 2)" in page
     assert "| grpo_k4 | 1 | 25% |" in page
+
+
+def test_the_harder_lesson_has_its_own_files_and_table(tmp_path: Path) -> None:
+    fixed = {"single": 0.4, "by_domain": 0.5, "by_source": 0.7}
+    routers = {name: {"reward": reward, "difference": 0.1, "ci95": [0.02, 0.2]} for name, reward in fixed.items()}
+    rows = [row(seed, 0.6, setting="harder", routers=routers) for seed in (0, 1)]
+    write_page(tmp_path / "alone", rows)
+    write_page(tmp_path, [*rows, row(0, 0.8)])
+    page = (tmp_path / "README.md").read_text()
+    assert "| 1 | 0.300 | **0.600** | 0.400 | 0.500 | 0.700 | +0.100 [+0.020, +0.200] | 100 | `abc` |" in page
+    assert "| median | 0.300 | **0.600** | 0.400 | 0.500 | 0.700 | +0.100 |" in page
+    assert "own interval above 0: 2 of 2" in page and "Settings compared" not in page
+    flags = flags_of("harder", 0, tmp_path, tmp_path / "cache")
+    assert flags[flags.index("--config") + 1].endswith("harder.yaml")
 
 
 def test_every_setting_has_its_own_fingerprint_and_the_seed_of_its_run(tmp_path: Path) -> None:
