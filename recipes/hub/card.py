@@ -132,14 +132,14 @@ class CardFacts:
 
 def model_card(facts: CardFacts) -> ModelCard:
     """Return the card; its metadata went through `huggingface_hub`'s own reading and writing."""
-    config = facts.config
+    config, routers = facts.config, facts.heldout.get("routers") or {}
     return ModelCard.from_template(
         card_metadata(facts),
         template_str=TEMPLATE.read_text(encoding="utf-8"),
         facts=facts,
         rows=result_rows(facts.heldout),
         baselines=sorted((facts.heldout.get("baselines") or {}).items(), key=lambda item: -item[1]),
-        routers=[{"name": NAMES[name], **numbers} for name, numbers in (facts.heldout.get("routers") or {}).items()],
+        routers=[{"name": NAMES[name], **routers[name]} for name in NAMES if name in routers],
         sources=[describe_source(name) for name in facts.sources],
         style=facts.summary.get("prompt_style") or config.get("prompt_style", "full"),
         executor=config.get("executor_model", "gpt-4o-mini") if config else None,

@@ -99,8 +99,9 @@ _HARDER = """\
 ## The harder lesson: the best workflow differs within a domain
 
 `recipes/configs/harder.yaml`: each of these fixed choices is made with hindsight on the same held-out problems, which
-favours it: one workflow for all, the best for each domain, the best for each kind of problem. The policy is told the
-domain and the question, and no kind.
+favours it: one workflow for all, the best for each domain, the best for each kind of problem. They are chosen from the
+twelve fixed workflows. The policy sees the domain and the question, and may write more than these twelve: one that asks
+a second operator where the first has no answer serves two kinds at once.
 """
 
 

@@ -209,7 +209,7 @@ def test_every_recipes_yaml_starts_in_a_dry_run_on_a_machine_without_a_gpu(path:
     without = SearchLoopArguments.without_use if path in LOOP else RecipeArguments.without_use
     assert set(SHOWN) - without <= set(lines) and not without & set(lines)
     assert len(text.splitlines()) < 40  # one screen
-    embedded = ("quickstart", "smollm2", "grpo_search_quickstart")
+    embedded = ("quickstart", "harder", "smollm2", "grpo_search_quickstart")
     expected = "GPU class: none" if path.stem in embedded else "GPU class: a100_40gb (the default"
     assert expected in text
 

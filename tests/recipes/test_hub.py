@@ -136,6 +136,7 @@ def test_the_card_is_whole_and_its_metadata_is_the_hubs(run: Path) -> None:
     assert rewards == {"aflow-heldout-all": 0.7, "aflow-heldout-math": 0.7, "aflow-heldout-qa": 0.7}
     assert yaml.safe_load(text.split("---\n")[1])["model-index"][0]["name"] == "designer"
     for said in ("+0.500 | [+0.500, +0.500]", "0.500 `Revise`", "| `Custom` | 0.400 |", "`some-model`", "## Limits",
+                 "| the best of each domain | 0.500 | +0.200 | [+0.200, +0.200] |",
                  "`apache-2.0`", "reward_curve.png", "mine.jsonl", 'style="brief"'):  # fmt: skip
         assert said in text, said
     assert "{{" not in text and "{%" not in text and "None" not in text

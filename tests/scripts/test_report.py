@@ -102,10 +102,11 @@ def run_dir(tmp_path: Path) -> Path:
         [{"phase": p, **row} for p, part in (("before", held.before), ("after", held.after)) for row in part],
     )
     summary = held.summary() | {"baselines": {"Custom": 0.3, "AnswerGenerate -> Review -> Revise": 0.5}}
+    router = {"workflows": {"math": "Custom"}, "reward": 0.3, "difference": 0.25, "difference_ci95": [0.125, 0.375]}
     summary = {
         "run": "run",
         "seconds": {"training": 61.5},
-        "heldout": {**summary, "by_domain": {"math": summary}},
+        "heldout": {**summary, "by_domain": {"math": summary}, "routers": {"by_domain": router}},
         "executor": {"calls": 10, "cache_hits": 5, "tokens": 100, "cost_usd": 0.5},
     }
     (folder / "summary.json").write_text(json.dumps(summary))
@@ -186,6 +187,7 @@ def test_every_part_of_a_complete_run_is_there(run_dir: Path) -> None:
     assert "r 64" in shown and "eva_config" not in shown  # only what has a value
     assert "sources gsm8k, mine.jsonl lora_r 64 learning_rate 2.0e-05" in shown
     assert "AnswerGenerate -> Review -> Revise" in shown
+    assert "the best of each domain" in shown and "+0.250 [+0.125, +0.375]" in shown and "math: Custom" in shown
     assert "1 of 147 rollouts; the commonest reasons. reason rollouts syntax: nothing 1" in shown
     assert "executor calls 5 and 5 from the cache" in shown
 
@@ -404,8 +406,11 @@ def test_values_of_a_wrong_kind_do_not_stop_a_report(tmp_path: Path) -> None:
 def test_a_summary_of_a_wrong_kind_does_not_stop_a_report(tmp_path: Path) -> None:
     keys = ("run", "seconds", "heldout", "executor", "by_domain", "reward", "pass_at_k", "n", "prompt_style")
     inner = ("n", "before", "after", "gain", "gain_ci95", "baselines", "by_domain", "valid_before", "calls", "math")
+    router = ("workflows", "reward", "difference", "difference_ci95")
     for value in ODD:
-        for summary in (dict.fromkeys(keys, value), {key: dict.fromkeys(inner, value) for key in keys}):
+        routers = {"routers": {"single": value, "by_domain": dict.fromkeys(router, value)}}
+        odd = [dict.fromkeys(keys, value), {key: dict.fromkeys(inner, value) for key in keys}, {"heldout": routers}]
+        for summary in odd:
             (tmp_path / "summary.json").write_text(json.dumps(summary))
             assert "summary.json" in html_of(tmp_path)
 
