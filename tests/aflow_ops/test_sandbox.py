@@ -339,11 +339,21 @@ async def test_a_session_alone_shares_its_worker_with_nobody() -> None:
         assert sandbox.counts.replaced == 0
 
 
-async def test_a_flood_of_messages_ends_the_session(sandbox: Sandbox) -> None:
-    code = "import os\nos.write(_channel, (1 << 40).to_bytes(8, 'big') + b'm')\nwhile True: _send(b'x' * 1000)"
-    async with sandbox.converse(code, timeout=60) as session:
+@pytest.mark.parametrize(
+    ("first", "error"),
+    [
+        ("(1 << 40).to_bytes(8, 'big') + b'm'", "output"),
+        ("bytes(1 << 16)", "output"),
+        ("bytes([0] * 7 + [1]) + b'e'", ""),
+    ],
+    ids=["a message that is too long", "messages of nothing", "last words without an end"],
+)
+async def test_a_flood_of_messages_ends_the_session(sandbox: Sandbox, first: str, error: str) -> None:
+    code = f"import os\nwhile True: os.write(_channel, {first})"
+    async with sandbox.converse(code, timeout=PATIENCE) as session:
         assert await session.receive() is None
-        assert (await session.result()).error == "output"
+        assert (await session.result()).error == (error or "killed")
+        assert await session.receive() is None
 
 
 async def test_a_session_of_ours_reports_past_the_code_it_runs(sandbox: Sandbox) -> None:

@@ -12,7 +12,7 @@ import pytest
 from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.language import parse_workflow
 from aflow_ops.language.workflow import Workflow
-from aflow_ops.rings.frames import Foreign, FrameError, read_frame
+from aflow_ops.rings.frames import MAX_KINDS, Foreign, FrameError, read_frame
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import Sandbox, open_sandbox
 from aflow_ops.trace import Trace
@@ -183,6 +183,9 @@ async def test_a_call_with_what_no_prelude_sends_is_the_workflows_fault(second: 
     [
         b"", b"7", b"[]", b'{"call": "1", "name": "custom", "args": [], "kwargs": {}}', b'{"raised": ["a"]}',
         b'{"done": 1, "raised": ["a", "b"]}', b'{"cancel": null}', b'{"done": ' + b"9" * 5000 + b"}",
+        *(b'{"done": [' + unit * 100_000 + b"0]}" for unit in (b"[[]],", b"{},[],", b'{"__tuple__":[]},{},')),
+        *(b'{"done": [' + b",".join([unit] * 2_000_000) + b"]}" for unit in (b"[]", b"{}", b"1")),
+        b'{"done": ' + b"[" * 200 + b"]" * 200 + b"}", b'{"done": ' + b"[" * 4_000_000,
     ],
 )  # fmt: skip
 def test_a_frame_has_one_of_four_forms(data: bytes) -> None:
@@ -195,6 +198,13 @@ def test_a_value_of_another_kind_is_no_text() -> None:
     assert value[0] == (1,)
     assert isinstance(value[1], Foreign)
     assert type(value[1]).__name__ == "Thing"
+
+
+def test_many_values_of_other_kinds_are_of_few_classes() -> None:
+    kinds = [{"__other__": [f"Thing{number}", "t"]} for number in range(50_000)]
+    value = read_frame(json.dumps({"done": kinds}).encode())["done"]
+    assert len({type(item) for item in value}) <= MAX_KINDS + 1
+    assert {str(item) for item in value} == {"t"}
 
 
 async def test_a_child_that_is_killed_runs_again_with_the_replies_that_it_has(

@@ -64,7 +64,7 @@ def confine(settings: dict[str, Any], name: str = "program") -> None:
 
     Args:
         settings (`dict`): of the nursery.
-        name (`str`): `"program"` for code that nobody trusts, `"forking"` for ours that forks and confines.
+        name (`str`): which of the lists of `filters.py`.
     """
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if settings["degraded"] is not None:
