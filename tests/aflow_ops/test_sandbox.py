@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
@@ -265,6 +267,15 @@ async def test_a_worker_that_is_not_as_it_was_is_replaced(name: str) -> None:
 async def test_a_program_cannot_signal_its_worker(sandbox: Sandbox) -> None:
     result = await sandbox.run("import os, signal; os.kill(os.getppid(), signal.SIGKILL)", timeout=5)
     assert result.error is not None and result.error.startswith(("OSError", "PermissionError"))
+
+
+def test_root_without_a_user_to_become_has_none_of_roots_rights() -> None:
+    code = (
+        "from aflow_ops.sandbox.inside.confinement import drop_capabilities\ndrop_capabilities()\n"
+        "print(*(line for line in open('/proc/self/status') if line.startswith(('CapEff', 'CapPrm'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert set(done.stdout.split()) == {"CapEff:", "CapPrm:", "0" * 16}
 
 
 async def test_a_session_answers_while_it_runs(sandbox: Sandbox) -> None:

@@ -128,6 +128,24 @@ async def test_the_limits_hold(second: Open, stub: StubEndpoint, body: str, kind
     assert len(trace.calls) <= 64
 
 
+async def test_what_is_meant_for_a_thread_is_done_without_one(second: Open) -> None:
+    body = (
+        "def half(n):\n    return 84 / n\ntry:\n    await asyncio.to_thread(half, 0)\nexcept ZeroDivisionError:\n"
+        "    return str(await asyncio.to_thread(half, 2))\nreturn ''"
+    )
+    assert (await run(second, body)).answer == "42.0"
+
+
+async def test_no_workflow_has_threads_that_others_would_lack(second: Open) -> None:
+    body = (
+        "frame = asyncio.sys._getframe()\nwhile '_send' not in frame.f_globals:\n    frame = frame.f_back\n"
+        "threading = frame.f_globals['sys'].modules['threading']\nthreading.stack_size(32768)\n"
+        "try:\n    threading.Thread(target=print).start()\nexcept RuntimeError:\n    return 'none'\nreturn 'one'"
+    )
+    async with second() as runtime:  # type: ignore[attr-defined]
+        assert (await runtime.run(unchecked(body), VIEW)).answer == "none"
+
+
 FORGERIES = {
     "an operator that there is none of": """b'{"call": 1, "name": "shell", "args": [], "kwargs": {}}'""",
     "a call twice": """b'{"call": 1, "name": "custom", "args": [], "kwargs": {"input": "x"}}'""",
