@@ -66,7 +66,7 @@ ROLES = (
         "rests on in square brackets, such as [3] [7]; UNKNOWN when the notes do not say it.",
     ),
 )
-_COMMAND = re.compile(r"^\W*(SEARCH|READ|KEEP)\s*:\s*(.*)$", re.IGNORECASE | re.MULTILINE)
+_COMMAND = re.compile(r"^[^\w\n]*(SEARCH|READ|KEEP)\s*:\s*(.*)$", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass

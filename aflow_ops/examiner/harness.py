@@ -22,6 +22,7 @@ first one, JSON `{"error", "loads", "hung"}`.
 
 import ast
 import builtins
+import faulthandler
 import json
 import os
 import signal
@@ -120,6 +121,9 @@ class Examiner:
         """Return `None` when the test passes, else why not."""
         self.solution.deadline = time.monotonic() + seconds
         signal.setitimer(signal.ITIMER_REAL, seconds + 1.2)
+        # That raises between two steps of Python's. A step that takes for ever, such as a sum over a range that the
+        # solution returned, ends this process, and the tests that are left go to another one.
+        faulthandler.dump_traceback_later(seconds + 2.5, exit=True)
         namespace: dict[str, Any] = {}
         try:
             self.solution.load()
@@ -137,6 +141,7 @@ class Examiner:
             return f"{type(error).__name__}: {error}"[:300]
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            faulthandler.cancel_dump_traceback_later()
             self.hung = time.monotonic() >= self.solution.deadline
 
 

@@ -26,6 +26,8 @@ MAX_DEPTH = 50
 # Of one value; what a program prints has a limit of its own.
 MAX_VALUE_BYTES = 4 << 20
 MAX_PRINTED_BYTES = 32 << 20
+# Reading an integer takes time in proportion to the square of its digits.
+MAX_DIGITS = 100_000
 
 Refer = Callable[[Any], Any]
 Readers = dict[str, Callable[[Any], Any]]
@@ -235,9 +237,15 @@ def decode(data: bytes, readers: Readers) -> Any:
         return reader(parts)
 
     try:
-        return json.loads(data, object_hook=read)
+        return json.loads(data, object_hook=read, parse_int=_whole)
     except (ValueError, TypeError, KeyError, ArithmeticError, AttributeError, RecursionError, MemoryError) as error:
         raise ValueError(f"no usable reply: {type(error).__name__}") from None
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError("too many digits")
+    return int(digits)
 
 
 def send(fd: int, data: bytes) -> None:

@@ -211,7 +211,9 @@ def _without_thoughts(text: str) -> str | None:
         return final and final.group(1).strip()
     if "think" not in text and "[/THINK]" not in text and "[THINK]" not in text:
         return text
-    answer = _THOUGHT.sub("", text)
+    # Behind the last end no thought has one: each beginning there would be followed through all the rest.
+    last = max((end.end() for end in _THOUGHT_END.finditer(text)), default=0)
+    answer = _THOUGHT.sub("", text[:last]) + text[last:]
     for end in list(_THOUGHT_END.finditer(answer))[-1:]:
         answer = answer[end.end() :]
     if _THOUGHT_START.search(answer):

@@ -14,6 +14,7 @@ from typing import Any
 
 from aflow_ops.language.fstrings import plain_fstrings
 from aflow_ops.language.workflow import SOURCE_NAME
+from aflow_ops.python_source import parse_source
 
 # Of a whole prompt file, and of one text after its operators.
 MAX_PROMPT_CHARS = 400_000
@@ -50,7 +51,7 @@ def prompt_constants(source: str) -> dict[str, Any]:
     if len(source) > MAX_PROMPT_CHARS:
         return {}
     try:
-        statements = ast.parse(plain_fstrings(source.replace("\r\n", "\n")), SOURCE_NAME).body
+        statements = parse_source(plain_fstrings(source.replace("\r\n", "\n")), SOURCE_NAME).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     names: dict[str, Any] = {}

@@ -5,7 +5,6 @@ first that holds a workflow counts. An unterminated fence or tag runs to the end
 whole is for the parser to say.
 """
 
-import ast
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from aflow_ops.language.fstrings import plain_fstrings
 from aflow_ops.language.scope import CLASS_NAMES
 from aflow_ops.language.workflow import SOURCE_NAME
 from aflow_ops.operators import spelled
+from aflow_ops.python_source import parse_source
 
 # Published workflows are a few kilobytes; this bounds what the parser and the interpreter are given.
 MAX_SOURCE_CHARS = 16_000
@@ -105,7 +105,7 @@ def _bare_python(completion: str) -> str:
 
 def _parses(text: str) -> bool:
     try:
-        ast.parse(plain_fstrings(text), SOURCE_NAME)
+        parse_source(plain_fstrings(text), SOURCE_NAME)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True

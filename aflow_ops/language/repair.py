@@ -16,6 +16,7 @@ from aflow_ops.language.imports import dotted
 from aflow_ops.language.scope import Scope, is_known_function, is_self_attribute
 from aflow_ops.language.workflow import SOURCE_NAME
 from aflow_ops.operators import OPERATORS, Operator, spelled
+from aflow_ops.python_source import parse_source
 
 # A coroutine passed to one of these is awaited later.
 COLLECTORS = frozenset(
@@ -52,7 +53,7 @@ def parse_python(text: str) -> tuple[ast.Module, str, list[str]]:
 
 def _parse(text: str) -> ast.Module:
     try:
-        tree = ast.parse(text, SOURCE_NAME, feature_version=_GRAMMAR)
+        tree = parse_source(text, SOURCE_NAME, _GRAMMAR)
         compile(tree, SOURCE_NAME, "exec", dont_inherit=True)  # `return` outside a function and the like
         return tree
     except (ValueError, RecursionError, MemoryError) as error:

@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from aflow_ops.python_source import parse_source
+
 # More than this is not an answer; parsing it would only cost time.
 MAX_CODE_CHARS = 40_000
 # Each round drops at least one line from the end of a piece of code that does not parse.
@@ -83,7 +85,7 @@ def parse_code(code: str) -> ast.Module | None:
     if len(code) > MAX_CODE_CHARS:
         return None
     try:
-        return ast.parse(code, filename=_SOURCE_NAME)
+        return parse_source(code, _SOURCE_NAME)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
@@ -229,7 +231,7 @@ def _parsable_part(block: str) -> str:
         if not code.strip():
             return ""
         try:
-            ast.parse(code, filename=_SOURCE_NAME)
+            parse_source(code, _SOURCE_NAME)
             return code
         except SyntaxError as error:
             broken = (error.lineno or len(lines)) - 1

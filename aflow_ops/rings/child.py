@@ -112,6 +112,19 @@ def raised(error: BaseException) -> dict[str, Any]:
     return {"raised": [type(error).__name__, text_of(error)[:10_000]]}
 
 
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop without threads: what is meant for one (`asyncio.to_thread`) is done at once."""
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+        """Call a function; the future has what came of it."""
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 class Door:
     """The operators.
 
@@ -238,6 +251,7 @@ def main() -> None:
     """Run the workflow that comes first on the channel."""
     send({"ready": True})
     try:
-        asyncio.run(run(json.loads(_receive())))  # type: ignore[name-defined]  # noqa: F821
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(run(json.loads(_receive())))  # type: ignore[name-defined]  # noqa: F821
     except BaseException as error:  # such as SystemExit, which passes through the event loop
         end(raised(error))

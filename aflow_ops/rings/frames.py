@@ -13,6 +13,10 @@ from aflow_ops.values import MAX_TRACE_CHARS
 # Of one frame, and of all that one run sends. A sound one has at most 32 texts of 40,000 characters.
 MAX_FRAME_BYTES = 8 << 20
 MAX_SENT_BYTES = 32 << 20
+# Of one frame: values inside values. Reading millions of them keeps this process, and all other runs, for seconds.
+MAX_FRAME_PARTS = 100_000
+MAX_FRAME_DEPTH = 110  # the child's 50, of which each may be a tuple
+MAX_KINDS = 16
 
 
 class FrameError(Exception):
@@ -38,10 +42,16 @@ def read_frame(data: bytes) -> dict[str, Any]:
     Raises:
         FrameError: it is none.
     """
+    # Brackets and commas inside texts count too: a text of nothing else is no call that an operator can answer.
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > 4 * MAX_FRAME_PARTS:
+        raise FrameError("too many parts")
     try:
-        frame = json.loads(data, object_hook=_revived)
+        frame = json.loads(data)
     except (ValueError, RecursionError, MemoryError) as error:
         raise FrameError(f"{type(error).__name__}: no JSON") from None
+    if not isinstance(frame, dict):
+        raise FrameError("no such frame")
+    frame = {key: _Revival().value(part) for key, part in frame.items()}
     match frame:
         case {"call": int(), "name": str(), "args": list(), "kwargs": dict()} if len(frame) == 4:
             return dict(frame)
@@ -52,14 +62,46 @@ def read_frame(data: bytes) -> dict[str, Any]:
     raise FrameError("no such frame")
 
 
-def _revived(value: dict[str, Any]) -> Any:
-    """A tuple, or a value of another kind; anything else is the dict that it looks like."""
-    match value:
-        case {"__tuple__": list() as items} if len(value) == 1:
-            return tuple(items)
-        case {"__other__": [str() as kind, str() as text]} if len(value) == 1:
-            return type(kind[:60] if kind.isidentifier() else "object", (Foreign,), {})(text)
-    return value
+_OBJECT: type[Foreign] = type("object", (Foreign,), {})
+
+
+class _Revival:
+    """Gives one frame's values their kinds back: a tuple, or a value of another kind; a dict otherwise stays one."""
+
+    def __init__(self) -> None:
+        self._left = MAX_FRAME_PARTS
+        self._kinds: dict[str, type[Foreign]] = {}
+
+    def value(self, value: Any, depth: int = 0) -> Any:
+        """Return a value with all that is in it.
+
+        Raises:
+            FrameError: more parts or levels than a frame may have.
+        """
+        if isinstance(value, list):
+            self._count(len(value), depth)
+            return [self.value(item, depth + 1) for item in value]
+        if not isinstance(value, dict):
+            return value
+        self._count(len(value), depth)
+        if len(value) == 1:
+            ((tag, parts),) = value.items()
+            if tag == "__tuple__" and isinstance(parts, list):
+                return tuple(self.value(parts, depth + 1))
+            if tag == "__other__" and isinstance(parts, list) and [type(part) for part in parts] == [str, str]:
+                return self._kind(parts[0])(parts[1])
+        return {key: self.value(item, depth + 1) for key, item in value.items()}
+
+    def _count(self, parts: int, depth: int) -> None:
+        self._left -= parts
+        if self._left < 0 or depth > MAX_FRAME_DEPTH:
+            raise FrameError("too many parts")
+
+    def _kind(self, name: str) -> type[Foreign]:
+        """The class of a value of another kind. There are few: a class takes as long to make as a thousand texts."""
+        if name not in self._kinds and name.isidentifier() and len(self._kinds) < MAX_KINDS:
+            self._kinds[name] = type(name[:60], (Foreign,), {})
+        return self._kinds.get(name, _OBJECT)
 
 
 def written(frame: dict[str, Any]) -> bytes:

@@ -192,4 +192,5 @@ class _Conversation:
 @cache
 def _child() -> Program:
     path = Path(__file__).with_name("child.py")
-    return Program(compile(path.read_text(encoding="utf-8"), "<second ring>", "exec", dont_inherit=True))
+    code = compile(path.read_text(encoding="utf-8"), "<second ring>", "exec", dont_inherit=True)
+    return Program(code, threads=False)  # many workflows share a worker, and none may use up its threads

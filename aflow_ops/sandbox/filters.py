@@ -3,15 +3,17 @@
 What is not listed, calls that no kernel has yet included, fails with `ENOSYS`, so that the C library falls back where
 it can. Calls that are harmless with some arguments only are listed with these arguments.
 
-Two lists. `PROGRAM` is for code that nobody trusts: it is one process that reads the interpreter's files, computes and
-answers on the descriptors that it was born with. `FORKING` is for programs of ours that fork a confined process for
-such code: it adds that, and what a process needs to confine itself.
+Three lists. `program` is for code that nobody trusts: it is one process that reads the interpreter's files, computes
+and answers on the descriptors that it was born with; its threads share these. `single` is the same without threads,
+which are counted for a worker as a whole: it is for programs that share one with others. `forking` is for programs of
+ours that fork a confined process for such code: it adds that, and what a process needs to confine itself.
 """
 
 import errno
 import tempfile
 from contextlib import suppress
 from functools import cache
+from typing import Literal
 
 from aflow_ops.errors import UsageError
 
@@ -19,7 +21,7 @@ from aflow_ops.errors import UsageError
 SELF = 0x5AFE5E1F
 
 _FILES = (
-    "access chdir close close_range dup dup2 dup3 faccessat faccessat2 fchdir fstat fstatfs getcwd getdents getdents64 "
+    "access chdir close dup dup2 dup3 faccessat faccessat2 fchdir fstat fstatfs getcwd getdents getdents64 "
     "lseek lstat newfstatat open openat pread64 preadv read readlink readlinkat readv stat statfs statx umask write "
     "writev pwrite64 pwritev"
 )
@@ -28,7 +30,7 @@ _WAITING = (
     "futex futex_waitv getitimer nanosleep pause pipe pipe2 poll ppoll pselect6 restart_syscall sched_yield select "
     "setitimer timerfd_create timerfd_gettime timerfd_settime wait4 waitid"
 )
-_MEMORY = "brk madvise membarrier mmap mprotect mremap munmap"
+_MEMORY = "brk membarrier mmap mprotect mremap munmap"
 _SIGNALS = "rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait sigaltstack"
 _ITSELF = (
     "arch_prctl clock_getres clock_gettime exit exit_group getcpu getegid geteuid getgid getgroups getpgrp getpid "
@@ -45,18 +47,23 @@ F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GETPIPE_SZ = 0, 
 TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX = 0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_GET_NAME, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 15, 16, 22, 38
 PR_SET_VMA = 0x53564D41
-CLONE_VM, CLONE_THREAD = 0x100, 0x10000
+CLONE_VM, CLONE_FILES, CLONE_THREAD = 0x100, 0x400, 0x10000
+# Of memory of its own: how it will be used, that it is not, and whether a fork has it. Not what takes a page of the
+# machine out of use, or looks for equal pages of others.
+MADVISED = (0, 1, 2, 3, 4, 8, 10, 11, 14, 15, 16, 17, 18, 19, 20, 21)
+# A table of descriptors is of at most so many; one for each thread would be sixty times as much.
+CLOSE_RANGE_CLOEXEC = 4
 # NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, and PTRACE, UNTRACED, PARENT: no relations either.
 CLONE_REFUSED = 0x80 | 0x20000 | 0x7E000000 | 0x2000 | 0x800000 | 0x8000
 _ALL_BITS = 2**64 - 1
 
 
 @cache
-def compile_filter(*, forking: bool) -> bytes:
+def compile_filter(kind: Literal["program", "single", "forking"]) -> bytes:
     """Return the filter as the kernel takes it (classic BPF), with `SELF` where the process's number belongs.
 
     Args:
-        forking (`bool`): for a program of ours that forks, instead of for one that nobody trusts.
+        kind (`str`): which of the three lists.
 
     Raises:
         UsageError: libseccomp is not installed.
@@ -86,12 +93,14 @@ def compile_filter(*, forking: bool) -> bytes:
     def bits(index: int, mask: int, value: int = 0) -> object:
         return seccomp.Arg(index, seccomp.MASKED_EQ, mask, value)
 
-    for name in PROGRAM + (FORKING if forking else []):
+    for name in PROGRAM + (FORKING if kind == "forking" else []):
         add(name)
     for name, index, values in (
         ("fcntl", 1, (F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GETPIPE_SZ)),
         ("ioctl", 1, (TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX)),
         ("prlimit64", 0, (0, SELF)),
+        ("close_range", 2, (0, CLOSE_RANGE_CLOEXEC)),
+        ("madvise", 2, MADVISED),
         ("sched_getaffinity", 0, (0, SELF)),
         ("tgkill", 0, (SELF,)),
         ("socketpair", 0, (AF_UNIX,)),
@@ -99,13 +108,15 @@ def compile_filter(*, forking: bool) -> bytes:
     ):
         for value in values:
             add(name, is_(index, value))
-    if forking:
+    if kind == "forking":
         for value in (PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS):
             add("prctl", is_(0, value))
         add("clone", bits(0, CLONE_REFUSED))
     else:
         add("kill", is_(0, SELF))
-        add("clone", bits(0, CLONE_REFUSED | CLONE_VM | CLONE_THREAD, CLONE_VM | CLONE_THREAD))
+        thread = CLONE_VM | CLONE_THREAD | CLONE_FILES
+        if kind == "program":
+            add("clone", bits(0, CLONE_REFUSED | thread, thread))
     add("sendto", bits(3, _ALL_BITS ^ (MSG_DONTWAIT | MSG_NOSIGNAL)), is_(4, 0))
     add("recvfrom", bits(3, _ALL_BITS ^ (MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT | MSG_WAITALL)))
     with tempfile.TemporaryFile() as file:

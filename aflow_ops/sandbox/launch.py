@@ -12,7 +12,7 @@ import json
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sandlock
 
@@ -48,10 +48,8 @@ def open_sandbox(
         _warn_once("solution code runs with resource limits only (--unsafe_subprocess): it can read your files")
         return WarmSandbox(lambda warmth: _launch(warmth, Walls(), None, {}), concurrency, confined=False)
     degraded = _missing_protections()
-    compiled = {
-        "program": base64.b64encode(filters.compile_filter(forking=False)).decode(),
-        "forking": base64.b64encode(filters.compile_filter(forking=True)).decode(),
-    }
+    kinds: tuple[Literal["program", "single", "forking"], ...] = ("program", "single", "forking")
+    compiled: dict[str, str] = {kind: base64.b64encode(filters.compile_filter(kind)).decode() for kind in kinds}
     walls, missing = find_walls(namespaces=namespaces)
     if missing is not None and namespaces:
         _warn_once(f"the sandbox goes without {missing}; aflow_ops/README.md says what that leaves open")

@@ -14,6 +14,8 @@ from aflow_ops.sandbox.worker import Worker
 
 # Of one message. A program that sends more is ended.
 MAX_MESSAGE_BYTES = 16 << 20
+# Of what it says last, its traceback.
+MAX_LAST_BYTES = 16 << 10
 
 
 class ChannelSession:
@@ -27,6 +29,7 @@ class ChannelSession:
         self._stderr, self._overflow = "", False
         self._report: Report | None = None
         self._transport: asyncio.BaseTransport | None = None
+        self._ended = False
 
     @classmethod
     async def start(
@@ -80,13 +83,18 @@ class ChannelSession:
 
     async def receive(self) -> bytes | None:
         """Wait for the program's next message; `None` when it has ended."""
-        while (frame := await self._frame()) is not None:
-            if frame[:1] == b"m":
-                return frame[1:]
-            self._stderr = frame[1:].decode("utf-8", "replace")
+        frame = await self._frame()
+        if frame is None or frame[:1] == b"m":
+            return frame and frame[1:]
+        # Its last words, or what no program of ours sends. Nobody listens to what comes behind them.
+        self._stderr = frame[1:MAX_LAST_BYTES].decode("utf-8", "replace")
+        self._overflow = frame[:1] != b"e"
+        self._end()
         return None
 
     async def _frame(self) -> bytes | None:
+        if self._ended:
+            return None
         try:
             (size,) = struct.unpack(">Q", await self._reader.readexactly(8))
             if size <= MAX_MESSAGE_BYTES:
@@ -127,6 +135,7 @@ class ChannelSession:
 
     def _end(self) -> None:
         """Close the channel; a program that does not end by that is killed when the status pipe closes."""
+        self._ended = True
         self._writer.close()
 
     async def close(self) -> bool:

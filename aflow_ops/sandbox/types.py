@@ -62,10 +62,17 @@ class Program:
         code (`CodeType`): its body.
         forks (`bool`): its runs fork a process for code that nobody trusts; such a process calls the global
             `_confine()` before anything else. Other programs cannot start processes.
+        threads (`bool`): its runs may start threads; a worker has a number of them for all that run in it.
     """
 
     code: CodeType
     forks: bool = False
+    threads: bool = True
+
+    @property
+    def filter(self) -> str:
+        """The list of system calls that its runs are held to; see `filters.py`."""
+        return "forking" if self.forks else "program" if self.threads else "single"
 
     @cached_property
     def body(self) -> bytes:

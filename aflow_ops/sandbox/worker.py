@@ -79,10 +79,10 @@ class Worker:
         """
         with self._lock:
             number = next(self._numbers)
-            program: dict[str, Any] = {"program": None, "forks": False}
+            program: dict[str, Any] = {"program": None, "filter": "program"}
             if isinstance(code, Program):
                 self._prepare(code)
-                program = {"program": code.key, "forks": code.forks}
+                program = {"program": code.key, "filter": code.filter}
             self._send({**message, **program, "job": number}, fds)
         return number
 

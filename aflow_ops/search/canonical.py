@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 
+from aflow_ops.python_source import parse_source
+
 # Names with a meaning to the runtime.
 _KEPT = frozenset({"self", "problem", "entry_point", "workflow", "Workflow"})
 
@@ -28,7 +30,7 @@ def workflow_key(text: str, prompts: Mapping[str, str] | None = None) -> str:
 @lru_cache(maxsize=1024)  # every wave asks for all nodes of its search
 def _form(text: str) -> str:
     try:
-        form = ast.dump(_Normalised().visit(ast.parse(text)))
+        form = ast.dump(_Normalised().visit(parse_source(text)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         form = "".join(text.split())
     return hashlib.sha256(form.encode("utf-8", "replace")).hexdigest()

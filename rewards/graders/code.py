@@ -9,13 +9,13 @@ The rule is that of HumanEval (https://arxiv.org/abs/2107.03374): right means th
 the sandbox, apart from the solution (`aflow_ops/examiner`).
 """
 
-import ast
 import re
 import textwrap
 from itertools import product
 
 from aflow_ops.examiner import run_tests
 from aflow_ops.operators.parsing import extract_code, function_names
+from aflow_ops.python_source import parse_source
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
 from rewards.tiers import Grade, Tier
@@ -23,7 +23,7 @@ from rewards.tiers import Grade, Tier
 MAX_ANSWER_CHARS = 50_000
 MAX_PROSE_PARAGRAPHS = 4  # on each side of a program without a fence
 
-_FENCE = re.compile(r"(```|~~~)([^\n`]*)\n(.*?)(?:\1|\Z)", re.DOTALL)
+_FENCE = re.compile(r"(```|~~~)([^\n`]{0,200})\n(.*?)(?:\1|\Z)", re.DOTALL)
 _PYTHON = ("python", "python3", "py")
 _FUTURE = re.compile(r"^from\s+__future__\s+import\s.*\n?", re.MULTILINE)
 
@@ -155,7 +155,7 @@ def _preamble(question: str, end: int) -> str:
 
 def _parses(text: str) -> bool:
     try:
-        ast.parse(text)
+        parse_source(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True

@@ -9,6 +9,8 @@ Example: `tidy("O’Neill\u200b －５")` is `"O'Neill -5"`; `as_latex("2√3 �
 import re
 import unicodedata
 
+from aflow_ops.python_source import MAX_MARKS, longest_marks
+
 _DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−⁃﹘﹣－➖"), "-")
 _QUOTES = dict.fromkeys(map(ord, "‘’‚‛′´`ʼ＇"), "'") | dict.fromkeys(map(ord, "“”„‟″«»＂"), '"')
 _KEPT = frozenset("\n\t")
@@ -48,6 +50,8 @@ def tidy(text: str) -> str:
     """
     if text.isascii():
         return _without_controls(text)
+    if longest_marks(text) > MAX_MARKS:  # no letters, and they take long to put in order
+        text = "".join(character for character in text if not unicodedata.combining(character))
     # Twice: what is compatible with a letter is often written with a combining mark.
     return "".join(map(_plain, unicodedata.normalize("NFC", text.translate(_DASHES).translate(_QUOTES))))
 

@@ -1,12 +1,15 @@
 """Programs that try to leave the sandbox, by name. Each prints `ESCAPED` when it got what it wanted.
 
-`PID` stands in them for a process of the user's, `HOME` for a folder, `THIS` for a file and `NODE` for the machine's
-name. What a program leaves for the next one is in `LEAKS`: what it does, and how the next one finds it.
+`PID` stands in them for a process of the user's, `HOME` for a folder, `THIS` for a file, `NODE` for the machine's name
+and `FIRST` for the lowest number of a descriptor that the program was not given. What a program leaves for the next one
+is in `LEAKS`: what it does, and how the next one finds it.
 """
 
 import os
 from pathlib import Path
 
+# What a call leaves unread of an argument: a filter that reads less than the kernel does, or more, is one to go round.
+WIDE = 1 << 32
 # Raw system calls of x86-64 that a program has no use for: name, number, arguments. Success, or an error that only
 # the call itself gives, means that the kernel was reached.
 CALLS = {
@@ -181,6 +184,86 @@ CALLS = {
     "tee": (276, (0, 1, 1, 0)),
     "ioctl TIOCSTI": (16, (0, 0x5412, b"x")),
     "ioctl FIFREEZE": (16, (0, 0xC0045877, 0)),
+    "ptrace me": (101, (0, 0)),
+    "get_robust_list": (274, (1, 0, 0)),
+    "rt_tgsigqueueinfo": (297, (1, 1, 0, 0)),
+    "kill in a wide number": (62, (WIDE | 1, 0)),
+    "prlimit64 in a wide number": (302, (WIDE | 1, 7, 0, 0)),
+    "socketpair in a wide number": (53, (WIDE | 1, 1, 0, b"12345678")),
+    "ioctl in a wide number": (16, (0, WIDE | 0x5412, b"x")),
+    "fcntl in a wide number": (72, (0, WIDE | 8, 1)),
+    "a call in a wide number": (WIDE | 101, (0, 0)),
+    "fcntl signal": (72, (0, 10, 9)),
+    "fcntl owner of another kind": (72, (0, 15, 0)),
+    "fcntl lock of the file": (72, (0, 37, 0)),
+    "fcntl life of writes": (72, (0, 1036, 0)),
+    "ioctl FIOASYNC": (16, (0, 0x5452, 0)),
+    "ioctl namespaces": (16, (0, 0xB701, 0)),
+    "ioctl interfaces": (16, (0, 0x8912, 0)),
+    "ioctl flags of a file": (16, (0, 0x40086602, 0)),
+    "ioctl clone of a file": (16, (0, 0x40049409, 0)),
+    "landlock_create_ruleset": (444, (0, 0, 1)),
+    "landlock_add_rule": (445, (0, 0, 0, 0)),
+    "landlock_restrict_self": (446, (0, 0)),
+    "seccomp listener": (317, (1, 8, 0)),
+    "prctl seccomp": (157, (22, 2, 0)),
+    "prctl dumpable asked": (157, (3,)),
+    "prctl new map": (157, (35, 1, 0)),
+    "prctl securebits": (157, (28, 0x2F)),
+    "prctl capabilities": (157, (24, 0)),
+    "prctl core scheduling": (157, (62, 0, 0, 0, 0)),
+    "prctl dispatch of system calls": (157, (59, 0, 0, 0, 0)),
+    "prctl memory failures": (157, (33, 1, 1)),
+    "capget": (125, (0, 0)),
+    "clone with files of its own": (56, (0x10100, 0, 0, 0, 0)),
+    "close_range with files of its own": (436, (4_000_000_000, 4_000_000_000, 2)),
+    "madvise a page out of use": (28, (0, 4096, 100)),
+    "madvise equal pages of others": (28, (0, 4096, 12)),
+    "process_madvise": (440, (0, 0, 0, 0, 0)),
+    "process_mrelease": (448, (0, 0)),
+    "set_mempolicy": (238, (0, 0, 0)),
+    "mincore": (27, (0, 4096, 0)),
+    "msync": (26, (0, 4096, 4)),
+    "pkey_alloc": (330, (0, 0)),
+    "mseal": (462, (0, 4096, 0)),
+    "io_uring_enter": (426, (0, 0, 0, 0, 0)),
+    "io_uring_register": (427, (0, 0, 0, 0)),
+    "io_submit": (209, (0, 0, 0)),
+    "signalfd4": (289, (-1, b"12345678", 8, 0)),
+    "inotify_add_watch": (254, (0, b"/", 2)),
+    "sendfile": (40, (1, 0, 0, 1)),
+    "copy_file_range": (326, (0, 0, 1, 0, 1, 0)),
+    "pwritev2": (328, (0, 0, 0, 0, 0, 0)),
+    "sync_file_range": (277, (0, 0, 0, 0)),
+    "cachestat": (451, (0, 0, 0, 0)),
+    "shmat": (30, (0, 0, 0)),
+    "shmctl": (31, (0, 14, 0)),
+    "msgctl": (71, (0, 13, 0)),
+    "mq_unlink": (241, (b"x",)),
+    "getsid": (124, (1,)),
+    "getpriority": (140, (0, 1)),
+    "ioprio_get": (252, (1, 1)),
+    "sched_getattr": (315, (1, 0, 48, 0)),
+    "mount_setattr": (442, (-100, b"/", 0, 0, 0)),
+    "fsmount": (432, (0, 0, 0)),
+    "fspick": (433, (-100, b"/", 0)),
+    "open_tree_attr": (467, (-100, b"/", 1, 0, 0)),
+    "removexattrat": (466, (-100, b"/usr/lib", 0, b"user.x")),
+    "file_setattr": (469, (-100, b"/usr/lib", 0, 24, 0)),
+    "listns": (470, (0, 0, 0, 0)),
+    "lsm_list_modules": (461, (0, 0, 0)),
+    "quotactl_fd": (443, (0, 0, 0, 0)),
+    "finit_module": (313, (0, b"", 0)),
+    "kexec_file_load": (320, (0, 0, 0, b"", 0)),
+    "swapoff": (168, (b"/x",)),
+    "ustat": (136, (0, 0)),
+    "socket key": (41, (15, 3, 2)),
+    "socket rxrpc": (41, (33, 2, 2)),
+    "socket kcm": (41, (41, 5, 0)),
+    "socket qipcrtr": (41, (42, 2, 0)),
+    "socket mctp": (41, (45, 2, 0)),
+    "socket netfilter": (41, (16, 3, 12)),
+    "socket udplite": (41, (2, 2, 136)),
     "a call of tomorrow": (600, ()),
 }
 _CALL = """
@@ -211,6 +294,37 @@ import mmap
 held = []
 while len(held) < 64:
     held.append(mmap.mmap(-1, 1 << 24, FLAGS))
+"""
+# Bytes of machine code, as a function that returns a number.
+_MACHINE_CODE = """
+import ctypes, mmap
+page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+page.write(bytes.fromhex("CODE"))
+assert ctypes.CFUNCTYPE(ctypes.c_long)(ctypes.addressof(ctypes.c_char.from_buffer(page)))() > 0
+"""
+# A thread that has a table of descriptors of its own keeps what this one closes.
+_TABLES = """
+import ctypes, os, socket
+libc = ctypes.CDLL(None)
+libc.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+stacks, sent = [], 0
+for _ in range(40):
+    ends = []
+    for _ in range(20):
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        ends += [near, far]
+        try:
+            while True:
+                sent += near.send(bytes(65536))
+        except BlockingIOError:
+            pass
+    stacks.append(ctypes.create_string_buffer(65536))
+    top = ctypes.addressof(stacks[-1]) + 65536 & ~15
+    assert libc.clone(ctypes.cast(libc.pause, ctypes.c_void_p), top, 0x10900, None) > 0
+    for end in ends:
+        end.close()
+assert sent > 64 << 20
 """
 # Programs in plain Python.
 PROGRAMS = {
@@ -289,8 +403,45 @@ PROGRAMS = {
     "first to be killed": "open('/proc/self/oom_score_adj', 'w').write('1000')",
     # what it was born with
     "descriptors left open": (
-        "import os\nfound = []\nfor fd in range(3, 4096):\n    try:\n        found.append(os.fstat(fd))\n"
+        "import os\nfound = []\nfor fd in range(FIRST, 4096):\n    try:\n        found.append(os.fstat(fd))\n"
         "    except OSError:\n        pass\nassert found"
+    ),
+    "standard output opened again": "import os; os.open('/proc/self/fd/1', os.O_WRONLY)",
+    "its own memory as a file": "open('/proc/self/mem', 'r+b', 0)",
+    "the nursery's socket by its frames": (
+        "import os, sys\nframe, made = sys._getframe(), []\nwhile frame:\n    made += frame.f_locals.values()\n"
+        "    frame = frame.f_back\nfor found in made:\n    if hasattr(found, 'control'):\n"
+        "        os.write(found.control.fileno(), b'{}')\n        break\nelse:\n    raise LookupError"
+    ),
+    "a report by its frames": (
+        "import os, stat, sys\nframe, made = sys._getframe(), {}\nwhile frame:\n    made |= frame.f_locals\n"
+        "    frame = frame.f_back\nassert stat.S_ISFIFO(os.fstat(made['report']).st_mode)\n"
+        "os.write(made['report'], b'{}')"
+    ),
+    # other ways to say it
+    "another entry to the kernel": _MACHINE_CODE.replace("CODE", "b814000000cd80c3"),
+    "calls of another kind": "import ctypes; assert ctypes.CDLL(None).syscall(0x40000000 + 39) > 0",
+    "become another program": "import os; os.execv('/bin/echo', ['echo', 'ESCAPED'])",
+    "a descriptor on its way": "import socket; a, b = socket.socketpair(); socket.send_fds(a, [b'x'], [0])",
+    "a name for a socket": "import socket; a, b = socket.socketpair(); a.bind('\\0escaped')",
+    # more of what it may have some of
+    "files of sixty threads": _TABLES,
+    "files of a thread's own": (
+        "import ctypes, os, threading\ncall, made, end = ctypes.CDLL(None).syscall, [], threading.Event()\n"
+        "def work():\n    call(436, ctypes.c_uint(4 * 10**9), ctypes.c_uint(4 * 10**9), 2)\n"
+        "    made.append(os.dup(0))\n    ready.set()\n    end.wait()\n"
+        "ready = threading.Event()\nthreading.Thread(target=work).start()\nready.wait()\n"
+        "try:\n    os.fstat(made[0])\nexcept OSError:\n    print('ESCAPED', flush=True)\nend.set()\nraise SystemExit"
+    ),
+    "a thousand counters": "import os; made = [os.eventfd(0) for _ in range(1000)]",
+    "a thousand timers": (
+        "import ctypes; made = [ctypes.CDLL(None).timerfd_create(1, 0) for _ in range(1000)]; assert min(made) > 0"
+    ),
+    "a thousand pollers": "import select; made = [select.epoll() for _ in range(1000)]",
+    "a thousand signals that wait": (
+        "import os, signal\nkinds = [signal.SIGRTMIN]\nsignal.pthread_sigmask(signal.SIG_BLOCK, kinds)\n"
+        "for _ in range(1000): os.kill(os.getpid(), kinds[0])\n"
+        "for _ in range(1000): assert signal.sigtimedwait(kinds, 0) is not None"
     ),
     "the machine's name": "import os; assert os.uname().nodename == 'NODE'",
 }
@@ -311,6 +462,21 @@ MAY_BE_MISSING = {
     "statmount",
     "userfaultfd",
     "write the interpreter",
+    "a call in a wide number",
+    "a report by its frames",
+    "another entry to the kernel",
+    "cachestat",
+    "calls of another kind",
+    "file_setattr",
+    "finit_module",
+    "kexec_file_load",
+    "listns",
+    "lsm_list_modules",
+    "mseal",
+    "open_tree_attr",
+    "quotactl_fd",
+    "removexattrat",
+    "the nursery's socket by its frames",
 }
 # By name: what a program does to what it could share with the next, and how the next would find it.
 LEAKS = {
@@ -386,6 +552,33 @@ LEAKS = {
         "import random; random.seed(7)",
         "import random; assert random.random() == 0.32383276483316237",
     ),
+    "an audit hook": (
+        "import sys; sys.addaudithook(lambda event, args: event == 'left' and 1 / 0)",
+        "import sys\ntry:\n    sys.audit('left')\nexcept ZeroDivisionError:\n    pass\nelse:\n    raise LookupError",
+    ),
+    "a tracer": ("import sys; sys.settrace(lambda *a: None)", "import sys; assert sys.gettrace()"),
+    "a profiler": ("import sys; sys.setprofile(lambda *a: None)", "import sys; assert sys.getprofile()"),
+    "exit hooks": (
+        "import atexit\nfor _ in range(99): atexit.register(print)",
+        "import atexit; assert atexit._ncallbacks() >= 99",
+    ),
+    "a finder of modules": (
+        "import sys; sys.meta_path.insert(0, type('Left', (), {'find_spec': lambda *a: None})())",
+        "import sys; assert type(sys.meta_path[0]).__name__ == 'Left'",
+    ),
+    "a codec": (
+        "import codecs; codecs.register_error('left', lambda error: ('left', error.end))",
+        "import codecs; codecs.lookup_error('left')",
+    ),
+    "no collection of garbage": ("import gc; gc.disable()", "import gc; assert not gc.isenabled()"),
+    "a way to round": (
+        "import ctypes; ctypes.CDLL('libm.so.6').fesetround(0x400)",
+        "import ctypes; assert ctypes.CDLL('libm.so.6').fegetround() == 0x400",
+    ),
+    "an interval between threads": (
+        "import sys; sys.setswitchinterval(7)",
+        "import sys; assert sys.getswitchinterval() == 7",
+    ),
     "shared memory": (
         "import ctypes; assert ctypes.CDLL(None).shmget(77, 4096, 0o1600) >= 0",
         "import ctypes; assert ctypes.CDLL(None).shmget(77, 4096, 0) >= 0",
@@ -393,10 +586,11 @@ LEAKS = {
 }
 
 
-def program(name: str, pid: int | None = None) -> str:
-    """The program of an escape, aimed at a process."""
+def program(name: str, pid: int | None = None, first: int = 3) -> str:
+    """The program of an escape, aimed at a process; it has been given all descriptors below the first."""
     if name in CALLS:
         number, arguments = CALLS[name]
         return _CALL.replace("NUMBER", str(number)).replace("ARGUMENTS", repr(arguments))
     code = PROGRAMS[name].replace("PID", str(pid or os.getpid())).replace("NODE", os.uname().nodename)
+    code = code.replace("FIRST", str(first))
     return code.replace("HOME", str(Path.home())).replace("THIS", __file__) + "\nprint('ESCAPED', flush=True)"

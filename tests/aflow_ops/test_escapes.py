@@ -1,6 +1,7 @@
 """Nothing gets out of the sandbox: by root and by nobody, with namespaces and without; and every attempt is a real one.
 
-As a program, it runs the escapes as the user who starts it and prints in JSON which succeeded.
+Each is tried as a solution and as a workflow that has got at the builtins which it is not shown. As a program, this
+runs the escapes as the user who starts it and prints in JSON which succeeded.
 """
 
 import asyncio
@@ -9,32 +10,73 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
+from collections.abc import Awaitable, Callable
 
 import pytest
 
+from aflow_ops.executor import ExecutorConfig, open_executor
+from aflow_ops.language import Workflow
+from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import Sandbox, open_sandbox
 from aflow_ops.sandbox.walls import find_walls
+from data.problem import ProblemView
 from tests.aflow_ops.escapes import CALLS, LEAKS, MAY_BE_MISSING, PROGRAMS, program
 from tests.aflow_ops.nobody import ROOT, as_nobody
 from tests.aflow_ops.unprotected import walled_in
 from tests.patience import PATIENCE
 
 HONEST = "import math; print(math.comb(10, 5), sum([1, 2]), __import__('json').dumps([1]))"
-HONEST_OUTPUT = "252 3 [1]\n"
+HONEST_OUTPUT = "252 3 [1]"
+# Its channel, and the three of its event loop.
+GIVEN = {"solution": 3, "workflow": 7}
+WORKFLOW = """
+async def workflow(problem):
+    found = [kind for kind in ().__class__.__mro__[1].__subclasses__() if kind.__name__ == "_wrap_close"][0]
+    inside = found.__init__.__globals__
+    channel = inside["sys"].modules["__main__"]
+    def said(*texts, **options):
+        channel._send(json.dumps({"done": " ".join(map(str, texts))}).encode())
+    inside["__builtins__"]["exec"](CODE, {"__builtins__": inside["__builtins__"], "print": said})
+"""
+VIEW = ProblemView("What is 6 * 7?", "math")
+LIMITS = RuntimeLimits(timeout=20.0)
+RunProgram = Callable[[str], Awaitable[str]]
 x86 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are those of x86-64")
 
 
-async def run_escapes(sandbox: Sandbox, names: list[str]) -> dict[str, list[str]]:
+def as_solutions(sandbox: Sandbox) -> RunProgram:
+    """What runs a program by itself and returns what it printed."""
+
+    async def run(code: str) -> str:
+        return (await sandbox.run(code, timeout=LIMITS.timeout)).stdout.strip()
+
+    return run
+
+
+def as_workflows(runtime: WorkflowRuntime) -> RunProgram:
+    """What runs a program as a workflow in CPython, past the checker, and returns the line that it printed."""
+
+    async def run(code: str) -> str:
+        source = WORKFLOW.replace("CODE", repr(textwrap.dedent(code)))
+        trace = await runtime.run(Workflow("short", source, source, ()), VIEW)
+        assert trace.outcome != "infra_error", trace.error
+        return trace.answer or ""
+
+    return run
+
+
+async def run_escapes(run: RunProgram, names: list[str], first: int) -> dict[str, list[str]]:
     """Which escapes succeed, after which an honest program does not get its right answer, and what is found later."""
     found: dict[str, list[str]] = {"escaped": [], "harmed": [], "leaked": []}
     for name in names:
-        if "ESCAPED" in (await sandbox.run(program(name), timeout=20)).stdout:
+        if "ESCAPED" in await run(program(name, first=first)):
             found["escaped"].append(name)
-        if (await sandbox.run(HONEST, timeout=20)).stdout != HONEST_OUTPUT:
+        if await run(HONEST) != HONEST_OUTPUT:
             found["harmed"].append(name)
     for name, (leave, look) in LEAKS.items():
-        await sandbox.run(leave, timeout=20)
-        if "ESCAPED" in (await sandbox.run(f"{look}\nprint('ESCAPED')", timeout=20)).stdout:
+        await run(leave)
+        if "ESCAPED" in await run(f"{look}\nprint('ESCAPED')"):
             found["leaked"].append(name)
     return found
 
@@ -46,8 +88,11 @@ def listed() -> set[str]:
     return set(re.findall(r"^- `([^`]+)`", section, re.MULTILINE))
 
 
-async def test_a_sample_of_escapes(sandbox: Sandbox) -> None:
-    found = await run_escapes(sandbox, sorted([*PROGRAMS, *CALLS])[::8])
+async def test_a_sample_of_escapes(sandbox: Sandbox, runtime: WorkflowRuntime) -> None:
+    names = sorted([*PROGRAMS, *CALLS])
+    assert await run_escapes(as_solutions(sandbox), names[::12], 3) == {"escaped": [], "harmed": [], "leaked": []}
+    async with WorkflowRuntime(runtime.executor, sandbox, LIMITS, "cpython") as cpython:
+        found = await run_escapes(as_workflows(cpython), names[6::24], GIVEN["workflow"])
     assert found == {"escaped": [], "harmed": [], "leaked": []}
 
 
@@ -75,9 +120,10 @@ def test_every_escape_works_where_no_wall_stands() -> None:
 @x86
 @pytest.mark.parametrize("namespaces", [True, False], ids=["namespaces", "none"])
 @pytest.mark.parametrize("nobody", [False, True], ids=["myself", "nobody"])
-def test_no_program_escapes(nobody: bool, namespaces: bool) -> None:
-    assert len(PROGRAMS) + len(CALLS) >= 200
-    command: list[str] | None = [sys.executable, "-m", "tests.aflow_ops.test_escapes", str(int(namespaces))]
+@pytest.mark.parametrize("form", list(GIVEN))
+def test_no_program_escapes(form: str, nobody: bool, namespaces: bool) -> None:
+    assert len(PROGRAMS) + len(CALLS) >= 300
+    command: list[str] | None = [sys.executable, "-m", "tests.aflow_ops.test_escapes", form, str(int(namespaces))]
     if nobody:
         if os.geteuid() != 0:
             pytest.skip("the tests run as nobody in particular already")
@@ -106,13 +152,20 @@ def test_no_program_escapes(nobody: bool, namespaces: bool) -> None:
         assert (found["harmed"], found["leaked"], found["replaced"]) == ([], [], 0)
 
 
-async def everything(namespaces: bool) -> dict[str, object]:
+async def everything(form: str, namespaces: bool) -> dict[str, object]:
     """Run all escapes as the user that this is."""
-    async with open_sandbox(concurrency=1, namespaces=namespaces) as sandbox:
-        found = await run_escapes(sandbox, [*PROGRAMS, *CALLS])
+    unasked = ExecutorConfig(executor_base_url="http://127.0.0.1:9/v1", executor_cache_dir="none")
+    async with (
+        open_sandbox(concurrency=1, namespaces=namespaces) as sandbox,
+        open_executor(unasked) as executor,
+        WorkflowRuntime(executor, sandbox, LIMITS, "cpython") as runtime,
+    ):
+        run = as_workflows(runtime) if form == "workflow" else as_solutions(sandbox)
+        found = await run_escapes(run, [*PROGRAMS, *CALLS], GIVEN[form])
         used = find_walls(namespaces=namespaces)[0].bwrap is not None
         return {**found, "user": os.geteuid(), "namespaces": used, "replaced": sandbox.counts.replaced}
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(everything(sys.argv[1] == "1"))))
+    os.environ["OPENAI_API_KEY"] = "unused"
+    print(json.dumps(asyncio.run(everything(sys.argv[1], sys.argv[2] == "1"))))

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
@@ -267,6 +269,15 @@ async def test_a_program_cannot_signal_its_worker(sandbox: Sandbox) -> None:
     assert result.error is not None and result.error.startswith(("OSError", "PermissionError"))
 
 
+def test_root_without_a_user_to_become_has_none_of_roots_rights() -> None:
+    code = (
+        "from aflow_ops.sandbox.inside.confinement import drop_capabilities\ndrop_capabilities()\n"
+        "print(*(line for line in open('/proc/self/status') if line.startswith(('CapEff', 'CapPrm'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert set(done.stdout.split()) == {"CapEff:", "CapPrm:", "0" * 16}
+
+
 async def test_a_session_answers_while_it_runs(sandbox: Sandbox) -> None:
     code = "import os\nwhile True:\n    _send(_receive() + b' seen')"
     async with sandbox.converse(code, timeout=60) as session:
@@ -339,11 +350,21 @@ async def test_a_session_alone_shares_its_worker_with_nobody() -> None:
         assert sandbox.counts.replaced == 0
 
 
-async def test_a_flood_of_messages_ends_the_session(sandbox: Sandbox) -> None:
-    code = "import os\nos.write(_channel, (1 << 40).to_bytes(8, 'big') + b'm')\nwhile True: _send(b'x' * 1000)"
-    async with sandbox.converse(code, timeout=60) as session:
+@pytest.mark.parametrize(
+    ("first", "error"),
+    [
+        ("(1 << 40).to_bytes(8, 'big') + b'm'", "output"),
+        ("bytes(1 << 16)", "output"),
+        ("bytes([0] * 7 + [1]) + b'e'", ""),
+    ],
+    ids=["a message that is too long", "messages of nothing", "last words without an end"],
+)
+async def test_a_flood_of_messages_ends_the_session(sandbox: Sandbox, first: str, error: str) -> None:
+    code = f"import os\nwhile True: os.write(_channel, {first})"
+    async with sandbox.converse(code, timeout=PATIENCE) as session:
         assert await session.receive() is None
-        assert (await session.result()).error == "output"
+        assert (await session.result()).error == (error or "killed")
+        assert await session.receive() is None
 
 
 async def test_a_session_of_ours_reports_past_the_code_it_runs(sandbox: Sandbox) -> None:

@@ -12,7 +12,7 @@ import pytest
 from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.language import parse_workflow
 from aflow_ops.language.workflow import Workflow
-from aflow_ops.rings.frames import Foreign, FrameError, read_frame
+from aflow_ops.rings.frames import MAX_KINDS, Foreign, FrameError, read_frame
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import Sandbox, open_sandbox
 from aflow_ops.trace import Trace
@@ -128,6 +128,24 @@ async def test_the_limits_hold(second: Open, stub: StubEndpoint, body: str, kind
     assert len(trace.calls) <= 64
 
 
+async def test_what_is_meant_for_a_thread_is_done_without_one(second: Open) -> None:
+    body = (
+        "def half(n):\n    return 84 / n\ntry:\n    await asyncio.to_thread(half, 0)\nexcept ZeroDivisionError:\n"
+        "    return str(await asyncio.to_thread(half, 2))\nreturn ''"
+    )
+    assert (await run(second, body)).answer == "42.0"
+
+
+async def test_no_workflow_has_threads_that_others_would_lack(second: Open) -> None:
+    body = (
+        "frame = asyncio.sys._getframe()\nwhile '_send' not in frame.f_globals:\n    frame = frame.f_back\n"
+        "threading = frame.f_globals['sys'].modules['threading']\nthreading.stack_size(32768)\n"
+        "try:\n    threading.Thread(target=print).start()\nexcept RuntimeError:\n    return 'none'\nreturn 'one'"
+    )
+    async with second() as runtime:  # type: ignore[attr-defined]
+        assert (await runtime.run(unchecked(body), VIEW)).answer == "none"
+
+
 FORGERIES = {
     "an operator that there is none of": """b'{"call": 1, "name": "shell", "args": [], "kwargs": {}}'""",
     "a call twice": """b'{"call": 1, "name": "custom", "args": [], "kwargs": {"input": "x"}}'""",
@@ -183,6 +201,9 @@ async def test_a_call_with_what_no_prelude_sends_is_the_workflows_fault(second: 
     [
         b"", b"7", b"[]", b'{"call": "1", "name": "custom", "args": [], "kwargs": {}}', b'{"raised": ["a"]}',
         b'{"done": 1, "raised": ["a", "b"]}', b'{"cancel": null}', b'{"done": ' + b"9" * 5000 + b"}",
+        *(b'{"done": [' + unit * 100_000 + b"0]}" for unit in (b"[[]],", b"{},[],", b'{"__tuple__":[]},{},')),
+        *(b'{"done": [' + b",".join([unit] * 2_000_000) + b"]}" for unit in (b"[]", b"{}", b"1")),
+        b'{"done": ' + b"[" * 200 + b"]" * 200 + b"}", b'{"done": ' + b"[" * 4_000_000,
     ],
 )  # fmt: skip
 def test_a_frame_has_one_of_four_forms(data: bytes) -> None:
@@ -195,6 +216,13 @@ def test_a_value_of_another_kind_is_no_text() -> None:
     assert value[0] == (1,)
     assert isinstance(value[1], Foreign)
     assert type(value[1]).__name__ == "Thing"
+
+
+def test_many_values_of_other_kinds_are_of_few_classes() -> None:
+    kinds = [{"__other__": [f"Thing{number}", "t"]} for number in range(50_000)]
+    value = read_frame(json.dumps({"done": kinds}).encode())["done"]
+    assert len({type(item) for item in value}) <= MAX_KINDS + 1
+    assert {str(item) for item in value} == {"t"}
 
 
 async def test_a_child_that_is_killed_runs_again_with_the_replies_that_it_has(

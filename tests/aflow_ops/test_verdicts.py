@@ -137,6 +137,51 @@ FORGED_APART = {
         + WRONG
     ),
     "the parent killed": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)" + WRONG,
+    "modules replaced": "import sys\nfor name in list(sys.modules): sys.modules[name] = None" + WRONG,
+    "an audit hook": (
+        _FRAME + "import sys\nsys.addaudithook(lambda *a: put(['value', 4, []]))\ncompile('1', '', 'eval')" + WRONG
+    ),
+    "a monitor": (
+        _FRAME + "import sys\nsys.settrace(lambda *a: put(['value', 4, []]))\nif hasattr(sys, 'monitoring'):\n"
+        "    sys.monitoring.use_tool_id(1, 'x')\n    sys.monitoring.register_callback(1, 1, lambda *a: put([4]))\n"
+        "    sys.monitoring.set_events(1, 1)" + WRONG
+    ),
+    "a hook at the end": _FRAME + "import atexit\natexit.register(put, ['value', 4, []])\nraise SystemExit(0)" + WRONG,
+    "a thread that answers for it": (
+        _FRAME + "import threading, time\ndef work():\n    for _ in range(99):\n        put(['value', 4, []])\n"
+        "        time.sleep(0.01)\nthreading.Thread(target=work, daemon=True).start()" + WRONG
+    ),
+    "a finalizer": (
+        _FRAME
+        + "class End:\n    def __del__(self): put(['value', 4, []])\ndef double(x):\n    end = End()\n    return 7"
+    ),
+    "garbage on every descriptor": (
+        "import os\nfor fd in range(64):\n    try:\n        os.write(fd, os.urandom(4096))\n    except OSError:\n"
+        "        pass" + WRONG
+    ),
+    "a message of nothing": "import os\nos.write(3, bytes(8))" + WRONG,
+    "a message without an end": "import os\nos.write(3, b'\\xff' * 8)" + WRONG,
+    "a callback that there is none of": _FRAME + "put(['callback', -1, [], {}])\nput(['callback', 0, [4], {}])" + WRONG,
+    "a handle that there is none of": _FRAME
+    + "def double(x):\n    put(['value', {'object': [-1, 'x']}, []])\n    return 7",
+    "an integer that takes for ever to read": (
+        "import os\ndef double(x):\n    data = b'[\"value\",' + b'9' * 4_000_000 + b',[]]'\n"
+        "    data = len(data).to_bytes(8, 'big') + data\n    while data: data = data[os.write(3, data):]\n    return 7"
+    ),
+    "a constant written over": (
+        "import ctypes\nfor number in (4, 10):\n    ctypes.c_int.from_address(id(number) + 24).value = 7" + WRONG
+    ),
+    "the parent's memory written over": (
+        "import ctypes, os\nclass Part(ctypes.Structure):\n"
+        "    _fields_ = [('base', ctypes.c_void_p), ('length', ctypes.c_size_t)]\n"
+        "text = ctypes.create_string_buffer(b'+' * 64)\nown = Part(ctypes.addressof(text), 64)\n"
+        "far = Part(id(print), 64)\nif ctypes.CDLL(None).process_vm_writev(os.getppid(), ctypes.byref(own), 1,"
+        " ctypes.byref(far), 1, 0) > 0:\n    def double(x): return 2 * x" + WRONG
+    ),
+    "the parent's descriptors opened": (
+        "import os\nfor fd in range(64):\n    try:\n        os.write(os.open(f'/proc/{os.getppid()}/fd/{fd}', 1),"
+        f" b'''{REPORTS}''')\n    except OSError:\n        pass" + WRONG
+    ),
     "the harness read from memory": (
         "import gc\nfound = [o for o in gc.get_objects() if isinstance(o, dict) and 'Report' in o]\n"
         "for names in found: names['Report'].verdict = lambda self, error, loads: self.line('+')" + WRONG
@@ -174,6 +219,14 @@ async def test_no_forgery_is_graded_right(name: str, sandbox: Sandbox) -> None:
     grade = await grade_code(FORGED[name], PROBLEM, sandbox)
     assert not grade.correct
     assert grade.tier <= 3  # two of three at most: some double integers rightly
+
+
+async def test_a_value_that_takes_for_ever_costs_its_own_test_only(sandbox: Sandbox) -> None:
+    """A step that no handler of a signal interrupts."""
+    tests = ["assert sum(double(2)) == 4", "assert double(5) == 10"]
+    code = "def double(x):\n    return range(10**14) if x == 2 else 2 * x"
+    report = await run_tests(code, "double", tests, sandbox.run, seconds=1, total=PATIENCE)
+    assert report.passed == (False, True)
 
 
 async def test_the_honest_one_passes_both(sandbox: Sandbox) -> None:

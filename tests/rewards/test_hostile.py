@@ -9,13 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from aflow_ops.agents.tools.edits import EditRefusedError, apply_edits, parse_edits
+from aflow_ops.agents.tools.retriever import usable_query
+from aflow_ops.agents.verdicts import read_verdict
 from aflow_ops.errors import WorkflowError
 from aflow_ops.executor import ExecutorConfig, open_executor
+from aflow_ops.executor.reading import _without_thoughts
 from aflow_ops.language import parse_workflow
+from aflow_ops.language.constants import prompt_constants
 from aflow_ops.operators.parsing import extract_code, extract_letter, extract_tag, extract_verdict, strip_tags
+from aflow_ops.python_source import longest_marks, parse_source
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import open_sandbox
+from aflow_ops.search.canonical import workflow_key
 from data.problem import Problem
+from rewards.agents.citations import citations, without_citations
 from rewards.graders.code import extract_solution
 from rewards.graders.math_text import find_answer
 from rewards.graders.qa import grade_qa
@@ -129,14 +137,55 @@ LONG_TEXTS = [head + (unit * SIZE)[:SIZE] for head in HEADS for unit in UNITS]
 LONG_TEXTS.append("The answer is" + "\n" * 19_000)  # an answer is read from its end
 
 
-@pytest.mark.parametrize("name", READERS)
-def test_no_text_keeps_a_reader_busy(name: str) -> None:
+# Fences that never begin, thoughts that never end, and marks: Python's parser sorts those of a name by insertion.
+COSTLY = {
+    unit: [head + unit * (SIZE // len(unit)) for head in ("", "answer is ", "async def workflow(problem):\n    x = ")]
+    for unit in ("~", "~~~ ", "\u0300\u0323", "a\u0300\u0323", "<think>", "</think><think>")
+}
+MORE_READERS: dict[str, Callable[[str], object]] = {
+    **READERS,
+    "program": lambda text: extract_solution(text, None, ""),
+    "prompts": prompt_constants,
+    "prompts of a completion": lambda text: parsed(f"<prompt>\n{text}\n</prompt>\n"),
+    "prose": lambda text: (read_verdict(text), citations(text), without_citations(text), usable_query(text)),
+    "edits": lambda text: refused(lambda: apply_edits({"a.py": "x = 1\n"}, parse_edits(text))),
+    "same program": workflow_key,
+    "reply": _without_thoughts,
+}
+
+
+def refused(work: Callable[[], object]) -> None:
+    with suppress(EditRefusedError):
+        work()
+
+
+def check_time(name: str, texts: list[str]) -> None:
+    """What takes a reader long must not take it longer than its length accounts for."""
+
     def seconds(text: str) -> float:
         start = time.process_time()
-        READERS[name](text)
+        MORE_READERS[name](text)
         return time.process_time() - start
 
-    for text in LONG_TEXTS:
+    for text in texts:
         whole = seconds(text)
-        if whole > 1.0:  # then it must not be more than its length accounts for
+        if whole > 1.0:
             assert whole < 8 * seconds(text[: len(text) // 4]), text[:20]
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_no_text_keeps_a_reader_busy(name: str) -> None:
+    check_time(name, LONG_TEXTS)
+
+
+@pytest.mark.parametrize("unit", COSTLY, ids=ascii)
+def test_no_costly_text_keeps_a_reader_busy(unit: str) -> None:
+    for name in MORE_READERS:
+        check_time(name, COSTLY[unit])
+
+
+def test_marks_that_a_language_has_are_no_hindrance() -> None:
+    assert longest_marks("Việt Nam, क्षि, a\u0301b\u0301\u0323") == 2
+    assert parse_source("naïve = 'e\u0301'").body
+    with pytest.raises(SyntaxError, match="combining marks"):
+        parse_source("a" + "\u0300" * 31)

@@ -66,7 +66,7 @@ def run_program(settings: dict[str, Any], job: dict[str, Any], prepared: Prepare
     """Run a program, one that is read first or a prepared one; return the exit status an interpreter would give."""
     session = job["kind"] == "session"
     limit(settings, job)
-    confine(settings, "forking" if job["forks"] else "program")
+    confine(settings, job["filter"])
     main = types.ModuleType("__main__") if prepared is None else prepared.module
     main.__dict__.update(_read=read_exactly, _confine=lambda: confine(settings))
     if session:

@@ -9,11 +9,13 @@ import mmap
 import os
 import resource
 import signal
+import struct
 import sys
 from typing import Any
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 36, 38
 SECCOMP_MODE_FILTER = 2
+CAPABILITY_VERSION_3 = 0x20080522
 # Of a child; the nursery needs two for each job.
 OPEN_FILES = 64
 
@@ -64,7 +66,7 @@ def confine(settings: dict[str, Any], name: str = "program") -> None:
 
     Args:
         settings (`dict`): of the nursery.
-        name (`str`): `"program"` for code that nobody trusts, `"forking"` for ours that forks and confines.
+        name (`str`): which of the lists of `filters.py`.
     """
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if settings["degraded"] is not None:
@@ -114,10 +116,19 @@ def drop_privileges(user: int) -> None:
     os.setresuid(user, user, user)
 
 
+def drop_capabilities() -> None:
+    """Stay who it is, root perhaps, without root's rights: limits that are set hold."""
+    header, none = struct.pack("=Ii", CAPABILITY_VERSION_3, 0), bytes(24)
+    if _libc.capset(header, none) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
+
+
 def enclose(settings: dict[str, Any]) -> None:
     """Put the nursery itself behind its walls: another user, no file but the interpreter's, fixed limits."""
     if settings["user"] is not None:
         drop_privileges(settings["user"])
+    else:
+        drop_capabilities()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which clears it
     if os.getppid() == 1 and not settings["contained"]:
         raise SystemExit("nobody left to work for")

@@ -6,7 +6,7 @@ starts with the state that the nursery had before its first job, so nothing of o
 `argv[1]`: JSON, see `Settings` in `launch.py`.
 
 A job is one message on the socket that is our standard input: JSON `{"job", "kind", "seconds", "cpu_seconds",
-"memory_bytes", "program", "forks"}` with descriptors. Of a run: standard input, output and error, and the status pipe.
+"memory_bytes", "program", "filter"}` with descriptors. Of a run: standard input, output and error, and the status pipe.
 Of a session: the channel and the status pipe. The child reads its program from its standard input or channel, after its
 length: the nursery never holds what is secret to a later job. A program of ours is named by `program` instead: a
 message `{"prepare": program}` brought it, with a descriptor to read its code from, and the nursery has run its body.
