@@ -12,6 +12,8 @@ from rewards.graders.math_tokens import FUNCTIONS, MathSyntaxError, Token, token
 MAX_DEPTH = 40
 RELATIONS = frozenset({"=", "<", ">", "le", "ge", "ne", "in"})
 _OPENING = {"(": ")", "[": "]"}
+_ALL_REALS = frozenset({"all real numbers", "all reals", "the real numbers"})
+_ROUNDED = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}
 
 
 def parse_math(text: str, *, thousands: bool = True) -> Node:
@@ -161,7 +163,8 @@ class _Parser(TokenStream):
         token = self.peek()
         if token.kind in ("number", "name"):
             return True
-        return token.text in ("(", "{", "frac", "sqrt", "cbrt", "binom") and token.kind in ("operator", "command")
+        opens = ("(", "{", "frac", "sqrt", "cbrt", "binom", "lfloor", "lceil")
+        return token.text in opens and token.kind in ("operator", "command")
 
     def power(self) -> Node:
         node = self.postfixed()
@@ -228,6 +231,11 @@ class _Parser(TokenStream):
             node = self.sum()
             self.expect("|")
             return Node("abs", (node,))
+        if self.accept(*_ROUNDED):
+            node = self.sum()
+            closing, function = _ROUNDED[token.text]
+            self.expect(closing)
+            return Node("call", (node,), text=function)
         raise MathSyntaxError(f"{token.text} where a value was expected")
 
     def number(self) -> Node:
@@ -268,7 +276,8 @@ class _Parser(TokenStream):
         parts = []
         while self.peek().kind in ("word", "name"):
             parts.append(self.take().text)
-        return Node("word", text=" ".join(parts).lower())
+        text = " ".join(parts).lower()
+        return Node("reals") if text in _ALL_REALS else Node("word", text=text)
 
     def call(self, function: str) -> Node:
         base: tuple[Node, ...] = ()

@@ -26,6 +26,7 @@ from rewards.tiers import Grade, Tier
 MAX_CONTAINING_EXTRA = 24
 # An answer with very many spans is scored as it is split first.
 MAX_SPANS_TRIED = 40
+MAX_SEPARATORS_TRIED = 6
 
 _STOP_WORDS = frozenset(
     {"a", "an", "the", "of", "in", "on", "at", "to", "is", "was", "it", "he", "she", "they", "and", "or", "for", "by"}
@@ -33,7 +34,7 @@ _STOP_WORDS = frozenset(
 )
 _STRONG = r"\||;|\n"
 # Between spans too, unless a span has them itself: "Washington, D.C.", "Procter & Gamble".
-_WEAK = (r",(?!\d{3}(?!\d))", r"\band\b", "&")
+_WEAK = re.compile(r",(?!\d{3}(?!\d))|\band\b|&")
 
 
 def grade_qa(answer: str, problem: Problem) -> Grade:
@@ -141,11 +142,18 @@ def best_scores(extracted: str, problem: Problem) -> tuple[bool, float]:
 
 
 def _ways_to_split(text: str) -> Iterator[list[str]]:
-    """The spans of an answer that has several, first with every separator, then with fewer."""
-    for chosen in product((True, False), repeat=len(_WEAK)):
-        weak = [separator for separator, used in zip(_WEAK, chosen, strict=True) if used]
-        parts = re.split(rf"\s*(?:{'|'.join([_STRONG, *weak])})\s*", text)
-        yield [part for part in parts if part.strip()] or [text]
+    """The spans of an answer that has several: first split everywhere, then not at some of the weak separators."""
+    found = list(_WEAK.finditer(text))
+    # Of many separators all of a kind go together.
+    groups = [match.group() if len(found) > MAX_SEPARATORS_TRIED else str(match.start()) for match in found]
+    names = sorted(set(groups))
+    for kept in product((False, True), repeat=len(names)):
+        split_here = {name for name, keep in zip(names, kept, strict=True) if not keep}
+        marked = text
+        for match, group in reversed(list(zip(found, groups, strict=True))):
+            if group in split_here:
+                marked = f"{marked[: match.start()]}|{marked[match.end() :]}"
+        yield [part.strip() for part in re.split(_STRONG, marked) if part.strip()] or [text]
 
 
 def _spans(text: str) -> list[str]:

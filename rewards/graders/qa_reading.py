@@ -20,7 +20,8 @@ _CLAUSE = re.compile(
 _OPEN_WORDS = word_set(
     "maybe perhaps possibly probably unsure sure unless if or depends partly sort kind know knows known unknown "
     "unclear idea information context mention mentioned mentions evidence certain doubt question wait actually "
-    "longer however although though cannot can't one answer otherwise but hmm sorry instead rather alternatively"
+    "longer however although though cannot can't one answer otherwise but hmm sorry instead rather alternatively "
+    "think guess believe suppose assume seems seem appears likely"
 )
 _DENIALS = word_set(
     "no not never neither nor none false incorrect wrong untrue opposite isn't aren't wasn't weren't don't "
