@@ -127,7 +127,9 @@ def _is_worked_out(node: Node) -> bool:
 
 
 def _function(node: Node) -> str | None:
-    """The name of a function before its argument: `f(x)` is `f`, `f(2)` is `f(2)`."""
+    """What an equation tells the value of: `f` in `f(x)`, `f(2)`, the length `|AB|`."""
+    if node.op == "abs" and node.args[0].op == "name" and len(node.args[0].text) > 1 and node.args[0].text.isupper():
+        return f"|{node.args[0].text}|"
     if node.op != "mul" or node.text or node.args[0].op != "name":
         return None
     name, argument = node.args[0].text, node.args[1]

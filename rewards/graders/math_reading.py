@@ -28,6 +28,7 @@ _REPEATING = re.compile(r"([-+]?)\s*(\d*)\.(\d*)(?:\\overline\s*\{?(\d+)\}?|\\ba
 _CHOICE = re.compile(r"\(?([A-J])\)?[.:]?")
 _CHOICE_AND_TEXT = re.compile(r"\(?([A-J])[).:]\s*(\S.*)")
 _SPACING = re.compile(r"\\[ ,;:!]|\\q?quad\b|~")
+_DATE = re.compile(r"\d{4}([-/])\d{1,2}\1\d{1,2}|\d{1,2}([-/])\d{1,2}\2\d{4}")
 _TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mbox|textrm)\s*\{([^{}]*)\}")
 
@@ -65,6 +66,8 @@ def readings_of(text: str, question_words: Collection[str] = ()) -> tuple[Readin
     latex = (
         without_delimiters(as_latex(text)).rstrip(".").strip() if not text.rstrip().endswith(".m.") else as_latex(text)
     )
+    if _DATE.fullmatch(latex):
+        return (Reading(Node("word", text=latex)),)
     latex = begun_in_digits(_TIMES_TEN.sub(r"\\times ", latex))
     repeating = _repeating(latex)
     if repeating is not None:
@@ -128,6 +131,7 @@ def _repeating(latex: str) -> Node | None:
 
 def same_reading(answer: Reading, gold: Reading) -> bool:
     """Whether two readings say the same, units included; a unit that only the answer has is allowed."""
+    answer, gold = _beside(answer, gold), _beside(gold, answer)
     if not units_agree(answer, gold):
         return False
     if answer.percent != gold.percent and answer.number is not None and gold.number is not None:
@@ -143,6 +147,19 @@ def same_reading(answer: Reading, gold: Reading) -> bool:
         )
         return equal_numbers(percent.number, plain.number) or equal_numbers(scaled, plain.number)
     return same(answer.node, gold.node)
+
+
+def _beside(reading: Reading, other: Reading) -> Reading:
+    """A time of day in 24 hours where the other one can only be so: `3:45 pm` beside `15:45`."""
+    hour, beside = _hour(reading), _hour(other)
+    if hour is None or beside is None or reading.unit not in ("am", "pm") or other.unit or 1 <= beside <= 12:
+        return reading
+    shifted = hour % 12 + (12 if reading.unit == "pm" else 0)
+    return Reading(Node("ratio", (Node("number", value=shifted), *reading.node.args[1:])))
+
+
+def _hour(reading: Reading) -> Fraction | None:
+    return exact(reading.node.args[0]) if reading.node.op == "ratio" else None
 
 
 def units_agree(answer: Reading, gold: Reading) -> bool:

@@ -60,7 +60,8 @@ _DOUBTFUL = word_set(
     "opposite factorial logarithm log ln sin cos tan less more fewer under over above below between least most "
     "about around approximately nearly almost roughly except other rather instead without wrong incorrect false "
     "unless if or either maybe perhaps possibly modulo mod base power percent dozen than rule ruled choose doubt "
-    "exclude excluding case figure fig method step question equation part example table problem remainder"
+    "exclude excluding guess probably suppose presumably "
+    "case figure fig method step question equation part example table problem remainder"
 )
 _RETRACTION = re.compile(
     r"\b(?:no|not|wait|actually|or|alternatively|but|maybe|perhaps|else|otherwise|rather|instead|wrong|oops)\b", re.I
@@ -69,9 +70,13 @@ _RETRACTION = re.compile(
 _JOINED_NUMBER = re.compile(
     r"\d\S*(?:\s+[a-z]+){0,2}\s+(?:and|or|to|&)$|\d\s+(?:hours?|hrs?|minutes?|feet|foot|pounds?)$", re.IGNORECASE
 )
+# "The maximum is 9 when x = 3": under what condition is no part of what is said.
+_CONDITION = re.compile(
+    r",?\s+(?:(?:which is\s+)?(?:attained|achieved|reached|obtained|occurring)|when|where|if|with equality)\b[^=]*=.*$"
+)
 _DIVISOR, _GIVEN_BY = re.compile(r"\bby$", re.I), re.compile(r"\b(?:given|denoted|bounded|represented) by$", re.I)
 _DENIALS = word_set("not isn't wasn't aren't wrong incorrect")
-_UNSAFE_BEFORE, _UNSAFE_AFTER = frozenset("\\^_{/*+-×÷√∛±(=|<>≤≥·[:,"), frozenset("^/\\{!*×÷√π([_=·°:")
+_UNSAFE_BEFORE, _UNSAFE_AFTER = frozenset("\\^_{/*+-×÷√∛±(=|<>≤≥·[:,"), frozenset("^/\\{!?*×÷√π([_=·°:")
 
 
 def find_answer(text: str) -> str | None:
@@ -199,6 +204,9 @@ def _unmarked(text: str) -> str | None:
     sentence = _last_sentence(text)
     if sentence is None:
         return None
+    condition = _CONDITION.search(sentence)
+    if condition and re.search(r"\d", sentence[: condition.start()]):
+        sentence = sentence[: condition.start()]
     for phrase in _endings(sentence):
         if _FORMAL.search(phrase) and is_mathematics(phrase):
             return phrase

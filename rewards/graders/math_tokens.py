@@ -42,7 +42,8 @@ _COMMANDS = {
     "rbrace": "}}", "lbrack": "[", "rbrack": "]", "langle": "(",
     "rangle": ")", "smallsetminus": "setminus", "backslash": "setminus", "reals": "R",
     "isin": "in", "land": "and", "lor": "or", "vee": "or", "wedge": "and", "infin": "infty", "varphi": "phi",
-    "varepsilon": "epsilon", "bar": "overline",
+    "varepsilon": "epsilon", "bar": "overline", "nicefrac": "frac", "sfrac": "frac", "leqq": "le", "geqq": "ge",
+    "Vert": "|", "lVert": "|", "rVert": "|", "mid": "|", "dots": "ldots", "dotsc": "ldots",
 }  # fmt: skip
 _KEPT_COMMANDS = word_set("frac sqrt cbrt binom over choose overline in cup cap setminus emptyset R circ pm mp")
 _OPERATOR_COMMANDS = word_set("< > * / | ( ) [ ] {{ }} le ge ne lfloor rfloor lceil rceil")
@@ -53,11 +54,13 @@ GREEK = word_set(
 # Commands without a meaning of their own; those of the second line are followed by a group that is dropped too.
 _DRESSING = word_set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle limits rm bf "
-    "it quad qquad thinspace enspace space bigm middle"
+    "it quad qquad thinspace enspace space bigm middle tiny small large Large LARGE huge Huge"
 )
 _DRESSING_WITH_ARGUMENT = word_set("color tag label hspace vspace phantom hphantom vphantom")
 _TEXT_WRAPPERS = word_set("text textbf textit textrm textsf texttt textnormal mbox hbox emph underline")
-_MATH_WRAPPERS = word_set("mathrm mathbf mathit mathsf boldsymbol bm operatorname boxed fbox ensuremath overbrace")
+_MATH_WRAPPERS = word_set(
+    "mathrm mathbf mathit mathsf mathtt mathop boldsymbol bm operatorname boxed fbox framebox ensuremath overbrace"
+)
 _ENVIRONMENTS = {
     "matrix": "matrix",
     "pmatrix": "matrix",
@@ -77,6 +80,7 @@ _COMMA_NUMBER = re.compile(rf"\d{{1,3}}(?:,\d{{3}})+(?!\d){_NUMBER_TAIL}")
 _NUMBER = re.compile(rf"\d+{_NUMBER_TAIL}|\.\d+(?:[eE][-+]?\d{{1,4}}(?![\w{{.]))?")
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
 _LETTERS = re.compile(r"[a-zA-Z]+")
+_NOT_EQUAL = re.compile(r"\\not\s*=")
 _REALS = re.compile(r"\s*(?:R(?![a-zA-Z])|\{\s*R\s*\})")
 _OPERATOR = re.compile(r"\*\*|<=|>=|!=|==|[-+*/^_=<>()\[\]{}|!:&%]")
 _OPERATOR_NAMES = {"**": "^", "<=": "le", ">=": "ge", "!=": "ne", "==": "="}
@@ -104,12 +108,13 @@ def tokens_of(text: str, *, thousands: bool = True, any_command: bool = False) -
     if len(text) > MAX_CHARS:
         raise MathSyntaxError("too long")
     text = _WRONGLY_ESCAPED.sub(_one_backslash, without_delimiters(as_latex(text)))
+    text = _NOT_EQUAL.sub(r"\\ne ", text)
     return tuple(_Lexer(text, thousands, any_command).all())
 
 
 def without_delimiters(text: str) -> str:
     r"""Return a text without `$..$`, `\(..\)` and `\[..\]`; a single `$`, a currency, stays."""
-    text = re.sub(r"(?<!\\)\\[()\[\]]", " ", text)
+    text = re.sub(r"(?<!\\)\\[()\[\]]", " ", re.sub(r"(?<!\\)\\\\\s*$", "", text))
     if len(re.findall(r"(?<!\\)\$", text)) % 2 == 0:
         text = re.sub(r"(?<!\\)\$", " ", text)
     return text.strip()

@@ -53,7 +53,7 @@ _UPRIGHT = {
     "V": "V",
     "A": "A",
 }
-_CURRENCIES = {"$": "dollar", "US$": "dollar", "€": "euro", "£": "GBP", "¥": "yen", "₹": "rupee"}
+_CURRENCIES = {"$": "dollar", "US$": "dollar", "€": "euro", "£": "GBP", "¥": "yen", "₹": "rupee", "¢": "cent"}
 SCALES = {
     "hundred": Fraction(10**2), "thousand": Fraction(10**3), "k": Fraction(10**3), "K": Fraction(10**3),
     "million": Fraction(10**6), "M": Fraction(10**6), "mn": Fraction(10**6), "billion": Fraction(10**9),
@@ -78,7 +78,7 @@ _NO_THING = word_set(
     "logarithms exponents fails seems perils"
 )
 _CURRENCY = re.compile(r"^([-+]?)\s*(US\$|\\?[$]|[€£¥₹])\s*(?=[-+]?[.\d])([-+]?)")
-_CURRENCY_BEHIND = re.compile(r"(?<=\d)\s?([€£¥₹])$")
+_CURRENCY_BEHIND = re.compile(r"(?<=\d)\s?([€£¥₹¢])$")
 _POWER_IN_BRACES = re.compile(r"(?<=[A-Za-z])\s*\^\s*\{\s*([23])\s*\}$")
 _FUNCTION_OF_ANGLE = re.compile(r"(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _UPRIGHT_TAIL = re.compile(

@@ -20,6 +20,9 @@ _MAX_NUMBER = 10**30
 
 NUMBER_WORDS = re.compile(rf"\b{_WORD}(?:(?:[\s-]+|[\s-]+and[\s-]+){_WORD})*\b", re.IGNORECASE)
 
+_SIGN = re.compile(r"(?:minus|negative)\s+", re.IGNORECASE)
+_PART_BEHIND = re.compile(r"^-(?=(?:hal(?:f|ves)|quarters?|thirds?|(?:four|fif|six|seven|eigh|nin|ten)ths?)\b)")
+
 
 def digits_of(words: str) -> str:
     """Return what `NUMBER_WORDS` has matched in digits, several numbers with spaces between; too large ones stay."""
@@ -48,10 +51,14 @@ def digits_of(words: str) -> str:
 def begun_in_digits(text: str) -> str:
     """Return a text that begins with one number in words with that number in digits; any other as it is.
 
-    `five apples` is `5 apples`; `five or six`, `one-to-one` and `five six` stay as they are.
+    `five apples` is `5 apples`, `two-thirds` is `2 thirds`, `minus five` is `-5`; `five or six`, `one-to-one` and `five
+    six` stay as they are.
     """
-    match = NUMBER_WORDS.match(text)
-    if match is None or re.match(r"-|\s*(?:and|or|to)\b", text[match.end() :]):
+    sign = _SIGN.match(text)
+    match = NUMBER_WORDS.match(text, sign.end() if sign else 0)
+    if match is None:
         return text
-    number = digits_of(match.group())
-    return number + text[match.end() :] if number.isdigit() else text
+    number, rest = digits_of(match.group()), _PART_BEHIND.sub(" ", text[match.end() :])
+    if not number.isdigit() or re.match(r"-|\s*(?:and|or|to)\b", rest):
+        return text
+    return f"{'-' if sign else ''}{number}{rest}"

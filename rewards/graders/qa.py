@@ -12,7 +12,7 @@ sentences where the metric counts tokens (`qa_reading.py`): an answer that hedge
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from itertools import product
 
 from data.problem import SPAN_SEPARATOR, Problem
@@ -129,7 +129,7 @@ def answer_scores(extracted: str, gold: str, problem: Problem) -> tuple[bool, fl
         return squad_scores(" ".join(_spans(extracted)) if len(spans) > 1 else extracted, " ".join(spans))
     if len(spans) == 1:
         return drop_scores([extracted], spans)
-    splits = list(_ways_to_split(extracted))
+    splits = list(_ways_to_split(extracted, set(_WEAK.findall(gold))))
     if len(splits[0]) > MAX_SPANS_TRIED:
         splits = splits[:1]
     return max(drop_scores(split, spans) for split in splits)
@@ -141,19 +141,22 @@ def best_scores(extracted: str, problem: Problem) -> tuple[bool, float]:
     return any(exact for exact, _ in scores), max(f1 for _, f1 in scores)
 
 
-def _ways_to_split(text: str) -> Iterator[list[str]]:
-    """The spans of an answer that has several: first split everywhere, then not at some of the weak separators."""
-    found = list(_WEAK.finditer(text))
+def _ways_to_split(text: str, inside: Set[str] = frozenset()) -> Iterator[list[str]]:
+    """The spans of an answer that has several: first split everywhere, then not at some of the separators `inside`."""
+    found = [match for match in _WEAK.finditer(text) if match.group() in inside]
     # Of many separators all of a kind go together.
     groups = [match.group() if len(found) > MAX_SEPARATORS_TRIED else str(match.start()) for match in found]
     names = sorted(set(groups))
     for kept in product((False, True), repeat=len(names)):
-        split_here = {name for name, keep in zip(names, kept, strict=True) if not keep}
-        marked = text
-        for match, group in reversed(list(zip(found, groups, strict=True))):
-            if group in split_here:
-                marked = f"{marked[: match.start()]}|{marked[match.end() :]}"
-        yield [part.strip() for part in re.split(_STRONG, marked) if part.strip()] or [text]
+        together = {name for name, keep in zip(names, kept, strict=True) if keep}
+        whole = {match.start() for match, group in zip(found, groups, strict=True) if group in together}
+        yield _split(text, whole)
+
+
+def _split(text: str, whole: Set[int]) -> list[str]:
+    """The parts of a text between separators, other than weak ones at these places."""
+    marked = _WEAK.sub(lambda match: match.group() if match.start() in whole else "|", text)
+    return [part.strip() for part in re.split(_STRONG, marked) if part.strip()] or [text]
 
 
 def _spans(text: str) -> list[str]:

@@ -10,7 +10,7 @@ from collections import Counter
 
 from rewards.graders.notation import word_set
 
-_OPENING = re.compile(r"[\s*_\"'(\[]*(yes|no)\b[\"'*_)\]]*(.*)$", re.IGNORECASE | re.DOTALL)
+_OPENING = re.compile(r"[\s*_\"'`({\[]*(yes|no)\b[\"'`*_)}\]]*(.*)$", re.IGNORECASE | re.DOTALL)
 _PAUSE = re.compile(r"\s*(?:[,.;:!]+|-+(?=\s))(?!\s*#?\d)\s*(.*)$", re.DOTALL)
 _CLAUSE = re.compile(
     r"\s+(?:they|it|he|she|we|you|there|this|that|these|those)\s+(?:both\s+)?(?:is|are|was|were|do|does|did|has|have|had|can|"

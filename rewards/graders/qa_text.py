@@ -23,7 +23,7 @@ _SENTENCE = re.compile(
 )
 _HEADING = re.compile(r"^[#*\s]*(?:final\s+)?answer[*:\s]*\n([^\n]+)", re.IGNORECASE | re.MULTILINE)
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})+)\}")
-_FENCE = re.compile(r"'''[a-z]*[^\S\n]*\n(.*?)\n?'''", re.DOTALL)  # in ASCII quotes, as `tidy` leaves it
+_FENCE = re.compile(r"(```|''')[a-z]*[^\S\n]*\n(.*?)\n?\1", re.DOTALL)  # `tidy` makes quotes of some
 _WRAPPER = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|emph)\s*\{([^{}]*)\}")
 _EXPLANATION = re.compile(
     r"(?<=[\w)\"'*])[.;,]?\**\s+(?=(?:Explanation|Reason(?:ing)?|Because|This is|That is because|Since|According to|"
@@ -49,7 +49,7 @@ def extract_answer(text: str) -> str:
     if boxed := _BOXED.findall(text):
         return _WRAPPER.sub(r"\1", str(boxed[-1])).strip()
     if fenced := _FENCE.fullmatch(text):
-        text = fenced.group(1).strip()
+        text = fenced.group(2).strip()
     for pattern in (_FINAL, _LABEL, _SENTENCE, _HEADING):
         if found := list(pattern.finditer(text)):
             line = next(filter(None, found[-1].groups())).strip()
