@@ -127,7 +127,9 @@ def _is_worked_out(node: Node) -> bool:
 
 
 def _function(node: Node) -> str | None:
-    """What an equation tells the value of: `f` in `f(x)`, `f(2)`, the length `|AB|`."""
+    """What an equation tells the value of: `f` in `f(x)`, `f(2)`, the length `|AB|`, the point `(x, y)`."""
+    if node.op == "bracket" and all(part.op == "name" for part in node.args):
+        return f"({', '.join(part.text for part in node.args)})"
     if node.op == "abs" and node.args[0].op == "name" and len(node.args[0].text) > 1 and node.args[0].text.isupper():
         return f"|{node.args[0].text}|"
     if node.op != "mul" or node.text or node.args[0].op != "name":

@@ -36,7 +36,8 @@ _SPAN = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", r
 _BETWEEN_SPANS = re.compile(r"\s*(?:,|;|&|(?:,\s*)?\b(?:and|or)\b)\s*")
 _SENTENCE_END = re.compile(r"(?:(?<=[\w)}%$*\]])|(?<=[a-z]))[.!?]\**\s+(?=[A-Z\\$*])")
 _SAYS = re.compile(
-    r"\b(?:is|are|was|were|be|equals?|to|get|gets|have|has|makes|obtain|yields|gives|total(?:s|ing)?)\b:?|(?<!\d):",
+    r"\b(?:is|are|was|were|be|equals?|to|get|gets|have|has|makes|obtain|yields|gives|total(?:s|ing)?|"
+    r"(?:probability|total|value|area|length|distance|cost|slope|radius|volume|perimeter) of)\b:?|(?<!\d):",
     re.IGNORECASE,
 )
 
@@ -60,7 +61,7 @@ _DOUBTFUL = word_set(
     "opposite factorial logarithm log ln sin cos tan less more fewer under over above below between least most "
     "about around approximately nearly almost roughly except other rather instead without wrong incorrect false "
     "unless if or either maybe perhaps possibly modulo mod base power percent dozen than rule ruled choose doubt "
-    "exclude excluding guess probably suppose presumably "
+    "off exclude excluding guess probably suppose presumably "
     "case figure fig method step question equation part example table problem remainder"
 )
 _RETRACTION = re.compile(
@@ -70,13 +71,17 @@ _RETRACTION = re.compile(
 _JOINED_NUMBER = re.compile(
     r"\d\S*(?:\s+[a-z]+){0,2}\s+(?:and|or|to|&)$|\d\s+(?:hours?|hrs?|minutes?|feet|foot|pounds?)$", re.IGNORECASE
 )
+# "x = 2, y" before "= 5", which is one of two values; "when x = 2, y = 5" tells one.
+_ONE_OF_SEVERAL = re.compile(
+    r"^(?!.*\b(?:when|if|for|at|since|as|with)\b).*=[^=,]+,\s*(?:and\s+)?[a-zA-Z]\w*\s*$", re.DOTALL
+)
 # "The maximum is 9 when x = 3": under what condition is no part of what is said.
 _CONDITION = re.compile(
     r",?\s+(?:(?:which is\s+)?(?:attained|achieved|reached|obtained|occurring)|when|where|if|with equality)\b[^=]*=.*$"
 )
 _DIVISOR, _GIVEN_BY = re.compile(r"\bby$", re.I), re.compile(r"\b(?:given|denoted|bounded|represented) by$", re.I)
 _DENIALS = word_set("not isn't wasn't aren't wrong incorrect")
-_UNSAFE_BEFORE, _UNSAFE_AFTER = frozenset("\\^_{/*+-×÷√∛±(=|<>≤≥·[:,"), frozenset("^/\\{!?*×÷√π([_=·°:")
+_UNSAFE_BEFORE, _UNSAFE_AFTER = frozenset("\\^_{/*+-×÷√∛±(=|<>≤≥≠·[:,"), frozenset("^/\\{!?*×÷√π([_=<>≤≥≠·°:")
 
 
 def find_answer(text: str) -> str | None:
@@ -158,7 +163,7 @@ def _has_unit(text: str) -> bool:
 def _result(phrase: str) -> str | None:
     """The right side of a last equation, if it is a number."""
     left, sign, right = phrase.rpartition("=")
-    if not sign or _words(left) & _DOUBTFUL or re.search(r"[<>!]$", left):
+    if not sign or _words(left) & _DOUBTFUL or re.search(r"[<>!]$", left) or _ONE_OF_SEVERAL.search(left):
         return None
     return right.strip() if _has_unit(right) else None
 

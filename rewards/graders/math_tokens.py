@@ -114,7 +114,7 @@ def tokens_of(text: str, *, thousands: bool = True, any_command: bool = False) -
 
 def without_delimiters(text: str) -> str:
     r"""Return a text without `$..$`, `\(..\)` and `\[..\]`; a single `$`, a currency, stays."""
-    text = re.sub(r"(?<!\\)\\[()\[\]]", " ", re.sub(r"(?<!\\)\\\\\s*$", "", text))
+    text = re.sub(r"(?<!\\)\\[()\[\]]", " ", re.sub(r"(?<!\\)\\\\?\s*$", "", text))
     if len(re.findall(r"(?<!\\)\$", text)) % 2 == 0:
         text = re.sub(r"(?<!\\)\$", " ", text)
     return text.strip()

@@ -53,7 +53,7 @@ _SAYS_NOTHING = re.compile(
     rf"(?:(?:i|we) (?:cannot|can't|could not) (?:answer|determine|find|tell|say)(?: {_REST})?"
     rf"|{_SOURCE}(?: given| provided)? {_AUXILIARY} {_TELLING}(?: {_REST})?"
     rf"|(?:it|this|that|the answer|the question|(?:the|this|that) information)"
-    rf" (?:is|was|has) (?:not|never)(?: been)? {_TOLD}(?: {_REST})?"
+    rf" (?:(?:is|was|has) (?:not|never)|isn't|wasn't|hasn't)(?: been)? {_TOLD}(?: {_REST})?"
     rf"|(?:it|this|that|the answer|the question|the answer to this question|this question)?"
     rf"\s*(?:cannot|can't|can not|could not) be {_TOLD}(?: {_REST})?"
     rf"|(?:there is|there's) (?:no|not enough) (?:answer|information|mention)(?: {_REST})?"
