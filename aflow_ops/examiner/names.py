@@ -154,11 +154,12 @@ def missing_imports(source: str, *, everything: bool) -> str:
     bound = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
     bound |= {node.arg for node in nodes if isinstance(node, ast.arg)} | set(imports_of(source))
     bound |= {n.name for n in nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
-    if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in nodes):
-        return ""
     missing = sorted((used - bound - set(dir(builtins))) & wanted)
+    # `datetime.datetime` is the module's, `datetime.now` the class's.
+    attributes = {(n.value.id, n.attr) for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}
+    modules = {name for name, attribute in attributes if attribute in USUAL_IMPORTS.get(name, "").split()}
     lines = [
-        f"from {_HOMES[name]} import {name}" if name in _HOMES else f"import {name}"
+        f"from {_HOMES[name]} import {name}" if name in _HOMES and name not in modules else f"import {name}"
         for name in missing
         if name not in USUAL_CLASSES
     ]

@@ -292,6 +292,8 @@ class Solution:
         """Write what has no form of its own: objects of the solution's, functions of the test, classes."""
         if isinstance(value, Remote):
             return {"object": value._handle}
+        if isinstance(value, Member) and self.names.get(value.kind) == "class":
+            return {"global": f"__solution__:{value.kind}.{value.name}"}
         for name, stand_in in self._stand_ins.items():
             if value is stand_in:
                 return {"global": f"__solution__:{name}"}

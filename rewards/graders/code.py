@@ -24,6 +24,8 @@ MAX_ANSWER_CHARS = 50_000
 MAX_PROSE_PARAGRAPHS = 4  # on each side of a program without a fence
 
 _FENCE = re.compile(r"(```|~~~)([^\n`]{0,200})\n(.*?)(?:\1|\Z)", re.DOTALL)
+# Of a fence that is closed on a line of its own: a docstring may have marks inside.
+_WIDE_FENCE = re.compile(r"^(```|~~~)([^\n`]{0,200})\n(.*?)^\1[^\S\n]*$", re.DOTALL | re.MULTILINE)
 _PYTHON = ("python", "python3", "py")
 _FUTURE = re.compile(r"^from\s+__future__\s+import\s.*\n?", re.MULTILINE)
 
@@ -88,7 +90,7 @@ def extract_solution(answer: str, entry_point: str | None, question: str) -> str
     Returns:
         `str` or `None` when there is nothing but space.
     """
-    fences = [(info.strip().lower(), block) for _, info, block in _FENCE.findall(answer) if block.strip()]
+    fences = _fences(answer)
     blocks = [block for _, block in fences]
     last = [block for info, block in fences if info.startswith(_PYTHON)][-1:] or blocks[-1:]
     if not fences and not _parses(answer):
@@ -108,6 +110,17 @@ def extract_solution(answer: str, entry_point: str | None, question: str) -> str
     preamble = _preamble(question, signature.start() if signature else 0)
     futures = "".join(_FUTURE.findall(code)) if preamble else ""  # these must stay on top
     return f"{futures}{preamble}{_FUTURE.sub('', code)}" if futures else preamble + code
+
+
+def _fences(answer: str) -> list[tuple[str, str]]:
+    """What stands behind each opening mark, and each block: one of Python may have marks in a docstring."""
+    found, wide = (
+        [(info.strip().lower(), block) for _, info, block in fence.findall(answer) if block.strip()]
+        for fence in (_FENCE, _WIDE_FENCE)
+    )
+    if all(_parses(block) for info, block in found if info.startswith(_PYTHON)):
+        return found
+    return wide if any(_parses(block) for info, block in wide if info.startswith(_PYTHON)) else found
 
 
 def _code_in_prose(answer: str, entry_point: str | None) -> str:

@@ -18,9 +18,17 @@ from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
 from rewards.graders.math_compare import equal_numbers
 from rewards.graders.math_nodes import Node
-from rewards.graders.math_reading import Reading, counts, readings_of, same_reading, same_words, units_agree
+from rewards.graders.math_reading import (
+    Reading,
+    counts,
+    readings_of,
+    same_reading,
+    same_words,
+    units_agree,
+    with_choice_apart,
+)
 from rewards.graders.math_text import find_answer, find_marked, lists_several, numbers_in
-from rewards.graders.math_value import NoValueError, exact, number_of
+from rewards.graders.math_value import WHOLE_FUNCTIONS, NoValueError, exact, number_of
 from rewards.graders.math_verified import needs_verifier, verified
 from rewards.tiers import Grade, Tier
 
@@ -44,7 +52,7 @@ async def grade_math(answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
         return Grade(1, False, None, "no number and no marked answer")
     extracted = _APPROXIMATION.split(extracted)[0]  # "10/3 = 3.33..." claims the exact value
     words = frozenset(re.findall(r"[a-z]{3,}", problem.question.lower()))
-    golds = [gold_answer(gold) for gold in problem.golds]
+    golds = [form for gold in problem.golds for form in with_choice_apart(gold_answer(gold))]
     grade = max((_grade(extracted, gold, answer, problem, words) for gold in golds), key=lambda grade: grade.tier)
     pairs = [(gold, extracted) for gold in golds if needs_verifier(gold, extracted)]
     if grade.tier < 5 and pairs and await verified(pairs, sandbox):
@@ -118,11 +126,12 @@ def is_calculation(node: Node) -> bool:
 
 
 def _of_numbers(node: Node) -> bool:
-    return node.op in ("number", "add", "mul", "neg", "pow", "div") and all(map(_of_numbers, node.args))
+    operation = node.op in ("number", "add", "mul", "neg", "pow", "div") or node.text in WHOLE_FUNCTIONS
+    return operation and all(map(_of_numbers, node.args))
 
 
 def _has_operation(node: Node) -> bool:
-    own = node.op in ("add", "mul") and not is_literal(node)
+    own = (node.op in ("add", "mul") and not is_literal(node)) or node.op == "call"
     return own or any(map(_has_operation, node.args))
 
 

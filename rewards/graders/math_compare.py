@@ -20,6 +20,8 @@ RELATIVE_TOLERANCE = 1e-6
 MAX_ITEMS = 40
 _SCALARS = word_set("number name add mul div pow neg root call fact abs binom deg")
 _SETS = word_set("union intersection difference reals empty set bracket relation list")
+# Before a number in brackets these are functions, other letters factors.
+_FUNCTION_NAMES = word_set("f g h p q u v F G H P Q")
 _FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne"}
 
 Value = Any  # Fraction, or mpmath's number
@@ -125,9 +127,17 @@ def _is_worked_out(node: Node) -> bool:
 
 
 def _function(node: Node) -> str | None:
-    if node.op == "mul" and not node.text and node.args[0].op == "name" and node.args[1].op == "name":
-        return node.args[0].text
-    return None
+    """What an equation tells the value of: `f` in `f(x)`, `f(2)`, the length `|AB|`, the point `(x, y)`."""
+    if node.op == "bracket" and all(part.op == "name" for part in node.args):
+        return f"({', '.join(part.text for part in node.args)})"
+    if node.op == "abs" and node.args[0].op == "name" and len(node.args[0].text) > 1 and node.args[0].text.isupper():
+        return f"|{node.args[0].text}|"
+    if node.op != "mul" or node.text or node.args[0].op != "name":
+        return None
+    name, argument = node.args[0].text, node.args[1]
+    if argument.op == "name":
+        return name
+    return f"{name}({argument.value})" if argument.op == "number" and name in _FUNCTION_NAMES else None
 
 
 def _canonical(node: Node) -> Node:
@@ -143,7 +153,9 @@ def _canonical(node: Node) -> Node:
 def _same(left: Node, right: Node) -> bool:
     (label, left_value), (other_label, right_value) = unlabelled(left), unlabelled(right)
     if label is not None and other_label is not None:
-        return label == other_label and same(left_value, right_value)
+        if label == other_label:
+            return same(left_value, right_value)
+        return _same_equation(left, right)
     if left_value is not left or right_value is not right:
         return same(left_value, right_value) or _same_equation(left, right) or _same_set(left, right)
     if is_scalar(left) and is_scalar(right):

@@ -6,12 +6,14 @@ A text is read as a whole or not at all. Where two readings are usual (`1/2x`, `
 """
 
 from rewards.graders.math_nodes import Node, check_words, negative, number_node
-from rewards.graders.math_stream import TokenStream
+from rewards.graders.math_stream import TokenStream, matrix_of
 from rewards.graders.math_tokens import FUNCTIONS, MathSyntaxError, Token, tokens_of
 
 MAX_DEPTH = 40
 RELATIONS = frozenset({"=", "<", ">", "le", "ge", "ne", "in"})
 _OPENING = {"(": ")", "[": "]"}
+_ALL_REALS = frozenset({"all real numbers", "all reals", "the real numbers"})
+_ROUNDED = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}
 
 
 def parse_math(text: str, *, thousands: bool = True) -> Node:
@@ -81,13 +83,11 @@ class _Parser(TokenStream):
         while self.is_next("+", "-", "pm", "mp"):
             sign = self.take().text
             right = self.product()
-            node = (
-                Node("add", (node, right))
-                if sign == "+"
-                else Node("add", (node, negative(right)))
-                if sign == "-"
-                else Node("add", (node, Node(sign, (right,))))
-            )
+            if sign == "-" and node.op == "reals" and right.op == "set":
+                node = Node("difference", (node, right))
+                continue
+            signed = {"+": right, "-": negative(right)}.get(sign) or Node(sign, (right,))
+            node = Node("add", (node, signed))
         if self.accept("over"):
             node = Node("div", (node, self.sum()))
         elif self.accept("choose"):
@@ -161,7 +161,8 @@ class _Parser(TokenStream):
         token = self.peek()
         if token.kind in ("number", "name"):
             return True
-        return token.text in ("(", "{", "frac", "sqrt", "cbrt", "binom") and token.kind in ("operator", "command")
+        opens = ("(", "{", "frac", "sqrt", "cbrt", "binom", "lfloor", "lceil")
+        return token.text in opens and token.kind in ("operator", "command")
 
     def power(self) -> Node:
         node = self.postfixed()
@@ -213,7 +214,7 @@ class _Parser(TokenStream):
         if token.kind == "word":
             return self.words()
         if token.kind == "environment":
-            return self.matrix()
+            return matrix_of(self, self.sum)
         if token.kind == "command":
             return self.command()
         if token.text in _OPENING:
@@ -221,6 +222,8 @@ class _Parser(TokenStream):
         if self.accept("{{"):
             return self.closed_set("}}")
         if self.accept("{"):
+            if (described := self.described("}")) is not None:
+                return described
             node = self.items()
             self.expect("}")
             return Node("set", node.args) if node.op == "list" else node
@@ -228,6 +231,11 @@ class _Parser(TokenStream):
             node = self.sum()
             self.expect("|")
             return Node("abs", (node,))
+        if self.accept(*_ROUNDED):
+            node = self.sum()
+            closing, function = _ROUNDED[token.text]
+            self.expect(closing)
+            return Node("call", (node,), text=function)
         raise MathSyntaxError(f"{token.text} where a value was expected")
 
     def number(self) -> Node:
@@ -268,7 +276,8 @@ class _Parser(TokenStream):
         parts = []
         while self.peek().kind in ("word", "name"):
             parts.append(self.take().text)
-        return Node("word", text=" ".join(parts).lower())
+        text = " ".join(parts).lower()
+        return Node("reals") if text in _ALL_REALS else Node("word", text=text)
 
     def call(self, function: str) -> Node:
         base: tuple[Node, ...] = ()
@@ -363,27 +372,20 @@ class _Parser(TokenStream):
     def closed_set(self, closing: str) -> Node:
         if self.accept(closing):
             return Node("empty")
+        if (described := self.described(closing)) is not None:
+            return described
         node = self.items()
         self.expect(closing)
         return Node("set", node.args if node.op == "list" else (node,))
 
-    def matrix(self) -> Node:
-        if self.take().text != "begin":
-            raise MathSyntaxError("an end without a beginning")
-        rows, row = [], []
-        while True:
-            row.append(self.sum())
-            if self.accept("&"):
-                continue
-            self.accept("\\\\")
-            if self.is_next("end") and self.peek().kind == "environment":
-                self.take()
-                rows.append(Node("row", tuple(row)))
-                break
-            rows.append(Node("row", tuple(row)))
-            row = []
-            if self.tokens[self.at - 1].text != "\\\\":
-                raise MathSyntaxError("a matrix without an end")
-        if len({len(item.args) for item in rows}) != 1:
-            raise MathSyntaxError("rows of different length")
-        return Node("matrix", tuple(rows))
+    def described(self, closing: str) -> Node | None:
+        """`{x | -2 < x < 3}`, after the brace: what is said of the elements."""
+        ahead = 3 if self.peek(1).text == "in" else 1
+        if self.peek().kind != "name" or self.peek(ahead).text not in ("|", ":"):
+            return None
+        self.at += ahead + 1
+        node = self.items()
+        self.expect(closing)
+        if not all(part.op == "relation" for part in (node.args if node.op == "list" else (node,))):
+            raise MathSyntaxError("a set of what?")
+        return Node("list", node.args, text="and") if node.op == "list" and node.text == "," else node

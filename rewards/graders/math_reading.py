@@ -22,10 +22,14 @@ from rewards.graders.math_tokens import (
 from rewards.graders.math_units import Quantity, split_unit
 from rewards.graders.math_value import exact, names_in
 from rewards.graders.notation import as_latex
+from rewards.graders.number_words import begun_in_digits
 
 _REPEATING = re.compile(r"([-+]?)\s*(\d*)\.(\d*)(?:\\overline\s*\{?(\d+)\}?|\\bar\s*\{?(\d+)\}?|\\dot\s*\{?(\d)\}?)")
 _CHOICE = re.compile(r"\(?([A-J])\)?[.:]?")
-_CHOICE_AND_TEXT = re.compile(r"\(([A-J])\)\s*(\S.*)")
+_CHOICE_AND_TEXT = re.compile(r"\(?([A-J])[).:]\s*(\S.*)")
+_SPACING = re.compile(r"\\[ ,;:!]|\\q?quad\b|~")
+_DATE = re.compile(r"\d{4}([-/])\d{1,2}\1\d{1,2}|\d{1,2}([-/])\d{1,2}\2\d{4}")
+_TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mbox|textrm)\s*\{([^{}]*)\}")
 
 
@@ -62,6 +66,9 @@ def readings_of(text: str, question_words: Collection[str] = ()) -> tuple[Readin
     latex = (
         without_delimiters(as_latex(text)).rstrip(".").strip() if not text.rstrip().endswith(".m.") else as_latex(text)
     )
+    if _DATE.fullmatch(latex):
+        return (Reading(Node("word", text=latex)),)
+    latex = begun_in_digits(_TIMES_TEN.sub(r"\\times ", latex))
     repeating = _repeating(latex)
     if repeating is not None:
         return (Reading(repeating),)
@@ -124,6 +131,7 @@ def _repeating(latex: str) -> Node | None:
 
 def same_reading(answer: Reading, gold: Reading) -> bool:
     """Whether two readings say the same, units included; a unit that only the answer has is allowed."""
+    answer, gold = _beside(answer, gold), _beside(gold, answer)
     if not units_agree(answer, gold):
         return False
     if answer.percent != gold.percent and answer.number is not None and gold.number is not None:
@@ -139,6 +147,19 @@ def same_reading(answer: Reading, gold: Reading) -> bool:
         )
         return equal_numbers(percent.number, plain.number) or equal_numbers(scaled, plain.number)
     return same(answer.node, gold.node)
+
+
+def _beside(reading: Reading, other: Reading) -> Reading:
+    """A time of day in 24 hours where the other one can only be so: `3:45 pm` beside `15:45`."""
+    hour, beside = _hour(reading), _hour(other)
+    if hour is None or beside is None or reading.unit not in ("am", "pm") or other.unit or 1 <= beside <= 12:
+        return reading
+    shifted = hour % 12 + (12 if reading.unit == "pm" else 0)
+    return Reading(Node("ratio", (Node("number", value=shifted), *reading.node.args[1:])))
+
+
+def _hour(reading: Reading) -> Fraction | None:
+    return exact(reading.node.args[0]) if reading.node.op == "ratio" else None
 
 
 def units_agree(answer: Reading, gold: Reading) -> bool:
@@ -161,7 +182,7 @@ def same_words(answer: str, gold: str) -> bool:
     if (_WRAPPED.fullmatch(answer) or _WRAPPED.fullmatch(gold)) and _unwrapped(answer) == _unwrapped(gold):
         return True
     try:
-        left, right = (_bare(tokens_of(text)) for text in (answer, gold))
+        left, right = (_bare(tokens_of(text, any_command=True)) for text in (answer, gold))
     except (MathSyntaxError, RecursionError):
         return _folded(answer) == _folded(gold)
     return left == right
@@ -178,7 +199,7 @@ def _folded(text: str) -> str:
 
 
 def _unwrapped(text: str) -> str:
-    return " ".join(_WRAPPED.sub(r" \1 ", as_latex(text)).strip().strip("$*").strip(".").split())
+    return " ".join(_SPACING.sub(" ", _WRAPPED.sub(r" \1 ", as_latex(text))).strip().strip("$*").strip(".").split())
 
 
 def _choice(text: str) -> str | None:
@@ -186,9 +207,19 @@ def _choice(text: str) -> str | None:
     return match.group(1) if match else None
 
 
+def with_choice_apart(gold: str) -> tuple[str, ...]:
+    """Return a gold answer, and of `(B) 12`, which has a choice and what it says, both as well."""
+    return (gold, *(_choice_and_text(gold) or ()))
+
+
 def _choice_with_text(text: str) -> str | None:
-    """The choice in `(B) 12`, when no other is named."""
+    found = _choice_and_text(text)
+    return found[0] if found else None
+
+
+def _choice_and_text(text: str) -> tuple[str, str] | None:
+    """The choice and the text in `(B) 12`, when no other is named."""
     match = _CHOICE_AND_TEXT.fullmatch(_unwrapped(text))
     if match is None or re.search(r"\([A-J]\)|\b(?:or|and|not)\b", match.group(2)):
         return None
-    return match.group(1)
+    return match.group(1), match.group(2)

@@ -1,5 +1,8 @@
 """Tokens one after the other, with a look ahead: what a parser takes them from."""
 
+from collections.abc import Callable
+
+from rewards.graders.math_nodes import Node
 from rewards.graders.math_tokens import MathSyntaxError, Token
 
 MAX_TOKENS = 400
@@ -51,3 +54,34 @@ class TokenStream:
         """
         if not self.accept(text):
             raise MathSyntaxError(f"{text} expected, not {self.peek().text}")
+
+
+def matrix_of(stream: TokenStream, entry: Callable[[], Node]) -> Node:
+    """Take a matrix between `\\begin` and `\\end`.
+
+    Args:
+        stream (`TokenStream`): at its beginning.
+        entry (`Callable`): takes one entry from the stream.
+
+    Raises:
+        MathSyntaxError: rows of different length, or no end.
+    """
+    if stream.take().text != "begin":
+        raise MathSyntaxError("an end without a beginning")
+    rows, row = [], []
+    while True:
+        row.append(entry())
+        if stream.accept("&"):
+            continue
+        stream.accept("\\\\")
+        if stream.is_next("end") and stream.peek().kind == "environment":
+            stream.take()
+            rows.append(Node("row", tuple(row)))
+            break
+        rows.append(Node("row", tuple(row)))
+        row = []
+        if stream.tokens[stream.at - 1].text != "\\\\":
+            raise MathSyntaxError("a matrix without an end")
+    if len({len(item.args) for item in rows}) != 1:
+        raise MathSyntaxError("rows of different length")
+    return Node("matrix", tuple(rows))

@@ -11,9 +11,11 @@ a phrase only a number between harmless words is taken: "not 5", "half of 2" and
 import re
 
 from rewards.graders.math_boxes import last_boxed
+from rewards.graders.math_nodes import Node
 from rewards.graders.math_reading import readings_of
 from rewards.graders.math_value import number_of
 from rewards.graders.notation import as_latex, word_set
+from rewards.graders.retraction import takes_back
 
 # An answer is read from its end: this many characters are plenty.
 MAX_TEXT_CHARS = 20_000
@@ -21,21 +23,28 @@ MAX_PHRASE_CHARS = 400
 
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _MARK = re.compile(r"####[^\S\n]*(\S[^\n]*)")
-_SENTENCE = re.compile(r"\banswer\s+is\b\s*(?::\s*)?([^\n]+)", re.IGNORECASE)
-_LABEL = re.compile(r"^[^\S\n]*\**(?:A|(?:final\s+)?answer)\**\s*:\s*(\S[^\n]*)$", re.IGNORECASE | re.MULTILINE)
+_SENTENCE = re.compile(r"\b(?:answer|option|choice)\s+is\b\s*(?::\s*)?([^\n]+)", re.IGNORECASE)
+_LABEL = re.compile(
+    r"^[^\S\n]*\**(?:A|ans|(?:(?:the|my|our)\s+)?(?:(?:final|correct)\s+)*answer)\**\s*:\s*(\S[^\n]*)$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_END_MARK = re.compile(r"\s*(?:\$?\\(?:blacksquare|square|qed)\$?|[∎□■]|\bQ\.?E\.?D\.?)\s*$")
 _CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's calculator annotations
 
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3})?(?<=\d)%?")
 _SPAN = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_BETWEEN_SPANS = re.compile(r"\s*(?:,|;|&|(?:,\s*)?\b(?:and|or)\b)\s*")
 _SENTENCE_END = re.compile(r"(?:(?<=[\w)}%$*\]])|(?<=[a-z]))[.!?]\**\s+(?=[A-Z\\$*])")
 _SAYS = re.compile(
-    r"\b(?:is|are|was|were|be|equals?|to|get|gets|have|has|makes|obtain|yields|gives|total(?:s|ing)?)\b:?|(?<!\d):",
+    r"\b(?:is|are|was|were|be|equals?|to|get|gets|have|has|makes|obtain|yields|gives|total(?:s|ing)?|"
+    r"(?:probability|total|value|area|length|distance|cost|slope|radius|volume|perimeter) of)\b:?|(?<!\d):",
     re.IGNORECASE,
 )
 
 # "do it" is a product of variables only where something says that it is meant so.
 _FORMAL = re.compile(r"[\d\\$]|[^\x00-\x7f]|\w\s*[-+*/^=<>]")
-_REASON = re.compile(r"(?<=[\d})$%])\s+\((?:by|since|because|as|from|using|via)\b[^()\d]*\)$")
+_WORD_AND_BANG = re.compile(r"(?<=[a-z])!+$")
+_REASON = re.compile(r"(?<=[\d})$%])\s+\((?:by|since|because|as|from|using|via)\b([^()]*)\)$")
 
 # Words before a number that leave it what it is.
 _HARMLESS = word_set(
@@ -43,7 +52,7 @@ _HARMLESS = word_set(
     "are was were be will would has have had make makes made earn earns earned pay pays paid get gets got cost "
     "costs need needs spend spends spent sell sells sold use uses used give gives gave leave leaves left answer "
     "final result total value number equals equal exactly just only simply of which means must should can amount "
-    "sum comes to at for"
+    "sum comes to at for definitely certainly clearly indeed"
 )
 # Words that make something else of a number, take it back or leave it open.
 _DOUBTFUL = word_set(
@@ -52,12 +61,27 @@ _DOUBTFUL = word_set(
     "opposite factorial logarithm log ln sin cos tan less more fewer under over above below between least most "
     "about around approximately nearly almost roughly except other rather instead without wrong incorrect false "
     "unless if or either maybe perhaps possibly modulo mod base power percent dozen than rule ruled choose doubt "
-    "exclude excluding case figure fig method step question equation part example table problem remainder"
+    "off exclude excluding guess probably suppose presumably "
+    "case figure fig method step question equation part example table problem remainder"
 )
 _RETRACTION = re.compile(
     r"\b(?:no|not|wait|actually|or|alternatively|but|maybe|perhaps|else|otherwise|rather|instead|wrong|oops)\b", re.I
 )
-_UNSAFE_BEFORE, _UNSAFE_AFTER = frozenset("\\^_{/*+-×÷√∛±(=|<>≤≥·[:,"), frozenset("^/\\{!*×÷√π([_=·°:")
+# "3 red and 4", "1 hour and 30", "2 feet 6": not the number alone.
+_JOINED_NUMBER = re.compile(
+    r"\d\S*(?:\s+[a-z]+){0,2}\s+(?:and|or|to|&)$|\d\s+(?:hours?|hrs?|minutes?|feet|foot|pounds?)$", re.IGNORECASE
+)
+# "x = 2, y" before "= 5", which is one of two values; "when x = 2, y = 5" tells one.
+_ONE_OF_SEVERAL = re.compile(
+    r"^(?!.*\b(?:when|if|for|at|since|as|with)\b).*=[^=,]+,\s*(?:and\s+)?[a-zA-Z]\w*\s*$", re.DOTALL
+)
+# "The maximum is 9 when x = 3": under what condition is no part of what is said.
+_CONDITION = re.compile(
+    r",?\s+(?:(?:which is\s+)?(?:attained|achieved|reached|obtained|occurring)|when|where|if|with equality)\b[^=]*=.*$"
+)
+_DIVISOR, _GIVEN_BY = re.compile(r"\bby$", re.I), re.compile(r"\b(?:given|denoted|bounded|represented) by$", re.I)
+_DENIALS = word_set("not isn't wasn't aren't wrong incorrect")
+_UNSAFE_BEFORE, _UNSAFE_AFTER = frozenset("\\^_{/*+-×÷√∛±(=|<>≤≥≠·[:,"), frozenset("^/\\{!?*×÷√π([_=<>≤≥≠·°:")
 
 
 def find_answer(text: str) -> str | None:
@@ -66,7 +90,7 @@ def find_answer(text: str) -> str | None:
     Returns:
         `str` or `None` when the text has neither a mark nor a number. Never raises.
     """
-    text = text[-MAX_TEXT_CHARS:]
+    text = _END_MARK.sub("", text[-MAX_TEXT_CHARS:])
     if (marked := find_marked(text)) is not None:
         return marked
     return _unmarked(_CALCULATION.sub("", text).strip())
@@ -79,20 +103,39 @@ def find_marked(text: str) -> str | None:
         return last_boxed(inner) or said(inner) or None
     if (boxed := last_boxed(text)) is not None:
         return boxed or None
-    phrases = [said(str(found[-1])) for pattern in (_MARK, _SENTENCE, _LABEL) if (found := pattern.findall(text))]
+    phrases = [said(str(found[-1])) for found in (_MARK.findall(text),) if found]
+    phrases += [_told(found[-1]) for pattern in (_SENTENCE, _LABEL) if (found := list(pattern.finditer(text)))]
     return next(filter(is_mathematics, phrases), phrases[0] or None) if phrases else None
 
 
+def _told(match: re.Match[str]) -> str:
+    """What the line of a mark says; all that stands from there on where that takes it back."""
+    if takes_back(match.string[match.end() :]):
+        return match.string[match.start(1) :].strip()
+    line = match.group(1)
+    if again := list(_SENTENCE.finditer(line)):
+        last = said(again[-1].group(1))
+        if is_mathematics(last):
+            return last
+    return said(line)
+
+
 def is_mathematics(text: str) -> bool:
-    """Whether a text can be read, and not only as English words."""
-    return any(reading.node.op != "word" for reading in readings_of(text))
+    """Whether a text can be read, and without English words."""
+    return any(not _has_words(reading.node) for reading in readings_of(text))
+
+
+def _has_words(node: Node) -> bool:
+    return node.op == "word" or any(map(_has_words, node.args))
 
 
 def said(phrase: str) -> str:
     """Return what a marked phrase says: its number when it is one between harmless words, else all of it."""
-    phrase = _REASON.sub("", _CALCULATION.sub("", phrase).strip().strip("*").strip())
+    phrase = _WORD_AND_BANG.sub("", _CALCULATION.sub("", phrase).strip().strip("*`").strip())
+    if (reason := _REASON.search(phrase)) and not _RETRACTION.search(reason.group(1)):
+        phrase = phrase[: reason.start()]
     if not phrase.endswith(".m."):
-        phrase = phrase.rstrip(".").strip().strip("*").strip()
+        phrase = phrase.rstrip(".,;").strip().strip("*`").strip()
     if len(phrase) > MAX_PHRASE_CHARS or readings_of(phrase):
         return phrase
     return _formula(phrase) or _result(phrase) or _number_in_words(phrase) or _first_sentence(phrase) or phrase
@@ -120,7 +163,7 @@ def _has_unit(text: str) -> bool:
 def _result(phrase: str) -> str | None:
     """The right side of a last equation, if it is a number."""
     left, sign, right = phrase.rpartition("=")
-    if not sign or _words(left) & _DOUBTFUL or re.search(r"[<>!]$", left):
+    if not sign or _words(left) & _DOUBTFUL or re.search(r"[<>!]$", left) or _ONE_OF_SEVERAL.search(left):
         return None
     return right.strip() if _has_unit(right) else None
 
@@ -161,11 +204,14 @@ def _words(text: str) -> set[str]:
 
 
 def _unmarked(text: str) -> str | None:
-    if 0 < len(text) <= MAX_PHRASE_CHARS and (("\n" not in text and readings_of(text)) or is_mathematics(text)):
+    if 0 < len(text) <= MAX_PHRASE_CHARS and (is_mathematics(text) or ("\n" not in text and _is_words(text))):
         return text
     sentence = _last_sentence(text)
     if sentence is None:
         return None
+    condition = _CONDITION.search(sentence)
+    if condition and re.search(r"\d", sentence[: condition.start()]):
+        sentence = sentence[: condition.start()]
     for phrase in _endings(sentence):
         if _FORMAL.search(phrase) and is_mathematics(phrase):
             return phrase
@@ -173,6 +219,10 @@ def _unmarked(text: str) -> str | None:
     if numbers and _stands_in_prose(sentence, numbers[-1]):
         return numbers[-1].group()
     return sentence
+
+
+def _is_words(text: str) -> bool:
+    return any(reading.node.op == "word" for reading in readings_of(text))
 
 
 def _last_sentence(text: str) -> str | None:
@@ -192,8 +242,9 @@ def _endings(sentence: str) -> list[str]:
     found = [phrase for phrase in (said(bare), _result(bare)) if (phrase and phrase != bare) or is_mathematics(bare)]
     spans = list(_SPAN.finditer(bare))
     if spans:
-        before, rest = bare[: spans[-1].start()], bare[spans[-1].end() :].strip(" .*")
-        inner = next(group for group in spans[-1].groups() if group)
+        joined = _joined(bare, spans)
+        before, rest = bare[: joined[0].start()], bare[spans[-1].end() :].strip(" .*")
+        inner = ", ".join(next(group for group in span.groups() if group) for span in joined)
         if not _words(_last_clause(before)) & _DOUBTFUL and re.fullmatch(r"[\w\s/^]{0,40}", rest):
             found.append(f"{inner} {rest}".strip())
         return [phrase for phrase in found if phrase]
@@ -201,6 +252,14 @@ def _endings(sentence: str) -> list[str]:
         if not _words(_last_clause(bare[: says.start()])) & _DOUBTFUL:
             found.append(said(bare[says.end() :]))
     return [phrase for phrase in found if phrase]
+
+
+def _joined(text: str, spans: list[re.Match[str]]) -> list[re.Match[str]]:
+    """The last formula with those before it that a comma, "and" or "or" joins to it."""
+    first = len(spans) - 1
+    while first and _BETWEEN_SPANS.fullmatch(text[spans[first - 1].end() : spans[first].start()]):
+        first -= 1
+    return spans[first:]
 
 
 def _last_clause(text: str) -> str:
@@ -214,8 +273,11 @@ def _stands_in_prose(sentence: str, number: re.Match[str]) -> bool:
         return False
     if sentence[number.end() : number.end() + 1].isalpha():
         return False
-    near = (re.findall(r"[a-z']+", before.lower())[-3:], re.findall(r"[a-z']+", after.lower())[:1])
-    return not (set(near[0]) | set(near[1])) & _DOUBTFUL and _has_unit(number.group())
+    if _JOINED_NUMBER.search(before) or (_DIVISOR.search(before) and not _GIVEN_BY.search(before)):
+        return False
+    last, following = re.findall(r"[a-z']+", before.lower())[-3:], re.findall(r"[a-z']+", after.lower())[:3]
+    doubtful = {*last, *following[:1], *(_DENIALS & set(following))} & _DOUBTFUL
+    return not doubtful and _has_unit(number.group())
 
 
 def numbers_in(text: str) -> list[str]:

@@ -42,10 +42,11 @@ _COMMANDS = {
     "rbrace": "}}", "lbrack": "[", "rbrack": "]", "langle": "(",
     "rangle": ")", "smallsetminus": "setminus", "backslash": "setminus", "reals": "R",
     "isin": "in", "land": "and", "lor": "or", "vee": "or", "wedge": "and", "infin": "infty", "varphi": "phi",
-    "varepsilon": "epsilon", "bar": "overline",
+    "varepsilon": "epsilon", "bar": "overline", "nicefrac": "frac", "sfrac": "frac", "leqq": "le", "geqq": "ge",
+    "Vert": "|", "lVert": "|", "rVert": "|", "mid": "|", "dots": "ldots", "dotsc": "ldots",
 }  # fmt: skip
 _KEPT_COMMANDS = word_set("frac sqrt cbrt binom over choose overline in cup cap setminus emptyset R circ pm mp")
-_OPERATOR_COMMANDS = word_set("< > * / | ( ) [ ] {{ }} le ge ne")
+_OPERATOR_COMMANDS = word_set("< > * / | ( ) [ ] {{ }} le ge ne lfloor rfloor lceil rceil")
 GREEK = word_set(
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi chi psi omega "
     "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell"
@@ -53,11 +54,13 @@ GREEK = word_set(
 # Commands without a meaning of their own; those of the second line are followed by a group that is dropped too.
 _DRESSING = word_set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle limits rm bf "
-    "it quad qquad thinspace enspace space bigm middle"
+    "it quad qquad thinspace enspace space bigm middle tiny small large Large LARGE huge Huge"
 )
-_DRESSING_WITH_ARGUMENT = word_set("color tag label hspace vspace")
+_DRESSING_WITH_ARGUMENT = word_set("color tag label hspace vspace phantom hphantom vphantom")
 _TEXT_WRAPPERS = word_set("text textbf textit textrm textsf texttt textnormal mbox hbox emph underline")
-_MATH_WRAPPERS = word_set("mathrm mathbf mathit mathsf boldsymbol bm operatorname boxed fbox ensuremath overbrace")
+_MATH_WRAPPERS = word_set(
+    "mathrm mathbf mathit mathsf mathtt mathop boldsymbol bm operatorname boxed fbox framebox ensuremath overbrace"
+)
 _ENVIRONMENTS = {
     "matrix": "matrix",
     "pmatrix": "matrix",
@@ -70,13 +73,15 @@ _WORDS = word_set(
     "her was day up so be we me my us our new old red get has had can may let set sum mean"
 )  # fmt: skip
 
-_GROUPED = r"(?:,\\!\s*|\{,\}|\\,|\\!|'|\\ )"
+_GROUPED = r"(?:,\\!\s*|\\!,|\{,\}|\\,|\\!|'|\\ )"
 _NUMBER_TAIL = r"(?:\.\d+)?(?:[eE][-+]?\d{1,4}(?![\w{.]))?"
 _GROUPED_NUMBER = re.compile(rf"\d{{1,3}}(?:{_GROUPED}\d{{3}})+(?!\d){_NUMBER_TAIL}")
 _COMMA_NUMBER = re.compile(rf"\d{{1,3}}(?:,\d{{3}})+(?!\d){_NUMBER_TAIL}")
 _NUMBER = re.compile(rf"\d+{_NUMBER_TAIL}|\.\d+(?:[eE][-+]?\d{{1,4}}(?![\w{{.]))?")
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
 _LETTERS = re.compile(r"[a-zA-Z]+")
+_NOT_EQUAL = re.compile(r"\\not\s*=")
+_REALS = re.compile(r"\s*(?:R(?![a-zA-Z])|\{\s*R\s*\})")
 _OPERATOR = re.compile(r"\*\*|<=|>=|!=|==|[-+*/^_=<>()\[\]{}|!:&%]")
 _OPERATOR_NAMES = {"**": "^", "<=": "le", ">=": "ge", "!=": "ne", "==": "="}
 _BEGIN = re.compile(r"\\(begin|end)\s*\{\s*([a-zA-Z]+)\*?\s*\}(?:\s*\{[clr|@{}\s]*\})?")
@@ -89,12 +94,13 @@ def comma_is_ambiguous(text: str) -> bool:
     return bool(_COMMA_NUMBER.search(text))
 
 
-def tokens_of(text: str, *, thousands: bool = True) -> tuple[Token, ...]:
+def tokens_of(text: str, *, thousands: bool = True, any_command: bool = False) -> tuple[Token, ...]:
     """Return the tokens of a text.
 
     Args:
         text (`str`): LaTeX or plain mathematics, with or without `$`.
         thousands (`bool`): read `1,234` as one number.
+        any_command (`bool`): take commands without a meaning here as they are.
 
     Raises:
         MathSyntaxError: too long, an unknown command, or a character that mathematics has no use for.
@@ -102,12 +108,13 @@ def tokens_of(text: str, *, thousands: bool = True) -> tuple[Token, ...]:
     if len(text) > MAX_CHARS:
         raise MathSyntaxError("too long")
     text = _WRONGLY_ESCAPED.sub(_one_backslash, without_delimiters(as_latex(text)))
-    return tuple(_Lexer(text, thousands).all())
+    text = _NOT_EQUAL.sub(r"\\ne ", text)
+    return tuple(_Lexer(text, thousands, any_command).all())
 
 
 def without_delimiters(text: str) -> str:
     r"""Return a text without `$..$`, `\(..\)` and `\[..\]`; a single `$`, a currency, stays."""
-    text = re.sub(r"(?<!\\)\\[()\[\]]", " ", text)
+    text = re.sub(r"(?<!\\)\\[()\[\]]", " ", re.sub(r"(?<!\\)\\\\?\s*$", "", text))
     if len(re.findall(r"(?<!\\)\$", text)) % 2 == 0:
         text = re.sub(r"(?<!\\)\$", " ", text)
     return text.strip()
@@ -121,8 +128,8 @@ def _one_backslash(match: re.Match[str]) -> str:
 
 
 class _Lexer:
-    def __init__(self, text: str, thousands: bool) -> None:
-        self.text, self.at, self.glued = text, 0, True
+    def __init__(self, text: str, thousands: bool, any_command: bool = False) -> None:
+        self.text, self.at, self.glued, self.any_command = text, 0, True, any_command
         self.found: list[Token] = []
         self.numbers = [_GROUPED_NUMBER, _COMMA_NUMBER, _NUMBER] if thousands else [_GROUPED_NUMBER, _NUMBER]
 
@@ -184,7 +191,7 @@ class _Lexer:
         elif (
             len(run) == 1
             or (len(run) <= 3 and run.islower() and run not in _WORDS)
-            or (len(run) == 2 and run != run.title() and not run.isupper())
+            or (len(run) == 2 and not (run.islower() or run.istitle() or run.isupper()))
         ):
             for letter in run:
                 self.add("name", letter)
@@ -230,12 +237,13 @@ class _Lexer:
                 raise MathSyntaxError("a delimiter on one side only")
         elif name in _DRESSING_WITH_ARGUMENT or name == "textcolor":
             self.group()
-        elif name == "mathbb":
-            if self.group().strip() not in ("R", "{R}"):
-                raise MathSyntaxError("a set of numbers other than R")
+        elif name == "mathbb" and _REALS.match(self.text, self.at):
+            self.match(_REALS)
             self.add("command", "R")
         elif name in _TEXT_WRAPPERS or name in _MATH_WRAPPERS:
             self.wrapper(name)
+        elif self.any_command:
+            self.add("command", name)
         else:
             raise MathSyntaxError(f"\\{name}")
 
@@ -257,13 +265,13 @@ class _Lexer:
         """What a wrapper holds is one group; English in it is words, whatever their length."""
         inner = self.group()
         self.add("operator", "{")
-        for token in _Lexer(inner.strip(), True).all() if not _english(name, inner) else _words(inner):
-            self.found.append(token)
+        english = _english(name, inner)
+        self.found += _words(inner) if english else _Lexer(inner.strip(), True, self.any_command).all()
         self.add("operator", "}")
 
 
 def _english(name: str, inner: str) -> bool:
-    letters = _LETTERS.findall(inner)
+    letters = _LETTERS.findall(_COMMAND.sub(" ", inner))
     return name in _TEXT_WRAPPERS and any(len(run) > 1 and run.lower() not in ("and", "or") for run in letters)
 
 

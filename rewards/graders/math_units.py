@@ -53,7 +53,7 @@ _UPRIGHT = {
     "V": "V",
     "A": "A",
 }
-_CURRENCIES = {"$": "dollar", "US$": "dollar", "€": "euro", "£": "GBP", "¥": "yen", "₹": "rupee"}
+_CURRENCIES = {"$": "dollar", "US$": "dollar", "€": "euro", "£": "GBP", "¥": "yen", "₹": "rupee", "¢": "cent"}
 SCALES = {
     "hundred": Fraction(10**2), "thousand": Fraction(10**3), "k": Fraction(10**3), "K": Fraction(10**3),
     "million": Fraction(10**6), "M": Fraction(10**6), "mn": Fraction(10**6), "billion": Fraction(10**9),
@@ -78,11 +78,16 @@ _NO_THING = word_set(
     "logarithms exponents fails seems perils"
 )
 _CURRENCY = re.compile(r"^([-+]?)\s*(US\$|\\?[$]|[€£¥₹])\s*(?=[-+]?[.\d])([-+]?)")
+_CURRENCY_BEHIND = re.compile(r"(?<=\d)\s?(\\\$|[€£¥₹¢])$")
+_POWER_IN_BRACES = re.compile(r"(?<=[A-Za-z])\s*\^\s*\{\s*([23])\s*\}$")
+_FUNCTION_OF_ANGLE = re.compile(r"(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _UPRIGHT_TAIL = re.compile(
     r"\s*(?:\\[,;:! ]|~|\\quad)*\s*\\(?:text|textrm|textbf|textit|mathrm|mbox|operatorname|rm)\s*\{([^{}]*)\}"
     r"(?:\s*\^\s*\{?\s*([23])\s*\}?)?$"
 )
-_SIGN_TAIL = re.compile(r"\s*(?:\\?%|\\%|\^\s*\{?\s*\\circ\s*\}?|\\circ|\\degrees?|°)\s*([CF]?)$")
+_SIGN_TAIL = re.compile(
+    r"\s*(?:\\?%|\\%|\^\s*\{?\s*\\circ\s*\}?|\\circ|\\degrees?|°)\s*(?:\\(?:text|mathrm)\s*\{\s*([CF])\s*\}|([CF]?))$"
+)
 _PLAIN_TAIL = re.compile(r"(?<=[\d})\s])\s*(?<![\\A-Za-z])([A-Za-z][A-Za-z'./ ^\d·*-]*)$")
 _COMPOUND = re.compile(r"([A-Za-z]+)\s*(?:/|\s+per\s+)\s*(?:an?\s+)?([A-Za-z]+)(?:\s*\^?\s*\{?([23])\}?)?")
 
@@ -116,12 +121,19 @@ def split_unit(text: str, question_words: Collection[str] = ()) -> Quantity:
     if match := _CURRENCY.match(text):
         currency = _CURRENCIES.get(match.group(2).lstrip("\\"), "")
         text = match.group(1) + match.group(3) + text[match.end() :]
+    elif match := _CURRENCY_BEHIND.search(text):
+        return Quantity(text[: match.start()], unit=_CURRENCIES[match.group(1).lstrip("\\")])
+    text = _POWER_IN_BRACES.sub(r"^\1", text)
     upright, power = False, ""
     if match := _SIGN_TAIL.search(text):
         sign, head = match.group(), text[: match.start()]
         if "%" in sign:
             return Quantity(head.strip(), unit=currency, percent=True)
-        return Quantity(head.strip(), unit={"C": "celsius", "F": "fahrenheit"}.get(match.group(1), "deg"))
+        if _FUNCTION_OF_ANGLE.search(head):
+            return Quantity(text)
+        return Quantity(
+            head.strip(), unit={"C": "celsius", "F": "fahrenheit"}.get(match.group(1) or match.group(2), "deg")
+        )
     if match := _UPRIGHT_TAIL.search(text):
         upright, power = True, match.group(2) or ""
     else:

@@ -1,15 +1,15 @@
 """Values of expressions: exact where they are rational, else at sample points with many digits.
 
 Two expressions are equal when they have the same value at every point where they are real: a polynomial identity that
-holds at eight random points of 40 digits holds. No simplification is tried, so no rule of one can be wrong, and a
+holds at eight random points or more of 40 digits holds. No simplification is tried, so no rule of one can be wrong, and a
 comparison takes a millisecond. Everything is bounded: an expression that would take long has no value.
 """
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cache
-from math import comb, factorial
+from math import ceil, comb, factorial, floor, gcd, lcm
 from typing import Any
 
 import mpmath
@@ -23,6 +23,7 @@ MAX_FACTORIAL = 1_000
 GUARD_DIGITS = 40
 MAX_MAGNITUDE = 1_000
 _POINTS = 8
+_MOST_MIXED = 15
 
 Point = Mapping[str, Fraction]
 Number = Any  # mpmath's mpf or mpc; it has no types
@@ -55,11 +56,15 @@ def exact(node: Node) -> Fraction | None:
 def _rational(node: Node) -> Fraction:
     if node.op == "number" and node.value is not None:
         return node.value
-    if node.op not in ("add", "mul", "div", "neg", "pow", "fact", "binom", "abs", "root"):
+    if node.op not in ("add", "mul", "div", "neg", "pow", "fact", "binom", "abs", "root", "call"):
         raise NoValueError(node.op)
+    if node.op == "call" and node.text not in WHOLE_FUNCTIONS:
+        raise NoValueError(node.text)
     values = [_rational(part) for part in node.args]
     left, right = values[0], values[-1]
     match node.op:
+        case "call":
+            result = Fraction(WHOLE_FUNCTIONS[node.text](*values))
         case "add":
             result = left + right
         case "mul":
@@ -81,6 +86,26 @@ def _rational(node: Node) -> Fraction:
     if result.numerator.bit_length() + result.denominator.bit_length() > MAX_BITS:
         raise NoValueError("too large")
     return result
+
+
+def _of_integers(function: Callable[..., int]) -> Callable[..., int]:
+    def apply(*values: Fraction) -> int:
+        if any(value.denominator != 1 for value in values):
+            raise NoValueError("of whole numbers only")
+        return function(*(value.numerator for value in values))
+
+    return apply
+
+
+# Functions of rational numbers whose values are rational.
+WHOLE_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "floor": floor,
+    "ceil": ceil,
+    "min": min,
+    "max": max,
+    "gcd": _of_integers(gcd),
+    "lcm": _of_integers(lcm),
+}
 
 
 def _small(value: Fraction) -> int:
@@ -132,7 +157,7 @@ def same_value(left: Node, right: Node) -> bool:
         return one == other
     names = names_in(left) | names_in(right)
     compared = 0
-    for point in sample_points(names):
+    for point in sample_points(names, whole=_jumps(left) or _jumps(right)):
         try:
             verdict = _same_at(left, right, point)
         except (NoValueError, ZeroDivisionError, OverflowError, ValueError, TypeError):
@@ -143,16 +168,29 @@ def same_value(left: Node, right: Node) -> bool:
     return compared >= (1 if not names else 3)
 
 
-def sample_points(names: frozenset[str]) -> Iterator[Point]:
-    """Yield the points at which expressions are compared: the first half positive, then of either sign."""
+def sample_points(names: frozenset[str], *, whole: bool = False) -> Iterator[Point]:
+    """Yield the points at which expressions are compared: positive ones, then of every choice of signs.
+
+    Args:
+        names (`frozenset[str]`): the variables.
+        whole (`bool`): end with whole numbers, where functions that jump do so.
+    """
     ordered = sorted(names)
     rng = random.Random(f"points of {ordered}")
-    for index in range(_POINTS if ordered else 1):
-        sign = (1, 1) if index < _POINTS / 2 else (-1, 1)
+    mixed = min(max(_POINTS // 2, 2 ** len(ordered) - 1), _MOST_MIXED)
+    for index in range(_POINTS // 2 + mixed if ordered else 1):
+        signs = index - _POINTS // 2 + 1  # from 1 on, a binary digit for each variable
         yield {
-            name: Fraction(rng.randint(101, 997), rng.choice([89, 97, 101, 103, 107, 109, 113])) * rng.choice(sign)
-            for name in ordered
+            name: Fraction(rng.randint(101, 997), rng.choice([89, 97, 101, 103, 107, 109, 113]))
+            * (-1 if signs > 0 and signs >> place & 1 else 1)
+            for place, name in enumerate(ordered)
         }
+    for _ in range(_POINTS // 2 if ordered and whole else 0):
+        yield {name: Fraction(rng.randint(3, 997)) for name in ordered}
+
+
+def _jumps(node: Node) -> bool:
+    return node.text in ("floor", "ceil") or any(map(_jumps, node.args))
 
 
 def _same_at(left: Node, right: Node, point: Point) -> bool | None:

@@ -17,6 +17,9 @@ MAX_EXPRESSION_CHARS = 300
 # What a comparison may compute, and how long it may take on a busy machine.
 VERIFY_CPU_SECONDS, VERIFY_SECONDS = 6.0, 60.0
 _ADVANCED = re.compile(r"\\(?:i?int|oint|sum|prod|lim|partial)(?![a-zA-Z])")
+# math-verify takes every i for the imaginary unit.
+_INDEX_I = re.compile(r"\\(?:sum|prod)\s*(?:\\limits)?\s*_\s*\{?\s*i\s*=")
+_COMMAND_OR_I = re.compile(r"\\[a-zA-Z]+|i")
 _ENGLISH = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}|\\text")
 
 _PROGRAM = r"""
@@ -65,7 +68,12 @@ async def verified(pairs: Sequence[tuple[str, str]], sandbox: Sandbox) -> bool:
 
 
 def _bare(text: str) -> str:
-    return re.sub(r"^\\[(\[]|\\[)\]]$", "", text.strip().strip("$"))
+    text = re.sub(r"^\\[(\[]|\\[)\]]$", "", text.strip().strip("$"))
+    if not _INDEX_I.search(text):
+        return text
+    letters = re.sub(r"\\[a-zA-Z]+", "", text)
+    free = next((letter for letter in "kmpqrstuvwxyz" if letter not in letters), "i")
+    return _COMMAND_OR_I.sub(lambda found: free if found.group() == "i" else found.group(), text)
 
 
 @cache

@@ -14,6 +14,7 @@ from aflow_ops.python_source import MAX_MARKS, longest_marks
 _DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−⁃﹘﹣－➖"), "-")
 _QUOTES = dict.fromkeys(map(ord, "‘’‚‛′´`ʼ＇"), "'") | dict.fromkeys(map(ord, "“”„‟″«»＂"), '"')
 _KEPT = frozenset("\n\t")
+_VARIANTS = frozenset(map(chr, range(0xFE00, 0xFE10)))  # selectors: how the character before is drawn
 # Decompositions that change what is said: 2² is not 22, and ½ after 1 is not 11/2.
 _TELLING = ("<super>", "<sub>", "<fraction>")
 
@@ -27,7 +28,7 @@ _HARD_SPACED_THOUSANDS = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(
 _SIGNS = {
     "√": "sqrt", "∛": "cbrt", "±": "pm", "∓": "mp", "∞": "infty", "≤": "le", "≦": "le", "⩽": "le", "≥": "ge", "≧": "ge",
     "⩾": "ge", "≠": "ne", "≈": "approx", "×": "times", "⋅": "cdot", "·": "cdot", "∙": "cdot", "•": "cdot", "÷": "div",
-    "∪": "cup", "∩": "cap", "∈": "in", "∖": "setminus", "∅": "emptyset", "ℝ": "R", "π": "pi", "°": "circ", "∘": "circ",
+    "∪": "cup", "∩": "cap", "∈": "in", "∖": "setminus", "∅": "emptyset", "π": "pi", "°": "circ", "∘": "circ",
     "⟨": "langle", "⟩": "rangle", "⌊": "lfloor", "⌋": "rfloor", "⌈": "lceil", "⌉": "rceil", "∣": "mid", "→": "to",
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta", "η": "eta", "θ": "theta",
     "ι": "iota", "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu", "ξ": "xi", "ρ": "rho", "σ": "sigma", "τ": "tau",
@@ -35,6 +36,8 @@ _SIGNS = {
     "Ξ": "Xi", "Π": "Pi", "Σ": "Sigma", "Φ": "Phi", "Ψ": "Psi", "Ω": "Omega",
 }  # fmt: skip
 _WORDS = {"或": " or ", "和": " and ", "且": " and ", "、": ", ", "∧": " and ", "∨": " or "}
+# Letters to the rest of Unicode, so that they have to be read before its compatible forms are.
+_NUMBER_SETS = str.maketrans({sign: f"\\mathbb{{{letter}}} " for sign, letter in zip("ℝℕℤℚℂ", "RNZQC", strict=True)})
 _AS_LATEX = str.maketrans({sign: f"\\{name} " for sign, name in _SIGNS.items()} | _WORDS)
 
 
@@ -62,7 +65,7 @@ def _without_controls(text: str) -> str:
 
 def _plain(character: str) -> str:
     category = unicodedata.category(character)
-    if category in ("Cf", "Cs"):
+    if category in ("Cf", "Cs") or character in _VARIANTS:
         return ""
     if category == "Nd":
         return str(unicodedata.decimal(character))
@@ -78,7 +81,7 @@ def _plain(character: str) -> str:
 def as_latex(text: str) -> str:
     r"""Return a text whose mathematical signs are LaTeX commands: `√` is `\sqrt`, `x²` is `x^{2}`, `1½` is `1 1/2`."""
     text = _HARD_SPACED_THOUSANDS.sub(",", text)
-    text = tidy(text)
+    text = tidy(text.translate(_NUMBER_SETS))
     if text.isascii():
         return text
     text = _ROOT_SIGN.sub(r"\1{\2}", text)  # of the whole number behind it

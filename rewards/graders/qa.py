@@ -12,7 +12,7 @@ sentences where the metric counts tokens (`qa_reading.py`): an answer that hedge
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from itertools import product
 
 from data.problem import SPAN_SEPARATOR, Problem
@@ -26,6 +26,7 @@ from rewards.tiers import Grade, Tier
 MAX_CONTAINING_EXTRA = 24
 # An answer with very many spans is scored as it is split first.
 MAX_SPANS_TRIED = 40
+MAX_SEPARATORS_TRIED = 6
 
 _STOP_WORDS = frozenset(
     {"a", "an", "the", "of", "in", "on", "at", "to", "is", "was", "it", "he", "she", "they", "and", "or", "for", "by"}
@@ -33,7 +34,7 @@ _STOP_WORDS = frozenset(
 )
 _STRONG = r"\||;|\n"
 # Between spans too, unless a span has them itself: "Washington, D.C.", "Procter & Gamble".
-_WEAK = (r",(?!\d{3}(?!\d))", r"\band\b", "&")
+_WEAK = re.compile(r",(?!\d{3}(?!\d))|\band\b|&")
 
 
 def grade_qa(answer: str, problem: Problem) -> Grade:
@@ -128,7 +129,7 @@ def answer_scores(extracted: str, gold: str, problem: Problem) -> tuple[bool, fl
         return squad_scores(" ".join(_spans(extracted)) if len(spans) > 1 else extracted, " ".join(spans))
     if len(spans) == 1:
         return drop_scores([extracted], spans)
-    splits = list(_ways_to_split(extracted))
+    splits = list(_ways_to_split(extracted, set(_WEAK.findall(gold))))
     if len(splits[0]) > MAX_SPANS_TRIED:
         splits = splits[:1]
     return max(drop_scores(split, spans) for split in splits)
@@ -140,12 +141,22 @@ def best_scores(extracted: str, problem: Problem) -> tuple[bool, float]:
     return any(exact for exact, _ in scores), max(f1 for _, f1 in scores)
 
 
-def _ways_to_split(text: str) -> Iterator[list[str]]:
-    """The spans of an answer that has several, first with every separator, then with fewer."""
-    for chosen in product((True, False), repeat=len(_WEAK)):
-        weak = [separator for separator, used in zip(_WEAK, chosen, strict=True) if used]
-        parts = re.split(rf"\s*(?:{'|'.join([_STRONG, *weak])})\s*", text)
-        yield [part for part in parts if part.strip()] or [text]
+def _ways_to_split(text: str, inside: Set[str] = frozenset()) -> Iterator[list[str]]:
+    """The spans of an answer that has several: first split everywhere, then not at some of the separators `inside`."""
+    found = [match for match in _WEAK.finditer(text) if match.group() in inside]
+    # Of many separators all of a kind go together.
+    groups = [match.group() if len(found) > MAX_SEPARATORS_TRIED else str(match.start()) for match in found]
+    names = sorted(set(groups))
+    for kept in product((False, True), repeat=len(names)):
+        together = {name for name, keep in zip(names, kept, strict=True) if keep}
+        whole = {match.start() for match, group in zip(found, groups, strict=True) if group in together}
+        yield _split(text, whole)
+
+
+def _split(text: str, whole: Set[int]) -> list[str]:
+    """The parts of a text between separators, other than weak ones at these places."""
+    marked = _WEAK.sub(lambda match: match.group() if match.start() in whole else "|", text)
+    return [part.strip() for part in re.split(_STRONG, marked) if part.strip()] or [text]
 
 
 def _spans(text: str) -> list[str]:

@@ -10,7 +10,7 @@ from collections import Counter
 
 from rewards.graders.notation import word_set
 
-_OPENING = re.compile(r"[\s*_\"'(\[]*(yes|no)\b[\"'*_)\]]*(.*)$", re.IGNORECASE | re.DOTALL)
+_OPENING = re.compile(r"[\s*_\"'`({\[]*(yes|no)\b[\"'`*_)}\]]*(.*)$", re.IGNORECASE | re.DOTALL)
 _PAUSE = re.compile(r"\s*(?:[,.;:!]+|-+(?=\s))(?!\s*#?\d)\s*(.*)$", re.DOTALL)
 _CLAUSE = re.compile(
     r"\s+(?:they|it|he|she|we|you|there|this|that|these|those)\s+(?:both\s+)?(?:is|are|was|were|do|does|did|has|have|had|can|"
@@ -20,7 +20,8 @@ _CLAUSE = re.compile(
 _OPEN_WORDS = word_set(
     "maybe perhaps possibly probably unsure sure unless if or depends partly sort kind know knows known unknown "
     "unclear idea information context mention mentioned mentions evidence certain doubt question wait actually "
-    "longer however although though cannot can't one answer otherwise but hmm sorry instead rather alternatively"
+    "longer however although though cannot can't one answer otherwise but hmm sorry instead rather alternatively "
+    "think guess believe suppose assume seems seem appears likely"
 )
 _DENIALS = word_set(
     "no not never neither nor none false incorrect wrong untrue opposite isn't aren't wasn't weren't don't "
@@ -52,7 +53,7 @@ _SAYS_NOTHING = re.compile(
     rf"(?:(?:i|we) (?:cannot|can't|could not) (?:answer|determine|find|tell|say)(?: {_REST})?"
     rf"|{_SOURCE}(?: given| provided)? {_AUXILIARY} {_TELLING}(?: {_REST})?"
     rf"|(?:it|this|that|the answer|the question|(?:the|this|that) information)"
-    rf" (?:is|was|has) (?:not|never)(?: been)? {_TOLD}(?: {_REST})?"
+    rf" (?:(?:is|was|has) (?:not|never)|isn't|wasn't|hasn't)(?: been)? {_TOLD}(?: {_REST})?"
     rf"|(?:it|this|that|the answer|the question|the answer to this question|this question)?"
     rf"\s*(?:cannot|can't|can not|could not) be {_TOLD}(?: {_REST})?"
     rf"|(?:there is|there's) (?:no|not enough) (?:answer|information|mention)(?: {_REST})?"

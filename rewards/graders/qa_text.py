@@ -10,6 +10,7 @@ import re
 from fractions import Fraction
 
 from rewards.graders.notation import tidy
+from rewards.graders.retraction import takes_back
 
 MAX_ANSWER_CHARS = 4_000
 
@@ -22,12 +23,14 @@ _SENTENCE = re.compile(
 )
 _HEADING = re.compile(r"^[#*\s]*(?:final\s+)?answer[*:\s]*\n([^\n]+)", re.IGNORECASE | re.MULTILINE)
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})+)\}")
+_FENCE = re.compile(r"(```|''')[a-z]*[^\S\n]*\n(.*?)\n?\1", re.DOTALL)  # `tidy` makes quotes of some
 _WRAPPER = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|emph)\s*\{([^{}]*)\}")
 _EXPLANATION = re.compile(
     r"(?<=[\w)\"'*])[.;,]?\**\s+(?=(?:Explanation|Reason(?:ing)?|Because|This is|That is because|Since|According to|"
     r"As stated|I hope|Note that|Source)\b)"
 )
 _EXPLAINED_BELOW = re.compile(r"\n\s*[#*]*(?:Explanation|Reason(?:ing)?|Justification|Because|Evidence)\b")
+_DOTTED = re.compile(r"(?<![\w.])\d+(?:\.\d+){2,}(?![\w.]*\w)")
 _NUMBER = re.compile(r"(?:(?<![\w.)])-\s?)?(?<![\w.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?<=\d)")
 _MARKED_LETTERS = re.compile(r"(?<!\w)[A-Za-z]{1,2}(?:\+\+?|#|-)(?!\w)")
 # What makes another value of two numbers or of a number and a letter: 1/2, 1:2, 1-2, x < 5.
@@ -45,24 +48,29 @@ def extract_answer(text: str) -> str:
         text = str(tags[-1]).strip()
     if boxed := _BOXED.findall(text):
         return _WRAPPER.sub(r"\1", str(boxed[-1])).strip()
+    if fenced := _FENCE.fullmatch(text):
+        text = fenced.group(2).strip()
     for pattern in (_FINAL, _LABEL, _SENTENCE, _HEADING):
-        if found := pattern.findall(text):
-            said = found[-1] if isinstance(found[-1], str) else next(filter(None, found[-1]))
-            said = _EXPLANATION.split(said.strip())[0].strip("* ")
+        if found := list(pattern.finditer(text)):
+            line = next(filter(None, found[-1].groups())).strip()
+            said = _EXPLANATION.split(line)[0].strip("* ")
             if said:
-                return str(said)
-    return _EXPLAINED_BELOW.split(text)[0].strip() or text
+                rest = line[len(said) :] + text[found[-1].end() :]
+                return f"{said}\n{rest}" if takes_back(rest) else said
+    said, *rests = _EXPLAINED_BELOW.split(text)
+    return said.strip() if said.strip() and not any(map(takes_back, rests)) else text
 
 
 def values(text: str) -> tuple[tuple[Fraction, ...], tuple[str, ...]]:
     """Return the numbers of a text in order, with sign and point, and what else its marks decide.
 
-    That is letters with a sign (`C++`, `A-`, `F#`), marks between two numbers (`1/2`) and relations (`x < 5`).
+    That is letters with a sign (`C++`, `A-`, `F#`), marks between two numbers (`1/2`), relations (`x < 5`) and numbers
+    with several points (`192.168.0.1`).
     """
     text = tidy(text)
     numbers = tuple(_value(match.group()) for match in _NUMBER.finditer(text))
     marks = [match.group(1) or match.group(2) for match in _MARK_BETWEEN.finditer(text)]
-    return numbers, (*(match.lower() for match in _MARKED_LETTERS.findall(text)), *marks)
+    return numbers, (*(match.lower() for match in _MARKED_LETTERS.findall(text)), *marks, *_DOTTED.findall(text))
 
 
 def _value(text: str) -> Fraction:

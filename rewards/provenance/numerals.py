@@ -14,18 +14,8 @@ from functools import lru_cache
 
 from num2words import CONVERTER_CLASSES, num2words
 
-_UNITS = """
-zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
-nineteen
-""".split()  # noqa: SIM905
-_TENS = {
-    word: 10 * (i + 2)
-    for i, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"])
-}
-_SMALL = {word: i for i, word in enumerate(_UNITS)} | _TENS
-_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
-_WORD = rf"(?:{'|'.join(sorted([*_SMALL, 'hundred', *_SCALES], key=len, reverse=True))})"
-_IN_WORDS = re.compile(rf"\b{_WORD}(?:(?:[\s-]+|[\s-]+and[\s-]+){_WORD})*\b", re.IGNORECASE)
+from rewards.graders.number_words import NUMBER_WORDS, digits_of
+
 _BEFORE_PRONOUN = re.compile(
     r"\b(?:which|this|that|each|every|any|no|choose|pick|select|the|some|correct|right|best|other|wrong|by)\s+$", re.I
 )
@@ -86,7 +76,7 @@ _MAX_CALCULATIONS = 200
 
 def with_digits(text: str) -> str:
     """Return a text with English number words and Roman numerals (two letters or more, in capitals) in digits."""
-    text = _IN_WORDS.sub(lambda match: match.group() if _is_pronoun(match) else _digits(match.group()), text)
+    text = NUMBER_WORDS.sub(lambda match: match.group() if _is_pronoun(match) else digits_of(match.group()), text)
     return _ROMAN.sub(lambda match: str(_roman(match.group())) if match.group() else "", text)
 
 
@@ -128,30 +118,6 @@ def _is_pronoun(match: re.Match[str]) -> bool:
         match.string[match.end() : match.end() + 9],
     )
     return _BEFORE_PRONOUN.search(before) is not None or _AFTER_PRONOUN.match(after) is not None
-
-
-def _digits(words: str) -> str:
-    """`seventy-two` to `72`; words that make no number together stay apart: `one two` is `1 2`."""
-    numbers: list[int] = []
-    total, current, last = 0, 0, 0
-    started = False
-    for word in re.findall(r"[a-z]+", words.lower()):
-        if word == "and":
-            continue
-        value = _SMALL.get(word)
-        if value is not None and started and not ((current % 100 == 0 and last >= 100) or (last >= 20 and value < 10)):
-            numbers.append(total + current)
-            total, current = 0, 0
-        if value is not None:
-            current, last = current + value, value
-        elif word == "hundred":
-            current, last = max(1, current) * 100, 100
-        else:
-            total, current, last = total + max(1, current) * _SCALES[word], 0, _SCALES[word]
-        started = True
-        if total + current > _MAX_NUMBER:
-            return words
-    return " ".join(map(str, [*numbers, total + current]))
 
 
 def _roman(numeral: str) -> int:
