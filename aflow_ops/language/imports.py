@@ -102,7 +102,9 @@ def read_imports(tree: ast.Module, prompts: Collection[str]) -> Imports:
             if lines:
                 plain = [f"import {', '.join(map(_printed, kept))}"] if kept else []
                 found.replacements[node.lineno, node.col_offset] = "; ".join(plain + lines)
-            found.bound.update(alias.asname or alias.name.split(".")[0] for alias in kept)
+            plain_names = {alias.asname or alias.name.split(".")[0] for alias in kept}
+            found.bound.update(plain_names)
+            found.operators.difference_update(plain_names)  # `import operator` may mean Python's own
         elif isinstance(node, ast.ImportFrom):
             if _imports_from(node) or _is_aflow(node.module or "", node.level, None, None):
                 lines = [line for alias in node.names for line in _bind_names(node, alias, found, keys, prompts)]
