@@ -6,13 +6,17 @@ AFlow's own modules are dropped, and a call of a `Workflow` instance is appended
 """
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from aflow_ops.language.scope import BASE_OPERATOR, Scope, method_of, scope_of
+from aflow_ops.language.imports import BASE_OPERATOR
+from aflow_ops.language.scope import Scope, method_of, scope_of
 from aflow_ops.language.workflow import SOURCE_NAME, Workflow
 from aflow_ops.operators import OPERATORS
 from data.problem import Domain
 
+# What Python's own `format` is called where an operator has its name.
+PYTHONS_FORMAT = "_pythons_format"
 # The one door out of an interpreter for native workflows; short ones call operators by their own names.
 OPERATOR_DOOR = "_call_operator"
 
@@ -24,6 +28,7 @@ random.seed({seed})
 
 # `format` is also a builtin, which the interpreter finds before it asks for host functions.
 _FORMAT = f"""
+{PYTHONS_FORMAT} = format
 async def format(*args, **kwargs):
     reply = await {OPERATOR_DOOR}("Format", {{}}, list(args), kwargs)
     return reply["result"]
@@ -36,6 +41,8 @@ class _Ledger:
         self.total_tokens = 0
         self.total_prompt_tokens = self.total_input_tokens = 0
         self.total_completion_tokens = self.total_output_tokens = 0
+        self.total_budget = self.max_budget = 0.0
+        self.usage_history = []
     def get_summary(self):
         return {
             "total_cost": self.total_cost,
@@ -43,8 +50,16 @@ class _Ledger:
             "total_input_tokens": self.total_input_tokens,
             "total_output_tokens": self.total_output_tokens,
         }
+    def get_costs(self):
+        return self
     def get_total_cost(self):
         return self.total_cost
+    def get_total_prompt_tokens(self):
+        return self.total_prompt_tokens
+    def get_total_completion_tokens(self):
+        return self.total_completion_tokens
+    def update_cost(self, *args, **kwargs):
+        return None
     def reset(self):
         return None
 _ledger = _Ledger()
@@ -93,14 +108,26 @@ def _constructor(key):
     def construct(*llm, **options):
         return _Operator(key, options)
     return construct
+class _LLMsConfig:
+    def default(self):
+        return self
+    def get(self, *args):
+        return {}
+LLMsConfig = _LLMsConfig()
 class _Logger:
     def log(self, *args, **kwargs):
         return None
+    def opt(self, *args, **kwargs):
+        return self
 logger = _Logger()
+logger.bind = logger.opt
 logger.debug = logger.info = logger.warning = logger.error = logger.exception = logger.log
+logger.trace = logger.success = logger.critical = logger.log
 DatasetType = str
 operator = _Namespace()
+operator.Operator = AflowObject
 prompt_custom = _Namespace()
+_aflow_LLMsConfig = LLMsConfig
 _aflow_AflowObject, _aflow_DatasetType, _aflow_logger = AflowObject, DatasetType, logger
 _aflow_operator, _aflow_prompt_custom = operator, prompt_custom
 _aflow_create_llm_instance, _aflow_AsyncLLM, _aflow_CostManager = create_llm_instance, AsyncLLM, CostManager
@@ -166,8 +193,9 @@ def lower_workflow(workflow: Workflow, domain: Domain, *, seed: int = 0) -> Prog
 
 
 def _short_prelude(scope: Scope) -> str:
-    """AFlow's surroundings, where a short workflow imports them too."""
-    if not scope.imports.replacements:
+    """AFlow's surroundings, where a short workflow imports them or builds operators too."""
+    calls = (node for node in ast.walk(scope.tree) if isinstance(node, ast.Call))
+    if not scope.imports.replacements and not any(scope.constructed(call) for call in calls):
         return ""
     keys = [f"operator.{name} = _constructor({key!r})\n" for name, key in scope.keys.items()]
     return f"_RESULT = 'result'{_AFLOW_PRELUDE}{_DERIVABLE if scope.derived else ''}{''.join(keys)}"
@@ -228,25 +256,59 @@ def _value_of(name: str) -> str:
 
 
 def _without_aflow(source: str, scope: Scope) -> str:
-    """The source with AFlow's imports replaced by what they bind, and without aliases that Monty cannot evaluate."""
+    """The source with AFlow's imports replaced by what they bind, without aliases that Monty cannot evaluate, and
+    without the demonstration that follows it."""
     lines = source.encode().split(b"\n")
     starts = [0]
     for line in lines:
         starts.append(starts[-1] + len(line) + 1)
     edits = []
-    for node in ast.walk(scope.tree):
-        if not isinstance(node, ast.stmt) or node.end_lineno is None or node.end_col_offset is None:
-            continue
-        text = scope.imports.replacements.get((node.lineno, node.col_offset))
-        if not isinstance(node, (ast.Import, ast.ImportFrom)):
-            text = "pass" if _is_type_alias(node) else None
-        if text is not None:
+    for node, text in _replaced(scope):
+        if node.end_lineno is not None and node.end_col_offset is not None:
             start, end = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
             edits.append((start, end, text.encode()))
     data = source.encode()
     for start, end, replacement in sorted(edits, reverse=True):
         data = data[:start] + replacement + data[end:]
     return data.decode()
+
+
+def _replaced(scope: Scope) -> Iterator[tuple[ast.stmt | ast.expr, str]]:
+    """Yield the parts of a source that something else stands for, none inside another one."""
+    shown = list(_demonstration(scope.tree))
+    inside = {id(node) for statement in shown for node in ast.walk(statement)}
+    yield from ((statement, "pass") for statement in shown)
+    for node in ast.walk(scope.tree):
+        if id(node) in inside:
+            continue
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            text = scope.imports.replacements.get((node.lineno, node.col_offset))
+            if text is not None:
+                yield node, text
+        elif isinstance(node, ast.Call) and scope.is_pythons_format(node):
+            yield node.func, PYTHONS_FORMAT
+        elif isinstance(node, ast.stmt) and _is_type_alias(node):
+            yield node, "pass"
+
+
+def _demonstration(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Yield the statements at the top level by which a source runs its own workflow, with what follows them.
+
+    There is a loop already, and a problem of ours: `asyncio.run(workflow("1 + 1"))` would fail, or ask and pay for it.
+    """
+    begun = False
+    for node in tree.body:
+        if isinstance(node, ast.If) and any(
+            isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(node.test)
+        ):
+            yield node
+        elif isinstance(node, (ast.Expr, ast.Assign)):
+            begun = begun or any(
+                isinstance(n, ast.Call) and ast.unparse(n.func).endswith(("asyncio.run", "run_until_complete"))
+                for n in ast.walk(node)
+            )
+            if begun:
+                yield node
 
 
 def _is_type_alias(node: ast.stmt) -> bool:

@@ -58,7 +58,7 @@ class ResponseCache:
             self._cache = Cache(
                 str(folder), disk=JSONDisk, size_limit=SIZE_LIMIT_BYTES, eviction_policy="least-recently-stored"
             )
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, OSError) as error:
             raise OSError(
                 f"{folder}: the response cache cannot be opened ({error}); free some space or remove it, or choose "
                 "another --executor_cache_dir ('none' for none)"

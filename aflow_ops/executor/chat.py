@@ -99,6 +99,7 @@ class ChatTransport(Transport):
 
     async def _send(self, call: Call) -> Completion:
         limit = call.max_tokens + self._form.room
+        told = ""
         for _ in range(MOST_LIMITS):
             version = self._form.version
             try:
@@ -107,11 +108,11 @@ class ChatTransport(Transport):
             except openai.APIStatusError as error:
                 refusal = read_refusal(error.status_code, error.response.content, error.response.headers)
                 if refusal.status in (400, 413, 422) and (fitting := fitting_limit(refusal.text, limit)) is not None:
-                    limit = fitting
+                    limit, told = fitting, scrubbed(str(refusal), self._key)
                     continue
                 raise self._refused(refusal, version, call) from None
             return self._read(content, call)
-        raise TransportError("call", f"no limit of completion tokens fits, not even {limit}")
+        raise TransportError("call", f"no limit of completion tokens fits, not even {limit}: {told}")
 
     async def _post(self, request: dict[str, Any]) -> bytes:
         """Send one request; returns the reply's body.
@@ -159,13 +160,14 @@ class ChatTransport(Transport):
         if self._token_ids and refusal.status in FORM_STATUSES and any(name in refusal.text for name in ASK_TOKENS):
             self._token_ids = False
             return TransportError("again", reason)
-        if refusal.status in FORM_STATUSES and (self._form.version != version or self._form.adapt(refusal.text)):
+        is_form = refusal.status in FORM_STATUSES and not refusal.is_about_model
+        if is_form and (self._form.version != version or self._form.adapt(refusal.text)):
             return TransportError("again", reason)
         failure = failure_of(refusal, answered=self._answered)
         hint = ""
         if failure == "spent":
             hint = f"the account behind {self.config.executor_api_key_env} has no credit left: "
-        elif failure == "fatal" and refusal.status in (404, 405, 410):
+        elif failure == "fatal" and (refusal.status in (404, 405, 410) or refusal.is_about_model):
             hint = "model or path not found; check --executor_model and --executor_base_url: "
         elif failure == "fatal":
             hint = f"refuses the key in {self.config.executor_api_key_env}: "

@@ -127,9 +127,17 @@ class ExecutorConfig:
         ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
-        for url in self.base_urls:
-            parse_address(url)
+        self._check_addresses()
         self._check_price()
+
+    def _check_addresses(self) -> None:
+        try:
+            for url in self.base_urls:
+                parse_address(url)
+        except ValueError as error:
+            if self.executor_base_url == os.environ.get(URL_VARIABLE, "").strip():
+                raise ValueError(f"{error} (it is what ${URL_VARIABLE} says)") from None
+            raise
 
     def _check_price(self) -> None:
         price = self.executor_price

@@ -63,7 +63,7 @@ def read_completion(content: bytes, call: Call) -> tuple[Completion, bool]:
         TransportError: there is no answer in it; says why.
     """
     body = _body(content)
-    choice = body["choices"][0] if _has_choice(body) else {}
+    choice = _choice(body) or {}
     if (error := body.get("error") or choice.get("error")) and not _is_finished(choice):
         refusal = read_refusal(200, json.dumps({"error": error}).encode(), {})
         raise TransportError(failure_of(refusal, answered=True), str(refusal))
@@ -146,8 +146,7 @@ def _from_events(text: str) -> dict[str, Any] | None:
         if chunk.get("error"):
             return {"error": chunk["error"]}
         usage = chunk.get("usage") or usage
-        if _has_choice(chunk):
-            choice = chunk["choices"][0]
+        if (choice := _choice(chunk)) is not None and choice.get("index", 0) == 0:
             ending = choice.get("finish_reason") or ending
             for name, value in (choice.get("delta") or choice.get("message") or {}).items():
                 if value is not None:
@@ -167,13 +166,15 @@ def _is_finished(choice: Mapping[str, Any]) -> bool:
     return bool((choice.get("message") or {}).get("content") and ending) and not _FAILED.search(ending)
 
 
-def _has_choice(body: Mapping[str, Any]) -> bool:
-    choices = body.get("choices")
-    return isinstance(choices, list) and bool(choices) and isinstance(choices[0], dict)
+def _choice(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The first choice: of several, the one that says so."""
+    listed = body.get("choices")
+    choices = [choice for choice in listed if isinstance(choice, dict)] if isinstance(listed, list) else []
+    return next((choice for choice in choices if choice.get("index") == 0), choices[0] if choices else None)
 
 
 def _said(choice: Mapping[str, Any]) -> _Said:
-    message = choice.get("message")
+    message = choice.get("message") or choice.get("delta")
     if not isinstance(message, dict):
         message = {"content": choice.get("text")}
     content = message.get("content")
@@ -226,7 +227,7 @@ def _usage(usage: Any, call: Call, said: str) -> Completion:
     counts = usage if isinstance(usage, dict) else {}
     prompt = _count(counts.get("prompt_tokens", counts.get("input_tokens")))
     completion = _count(counts.get("completion_tokens", counts.get("output_tokens")))
-    if prompt and completion:  # some count thoughts, which they bill, in the total only
+    if prompt:  # some count thoughts, which they bill, in the total only
         completion = max(completion, _count(counts.get("total_tokens")) - prompt)
     return Completion(
         "",
@@ -238,7 +239,7 @@ def _usage(usage: Any, call: Call, said: str) -> Completion:
 def _count(value: Any) -> int:
     """A count in whatever form it comes; 0 when it is none that can be true."""
     try:
-        number = float(value)
+        number = 0.0 if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         return 0
     return math.ceil(number) if 0 < number <= MOST_TOKENS else 0

@@ -31,7 +31,7 @@ _REASONS = (
     "fault",
     "base_resp",
 )
-_CODES = ("code", "type", "status", "param", "loc")
+_CODES = ("code", "type", "status", "param", "loc", "quotaId")
 _FILTERED = re.compile(
     r"content.?filter|content.?policy|content management|moderat|flagged|safety|prohibited.?content|"
     r"violat\w*.{0,40}polic|polic.{0,40}violat|blocked by.{0,40}(?:polic|filter|guard)|responsible.?ai|data_inspection|"
@@ -40,17 +40,26 @@ _FILTERED = re.compile(
 )
 _SPENT = re.compile(
     r"insufficient[\W_]+(?:[a-z]+[\W_]+){0,2}(?:quota|balance|credit|fund)|billing.?(?:hard.?limit|not.?active)|"
-    r"credit balance is too low|out of credits|no credits|requires more credits",
+    r"credit balance is too low|out of credits|no credits|requires more credits|(?:key|credit|spend\w*) limit exceeded|"
+    r"(?:reached|exceeded) your (?:\w+ ){0,3}usage limit",
     re.IGNORECASE,
 )
-_DAILY = re.compile(r"\b(?:per|a)[ _-]day|daily limit", re.IGNORECASE)
+_DAILY = re.compile(r"\b(?:per|a)[ _-]day|PerDay|daily limit", re.IGNORECASE)
 _PLAN = re.compile(r"check your plan and billing", re.IGNORECASE)
 _MINUTE = re.compile(r"per.?minute|RESOURCE_EXHAUSTED|retry in", re.IGNORECASE)
 _BAD_KEY = re.compile(
     r"(?:invalid|incorrect).{0,10}api.?key|api.?key.{0,20}(?:invalid|not valid|expired)", re.IGNORECASE
 )
-_BAD_MODEL = re.compile(r"model.?not.?found|not a valid model|model .{0,80}does not exist|unknown model", re.IGNORECASE)
-_BUSY = (408, 409, 425, 429)
+_NO_ACCOUNT = re.compile(
+    r"location is not supported|organization.{0,20}restricted|account.{0,20}(?:suspend|disabl)", re.I
+)
+_BAD_MODEL = re.compile(
+    r"model.?not.?found|not a valid model|model .{0,80}does not exist|unknown model|no models? loaded|"
+    r"model.{0,80}decommissioned",
+    re.IGNORECASE,
+)
+# 498 and 499: no room at a provider's cheapest tier; the client has gone, as a proxy sees it.
+_BUSY = (408, 409, 425, 429, 498, 499)
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,11 @@ class Refusal:
     reason: str
     codes: str = ""
     retry_after: float | None = None
+
+    @property
+    def is_about_model(self) -> bool:
+        """Whether it says that there is no such model."""
+        return _BAD_MODEL.search(self.text) is not None
 
     @property
     def text(self) -> str:
@@ -112,10 +126,10 @@ def failure_of(refusal: Refusal, *, answered: bool) -> Failure:
         return "call"
     if status in (401, 407) or (status == 400 and _BAD_KEY.search(text)):
         return "fatal"
+    if status == 400 and not answered and (refusal.is_about_model or _NO_ACCOUNT.search(text)):
+        return "fatal"
     if status in (403, 404, 405, 410):
         return "busy" if answered else "fatal"
-    if status == 400 and _BAD_MODEL.search(text) and not answered:
-        return "fatal"
     if status in _BUSY:
         return "busy"
     return "outage" if status >= 500 else "call"

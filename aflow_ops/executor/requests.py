@@ -22,6 +22,7 @@ _REFUSES = re.compile(
     re.IGNORECASE,
 )
 _TOO_LONG = re.compile(r"context|too large|too long|exceed|at most|maximum|must be <=|valid range", re.IGNORECASE)
+_RATE = re.compile(r"per.minute|rate.?limit", re.IGNORECASE)
 _MOST_COMPLETION = re.compile(
     r"at most (\d+) completion tokens|maximum (?:value )?(?:for|of) .?max_(?:completion_)?tokens.? "
     r"(?:is|must be) (?:less than or equal to )?.?(\d+)|less than or equal to .?(\d+)|range .{0,20}?(?:1|0), ?(\d+)",
@@ -131,7 +132,7 @@ def fitting_limit(refusal: str, limit: int) -> int | None:
             messages".
         limit (`int`): the limit that was asked for.
     """
-    if "tokens" not in refusal or not _TOO_LONG.search(refusal):
+    if "tokens" not in refusal or not _TOO_LONG.search(refusal) or _RATE.search(refusal):
         return None
     most = _MOST_COMPLETION.search(refusal)
     context, used = _CONTEXT.search(refusal), _INPUT.search(refusal)

@@ -10,7 +10,8 @@ from collections.abc import Collection
 from aflow_ops.errors import WorkflowError
 from aflow_ops.language.bounds import check_bounds
 from aflow_ops.language.dialects import Spoken, spoken_operator
-from aflow_ops.language.scope import BASE_OPERATOR, Scope, is_known_function, is_self_attribute, used_prompts
+from aflow_ops.language.imports import BASE_OPERATOR
+from aflow_ops.language.scope import Scope, is_known_function, is_self_attribute, used_prompts
 from aflow_ops.operators import OPERATORS, Operator
 from aflow_ops.operators.base import IGNORED_ARGUMENTS
 from data.problem import Domain
@@ -118,7 +119,7 @@ def _members(scope: Scope) -> set[str]:
         for node in ast.walk(item):
             if _sets_by_name(node):
                 return _Everything()
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 members.add(node.name)
             elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_self_attribute(node):
                 members.add(node.attr)

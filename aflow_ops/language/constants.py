@@ -1,41 +1,38 @@
 """The texts of a `prompt.py`, read without running it.
 
-Understood is what such files do: annotated and plain assignments, `+`, `*` and `%`, f-strings, implicit concatenation,
-lists, tuples and dicts with their items, conditional expressions, earlier names, and the methods of text
-that only make text (`strip`, `format`, `join`, `dedent`, ...).
+Understood is what such files do to make text: assignments of every kind, arithmetic, conditions, f-strings, `%` and
+`format`, lists, tuples, sets and dicts with their items, comprehensions, `for` and `if`, earlier names, and the methods
+and functions that only make text and lists of it (`strip`, `join`, `dedent`, `enumerate`, ...). What a file does
+besides, in functions and classes, is not read, and no name that it may have changed is known.
 """
 
 import ast
-import inspect
-import string
-import textwrap
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from aflow_ops.language.constant_values import (
+    FUNCTIONS,
+    MAX_PROMPT_CHARS,
+    TEXT_METHODS,
+    UnreadableError,
+    call_method,
+    compare,
+    format_text,
+    items_of,
+    operate,
+    total,
+)
 from aflow_ops.language.fstrings import plain_fstrings
-from aflow_ops.language.workflow import SOURCE_NAME
+from aflow_ops.language.workflow import GRAMMAR, SOURCE_NAME
 from aflow_ops.python_source import parse_source
 
-# Of a whole prompt file, and of one text after its operators.
-MAX_PROMPT_CHARS = 400_000
-_MAX_ITEMS = 1_000
-
-_METHODS = """
-capitalize casefold format join lower lstrip removeprefix removesuffix replace rstrip split splitlines strip title upper
-"""
-_TEXT_METHODS = frozenset(_METHODS.split())
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "textwrap.dedent": textwrap.dedent,
-    "dedent": textwrap.dedent,
-    "inspect.cleandoc": inspect.cleandoc,
-    "cleandoc": inspect.cleandoc,
-    "str": str,
-    "len": len,
-}
+# Of expressions and statements that are looked at, loops counted each time.
+_MAX_STEPS = 10_000
+_ERRORS = (UnreadableError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
-class _UnreadableError(Exception):
-    """The value cannot be known without running the file."""
+class _TooLongError(Exception):
+    """The file computes for longer than a prompt file has reason to."""
 
 
 def prompt_constants(source: str) -> dict[str, Any]:
@@ -50,139 +47,226 @@ def prompt_constants(source: str) -> dict[str, Any]:
     """
     if len(source) > MAX_PROMPT_CHARS:
         return {}
+    text = plain_fstrings(source.removeprefix("\ufeff").replace("\r\n", "\n"))
     try:
-        statements = parse_source(plain_fstrings(source.replace("\r\n", "\n")), SOURCE_NAME).body
+        statements = parse_source(text, SOURCE_NAME, GRAMMAR).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
-    names: dict[str, Any] = {}
-    for statement in statements:
-        try:
-            _assign(statement, names)
-        except (_UnreadableError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            continue
-    return {name: value for name, value in names.items() if _total(value) <= MAX_PROMPT_CHARS}
+    reader = _Reader()
+    try:
+        reader.statements(statements)
+    except _TooLongError:
+        return {}
+    return {name: value for name, value in reader.names.items() if total(value) <= MAX_PROMPT_CHARS}
 
 
-def _assign(statement: ast.stmt, names: dict[str, Any]) -> None:
-    if isinstance(statement, ast.Assign):
-        for target in statement.targets:
-            if isinstance(target, ast.Name):
-                names.pop(target.id, None)
-        value = _value(statement.value, names)
-        for target in statement.targets:
-            if isinstance(target, ast.Name):
-                names[target.id] = value
-    elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
-        if isinstance(statement.target, ast.Name):
-            names[statement.target.id] = _value(statement.value, names)
-    elif isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
-        old = names.pop(statement.target.id)
-        names[statement.target.id] = _operated(statement.op, old, _value(statement.value, names))
+class _Reader:
+    """What is known of a file's names after the statements so far."""
 
+    def __init__(self) -> None:
+        self.names: dict[str, Any] = {}
+        self._left = _MAX_STEPS
 
-def _value(node: ast.expr, names: dict[str, Any]) -> Any:
-    value = _evaluated(node, names)
-    if _total(value) > MAX_PROMPT_CHARS:
-        raise _UnreadableError
-    return value
+    def statements(self, body: list[ast.stmt]) -> None:
+        """Read statements one after the other; of one that cannot be read, nothing that it sets is known."""
+        for statement in body:
+            try:
+                self._statement(statement)
+            except _ERRORS:
+                for name in _changed_by(statement):
+                    self.names.pop(name, None)
 
+    def _statement(self, statement: ast.stmt) -> None:
+        self._step()
+        match statement:
+            case ast.Assign(targets=targets, value=node):
+                value = self.value(node)
+                for target in targets:
+                    self._assign(target, value)
+            case ast.AnnAssign(target=target, value=ast.expr() as node):
+                self._assign(target, self.value(node))
+            case ast.AugAssign(target=ast.Name(id=name), op=operation, value=node):
+                self.names[name] = self._bounded(operate(operation, self.names[name], self.value(node)))
+            case ast.If(test=test, body=body, orelse=orelse):
+                self.statements(body if self.value(test) else orelse)
+            case ast.For(target=target, iter=node, body=body, orelse=orelse):
+                for item in items_of(self.value(node)):
+                    self._assign(target, item)
+                    self.statements(body)
+                self.statements(orelse)
+            case ast.Try(body=body, orelse=orelse, finalbody=finalbody) if not any(map(_may_fail, body)):
+                self.statements([*body, *orelse, *finalbody])
+            case ast.Expr(
+                value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method), args=[argument])
+            ) if method in ("append", "extend", "update"):
+                # Values are never changed, only replaced: none can come to hold itself.
+                more = self.value(argument)
+                old = self.names[name]
+                added = [more] if method == "append" else items_of(more)
+                self.names[name] = self._bounded({**old, **more} if isinstance(old, dict) else old + added)
+            case ast.Expr() | ast.Import() | ast.ImportFrom() | ast.Pass() | ast.AnnAssign(value=None):
+                pass
+            case _:
+                raise UnreadableError
 
-def _evaluated(node: ast.expr, names: dict[str, Any]) -> Any:
-    if isinstance(node, ast.Constant) and isinstance(node.value, (str, int, float, bool, type(None))):
-        return node.value
-    if isinstance(node, ast.Name):
-        return names[node.id]
-    if isinstance(node, ast.JoinedStr):
-        return "".join(str(_evaluated(part, names)) for part in node.values)
-    if isinstance(node, ast.FormattedValue):
-        value, spec = _value(node.value, names), _value(node.format_spec, names) if node.format_spec else ""
+    def _assign(self, target: ast.expr, value: Any) -> None:
+        match target:
+            case ast.Name(id=name):
+                self.names[name] = value
+            case ast.Tuple(elts=targets) | ast.List(elts=targets):
+                for item, part in zip(targets, items_of(value), strict=True):
+                    self._assign(item, part)
+            case ast.Subscript(value=ast.Name(id=name), slice=index):
+                changed = self.names[name].copy()
+                changed[self.value(index)] = value
+                self.names[name] = self._bounded(changed)
+            case _:
+                raise UnreadableError
+
+    def _step(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise _TooLongError
+
+    def _bounded(self, value: Any) -> Any:
+        if total(value) > MAX_PROMPT_CHARS:
+            raise UnreadableError
+        return value
+
+    def value(self, node: ast.expr) -> Any:
+        """Return what an expression is.
+
+        Raises:
+            UnreadableError: that cannot be known without running the file.
+        """
+        self._step()
+        return self._bounded(self._evaluated(node))
+
+    def _evaluated(self, node: ast.expr) -> Any:
+        match node:
+            case ast.Constant(value=str() | int() | float() | None as value):
+                return value
+            case ast.Name(id=name):
+                return self.names[name]
+            case ast.JoinedStr(values=parts):
+                return "".join(str(self._evaluated(part)) for part in parts)
+            case ast.FormattedValue():
+                return self._formatted(node)
+            case ast.List(elts=elements) | ast.Tuple(elts=elements) | ast.Set(elts=elements):
+                items = [item for element in elements for item in self._items(element)]
+                return list(dict.fromkeys(items)) if isinstance(node, ast.Set) else items
+            case ast.Dict(keys=keys, values=values):
+                return self._dict(keys, values)
+            case ast.ListComp() | ast.GeneratorExp() | ast.SetComp() | ast.DictComp():
+                return self._comprehension(node)
+            case ast.Call():
+                return self._called(node)
+            case ast.Subscript(value=owner, slice=ast.Slice(lower=lower, upper=upper, step=step)):
+                bounds = (None if part is None else self.value(part) for part in (lower, upper, step))
+                return self.value(owner)[slice(*bounds)]
+            case ast.Subscript(value=owner, slice=index):
+                return self.value(owner)[self.value(index)]
+            case ast.NamedExpr(target=ast.Name(id=name), value=inner):
+                self.names[name] = self.value(inner)
+                return self.names[name]
+        return self._computed(node)
+
+    def _computed(self, node: ast.expr) -> Any:
+        match node:
+            case ast.BinOp(left=left, op=operation, right=right):
+                return operate(operation, self.value(left), self.value(right))
+            case ast.IfExp(test=test, body=body, orelse=orelse):
+                return self.value(body if self.value(test) else orelse)
+            case ast.BoolOp(op=operation, values=values):
+                for inner in values[:-1]:
+                    value = self.value(inner)
+                    if bool(value) == isinstance(operation, ast.Or):
+                        return value
+                return self.value(values[-1])
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return -self.value(operand)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return not self.value(operand)
+            case ast.Compare(left=left, ops=[operation], comparators=[right]):
+                return compare(operation, self.value(left), self.value(right))
+        raise UnreadableError
+
+    def _formatted(self, node: ast.FormattedValue) -> str:
+        value, spec = self.value(node.value), self.value(node.format_spec) if node.format_spec else ""
         converted = {114: repr, 97: ascii}.get(node.conversion, lambda item: item)(value)
-        return _formatted("{:" + spec + "}", [converted], {})
-    if isinstance(node, (ast.List, ast.Tuple)):
-        return [_value(item, names) for item in node.elts[:_MAX_ITEMS]]
-    if isinstance(node, ast.Dict):
-        return {
-            _value(key, names): _value(item, names)
-            for key, item in zip(node.keys, node.values, strict=True)
-            if key is not None
-        }
-    if isinstance(node, ast.BinOp):
-        return _operated(node.op, _value(node.left, names), _value(node.right, names))
-    if isinstance(node, ast.IfExp):
-        return _value(node.body if _value(node.test, names) else node.orelse, names)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_value(node.operand, names)
-    if isinstance(node, ast.Subscript):
-        return _value(node.value, names)[_index(node.slice, names)]
-    if isinstance(node, ast.Call):
-        return _called(node, names)
-    raise _UnreadableError
+        return format_text("{:" + spec + "}", [converted], {})
+
+    def _items(self, element: ast.expr) -> Iterator[Any]:
+        if isinstance(element, ast.Starred):
+            yield from items_of(self.value(element.value))
+        else:
+            yield self.value(element)
+
+    def _dict(self, keys: list[ast.expr | None], values: list[ast.expr]) -> dict[Any, Any]:
+        found: dict[Any, Any] = {}
+        for key, value in zip(keys, values, strict=True):
+            if key is None:
+                found |= self.value(value)
+            else:
+                found[self.value(key)] = self.value(value)
+        return found
+
+    def _comprehension(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp | ast.DictComp) -> Any:
+        outer, found = dict(self.names), []
+        for _ in self._turns(node.generators):
+            if isinstance(node, ast.DictComp):
+                found.append((self.value(node.key), self.value(node.value)))
+            else:
+                found.append(self.value(node.elt))
+        self.names = outer
+        if isinstance(node, ast.DictComp):
+            return dict(found)
+        return list(dict.fromkeys(found)) if isinstance(node, ast.SetComp) else found
+
+    def _turns(self, generators: list[ast.comprehension]) -> Iterator[None]:
+        first, *others = generators
+        for item in items_of(self.value(first.iter)):
+            self._assign(first.target, item)
+            if all(self.value(condition) for condition in first.ifs):
+                if others:
+                    yield from self._turns(others)
+                else:
+                    yield None
+
+    def _called(self, node: ast.Call) -> Any:
+        args = [item for argument in node.args for item in self._items(argument)]
+        kwargs: Mapping[str, Any] = self._dict(
+            [None if keyword.arg is None else ast.Constant(keyword.arg) for keyword in node.keywords],
+            [keyword.value for keyword in node.keywords],
+        )
+        name = ast.unparse(node.func)
+        if name in FUNCTIONS and name not in self.names:
+            value = FUNCTIONS[name](*args, **kwargs)
+            return value if isinstance(value, (str, int, float, list, dict)) else list(items_of(value))
+        if isinstance(node.func, ast.Attribute):
+            owner = self.value(node.func.value)
+            if isinstance(owner, dict) and node.func.attr in ("get", "items", "keys", "values"):
+                found = getattr(owner, node.func.attr)(*args)
+                return found if node.func.attr == "get" else [list(x) if isinstance(x, tuple) else x for x in found]
+            if isinstance(owner, str) and node.func.attr in TEXT_METHODS:
+                return call_method(owner, node.func.attr, args, kwargs)
+        raise UnreadableError
 
 
-def _index(node: ast.expr, names: dict[str, Any]) -> Any:
-    if isinstance(node, ast.Slice):
-        return slice(*(None if part is None else _value(part, names) for part in (node.lower, node.upper, node.step)))
-    return _value(node, names)
+def _may_fail(statement: ast.stmt) -> bool:
+    """Whether a statement inside `try` may be one that fails: an import, or a call that is not understood."""
+    return not isinstance(statement, (ast.Assign, ast.AnnAssign)) or any(
+        isinstance(node, ast.Call) for node in ast.walk(statement)
+    )
 
 
-def _operated(operation: ast.operator, left: Any, right: Any) -> Any:
-    if isinstance(operation, ast.Add) and isinstance(left, str) and isinstance(right, str):
-        return left + right
-    if isinstance(operation, ast.Add) and isinstance(left, list) and isinstance(right, list):
-        return left + right
-    if isinstance(operation, ast.Mult) and isinstance(left, str) and isinstance(right, int):
-        if len(left) * max(right, 0) > MAX_PROMPT_CHARS:
-            raise _UnreadableError
-        return left * right
-    if isinstance(operation, ast.Mod) and isinstance(left, str):
-        values = right if isinstance(right, list) else [right]
-        if left.count("%s") != left.count("%") - 2 * left.count("%%"):
-            raise _UnreadableError  # widths and precisions may be of any size
-        _bounded(left.count("%s") * _total(values))
-        return left % tuple(values)
-    raise _UnreadableError
-
-
-def _called(node: ast.Call, names: dict[str, Any]) -> Any:
-    args = [_value(argument, names) for argument in node.args]
-    kwargs = {str(keyword.arg): _value(keyword.value, names) for keyword in node.keywords if keyword.arg}
-    if len(kwargs) < len(node.keywords):
-        raise _UnreadableError
-    function = _FUNCTIONS.get(ast.unparse(node.func))
-    if function is not None:
-        return function(*args, **kwargs)
-    if isinstance(node.func, ast.Attribute) and node.func.attr in _TEXT_METHODS:
-        text = _value(node.func.value, names)
-        if not isinstance(text, str) or (node.func.attr == "replace" and not args[0]):
-            raise _UnreadableError
-        if node.func.attr == "format":
-            return _formatted(text, args, kwargs)
-        if node.func.attr == "join":
-            _bounded(len(text) * len(args[0]))
-        if node.func.attr == "replace":
-            _bounded(text.count(args[0]) * len(args[1]))
-        return getattr(text, node.func.attr)(*args, **kwargs)
-    raise _UnreadableError
-
-
-def _bounded(size: int) -> None:
-    if size > 4 * MAX_PROMPT_CHARS:
-        raise _UnreadableError
-
-
-def _formatted(text: str, args: list[Any], kwargs: dict[str, Any]) -> str:
-    """`str.format` for plain fields: no attributes, no widths of any size."""
-    _bounded(text.count("{") * _total([args, kwargs]))
-    for _, name, spec, _ in string.Formatter().parse(text):
-        if (name and not (name.isidentifier() or name.isdigit())) or len(spec or "") > 4:
-            raise _UnreadableError
-    return text.format(*args, **kwargs)
-
-
-def _total(value: Any) -> int:
-    """Characters in a value, roughly."""
-    if isinstance(value, str):
-        return len(value) + 8
-    if isinstance(value, dict):
-        return sum(_total(key) + _total(item) for key, item in value.items())
-    return sum(map(_total, value)) if isinstance(value, list) else 8
+def _changed_by(statement: ast.stmt) -> Iterator[str]:
+    """Yield the names that a statement sets, or whose values it may change."""
+    for node in ast.walk(statement):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.Subscript(value=ast.Name(id=name), ctx=ast.Store()):
+                yield name
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="append" | "extend" | "insert" | "update")):
+                yield name

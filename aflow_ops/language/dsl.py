@@ -160,7 +160,8 @@ class _Parser:
             branches = [self.pipeline()]
             while self.peek() == ",":
                 self.take()
-                branches.append(self.pipeline())
+                if self.peek() != "]":  # a comma after the last one
+                    branches.append(self.pipeline())
             self.take("]")
             return Parallel(tuple(branches))
         name = spelled(token)

@@ -1,30 +1,43 @@
 """Find the workflow in a completion: the code between fences or tags, or the bare text.
 
 Where it looks, in this order: `<workflow>` or `<graph>` tags, Markdown fences, the bare text. Of several fences the
-first that holds a workflow counts. An unterminated fence or tag runs to the end of the text: whether the code in it is
-whole is for the parser to say.
+first that is a workflow counts; what it needs of the others, helpers and prompts, is taken from there (`beside.py`). A
+policy's thoughts before its answer are not looked at. An unterminated fence or tag runs to the end of the text: whether
+the code in it is whole is for the parser to say.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from aflow_ops.errors import WorkflowError
+from aflow_ops.language.beside import constants_beside, with_helpers, without_thoughts
 from aflow_ops.language.constants import prompt_constants
 from aflow_ops.language.fstrings import plain_fstrings
 from aflow_ops.language.scope import CLASS_NAMES
-from aflow_ops.language.workflow import SOURCE_NAME
+from aflow_ops.language.workflow import GRAMMAR, SOURCE_NAME
 from aflow_ops.operators import spelled
 from aflow_ops.python_source import parse_source
 
 # Published workflows are a few kilobytes; this bounds what the parser and the interpreter are given.
 MAX_SOURCE_CHARS = 16_000
 MAX_NESTING = 60
+# Of the texts that may be the workflow, so many are looked at.
+MAX_CANDIDATES = 6
 
 _TAG = re.compile(r"<(workflow|graph)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _PROMPT = re.compile(r"<prompt>(.*?)(?:</prompt>|\Z)", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"(?<!`)```+[^\n`]*\n(.*?)(?:\n[^\S\n]*```|\Z)", re.DOTALL)
-_PYTHON = re.compile(rf"^[^\S\n]*(?:class\s+(?:{'|'.join(CLASS_NAMES)})\b|(?:async\s+)?def\s+workflow\b)", re.MULTILINE)
+_PYTHON = re.compile(
+    rf"^[^\S\n]*(?:class\s+(?:{'|'.join(CLASS_NAMES)})\b|(?:async\s+)?def\s+workflow\b)"
+    rf"|^(?:{'|'.join(CLASS_NAMES)}|workflow)\s*=\s*[A-Za-z_]\w*[^\S\n]*$",
+    re.MULTILINE,
+)
+# The end of a turn as it is written out, and a fence that was closed on the last line of the code.
+_LEFT_OVER = re.compile(r"(?:\s*(?:<\|\w+\|>|</s>|```+|\ufeff|\u200b))+\s*\Z")
+_MARKUP = re.compile(r"^(?:[*_`>\s]|[-\u2022]\s)+|[*_`\s]+$|\s#.*$")
+_LABEL = re.compile(r"^(?:final\s+)?(?:workflow|pipeline|graph|dsl|answer|solution)[*_`\s]*:[*_`\s]*", re.IGNORECASE)
 _MODULE_LINE = re.compile(r"^(?:import\s|from\s|class\s|def\s|async\s|[A-Za-z_]\w*\s*=)", re.MULTILINE)
 
 
@@ -43,20 +56,35 @@ class FoundCode:
     is_python: bool
 
 
-def find_workflow(completion: str) -> FoundCode:
-    """Find the workflow's text in a completion.
+def find_workflows(completion: str) -> Iterator[FoundCode]:
+    """Yield what may be the workflow in a completion, the likeliest first.
+
+    A model that sketches a workflow, or slips and corrects itself, writes several: the first one that is a workflow
+    counts, which is for the parser to say.
 
     Raises:
-        WorkflowError: stage `"find"`: there is none, or it is too long or nested too deeply to be looked at.
+        WorkflowError: stage `"find"`: there is none, or what there is is too long or nested too deeply to be looked at.
     """
     if "\x00" in completion:
         raise WorkflowError("find", "the completion contains NUL bytes")
     # Beyond this nothing is searched: a workflow starts early, and patterns on megabytes of text cost seconds.
     completion = completion[: 8 * MAX_SOURCE_CHARS].replace("\r\n", "\n").replace("\r", "\n")
+    completion = without_thoughts(completion.lstrip("\ufeff\u200b"))
     prompts = _prompt_constants(completion)
-    text = next(iter(_candidates(_PROMPT.sub("", completion))), None)
-    if text is None:
+    texts = list(dict.fromkeys(_candidates(_PROMPT.sub("", completion))))[:MAX_CANDIDATES]
+    if not texts:
         raise WorkflowError("find", "no workflow in the completion: expected `async def workflow(problem): ...`")
+    blocks = [block for block in map(_trimmed, _fenced(completion)) if not _PYTHON.search(block)]
+    for text in texts:
+        _check_size(text)
+        is_python = _PYTHON.search(text) is not None
+        if is_python and blocks:
+            yield FoundCode(with_helpers(text, blocks), {**constants_beside(text, blocks), **prompts}, is_python)
+        else:
+            yield FoundCode(text if is_python else _without_markup(text), prompts, is_python)
+
+
+def _check_size(text: str) -> None:
     if len(text) > MAX_SOURCE_CHARS:
         raise WorkflowError("find", f"the workflow has {len(text)} characters; at most {MAX_SOURCE_CHARS} are read")
     if _nesting(text) > MAX_NESTING:
@@ -65,12 +93,11 @@ def find_workflow(completion: str) -> FoundCode:
         text.encode()
     except UnicodeEncodeError:
         raise WorkflowError("find", "the workflow contains characters that are not valid Unicode") from None
-    return FoundCode(text, prompts, is_python=_PYTHON.search(text) is not None)
 
 
 def looks_like_dsl(text: str) -> bool:
     """Whether text without Python in it can be a DSL workflow: a pipeline or a lone operator name."""
-    body = text.strip().rstrip(";")
+    body = _without_markup(text).strip().rstrip(";")
     return bool(re.fullmatch(r"[A-Za-z]\w*", body)) or (
         ("->" in body or "→" in body or "[" in body or "?" in body or "*" in body)
         and bool(re.fullmatch(r"[\w\s\-\[\](),>*?:→;]+", body))
@@ -86,7 +113,10 @@ def _candidates(completion: str) -> list[str]:
         found = [_bare_python(completion)]
     if not found:
         whole = [completion] if spelled(completion.strip()) else []
-        found = whole or [line for line in [completion, *completion.splitlines()] if _is_bare_dsl(line)][:1]
+        found = (
+            whole
+            or [_without_markup(line) for line in [completion, *completion.splitlines()] if _is_bare_dsl(line)][:1]
+        )
     if not found:
         found = [text for text in inside + _fenced(completion) if text.strip()]
     return [_trimmed(text) for text in found]
@@ -105,7 +135,7 @@ def _bare_python(completion: str) -> str:
 
 def _parses(text: str) -> bool:
     try:
-        parse_source(plain_fstrings(text), SOURCE_NAME)
+        parse_source(plain_fstrings(text), SOURCE_NAME, GRAMMAR)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
@@ -121,8 +151,9 @@ def _fenced(text: str) -> list[str]:
 
 
 def _trimmed(text: str) -> str:
-    """Drop empty lines around the text, and the fence lines that a sloppy completion left inside."""
-    lines = text.expandtabs(4).split("\n")
+    """Drop empty lines around the text, the fence lines that a sloppy completion left inside, and what is no space."""
+    text = _LEFT_OVER.sub("", text.lstrip("\ufeff\u200b\n"))
+    lines = [_spaced(line) for line in text.expandtabs(4).split("\n")]
     while lines and (not lines[0].strip() or lines[0].strip().startswith("```")):
         lines.pop(0)
     for position, line in enumerate(lines):
@@ -130,6 +161,18 @@ def _trimmed(text: str) -> str:
             lines = lines[:position]
             break
     return "\n".join(line.rstrip() for line in lines).rstrip("\n")
+
+
+def _spaced(line: str) -> str:
+    """Write the indentation with the spaces that Python knows."""
+    code = line.lstrip(" \u00a0\u200b\ufeff")
+    return re.sub("[\u200b\ufeff]", "", line[: len(line) - len(code)]).replace("\u00a0", " ") + code
+
+
+def _without_markup(text: str) -> str:
+    """A pipeline without what Markdown, a label or a comment puts around it."""
+    lines = [_MARKUP.sub("", _MARKUP.sub("", line)) for line in text.strip().split("\n")]
+    return "\n".join(_LABEL.sub("", line) for line in lines)
 
 
 def _prompt_constants(completion: str) -> dict[str, Any]:

@@ -16,14 +16,28 @@ from aflow_ops.language.dialects import operator_keys
 
 # Harmless modules of the standard library: no files, no network, no processes, no view of the interpreter.
 _ALLOWED = """
-__future__ abc asyncio bisect collections contextlib copy dataclasses datetime decimal enum fractions functools heapq
-itertools json logging math numbers operator random re statistics string textwrap time typing
+__future__ abc ast asyncio bisect calendar cmath collections contextlib contextvars copy dataclasses datetime decimal
+difflib enum fractions functools hashlib heapq html itertools json logging math numbers operator pprint random re
+statistics string textwrap time typing unicodedata
 """
-ALLOWED_MODULES = frozenset(_ALLOWED.split())
+# Of these a workflow has the harmless part.
+PARTS: Mapping[str, frozenset[str]] = {
+    module: frozenset(names.split())
+    for module, names in {
+        "inspect": "cleandoc getdoc isawaitable isclass iscoroutine iscoroutinefunction isfunction signature",
+        "io": "BytesIO StringIO",
+        "traceback": "format_exc format_exception format_exception_only print_exc print_exception",
+        "types": "MappingProxyType NoneType SimpleNamespace",
+        "uuid": "NAMESPACE_DNS NAMESPACE_URL UUID uuid3 uuid4 uuid5",
+        "warnings": "catch_warnings filterwarnings simplefilter warn",
+    }.items()
+}
+ALLOWED_MODULES = frozenset(_ALLOWED.split()) | frozenset(PARTS)
 # First parts of the module paths that AFlow's own workflows and its relatives' import.
-AFLOW_MODULES = frozenset(
-    {"metagpt", "scripts", "workspace", "aflow", "optimized", "experiments", "scoreflow", "loguru", "benchmarks"}
-)
+_AFLOW = """
+aflow benchmarks examples experiments loguru metagpt optimized scoreflow scripts workspace
+"""
+AFLOW_MODULES = frozenset(_AFLOW.split())
 _AFLOW_PARTS = frozenset({"workflows", "template", "async_llm", "operator_an", "op_prompt", "evaluator"})
 _OPERATOR_MODULES = frozenset({"operator", "operators"})
 _PROMPT_MODULES = frozenset({"prompt", "prompts", "prompt_custom", "op_prompt"})
@@ -36,9 +50,12 @@ _PROVIDED = {
     **dict.fromkeys(("CostManager", "TokenUsageTracker"), "CostManager"),
     **dict.fromkeys(("logger",), "logger"),
     **dict.fromkeys(("DatasetType",), "DatasetType"),
+    **dict.fromkeys(("LLMsConfig", "ModelsConfig"), "LLMsConfig"),
     **dict.fromkeys(_OPERATOR_MODULES, OPERATORS_NAME),
     **dict.fromkeys(_PROMPT_MODULES, PROMPTS_NAME),
 }
+# AFlow's base of all operators; it is none itself.
+BASE_OPERATOR = "Operator"
 # Stands for anything else of AFlow's: a class that takes whatever it is given.
 STUB_NAME = "AflowObject"
 # The prelude has each of them under this prefix too: an import inside a function makes the plain name a local one.
@@ -85,7 +102,9 @@ def read_imports(tree: ast.Module, prompts: Collection[str]) -> Imports:
             if lines:
                 plain = [f"import {', '.join(map(_printed, kept))}"] if kept else []
                 found.replacements[node.lineno, node.col_offset] = "; ".join(plain + lines)
-            found.bound.update(alias.asname or alias.name.split(".")[0] for alias in kept)
+            plain_names = {alias.asname or alias.name.split(".")[0] for alias in kept}
+            found.bound.update(plain_names)
+            found.operators.difference_update(plain_names)  # `import operator` may mean Python's own
         elif isinstance(node, ast.ImportFrom):
             if _imports_from(node) or _is_aflow(node.module or "", node.level, None, None):
                 lines = [line for alias in node.names for line in _bind_names(node, alias, found, keys, prompts)]
@@ -177,7 +196,9 @@ def _bind_names(
         yield f"{name} = {PRIVATE}{_PROVIDED[alias.name]}"
     elif alias.name in keys or last in _OPERATOR_MODULES:
         found.classes[name] = alias.name
-        yield f"{name} = {PRIVATE}{OPERATORS_NAME}.{alias.name}"
+        known = alias.name in keys or alias.name == BASE_OPERATOR
+        # An unknown one is told where it is used: templates import more than they need.
+        yield f"{name} = {PRIVATE}{OPERATORS_NAME}.{alias.name}" if known else f"{name} = {PRIVATE}{STUB_NAME}"
     else:
         yield f"{name} = {PRIVATE}{STUB_NAME}"
 

@@ -8,7 +8,7 @@ from typing import Any
 from aflow_ops.errors import WorkflowError
 from aflow_ops.language.check import check_workflow
 from aflow_ops.language.dsl import compile_dsl, parse_dsl, print_dsl
-from aflow_ops.language.find import FoundCode, find_workflow, looks_like_dsl
+from aflow_ops.language.find import FoundCode, find_workflows, looks_like_dsl
 from aflow_ops.language.repair import parse_python, repair_tree
 from aflow_ops.language.scope import Scope, scope_of
 from aflow_ops.language.workflow import SOURCE_NAME, Form, Workflow
@@ -50,7 +50,17 @@ def _remembered(
 
 
 def _parsed(completion: str, domain: Domain, has_entry_point: bool, prompts: Mapping[str, Any]) -> Workflow:
-    found = find_workflow(completion)
+    first_error: WorkflowError | None = None
+    for found in find_workflows(completion):
+        try:
+            return _found_workflow(found, domain, has_entry_point, prompts)
+        except WorkflowError as error:
+            first_error = first_error or error
+    assert first_error is not None
+    raise first_error
+
+
+def _found_workflow(found: FoundCode, domain: Domain, has_entry_point: bool, prompts: Mapping[str, Any]) -> Workflow:
     if found.is_python:
         return _python_workflow(found, domain, has_entry_point, prompts)
     if looks_like_dsl(found.text):

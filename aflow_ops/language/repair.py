@@ -13,8 +13,8 @@ from aflow_ops.errors import WorkflowError
 from aflow_ops.language.check import returns_value
 from aflow_ops.language.fstrings import plain_fstrings
 from aflow_ops.language.imports import dotted
-from aflow_ops.language.scope import Scope, is_known_function, is_self_attribute
-from aflow_ops.language.workflow import SOURCE_NAME
+from aflow_ops.language.scope import Scope, is_known_function, is_self_attribute, main_functions
+from aflow_ops.language.workflow import GRAMMAR, SOURCE_NAME
 from aflow_ops.operators import OPERATORS, Operator, spelled
 from aflow_ops.python_source import parse_source
 
@@ -22,9 +22,7 @@ from aflow_ops.python_source import parse_source
 COLLECTORS = frozenset(
     {"gather", "create_task", "ensure_future", "wait", "wait_for", "shield", "as_completed", "append", "extend"}
 )
-# The oldest Python that the project runs on: what only later ones read earns the same on all of them.
-_GRAMMAR = (3, 11)
-_PLAIN_DEF = re.compile(r"^([^\S\n]*)(def\s+(?:workflow|__call__|run_workflow)\s*\()", re.MULTILINE)
+_PLAIN_DEF = re.compile(r"^[^\S\n]*(def\s+(?:workflow|__call__|run_workflow)\s*\()", re.MULTILINE)
 
 
 def parse_python(text: str) -> tuple[ast.Module, str, list[str]]:
@@ -38,7 +36,7 @@ def parse_python(text: str) -> tuple[ast.Module, str, list[str]]:
     """
     first_error: SyntaxError | None = None
     read = plain_fstrings(text)
-    made_async = _PLAIN_DEF.sub(r"\1async \2", read)
+    made_async = _made_async(read)
     asynced = [] if read == text else ["wrote f-strings as every Python reads them"]
     asynced += [] if made_async == read else ["made the workflow function async"]
     for candidate, repairs in _indentations(made_async):
@@ -51,9 +49,26 @@ def parse_python(text: str) -> tuple[ast.Module, str, list[str]]:
     raise WorkflowError("syntax", f"{first_error.msg}{line}")
 
 
+def _made_async(text: str) -> str:
+    """Write `async` before the function that runs the workflow, wherever the class of `__call__` is a workflow's."""
+    if not _PLAIN_DEF.search(text):
+        return text
+    starts = [match.start(1) for match in _PLAIN_DEF.finditer(text)]
+    try:
+        tree = parse_source(textwrap.dedent(text), SOURCE_NAME)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        lines = None  # whose it is cannot be told: it is taken for the workflow's
+    else:
+        lines = {node.lineno for node in main_functions(tree)}
+    for start in reversed(starts):
+        if lines is None or text.count("\n", 0, start) + 1 in lines:
+            text = f"{text[:start]}async {text[start:]}"
+    return text
+
+
 def _parse(text: str) -> ast.Module:
     try:
-        tree = parse_source(text, SOURCE_NAME, _GRAMMAR)
+        tree = parse_source(text, SOURCE_NAME, GRAMMAR)
         compile(tree, SOURCE_NAME, "exec", dont_inherit=True)  # `return` outside a function and the like
         return tree
     except (ValueError, RecursionError, MemoryError) as error:

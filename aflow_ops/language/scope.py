@@ -17,8 +17,6 @@ FunctionNode = ast.AsyncFunctionDef | ast.FunctionDef
 AFLOW_NAMES = frozenset(
     {"operator", "prompt_custom", "create_llm_instance", "AsyncLLM", "CostManager", "DatasetType", "logger"}
 )
-# AFlow's base of all operators; it is none itself.
-BASE_OPERATOR = "Operator"
 # Names of the class, newest first.
 CLASS_NAMES = ("Workflow", "SolveGraph")
 # What is called to run it: AFlow's name, then ScoreFlow's, whose constructor takes the problem.
@@ -75,9 +73,18 @@ class Scope:
         """Return the operator's name, as it is written, of a call such as `operator.X(...)`."""
         return operator_name(call.func, self.imports)
 
+    def is_pythons_format(self, call: ast.Call) -> bool:
+        """Whether a call of `format` in the short form is Python's own: of one value, or with a specification."""
+        if self.workflow_class is not None or not isinstance(call.func, ast.Name) or call.func.id != "format":
+            return False
+        specified = len(call.args) == 2 and isinstance(call.args[1], (ast.Constant, ast.JoinedStr))
+        return "format" not in self.bound and not call.keywords and (len(call.args) == 1 or specified)
+
     def spoken(self, call: ast.Call) -> Spoken | None:
         """Return the operator that a call runs, or `None` for any other call."""
         function = call.func
+        if self.is_pythons_format(call):
+            return None
         if id(call) in self.inherited:
             return spoken_operator(self.inherited[id(call)])
         if isinstance(function, ast.Name) and self.workflow_class is None and function.id not in self.bound:
@@ -130,7 +137,9 @@ def scope_of(tree: ast.Module, prompts: Collection[str] = ()) -> Scope:
     imports = read_imports(tree, prompts)
     bound = frozenset(_bound_names(tree)) | imports.bound
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    workflow_class = next((classes[name] for name in CLASS_NAMES if name in classes), None)
+    aliases = dict(_aliases(tree))
+    named = (classes.get(aliases.get(name, name)) for name in CLASS_NAMES)
+    workflow_class = next((node for node in named if node is not None), None)
     if workflow_class is not None:
         line = _with_bases(workflow_class, classes)
         main = _main_method(line)
@@ -140,11 +149,22 @@ def scope_of(tree: ast.Module, prompts: Collection[str] = ()) -> Scope:
         scope.attributes.update(_operator_attributes(scope, classes))
         return scope
     for node in tree.body:
-        if isinstance(node, FunctionNode) and node.name == "workflow":
+        if isinstance(node, FunctionNode) and node.name == aliases.get("workflow", "workflow"):
             scope = Scope(tree, node, None, (), {}, bound, imports)
             _find_derived(scope, classes)
             return scope
     raise WorkflowError("find", "no `async def workflow(problem)` and no `class Workflow` at the top level")
+
+
+def _aliases(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield the names of other things that the source gives the workflow's name to: `Workflow = MathWorkflow`."""
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Name(id=value)) if name in (
+                *CLASS_NAMES,
+                "workflow",
+            ):
+                yield name, value
 
 
 def _with_bases(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> tuple[ast.ClassDef, ...]:
@@ -154,6 +174,15 @@ def _with_bases(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> tuple[a
         bases = [classes[base.id] for base in item.bases if isinstance(base, ast.Name) and base.id in classes]
         line += [base for base in bases if base not in line]
     return tuple(line)
+
+
+def main_functions(tree: ast.Module) -> Iterator[FunctionNode]:
+    """Yield the functions that may be what a source runs: `workflow`, and the calls of a workflow's class and bases."""
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    yield from (node for node in tree.body if isinstance(node, FunctionNode) and node.name == "workflow")
+    for item in (base for name in CLASS_NAMES if name in classes for base in _with_bases(classes[name], classes)):
+        names = (_CALL_NAME, *_SCOREFLOW_NAMES)
+        yield from (node for node in item.body if isinstance(node, FunctionNode) and node.name in names)
 
 
 def _main_method(line: tuple[ast.ClassDef, ...]) -> FunctionNode:
@@ -229,7 +258,16 @@ def used_prompts(scope: Scope) -> dict[str, str]:
     if PROMPTS_NAME in scope.bound - scope.imports.bound:  # an object of the source's own
         read.clear()
     read.update(scope.imports.constants)
-    return {written: name for written, name in read.items() if name not in stored and not name.startswith("__")}
+    absent = stored | set(_asked_for(scope.tree))
+    return {written: name for written, name in read.items() if name not in absent and not name.startswith("__")}
+
+
+def _asked_for(tree: ast.Module) -> Iterator[str]:
+    """Yield the names that a source looks for before it reads them: `hasattr(prompt_custom, "NAME")`."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="hasattr"), args=[_, ast.Constant(value=str() as name)]):
+                yield name
 
 
 def _bound_names(tree: ast.Module) -> Iterator[str]:

@@ -11,6 +11,9 @@ from typing import Any, Literal
 SOURCE_NAME = "<workflow>"
 warnings.filterwarnings("ignore", module=re.escape(SOURCE_NAME))
 
+# The oldest Python that the project runs on: what only later ones read earns the same on all of them.
+GRAMMAR = (3, 11)
+
 Form = Literal["native", "short", "dsl"]
 
 

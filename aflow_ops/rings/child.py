@@ -1,8 +1,9 @@
 """The program in the sandbox that runs one workflow in CPython. Executed by `second.py`, not imported.
 
 It has the globals of a conversation (`_send`, `_receive`, `_channel`; see `Sandbox.converse`). The first message is the
-job: `{"source", "inputs", "functions", "modules", "inside", "limits"}`. Operators are coroutine functions that send a
-frame and wait for its answer on an event loop of asyncio's, so that tasks, timeouts, locks and generators are Python's.
+job: `{"source", "inputs", "functions", "modules", "parts", "inside", "limits"}`. Operators are coroutine functions that
+send a frame and wait for its answer on an event loop of asyncio's, so that tasks, timeouts, locks and generators are
+Python's.
 
 What is hidden from the workflow here, modules and builtins, is courtesy: it gets the error that it would get in the
 first ring. The walls of the sandbox are what holds. Nothing that this process knows or can send is worth a forgery.
@@ -13,10 +14,13 @@ import __future__
 import ast
 import asyncio
 import builtins
+import importlib
 import itertools
 import json
+import operator
 import os
 import signal
+import string
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
@@ -172,11 +176,20 @@ class Door:
             waiting.set_result(answer["result"])
 
 
-def visible_builtins(modules: frozenset[str], inside: frozenset[str]) -> dict[str, Any]:
+def partial_module(name: str, parts: Iterable[str]) -> ModuleType:
+    """A module that holds nothing but some of another one."""
+    whole, partial = importlib.import_module(name), ModuleType(name)
+    for part in parts:
+        setattr(partial, part, getattr(whole, part))
+    return partial
+
+
+def visible_builtins(modules: frozenset[str], parts: dict[str, list[str]], inside: frozenset[str]) -> dict[str, Any]:
     """What the workflow sees of Python itself.
 
     Args:
         modules (`frozenset[str]`): what it may import.
+        parts (`dict[str, list[str]]`): of modules of which it may have a part, that part.
         inside (`frozenset[str]`): attributes that it does not get by name.
     """
     real_import = builtins.__import__
@@ -184,20 +197,46 @@ def visible_builtins(modules: frozenset[str], inside: frozenset[str]) -> dict[st
     def guarded_import(
         name: str, globals: Any = None, locals: Any = None, fromlist: Iterable[str] = (), level: int = 0
     ) -> Any:
-        if level or name.split(".")[0] not in modules:
+        # `_strptime` is what Python's own `strptime` imports in the name of its caller.
+        if level or name.split(".")[0] not in modules | {"_strptime"}:
             raise ModuleNotFoundError(f"No module named {name!r}")
+        if name in parts:
+            return partial_module(name, parts[name])
         return real_import(name, globals, locals, tuple(fromlist or ()), 0)
 
     def no_files(file: object, *args: object, **kwargs: object) -> NoReturn:
         raise PermissionError(f"Permission denied: {text_of(file)!r}")
 
     def guarded_getattr(owner: object, name: str, *default: object) -> Any:
-        if name in inside:
+        value = getattr(owner, name, *default)
+        if name in inside or (isinstance(owner, ModuleType) and leads_out(owner, name, value)):
             raise AttributeError(f"{type(owner).__name__!r} object has no attribute {name!r}")
-        return getattr(owner, name, *default)
+        return value
 
+    def leads_out(owner: ModuleType, name: str, value: object) -> bool:
+        is_other = isinstance(value, ModuleType) and value.__name__.split(".")[0] not in modules - set(parts)
+        return is_other or name == "__dict__" or (name.startswith("_") and not name.startswith("__"))
+
+    def guarded_vars(*owner: object) -> Any:
+        if owner and isinstance(owner[0], ModuleType):
+            raise TypeError("vars() argument must have __dict__ attribute")
+        return vars(*owner) if owner else sys._getframe(1).f_locals
+
+    def by_name(make: Callable[..., Any]) -> Callable[..., Any]:
+        def made(*names: Any, **kwargs: Any) -> Any:
+            for part in ".".join(name for name in names if isinstance(name, str)).split("."):
+                if part in inside:
+                    raise AttributeError(f"object has no attribute {part!r}")
+            return make(*names, **kwargs)
+
+        return made
+
+    # The library's own ways to an attribute whose name is a text.
+    operator.attrgetter, operator.methodcaller = by_name(operator.attrgetter), by_name(operator.methodcaller)  # type: ignore[assignment,misc]
+    vars(string)["getattr"] = guarded_getattr
     seen = {name: value for name, value in vars(builtins).items() if name not in HIDDEN}
-    return {**seen, "__import__": guarded_import, "open": no_files, "getattr": guarded_getattr}
+    guarded = {"__import__": guarded_import, "open": no_files, "getattr": guarded_getattr, "vars": guarded_vars}
+    return {**seen, **guarded}
 
 
 def bound(limits: dict[str, Any]) -> None:
@@ -234,8 +273,9 @@ async def run(job: dict[str, Any]) -> NoReturn:
         # Dataclasses and others look up the module of a class.
         sys.modules["workflow"] = ModuleType("workflow")
         names = vars(sys.modules["workflow"])
-        names.update({name: door.function(name) for name in job["functions"]})
-        seen = visible_builtins(frozenset(job["modules"]), frozenset(job["inside"]))
+        # Python's own `format` comes before the operator of its name, as in the first ring.
+        names.update({name: door.function(name) for name in job["functions"] if not hasattr(builtins, name)})
+        seen = visible_builtins(frozenset(job["modules"]), job["parts"], frozenset(job["inside"]))
         names.update(job["inputs"], __builtins__=seen)
         bound(job["limits"])
         body = eval(code, names)

@@ -6,6 +6,7 @@ ring, and the second one then takes over.
 """
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
@@ -33,8 +34,14 @@ _MODULES: dict[str, str] = {
 }
 _NO_BUILTINS = frozenset(
     "BaseExceptionGroup ExceptionGroup StopAsyncIteration aiter anext ascii bytearray callable classmethod delattr dir "
-    "iter issubclass memoryview next staticmethod super vars".split()
+    "iter issubclass memoryview next staticmethod super vars BlockingIOError BrokenPipeError BufferError "
+    "ChildProcessError ConnectionAbortedError ConnectionError ConnectionRefusedError ConnectionResetError "
+    "DeprecationWarning EOFError EnvironmentError FloatingPointError FutureWarning GeneratorExit IOError "
+    "IndentationError InterruptedError ProcessLookupError ReferenceError ResourceWarning RuntimeWarning SyntaxWarning "
+    "SystemError TabError UnicodeError UserWarning Warning".split()
 )
+# It sleeps no longer than this many seconds, whatever it is asked for.
+_LONGEST_SLEEP = 10
 _FORMS = {
     ast.Delete: "`del`",
     ast.AsyncWith: "`async with`",
@@ -71,6 +78,11 @@ def _findings(tree: ast.Module) -> Iterator[str]:
     called = {id(call.func) for call in calls}
     arguments = {id(argument) for call in calls for argument in call.args}
     own = _own_names(nodes)
+    yield from _words_of_errors(nodes)
+    awaited = Counter(
+        node.value.id for node in nodes if isinstance(node, ast.Await) and isinstance(node.value, ast.Name)
+    )
+    yield from (f"`{name}` is awaited twice" for name, times in awaited.items() if times > 1)
     for node in nodes:
         if type(node) in _FORMS:
             yield _FORMS[type(node)]
@@ -89,6 +101,8 @@ def _findings(tree: ast.Module) -> Iterator[str]:
                 yield "an error with several arguments"
             case ast.Call(func=ast.Attribute(attr="gather"), keywords=[_, *_]):
                 yield "`gather` with options"
+            case ast.Call(func=ast.Attribute(attr="sleep"), args=[ast.Constant(value=int() | float() as pause)]):
+                yield from [f"a pause of {pause} s"] if pause > _LONGEST_SLEEP else []
             case ast.Name(id="__name__"):  # there it says that the source is run as a program
                 yield "`__name__`"
             case ast.Name(id=name, ctx=ast.Load()) if name in _NO_BUILTINS - own:
@@ -100,6 +114,13 @@ def _findings(tree: ast.Module) -> Iterator[str]:
                     yield f"the method `{attribute}`"
                 if attribute.startswith("__") and attribute not in ("__name__", "__class__"):
                     yield f"`{attribute}`"
+
+
+def _words_of_errors(nodes: list[ast.AST]) -> Iterator[str]:
+    """Monty adds what it compared to the message of an assertion, which a workflow that catches it may read."""
+    caught = any(isinstance(node, ast.ExceptHandler) and node.name for node in nodes)
+    if caught and any(isinstance(node, ast.Assert) for node in nodes):
+        yield "the words of an assertion"
 
 
 def _of_class(node: ast.ClassDef) -> Iterator[str]:

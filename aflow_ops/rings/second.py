@@ -14,7 +14,7 @@ from typing import Any
 
 from aflow_ops.errors import InfraError, SandboxError
 from aflow_ops.language.bounds import INSIDE
-from aflow_ops.language.imports import ALLOWED_MODULES
+from aflow_ops.language.imports import ALLOWED_MODULES, PARTS
 from aflow_ops.rings.calls import HostFunction, Run
 from aflow_ops.rings.ending import MAX_LOST_LIMITS, Ending, within_deadline
 from aflow_ops.rings.frames import MAX_FRAME_BYTES, MAX_SENT_BYTES, FrameError, read_frame, written
@@ -93,6 +93,7 @@ class SecondRing:
                 "inputs": {"_problem": run.problem.text, "_entry_point": run.problem.entry_point or ""},
                 "functions": list(run.host_functions()),
                 "modules": sorted(ALLOWED_MODULES),
+                "parts": {module: sorted(names) for module, names in PARTS.items()},
                 "inside": sorted(INSIDE),
                 "limits": {
                     "compute_seconds": self._limits.compute_seconds,

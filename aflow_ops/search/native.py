@@ -74,7 +74,7 @@ def _class_of(scope: Scope) -> str:
     _with_cost(main)
     made = "".join(f"        self.{snake} = operator.{name}(self.llm)\n" for name, snake in operators.items())
     method = "\n".join("    " + line if line else "" for line in ast.unparse(main).splitlines())
-    helpers = [ast.unparse(node) for node in scope.tree.body if node is not main and not _is_import(node)]
+    helpers = [ast.unparse(node) for node in scope.tree.body if node is not main and _is_helper(node)]
     assert "self" not in arguments
     return "\n\n\n".join([*helpers, f"{_CLASS}{made}\n{method}"])
 
@@ -121,6 +121,14 @@ def _with_cost(main: ast.AsyncFunctionDef | ast.FunctionDef) -> None:
 def _without_imports(tree: ast.Module) -> str:
     kept = [node for node in tree.body if not _is_import(node)]
     return "\n\n\n".join(ast.unparse(node) for node in kept)
+
+
+def _is_helper(node: ast.stmt) -> bool:
+    """Whether a statement beside the workflow's function goes into the file as it is."""
+    match node:
+        case ast.Assign(targets=[ast.Name(id="workflow")], value=ast.Name()):  # another name of the function
+            return False
+    return not _is_import(node)
 
 
 def _is_import(node: ast.stmt) -> bool:

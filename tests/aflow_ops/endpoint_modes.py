@@ -111,6 +111,17 @@ ANSWERS = [
     Mode("text around the JSON", (plain("\n\n  " + json.dumps(GOOD.body) + "\n", kind="text/plain"),), "answer"),
     Mode("a byte order mark", (Raw(b"\xef\xbb\xbf" + json.dumps(GOOD.body).encode()),), "answer"),
     Mode("half a surrogate pair", (said("42 \ud83d"),), "answer", text="42 ?"),
+    Mode("vLLM's further fields", (Raw({"choices": [{"index": 0, "message": {"role": "assistant", "content": "42",
+         "reasoning_content": None, "tool_calls": []}, "logprobs": None, "finish_reason": "stop", "stop_reason": "\n"}],
+         "usage": {**USAGE, "prompt_tokens_details": None}, "prompt_logprobs": None}),), "answer"),
+    Mode("a choice that is not the first", (Raw({"choices": [{"index": 1, "message": {"content": "41"}}, {"index": 0,
+         "message": {"content": "42"}}], "usage": USAGE}),), "answer"),
+    Mode("a delta in a whole completion", (Raw({"choices": [{"delta": {"content": "42"}, "finish_reason": "stop"}],
+         "usage": USAGE}),), "answer"),
+    Mode("half a hundred empty lines first", (plain("\n" * 50 + json.dumps(GOOD.body)),), "answer"),
+    Mode("the end in capitals", (said("42", "STOP"),), "answer"),
+    Mode("the token limit in capitals", (said("42", "MAX_TOKENS"),), "answer"),
+    Mode("an end that is an object", (said("42", {"type": "stop", "matched": 1}),), "answer"),
 ]  # fmt: skip
 
 THOUGHTS = [
@@ -140,6 +151,13 @@ THOUGHTS = [
          cost=2 * COUNTED),
     Mode("thought and said nothing", (said("<think>42</think>"),), "no verdict", says="without content", requests=2,
          cost=2 * COUNTED),
+    Mode("an empty thought first", (said("<think>\n\n</think>\n\n42"),), "answer"),
+    Mode("the thought twice", (said("<think>6 * 7</think>42", reasoning_content="6 * 7"),), "answer"),
+    Mode("thoughts without an answer beside them", (said("", reasoning_content="42"),), "no verdict", requests=2,
+         says="without content", cost=2 * COUNTED),
+    Mode("no content, its thoughts in the total", (Raw({"choices": [{"finish_reason": "length", "message": {}}],
+         "usage": {"prompt_tokens": 7, "completion_tokens": 0, "total_tokens": 107}}),), "no verdict",
+         says="done thinking", requests=2, cost=2 * 107),
 ]  # fmt: skip
 
 PARTS = [
@@ -180,6 +198,12 @@ STREAMS = [
     Mode("a stream of a tool call", (events(piece(tool_calls=[{"id": "1"}]), piece("tool_calls")),), "no verdict",
          says="tool call", requests=2, cost=2 * ESTIMATED_PROMPT),
     Mode("an empty stream", (events(),), "no verdict", requests=2, cost=2 * ESTIMATED_PROMPT),
+    Mode("events of two choices", (events({"choices": [{"index": 1, "delta": {"content": "no"}}]}, piece(content="42"),
+         piece("stop")),), "answer", cost=ESTIMATED),
+    Mode("an event that is an error", (plain('event: error\ndata: {"error": {"message": "full", "code": 503}}\n\n'),
+         GOOD), "answer", requests=2),
+    Mode("events cut off while thinking", (events(piece(reasoning="6"), piece("length")),), "no verdict",
+         says="done thinking", requests=2, cost=2 * ESTIMATED),
 ]  # fmt: skip
 
 COUNTS = [
@@ -205,6 +229,9 @@ COUNTS = [
     Mode("the other names of usage", (said("42", usage={"input_tokens": 7, "output_tokens": 2}),), "answer"),
     Mode("thoughts counted in the total only", (said("42", usage={"prompt_tokens": 7, "completion_tokens": 2,
          "total_tokens": 29}),), "answer", cost=29),
+    Mode("usage of truths", (said("42", usage={"prompt_tokens": True, "completion_tokens": True}),), "answer",
+         cost=ESTIMATED),
+    Mode("a total below its parts", (said("42", usage={**USAGE, "total_tokens": 3}),), "answer"),
 ]  # fmt: skip
 
 NO_ANSWERS = [
@@ -260,6 +287,16 @@ NO_ANSWERS = [
     Mode("a closed connection, then an answer", (Broken("cut"), GOOD), "answer", requests=2),
     Mode("no reply in time", (Broken("slow"),), "no verdict", says=r"no reply in 0\.2 s", requests=2, cost=0,
          settings={"executor_timeout": 0.2}),
+    *(Mode(f"finish_reason {reason}", (said(None, reason),), "no verdict", says=reason.split()[-1])
+      for reason in ("RECITATION", "BLOCKLIST", "SPII", "content_filter: PROHIBITED_CONTENT")),
+    *(Mode(f"finish_reason {reason}", (said(None, reason),), "no verdict", requests=2, cost=2 * COUNTED)
+      for reason in ("OTHER", "MALFORMED_FUNCTION_CALL")),
+    Mode("no room behind the model", (said("4", "insufficient_system_resource"), GOOD), "answer", requests=2,
+         cost=2 * COUNTED),
+    Mode("a path of another API", (Raw({"error": "Unexpected endpoint or method. Returning 200 anyway"}),),
+         "no verdict", says="Unexpected endpoint", requests=2, cost=0),
+    Mode("Ollama's own form", (Raw({"message": {"role": "assistant", "content": "42"}, "done": True}),), "no verdict",
+         says="no completion", requests=2, cost=0),
 ]  # fmt: skip
 
 FILTER = {"error": {"message": "The response was filtered due to the prompt triggering Azure OpenAI's content "
@@ -314,11 +351,34 @@ REFUSALS = [
          "no verdict", says="too long|no limit", requests=6, cost=0),
     Mode("status 413", (failed(413, plain("<html><title>413 Request Entity Too Large</title></html>").body),),
          "no verdict", says="Too Large", cost=0),
+    Mode("a model that is not loaded", (failed(400, {"error": {"message": "No models loaded. Please load a model in "
+         "the developer page.", "type": "invalid_request_error", "code": "model_not_found"}}),), "run stops",
+         says="--executor_model.*No models loaded", cost=0),
+    Mode("a model that is gone", (failed(400, "The model `m` has been decommissioned and is no longer supported."),),
+         "run stops", says="--executor_model.*decommissioned", cost=0),
+    Mode("an organization that is restricted", (failed(400, "Organization has been restricted."),), "run stops",
+         says="restricted", cost=0),
+    Mode("a country that is not served", (failed(400, "User location is not supported for the API use."),),
+         "run stops", says="location", cost=0),
+    Mode("a key's own limit", (failed(403, "Key limit exceeded (total limit)"),), "budget spent", says="Key limit",
+         cost=0),
+    Mode("a workspace's limit", (failed(400, "You have reached your specified API usage limits. You will regain access "
+         "on 2026-12-01."),), "budget spent", says="usage limits", cost=0),
+    Mode("requests of a day, as Gemini counts", (failed(429, [{"error": {"code": 429, "message": "Quota", "status":
+         "RESOURCE_EXHAUSTED", "details": [{"violations": [{"quotaId": "GenerateRequestsPerDayPerModel"}]}]}}]),),
+         "budget spent", says="PerDay", cost=0),
+    Mode("tokens of a day", (failed(429, "Rate limit reached on tokens per day (TPD): Limit 9", Retry_After="808"),),
+         "budget spent", says="per day", cost=0),
+    Mode("more than a minute's tokens at once", (failed(413, {"error": {"message": "Request too large for model `m` on "
+         "tokens per minute (TPM): Limit 6000, Requested 9000", "code": "rate_limit_exceeded"}}),), "no verdict",
+         says="Request too large", cost=0),
+    Mode("a prompt that was flagged", (failed(400, "Invalid prompt: flagged as potentially violating our policy"),),
+         "no verdict", says="flagged", cost=0),
 ]  # fmt: skip
 
 BUSY = [
     *(Mode(f"status {status}, then an answer", (failed(status, "later"), GOOD), "answer", requests=2)
-      for status in (408, 409, 425, 429, 500, 502, 503, 504, 520, 524, 529)),
+      for status in (408, 409, 425, 429, 498, 499, 500, 502, 503, 504, 520, 524, 529)),
     *(Mode(f"status {status} each time", (failed(status, "later"),), "no verdict", says=f"{status}: later", requests=2,
            cost=0) for status in (429, 500, 503, 529)),
     Mode("retry-after-ms", (failed(429, "later", retry_after_ms="20"), GOOD), "answer", requests=2),

@@ -51,6 +51,12 @@ async def ask(config: ExecutorConfig, *contents: str, temperature: float = 0.0, 
         )
 
 
+async def test_a_cache_that_cannot_be_made_names_its_flag(config: ExecutorConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="--executor_cache_dir"):
+        await ask(dataclasses.replace(config, executor_cache_dir=str(tmp_path / "file" / "cache")), "one")
+
+
 async def test_the_query_of_an_address_goes_with_every_request(config: ExecutorConfig, stub: StubEndpoint) -> None:
     address = f"{stub.url}/chat/completions?api-version=2024-10-21&tenant="
     azure = dataclasses.replace(config, executor_base_url=address, executor_cache_dir="none")

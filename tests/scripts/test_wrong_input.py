@@ -53,6 +53,11 @@ def complaint(
         (["--workflow_timeout", "nan"], "--workflow_timeout"),
         (["--question", "  "], "--question is empty"),
         (["--questoin", "x"], "unrecognized arguments: --questoin"),
+        (["--executor_price", "1"], "expected 2 arguments"),
+        (["--executor_max_concurrency", "0"], "must be above 0"),
+        (["--executor_max_retries", "-1"], "must not be negative"),
+        (["--context_file", "nowhere.txt"], "--context_file nowhere.txt cannot be read"),
+        (["--domain", "maths"], "choose from 'math'"),
     ],
 )
 def test_flags(
@@ -63,6 +68,13 @@ def test_flags(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert said in complaint(run_workflow.main, [workflow, "--question", "x", *flags], capsys, monkeypatch)
+
+
+def test_an_address_of_the_environment_is_named(
+    workflow: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "localhost:8000")
+    assert "$OPENAI_BASE_URL" in complaint(run_workflow.main, [workflow, "--question", "x"], capsys, monkeypatch)
 
 
 def test_a_misspelt_required_flag_is_named(
