@@ -11,14 +11,10 @@
 Data: processed benchmarks by name (their test set; scripts/process_datasets.py), or JSONL files of {"question",
 "answer", "source"} rows with the optional keys of data/jsonl.py. Writes rows.jsonl (one graded row per problem and
 sample) and summary.json (tiers, the benchmarks' own metrics, pass@k, cost, latency, 95 % bootstrap intervals); several
-workflows or baselines get a folder each. A run that was stopped goes on where it was when it is given the same
+workflows or baselines get a folder each, and a team's controls (a single agent with as many tokens, the untrained
+roles) have theirs beside its files. A run that was stopped goes on where it was when it is given the same
 arguments, and pays for nothing twice. Compare runs with scripts/compare.py. On several machines: --shard 1/8 to 8/8,
 each with an --output of its own, then --merge of these folders, which gives what one run would have.
-        return
-workflows or baselines get a folder each. A team's controls (a single agent with as many tokens, the untrained roles)
-have theirs beside its files. A run that was stopped goes on where it was when it is given the same
-arguments, and pays for nothing twice. Compare runs with scripts/compare.py.
->>>>>>> tools
 """
 
 import argparse

@@ -4,8 +4,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-import openai
-from httpx2 import Limits, ReadTimeout, Response  # comes with openai
+from httpx2 import URL, AsyncClient, Limits, ReadTimeout, RequestError, Response  # comes with openai
 from openai import AsyncOpenAI, DefaultAioHttpClient, Omit
 
 from aflow_ops.executor.address import OPENAI_URL, Address, parse_address
@@ -16,12 +15,14 @@ from aflow_ops.executor.refusals import Refusal, failure_of, read_refusal
 from aflow_ops.executor.requests import RequestForm, fitting_limit
 from aflow_ops.executor.transport import Call, Completion, Transport, TransportError
 
-# What the SDK waits for beside the reply itself.
+# What the client waits for beside the reply itself.
 GRACE_SECONDS = 5.0
 # How often a limit of completion tokens is lowered for one request.
 MOST_LIMITS = 6
 # Statuses of a request in the wrong form; chat templates that refuse a role fail with the last.
 FORM_STATUSES = (400, 422, 500)
+# Where completions are asked for, below the base URL.
+COMPLETIONS = "/chat/completions"
 # What asks for tokens, and what tells the cache such replies from others.
 ASK_TOKENS = {"logprobs": True, "return_tokens_as_token_ids": True}
 TOKENS_TOO = " with tokens"
@@ -63,8 +64,7 @@ class ChatTransport(Transport):
         self._form = form
         self._key = read_key(config.executor_api_key_env) if config.executor == "openai" else None
         self._client = _client(self.address, self._key, config)
-        # The SDK takes a missing key for a mistake, unless each request says that it is none.
-        self._options: Any = {} if self._key or self.address.authorization else {"headers": {"Authorization": Omit()}}
+        self._url = URL(f"{self.address.url}{COMPLETIONS}", params=self.address.query)
         self._in_flight = 0
         self._answered, self._denials = proven, 0
 
@@ -83,7 +83,7 @@ class ChatTransport(Transport):
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.close()
+        await self._client.aclose()
 
     async def send(self, call: Call) -> Completion:
         """Send the request once, as the model wants it.
@@ -102,39 +102,31 @@ class ChatTransport(Transport):
         told = ""
         for _ in range(MOST_LIMITS):
             version = self._form.version
-            try:
-                asked = self._form.request(call, limit) | (ASK_TOKENS if self._token_ids else {})
-                content = await self._post(asked)
-            except openai.APIStatusError as error:
-                refusal = read_refusal(error.status_code, error.response.content, error.response.headers)
-                if refusal.status in (400, 413, 422) and (fitting := fitting_limit(refusal.text, limit)) is not None:
-                    limit, told = fitting, scrubbed(str(refusal), self._key)
-                    continue
-                raise self._refused(refusal, version, call) from None
-            return self._read(content, call)
+            response = await self._post(self._form.request(call, limit) | (ASK_TOKENS if self._token_ids else {}))
+            if response.is_success:
+                return self._read(response.content, call)
+            refusal = read_refusal(response.status_code, response.content, response.headers)
+            if refusal.status not in (400, 413, 422) or (fitting := fitting_limit(refusal.text, limit)) is None:
+                raise self._refused(refusal, version, call)
+            limit, told = fitting, scrubbed(str(refusal), self._key)
         raise TransportError("call", f"no limit of completion tokens fits, not even {limit}: {told}")
 
-    async def _post(self, request: dict[str, Any]) -> bytes:
-        """Send one request; returns the reply's body.
+    async def _post(self, request: dict[str, Any]) -> Response:
+        """Send one request; returns the response, whatever its status, with its body.
 
-        Not by `chat.completions.create`: checking each message against its schema is a third of a call's work.
+        Not by `chat.completions.create`: building each request anew and checking it is three quarters of a call's work.
         """
-        sent = self._client.post("/chat/completions", body=request, cast_to=Response, options=self._options)
         timeout = self.config.executor_timeout
         try:
             async with asyncio.timeout(timeout + GRACE_SECONDS):  # `wait_for` would make a task of each call
-                response = await sent
-        except TimeoutError:
+                return await self._client.post(self._url, json=request)
+        except (TimeoutError, ReadTimeout):
             raise TransportError("outage", f"no reply in {timeout:g} s") from None
-        except openai.APIConnectionError as error:
-            # The SDK says "timed out" also when the connection was refused; its cause knows.
-            cause = scrubbed(str(error.__cause__ or ""), self._key)[:200]
-            if isinstance(error.__cause__, ReadTimeout):
-                raise TransportError("outage", f"no reply in {timeout:g} s") from None
+        except RequestError as error:
+            cause = scrubbed(str(error), self._key)[:200]
             raise TransportError(
                 "outage", f"cannot be reached; check --executor_base_url and the network: {cause}"
             ) from None
-        return response.content
 
     def _read(self, content: bytes, call: Call) -> Completion:
         try:
@@ -188,23 +180,19 @@ def openai_transports(config: ExecutorConfig, *, proven: bool = False, token_ids
     return [ChatTransport(config, url, form, proven=proven, token_ids=token_ids) for url in urls]
 
 
-def _client(address: Address, key: str | None, config: ExecutorConfig) -> AsyncOpenAI:
+def _client(address: Address, key: str | None, config: ExecutorConfig) -> AsyncClient:
+    """The SDK's connections, which send with every request the headers that the SDK gives it."""
     headers: dict[str, str] = {}
     if address.authorization is not None:
         headers["Authorization"] = address.authorization
     elif key is not None and "api-version" in address.query:  # Azure's
         headers["api-key"] = key
-    limits = Limits(max_connections=config.executor_max_concurrency + 8, max_keepalive_connections=None)
-    return AsyncOpenAI(
-        api_key=key or "none",
-        base_url=address.url,
-        default_headers=headers,
-        default_query=dict(address.query),
-        max_retries=0,  # retries are the executor's: the SDK's would wait inside the timeout
+    client = DefaultAioHttpClient(
         timeout=config.executor_timeout,
-        http_client=DefaultAioHttpClient(
-            timeout=config.executor_timeout,
-            limits=limits,
-            trust_env=not address.is_loopback,  # no proxy leads to this machine
-        ),
+        limits=Limits(max_connections=config.executor_max_concurrency + 8, max_keepalive_connections=None),
+        trust_env=not address.is_loopback,  # no proxy leads to this machine
     )
+    sdk = AsyncOpenAI(api_key=key or "none", base_url=address.url, default_headers=headers, http_client=client)
+    given = {**(sdk.auth_headers if key else {}), **sdk.default_headers}
+    client.headers.update({name: value for name, value in given.items() if not isinstance(value, Omit)})
+    return client

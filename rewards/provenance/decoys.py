@@ -9,8 +9,8 @@ import json
 import random
 import re
 import string
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from functools import cache, cached_property
 
 from aflow_ops.operators.prompt import load_prompts
 from data.domains import domain_row
@@ -50,7 +50,8 @@ _CODE_PROMPTS = frozenset({"custom_code_generate", "revise_code", "test_reflect"
 _VOTES = frozenset({"sc_ensemble", "md_ensemble"})
 
 
-def prompt_names(prompt_set: str) -> dict[str, str]:
+@cache
+def prompt_names(prompt_set: str) -> Mapping[str, str]:
     """Return the names of the operator prompts by their system message; one without a system message is under `""`."""
     prompts = load_prompts(prompt_set)
     return {str(prompt.head[0]["content"]) if prompt.head else "": name for name, prompt in prompts.items()}

@@ -184,15 +184,18 @@ def _unscrambled(text: str, target: Target) -> str:
 
 def _found_encoded(text: str, target: Target) -> str | None:
     """A text in which the encodings of one target are replaced by it; `None` when there are none."""
-    pattern = _encoded_pattern(target, HINT.search(text) is not None)
-    replaced, count = pattern.subn(lambda _: plain(target.text), text)
+    forms = [form for form in _encodings(target, HINT.search(text) is not None) if form in text]
+    alternatives = sorted({*map(re.escape, forms), *_pieces(target)}, key=len, reverse=True)
+    if not alternatives:
+        return None
+    replaced, count = _any_of(tuple(alternatives)).subn(lambda _: plain(target.text), text)
     return replaced if count else None
 
 
 @lru_cache(1024)
-def _encoded_pattern(target: Target, hinted: bool) -> re.Pattern[str]:
-    forms = sorted({*map(re.escape, _encodings(target, hinted)), *_pieces(target)}, key=len, reverse=True)
-    return re.compile(rf"(?<![a-z0-9])(?:{'|'.join(forms) or '(?!)'})(?![a-z0-9])")
+def _any_of(alternatives: tuple[str, ...]) -> re.Pattern[str]:
+    """A pattern of whole words. One of all encodings of a number would take milliseconds to compile."""
+    return re.compile(rf"(?<![a-z0-9])(?:{'|'.join(alternatives)})(?![a-z0-9])")
 
 
 def _pieces(target: Target) -> Iterator[str]:
@@ -206,8 +209,13 @@ def _pieces(target: Target) -> Iterator[str]:
             yield rf"\d{{1,2}}{characters}|{characters}\d{{1,2}}"
 
 
-def _encodings(target: Target, hinted: bool) -> Iterator[str]:
+@lru_cache(1024)
+def _encodings(target: Target, hinted: bool) -> tuple[str, ...]:
     """Forms of a target that no general decoder finds, in `plain` form."""
+    return tuple(dict.fromkeys(_encoded(target, hinted)))
+
+
+def _encoded(target: Target, hinted: bool) -> Iterator[str]:
     whole = target.value
     if whole is not None and whole.denominator == 1 and abs(whole) < 10**15:
         for words in spelled(abs(whole.numerator)):

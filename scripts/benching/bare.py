@@ -10,6 +10,9 @@ import time
 from httpx2 import Limits  # comes with openai
 from openai import AsyncOpenAI, DefaultAioHttpClient
 
+# Seconds; the SDK gives up on a connection after five, which a busy machine needs for a thousand.
+TIMEOUT = 60.0
+
 
 async def calls(url: str, workflows: int, each: int) -> float:
     """Make `each` calls one after the other, in so many coroutines at once.
@@ -23,8 +26,8 @@ async def calls(url: str, workflows: int, each: int) -> float:
         `float`: wall seconds.
     """
     limits = Limits(max_connections=workflows + 8, max_keepalive_connections=None)
-    http_client = DefaultAioHttpClient(limits=limits, trust_env=False)
-    async with AsyncOpenAI(api_key="none", base_url=url, http_client=http_client) as client:
+    http_client = DefaultAioHttpClient(limits=limits, timeout=TIMEOUT, trust_env=False)
+    async with AsyncOpenAI(api_key="none", base_url=url, timeout=TIMEOUT, http_client=http_client) as client:
 
         async def one(index: int) -> None:
             text = f"What is {index} + 1?"

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ class Journal:
         if key is not None and key in self._paid_for:
             return
         self._count(key, usage)
-        self._write({"paid": asdict(usage), "key": key})
+        self._write({"paid": vars(usage), "key": key})
 
     def _count(self, key: str | None, usage: ExecutorUsage) -> None:
         self.paid += usage
