@@ -84,6 +84,7 @@ class AgentWarmStartArguments(BackupArguments):
     vocab_size: int = field(default=1024, metadata={"help": "Vocabulary of the tiny policy."})
     hidden_size: int = field(default=128, metadata={"help": "Width of the tiny policy."})
     num_layers: int = field(default=3, metadata={"help": "Layers of the tiny policy."})
+    initializer_range: float = field(default=0.02, metadata={"help": "Spread of the tiny policy's first weights."})
     dry_run: bool = field(default=False, metadata={"help": "Check flags and paths, and stop."})
 
     def __post_init__(self) -> None:
@@ -173,7 +174,8 @@ def main() -> None:
     with closing(open_sandbox()) as sandbox:
         turns = asyncio.run(scripted_turns(make_team(sandbox), script, problems, training.seed))
     dataset = turn_dataset(turns)
-    model, tokenizer = base_policy(args, model_args, dataset, training)
+    headers = [f"{role}\n" for role in ("system", "user", "assistant")]  # of every turn: a token each
+    model, tokenizer = base_policy(args, model_args, dataset, training, headers * len(turns))
     trainer = SFTTrainer(
         model=model,
         args=with_model_settings(training, model_args) if isinstance(model, str) else training,

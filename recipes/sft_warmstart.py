@@ -127,6 +127,7 @@ class WarmStartArguments(BackupArguments):
     vocab_size: int = field(default=1024, metadata={"help": "Vocabulary of the tiny policy."})
     hidden_size: int = field(default=192, metadata={"help": "Width of the tiny policy."})
     num_layers: int = field(default=4, metadata={"help": "Layers of the tiny policy."})
+    initializer_range: float = field(default=0.02, metadata={"help": "Spread of the tiny policy's first weights."})
     dry_run: bool = field(default=False, metadata={"help": "Check flags, files and problems, and stop."})
 
     def __post_init__(self) -> None:
@@ -248,22 +249,30 @@ def warm_start_dataset(
 
 
 def base_policy(
-    args: WarmStartArguments, model_args: ModelConfig, dataset: Dataset, training: SFTConfig
+    args: WarmStartArguments,
+    model_args: ModelConfig,
+    dataset: Dataset,
+    training: SFTConfig,
+    more_texts: Sequence[str] = (),
 ) -> tuple[PreTrainedModel | str, PreTrainedTokenizerBase]:
-    """Return the model to teach, or the name that TRL loads it by, and its tokenizer; build the tiny one from texts."""
+    """Return the model to teach, or the name that TRL loads it by, and its tokenizer; build the tiny one from texts.
+
+    Its tokenizer is made for the messages of the dataset, and for `more_texts`.
+    """
     if args.from_embedded:
         return load_embedded_policy()
     if not args.from_scratch:
         name = model_args.model_name_or_path
         return name, AutoTokenizer.from_pretrained(name, revision=model_args.model_revision)
     texts = [message["content"] for row in dataset for message in row["prompt"] + row["completion"]]
-    tokenizer = train_tokenizer(texts, args.vocab_size)
+    tokenizer = train_tokenizer([*texts, *more_texts], args.vocab_size)
     model = build_tiny_policy(
         tokenizer,
         hidden_size=args.hidden_size,
         num_layers=args.num_layers,
         max_length=max(2048, training.max_length or 0),
         seed=training.seed,
+        initializer_range=args.initializer_range,
     )
     return model, tokenizer
 

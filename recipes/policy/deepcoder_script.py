@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from aflow_ops.executor.types import Message
 from data.plain_functions import solution_of
 
-# How often the script writes right code, finds the fault, follows the analysis, and mends without one.
-WRITES_RIGHT, FINDS_FAULT, FOLLOWS, MENDS_ALONE = 0.5, 0.65, 0.8, 0.5
+# How often the script writes right code, finds the fault, follows the analysis, and mends without one. It is careless.
+WRITES_RIGHT, FINDS_FAULT, FOLLOWS, MENDS_ALONE = 0.35, 0.4, 0.85, 0.3
 
 
 class DeepCoderScript:

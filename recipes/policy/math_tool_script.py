@@ -4,7 +4,12 @@ analyzer:  Compute x * y + z.
 executor:  ```python
            print(x * y + z)
            ```
-verifier:  VERDICT: right
+verifier:  It takes x * y + z.
+           VERDICT: right
+
+Each works the problem out carelessly: a wrong formula differs from the right one in at most one operation. The verifier
+calls right what is as it would have done it, so its mistakes are those of its own working; the executor mostly writes
+the formula that it was told last, the analyzer's or, when it tries again, the verifier's.
 """
 
 import random
@@ -12,10 +17,10 @@ import re
 from collections.abc import Sequence
 
 from aflow_ops.executor.types import Message
-from data.word_problems import formula_of, other_formulas, value_of
+from data.word_problems import formula_of, other_formulas
 
-# How often the script plans right, follows the plan, finds its own way, and judges right.
-PLANS_RIGHT, FOLLOWS, OWN_RIGHT, JUDGES_RIGHT = 0.65, 0.8, 0.55, 0.75
+# How often the script works a problem out rightly, and how often the executor writes what it was told.
+RIGHT, FOLLOWS = 0.45, 0.85
 
 
 class MathToolScript:
@@ -23,24 +28,20 @@ class MathToolScript:
 
     def reply(self, role: str, messages: Sequence[Message], rng: random.Random) -> str:
         """Return the next turn of a role."""
-        told = messages[1]["content"]
-        question, _, rest = told.partition("\n\n")
-        right, wrong, answer = solved(question)
+        right, wrong = formulas_for(messages[1]["content"].partition("\n\n")[0])
+        own = right if rng.random() < RIGHT else rng.choice(wrong)
+        heard = messages[-1]["content"]
         if role == "analyzer":
-            return f"Compute {right if rng.random() < PLANS_RIGHT else rng.choice(wrong)}."
+            return f"Compute {own}."
         if role == "executor":
-            planned = re.search(r"Compute (.+)\.", rest)
-            follows = planned is not None and len(messages) == 2 and rng.random() < FOLLOWS
-            own = right if rng.random() < OWN_RIGHT else rng.choice(wrong)
-            return f"```python\nprint({planned[1] if planned is not None and follows else own})\n```"
-        printed = messages[-1]["content"].rpartition("It printed:\n")[2].strip()
-        is_right = printed == str(answer)
-        said = is_right if rng.random() < JUDGES_RIGHT else not is_right
-        return f"VERDICT: {'right' if said else 'wrong'}"
+            told = re.search(r"(?:Compute|It takes) (.+)\.", heard)
+            follows = told is not None and rng.random() < FOLLOWS
+            return f"```python\nprint({told[1] if told is not None and follows else own})\n```"
+        return f"It takes {own}.\nVERDICT: {'right' if f'print({own})' in heard else 'wrong'}"
 
 
-def solved(question: str) -> tuple[str, list[str], int]:
-    """Return the formula that solves a question, those of other kinds in as many numbers, and the answer.
+def formulas_for(question: str) -> tuple[str, list[str]]:
+    """Return the formula that solves a question, and those that are mistaken for it: at most one operation differs.
 
     Raises:
         ValueError: the question is none of `word_problems`.
@@ -48,5 +49,10 @@ def solved(question: str) -> tuple[str, list[str], int]:
     found = formula_of(question)
     if found is None:
         raise ValueError(f"not a question of word_problems: {question!r}")
-    formula, numbers = found
-    return formula, other_formulas(formula), value_of(formula, numbers)
+    formula, _ = found
+    return formula, [other for other in other_formulas(formula) if _differing(other, formula) <= 1]
+
+
+def _differing(one: str, other: str) -> int:
+    """Count the operations in which two formulas of as many numbers differ; brackets do not count."""
+    return sum(a != b for a, b in zip(re.findall(r"[-+*]", one), re.findall(r"[-+*]", other), strict=True))

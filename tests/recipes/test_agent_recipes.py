@@ -28,7 +28,7 @@ from recipes import deepcoder, math_tool
 from recipes.agents_warmstart import AgentWarmStartArguments, scripted_turns
 from recipes.agents_warmstart import main as warm_start_main
 from recipes.policy.deepcoder_script import DeepCoderScript
-from recipes.policy.math_tool_script import MathToolScript
+from recipes.policy.math_tool_script import MathToolScript, formulas_for
 from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.settings.layers import CONFIGS
 from tests.patience import PATIENCE
@@ -38,6 +38,7 @@ RECIPES: dict[str, tuple[Any, type]] = {
     "math_tool": (math_tool, math_tool.MathToolArguments),
     "deepcoder": (deepcoder, deepcoder.DeepCoderArguments),
 }
+WARM_STARTS = [file.stem for file in CONFIGS.glob("*_warmstart.yaml")]
 
 
 def values_of(name: str) -> dict[str, Any]:
@@ -208,6 +209,25 @@ def test_the_scripts_know_every_task() -> None:
     message: Message = {"role": "user", "content": "What is six by seven?"}
     with pytest.raises(ValueError, match="not a question of word_problems"):
         MathToolScript().reply("analyzer", [message, message], random.Random(0))
+
+
+def test_the_scripted_verifier_errs_in_its_working_and_never_in_its_verdict() -> None:
+    question = "Mila counts pens.\nx boxes hold y each, and z are left over.\nHow many?\nx = 4, y = 7, z = 5."
+    heard: Message = {"role": "user", "content": f"{question}\n\nCode:\nprint(x * y + z)\n\nIt printed:\n33"}
+    said = [MathToolScript().reply("verifier", [heard, heard], random.Random(seed)) for seed in range(60)]
+    right, wrong = formulas_for(question)
+    assert set(said) == {
+        f"It takes {right}.\nVERDICT: right",
+        *(f"It takes {formula}.\nVERDICT: wrong" for formula in wrong),
+    }
+    assert wrong == ["x * y * z", "x * y - z"]
+
+
+def test_a_batch_of_a_teams_warm_start_has_turns_of_all_roles() -> None:
+    """A turn's length tells its role: batches of one length teach one role after the other, and the last one stays."""
+    teams = [config for config in map(values_of, WARM_STARTS) if "script" in config]
+    assert len(teams) >= 5
+    assert {config.get("train_sampling_strategy", "random") for config in teams} == {"random"}
 
 
 @pytest.mark.long
