@@ -13,12 +13,8 @@ Data: processed benchmarks by name (their test set; scripts/process_datasets.py)
 sample) and summary.json (tiers, the benchmarks' own metrics, pass@k, cost, latency, 95 % bootstrap intervals); several
 workflows or baselines get a folder each. A run that was stopped goes on where it was when it is given the same
 arguments, and pays for nothing twice. Compare runs with scripts/compare.py. On several machines: --shard 1/8 to 8/8,
-each with an --output of its own, then --merge of these folders, which gives what one run would have.
-        return
-workflows or baselines get a folder each. A team's controls (a single agent with as many tokens, the untrained roles)
-have theirs beside its files. A run that was stopped goes on where it was when it is given the same
-arguments, and pays for nothing twice. Compare runs with scripts/compare.py.
->>>>>>> tools
+each with an --output of its own, then --merge of these folders, which gives what one run would have. A team's controls
+(a single agent with as many tokens, the untrained roles) have folders beside its files.
 """
 
 import argparse
@@ -34,6 +30,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from aflow_ops.agents.tools.corpus import OWN
 from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.errors import BudgetExceededError
 from aflow_ops.executor import (
@@ -48,6 +45,7 @@ from aflow_ops.policy_prompt import PROMPT_STYLES
 from data.files import claimed
 from data.problem import Problem
 from recipes.run.command import CommandParser, run_command
+from recipes.settings.corpus import corpus_argument_group
 from rewards.baselines import PUBLISHED_BASELINES
 from rewards.benchmark_metrics import benchmark_metrics
 from rewards.judge import JudgeConfig
@@ -104,6 +102,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--workflow_timeout", type=float, default=180.0, help="seconds for one workflow [180]")
     parser.add_argument("--unsafe_subprocess", action="store_true", help="run solution code with rlimits only")
     parser.add_argument("--judge", action="store_true", help="ask the executor about answers that the rules may miss")
+    corpus_argument_group(parser)
     operator_argument(parser)
     executor_argument_group(parser)
     arguments = parser.parse_args()
@@ -124,6 +123,8 @@ def parse_arguments() -> argparse.Namespace:
             parser.error(f"--pass_k {k} must be from 1 to --num_samples {arguments.num_samples}")
     if not (arguments.workflow or arguments.model or arguments.baseline or arguments.adapter):
         parser.error("one of --workflow, --model, --adapter and --baseline is required")
+    if not arguments.agents and (arguments.corpus != OWN or arguments.retriever_url):
+        parser.error("--corpus and --retriever_url are for --agents: a workflow searches nothing")
     if arguments.agents and arguments.shard:
         parser.error("--shard is for workflows: leave it out with --agents")
     if arguments.adapter and (arguments.workflow or arguments.baseline):

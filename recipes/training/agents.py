@@ -27,15 +27,16 @@ from transformers import PreTrainedModel
 from aflow_ops.agents.episode import Episode
 from aflow_ops.agents.speakers import ExecutorSpeaker
 from aflow_ops.agents.team import Outcome, Team
-from aflow_ops.errors import InfraError
+from aflow_ops.errors import InfraError, UsageError
 from aflow_ops.executor import Executor, ExecutorConfig, ExecutorUsage, open_executor
 from data.problem import Problem
 from recipes.backup.backup import Backup
 from recipes.run.checkpoints import Checkpoint
+from recipes.run.role_adapters import NAMES_FILE, read_role_adapters, write_role_adapters
 from recipes.run.spending import Spending
 from recipes.settings.agents import ROW_LOSSES, AgentArguments
 from recipes.settings.arguments import WorkflowGRPOConfig
-from recipes.training.agent_adapters import AgentAdapters, write_names
+from recipes.training.agent_adapters import AgentAdapters
 from recipes.training.agent_play import ChatTokens, EpisodePlayer, TokenRow, room_of
 from recipes.training.agent_rows import episode_rows, row_reward, step_metrics
 from recipes.training.lifecycle import ResumableGRPOTrainer
@@ -103,7 +104,8 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
         self.kinds = [problem.source for problem in problems]
         if backup is not None and isinstance(model, str) and Path(model).is_dir():
             backup.policy(Path(model))
-        self.adapters = AgentAdapters(self, recipe.adapters, self.trained)
+        frozen = [name for name in team.names if name not in (*self.trained, *recipe.given_away)]
+        self.adapters = AgentAdapters(self, recipe.adapters, self.trained, frozen)
         if args.fp16:
             train_in_float32(self.model)
         logging.getLogger("trl.trainer.grpo_trainer").addFilter(not_an_unscored_row)
@@ -117,6 +119,7 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
         self.player = EpisodePlayer(self.team, chat, room, self.run_async, others, together=together)
         self._rows: list[TokenRow] = []
         self._rewards: list[float | None] = []
+        self._learning: Sequence[str] = self.trained  # from the generation that is trained on
 
     def _opened_others(self, config: ExecutorConfig | None, *, fresh: bool) -> dict[str, ExecutorSpeaker]:
         """Open the executor and give it its roles; nothing is opened when it has none."""
@@ -234,7 +237,7 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
         whose = torch.tensor([self.trained.index(agents[at]) for at in kept], device=self.accelerator.device)
         with self.adapters.scoring({"agent": whose}):
             output = super()._generate_and_score_completions(row_inputs)
-        now = self.training_now()
+        self._learning = now = self.training_now()
         values = [advantages[at] if agents[at] in now else None for at in kept]
         output["advantages"] = output["advantages"].new_tensor([value or 0.0 for value in values])
         has_part = torch.tensor([value is not None for value in values], device=output["tool_mask"].device)
@@ -307,11 +310,24 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
         if self.args.should_save:
-            write_names(Path(output_dir or self.run_dir), self.adapters.names)
+            write_role_adapters(Path(output_dir or self.run_dir), self.adapters.table)
 
-    def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_checkpoint(*args, **kwargs)
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
+        kept = read_role_adapters(Path(resume_from_checkpoint) / NAMES_FILE)
+        if kept != self.adapters.table:
+            raise UsageError(
+                f"{resume_from_checkpoint} has the adapters {kept}, this run {dict(self.adapters.table)}: go on with "
+                "the --adapters and --train_agents that it was started with"
+            )
+        super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
         self.adapters.enable()
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Train on one batch; the gradient of a whole step is finished before the optimizer sees it."""
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        if self.accelerator.sync_gradients:
+            self.adapters.finish_gradients(self._learning)
+        return loss
 
 
 def _places(episodes: Sequence[Episode], names: Sequence[str]) -> list[tuple[int, str]]:
