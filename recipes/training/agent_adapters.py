@@ -168,6 +168,17 @@ class AgentAdapters:
             entropies = _placed(entropies, part[1], places, len(agents))
         return logps, entropies, None
 
+    def weighted(self, logps: torch.Tensor) -> torch.Tensor:
+        """Return the log-probabilities as they are, with gradients that count as much as `row_weight` of a loss says.
+
+        The loss knows the policy through them alone, its KL term included.
+        """
+        weights = None if self._inputs is None else self._inputs.get("row_weight")
+        if weights is None:
+            return logps
+        fixed = logps.detach()
+        return fixed + weights.unsqueeze(1) * (logps - fixed)
+
     def _agents(self) -> torch.Tensor | None:
         return None if self._inputs is None else self._inputs.get("agent")
 
