@@ -35,6 +35,7 @@ from recipes.run.progress import MetricsFile, progress_of
 from recipes.run.starting import starting_point
 from recipes.search_qa import SearchQAArguments, answer_in, ids_in, queries_in, shown_text
 from recipes.settings.agents import agent_arguments
+from recipes.settings.corpus import corpus_from
 from recipes.training.agent_heldout import evaluate_agents, evaluate_alone
 from recipes.training.agents import AgentGRPOTrainer
 from recipes.training.best import BestByHeldout
@@ -272,7 +273,7 @@ def main() -> None:
     recipe, training, model, executor = args.parts
     start = starting_point(Path(training.output_dir), training.resume_from_checkpoint)
     train, heldout = training_and_heldout_problems(recipe, training.seed)
-    corpus = open_corpus(recipe.corpus, recipe.retriever_url)
+    corpus = corpus_from(recipe)
     if recipe.dry_run:
         print(dry_run_line(train, heldout))
         return

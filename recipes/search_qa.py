@@ -19,7 +19,7 @@ from pathlib import Path
 
 from aflow_ops.agents.episode import Agents
 from aflow_ops.agents.team import Limits, Outcome, Role, Team
-from aflow_ops.agents.tools.corpus import OWN, Corpus, open_corpus
+from aflow_ops.agents.tools.corpus import Corpus, open_corpus
 from aflow_ops.agents.tools.retriever import Retriever, check_topk, usable_query
 from aflow_ops.sandbox import Sandbox, open_sandbox
 from data.passages import Needed, Passage
@@ -31,6 +31,7 @@ from recipes.run.command import run_command
 from recipes.run.progress import MetricsFile, progress_of
 from recipes.run.starting import starting_point
 from recipes.settings.agents import AgentArguments, agent_arguments
+from recipes.settings.corpus import CorpusArguments, corpus_from
 from recipes.training.agent_heldout import evaluate_agents, evaluate_alone
 from recipes.training.agents import AgentGRPOTrainer
 from recipes.training.best import BestByHeldout
@@ -66,23 +67,14 @@ _ANSWER = re.compile(r"answer\W{0,3}:\s*(.+)", re.IGNORECASE)
 
 
 @dataclass
-class SearchQAArguments(AgentArguments):
+class SearchQAArguments(CorpusArguments, AgentArguments):
     """Flags of this recipe.
 
     Args:
-        corpus (`str`): where searches go: `own` for each problem's own passages, a file of passages, or a folder.
-        retriever_url (`str`, *optional*): a server instead.
         topk (`int`): passages that a query finds.
         max_rounds (`int`): times the agents may search.
     """
 
-    corpus: str = field(
-        default=OWN,
-        metadata={"help": "'own': the passages of each problem; a .jsonl of passages; a folder of .md and .txt files."},
-    )
-    retriever_url: str | None = field(
-        default=None, metadata={"help": 'A retrieval server that takes {"queries": [...], "topk": k}.'}
-    )
     topk: int = field(default=3, metadata={"help": "Passages that a query finds."})
     max_rounds: int = field(default=3, metadata={"help": "Most rounds of searching."})
 
@@ -251,7 +243,7 @@ def main() -> None:
     recipe, training, model, executor = args.parts
     start = starting_point(Path(training.output_dir), training.resume_from_checkpoint)
     train, heldout = training_and_heldout_problems(recipe, training.seed)
-    corpus = open_corpus(recipe.corpus, recipe.retriever_url)
+    corpus = corpus_from(recipe)
     if recipe.dry_run:
         print(dry_run_line(train, heldout))
         return

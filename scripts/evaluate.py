@@ -30,6 +30,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from aflow_ops.agents.tools.corpus import OWN
 from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.errors import BudgetExceededError
 from aflow_ops.executor import (
@@ -44,6 +45,7 @@ from aflow_ops.policy_prompt import PROMPT_STYLES
 from data.files import claimed
 from data.problem import Problem
 from recipes.run.command import CommandParser, run_command
+from recipes.settings.corpus import corpus_argument_group
 from rewards.baselines import PUBLISHED_BASELINES
 from rewards.benchmark_metrics import benchmark_metrics
 from rewards.judge import JudgeConfig
@@ -100,6 +102,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--workflow_timeout", type=float, default=180.0, help="seconds for one workflow [180]")
     parser.add_argument("--unsafe_subprocess", action="store_true", help="run solution code with rlimits only")
     parser.add_argument("--judge", action="store_true", help="ask the executor about answers that the rules may miss")
+    corpus_argument_group(parser)
     operator_argument(parser)
     executor_argument_group(parser)
     arguments = parser.parse_args()
@@ -120,6 +123,8 @@ def parse_arguments() -> argparse.Namespace:
             parser.error(f"--pass_k {k} must be from 1 to --num_samples {arguments.num_samples}")
     if not (arguments.workflow or arguments.model or arguments.baseline or arguments.adapter):
         parser.error("one of --workflow, --model, --adapter and --baseline is required")
+    if not arguments.agents and (arguments.corpus != OWN or arguments.retriever_url):
+        parser.error("--corpus and --retriever_url are for --agents: a workflow searches nothing")
     if arguments.agents and arguments.shard:
         parser.error("--shard is for workflows: leave it out with --agents")
     if arguments.adapter and (arguments.workflow or arguments.baseline):

@@ -2,6 +2,7 @@
 
     python scripts/merge_adapter.py outputs/grpo_mixed --output outputs/merged
     python scripts/merge_adapter.py you/workflow-designer --output outputs/merged --model Qwen/Qwen2.5-7B-Instruct
+    python scripts/merge_adapter.py outputs/math_tool --output outputs/verifier --role verifier
 
 The merged model is read back and must give the same logits as base and adapter; the folder appears only when it does.
 Tokenizer, chat template, settings and results go along, so `scripts/evaluate.py --model`, `scripts/run_workflow.py
@@ -26,6 +27,7 @@ from aflow_ops.policy_prompt import policy_messages
 from recipes.policy.loading import base_model_of, downloaded_folder, policy_file
 from recipes.run.command import CommandParser, run_command
 from recipes.run.config import CONFIG_FILE
+from recipes.run.role_adapters import DEFAULT, NAMES_FILE, is_split, read_role_adapters
 from recipes.settings.libraries import quiet_libraries
 
 # Largest relative difference of the logits (in the 2-norm) that rounding explains.
@@ -41,6 +43,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the merged model; must not exist")
     parser.add_argument("--model", help="base model: a Hub name or a folder [the one that the adapter names]")
+    parser.add_argument("--role", help="whose adapter, where the roles of a team have one each (--adapters per_agent)")
     dtypes = ["auto", "float32", "bfloat16", "float16"]
     parser.add_argument("--dtype", choices=dtypes, default="auto", help="of the merged weights [the base model's]")
     return parser.parse_args()
@@ -70,15 +73,45 @@ def find_base(model: str) -> str:
     return place
 
 
-def load_adapted(model: str, adapter: str, dtype: str) -> tuple[PeftModel, PreTrainedTokenizerBase]:
+def subfolder_of(adapter: str, role: str | None) -> str | None:
+    """Return the folder in an adapter's place that has a role's; `None` for the place itself.
+
+    Args:
+        adapter (`str`): folder or Hub name.
+        role (`str`, *optional*): of a team.
+
+    Raises:
+        UsageError: there are several adapters and none was chosen, or there is none of that role.
+    """
+    names = read_role_adapters(policy_file(adapter, NAMES_FILE))
+    roles = ", ".join(name for name, its in names.items() if its is not None)
+    if role is None and is_split(names):
+        raise UsageError(f"{adapter} has an adapter for each role, a merged model one: choose with --role ({roles})")
+    if role is not None and names.get(role) is None:
+        raise UsageError(
+            f"--role {role}: {adapter} has no adapter of such a role" + (f"; {roles} have" if roles else "")
+        )
+    name = names.get(role or "")
+    return None if name in (None, DEFAULT) else name
+
+
+def load_adapted(
+    model: str, adapter: str, dtype: str, subfolder: str | None = None
+) -> tuple[PeftModel, PreTrainedTokenizerBase]:
     """Load base model, adapter and tokenizer; the tokenizer is the adapter's if it has one.
+
+    Args:
+        model (`str`): what transformers loads the base from.
+        adapter (`str`): folder or Hub name.
+        dtype (`str`): of the weights.
+        subfolder (`str`, *optional*): where in the adapter's place it is.
 
     Raises:
         UsageError: one of them cannot be loaded, or the adapter is of a kind that cannot be merged.
     """
     base = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
     try:
-        adapted = PeftModel.from_pretrained(base, adapter)
+        adapted = PeftModel.from_pretrained(base, adapter, subfolder=subfolder)
     except (OSError, HTTPError, ValueError, RuntimeError) as error:
         raise UsageError(f"{adapter} cannot be loaded onto {model}: {error}") from None
     if not hasattr(adapted.base_model, "merge_and_unload"):
@@ -138,7 +171,8 @@ def main() -> None:
     if output.exists():
         raise UsageError(f"--output {output} exists already; choose another folder")
     model = find_base(arguments.model or base_model_of(arguments.adapter))
-    adapted, tokenizer = load_adapted(model, arguments.adapter, arguments.dtype)
+    subfolder = subfolder_of(arguments.adapter, arguments.role)
+    adapted, tokenizer = load_adapted(model, arguments.adapter, arguments.dtype, subfolder)
     if tokenizer.chat_template is None:
         raise UsageError(f"{model}: its tokenizer has no chat template; use an instruction-tuned model")
     expected = probe_logits(adapted, tokenizer)

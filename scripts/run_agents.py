@@ -1,15 +1,18 @@
 """Play one episode of a multi-agent recipe and show it as a dialogue.
 
     python scripts/run_agents.py recipes/math_tool.py --question "What is 12 * 7 + 5?" --answer 89 --model MODEL
+    python scripts/run_agents.py recipes/math_tool.py --question "..." --adapter outputs/RUN
+    python scripts/run_agents.py recipes/deepresearch.py --question "..." --adapter outputs/RUN --corpus my_notes/
     python scripts/run_agents.py recipes/math_tool.py --question "..." --executor local
 
-Without `--model` the executor plays all roles. Without `--answer` (or, for code, `--tests`) nothing can be graded, and
-only the dialogue means something.
+Without `--model` and `--adapter` the executor plays all roles. Without `--answer` (or, for code, `--tests`) nothing can
+be graded, and only the dialogue means something.
 """
 
 import argparse
 import asyncio
 import importlib.util
+import inspect
 import json
 import sys
 from collections.abc import Sequence
@@ -20,12 +23,15 @@ from typing import Any
 from aflow_ops.agents.episode import Episode, Speaker, play_episode
 from aflow_ops.agents.speakers import ExecutorSpeaker
 from aflow_ops.agents.team import Team
+from aflow_ops.agents.tools.corpus import Corpus
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import check_key, executor_argument_group, executor_config_from, open_executor
 from aflow_ops.sandbox import open_sandbox
 from aflow_ops.terminal import printable
 from data.problem import Problem
 from recipes.run.command import CommandParser, run_command
+from recipes.settings.corpus import corpus_argument_group, corpus_from
+from scripts.evaluating.systems import name_base_model
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -37,13 +43,14 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--answer", default="unknown", help="gold answer; no agent sees it")
     parser.add_argument("--tests", nargs="*", default=[], help="for code: hidden tests, such as 'assert f(1) == 2'")
     parser.add_argument("--entry_point", help="for code: name of the function")
-    parser.add_argument("--model", help="policy that plays the roles: folder or Hub name")
-    parser.add_argument("--adapter", help="its adapter, as a run leaves it")
+    parser.add_argument("--model", help="policy that plays the roles: folder or Hub name [the adapter's]")
+    parser.add_argument("--adapter", help="its adapter, as a run leaves it: folder or Hub name; roles have their own")
     parser.add_argument("--max_new_tokens", type=int, default=512, help="longest turn [512]")
     parser.add_argument("--temperature", type=float, default=0.7, help="of the policy; 0 is greedy [0.7]")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling [0]")
     parser.add_argument("--unsafe_subprocess", action="store_true", help="run code with resource limits only")
     parser.add_argument("--json", action="store_true", help="print one object instead of the dialogue")
+    corpus_argument_group(parser)
     executor_argument_group(parser)
     return parser.parse_args(argv)
 
@@ -65,16 +72,25 @@ def load_recipe(path: Path) -> Any:
     return module
 
 
-def team_of(module: Any, sandbox: Any) -> Team:
+def team_of(module: Any, sandbox: Any, corpus: Corpus | None = None) -> Team:
     """Return the team that a recipe's `*_team` function makes.
 
+    Args:
+        module (`module`): the recipe.
+        sandbox (`Sandbox`): runs code.
+        corpus (`Corpus`, *optional*): what the agents search instead of each problem's own passages.
+
     Raises:
-        UsageError: it has none.
+        UsageError: it has none, or its agents search nothing.
     """
     makers = [value for name, value in vars(module).items() if name.endswith("_team") and callable(value)]
     if not makers:
         raise UsageError(f"{module.__name__} has no function whose name ends in _team: it is no multi-agent recipe")
-    return makers[0](sandbox)  # type: ignore[no-any-return]
+    if corpus is None:
+        return makers[0](sandbox)  # type: ignore[no-any-return]
+    if "corpus" not in inspect.signature(makers[0]).parameters:
+        raise UsageError(f"--corpus, --retriever_url: the agents of {module.__name__} search nothing; leave it out")
+    return makers[0](sandbox, corpus=corpus)  # type: ignore[no-any-return]
 
 
 def problem_of(args: argparse.Namespace, domain: str) -> Problem:
@@ -152,10 +168,12 @@ def main() -> None:
     """Play and show."""
     args = parse_arguments()
     module = load_recipe(args.recipe)
+    name_base_model(args)
+    corpus = corpus_from(args)
     if args.model is None:
         check_key(executor_config_from(args))
     with closing(open_sandbox(unsafe_subprocess=args.unsafe_subprocess)) as sandbox:
-        team = team_of(module, sandbox)
+        team = team_of(module, sandbox, corpus)
         task = problem_of(args, getattr(module, "DOMAINS", ("math",))[0])
         episode = asyncio.run(play(args, team, task))
     if args.json:

@@ -17,6 +17,7 @@ from aflow_ops.secrets import is_secret_name, without_secrets
 from data.files import write_atomically
 from recipes.backup.manifest import SPENT, Entry, FileRecord, Kind, SourceChanged
 from recipes.run.checkpoints import MANIFEST
+from recipes.run.role_adapters import NAMES_FILE, own_adapters, read_role_adapters
 from recipes.run.rollout_log import LIVE, part_size, rollout_files, rollouts_size
 
 # Below the run's folder, under a name that `push_to_hub` leaves out.
@@ -28,8 +29,9 @@ RESULT_FILES = (
     "config.yaml", "summary.json", "metrics.csv", "heldout.jsonl", "reward_curve.png", "report.html", "README.md",
     "*.safetensors", "*.safetensors.index.json", "adapter_config.json", "config.json", "generation_config.json",
     "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "chat_template*",
-    "warm_start.sha256",
+    "warm_start.sha256", NAMES_FILE,
 )  # fmt: skip
+BEST_FILES = ("best/**/*",)
 # What the searches of grpo_search.py found, and the iterations of dpo_search.py sampled.
 FOUND_FILES = ("search/*/*.json", "search/*/*.jsonl", "iteration-*/trajectories.jsonl", "iteration-*/metrics.csv")
 
@@ -83,14 +85,15 @@ def local_files(kind: Kind, folder: Path, run_dir: Path) -> LocalFiles:
     if kind == "policy":
         return LocalFiles(_found(folder, RESULT_FILES), live)
     if kind == "results":
-        names = (*RESULT_FILES, "best/*", *FOUND_FILES)
+        roles = own_adapters(read_role_adapters(run_dir / NAMES_FILE))
+        names = (*RESULT_FILES, *(f"{role}/adapter_*" for role in roles), *BEST_FILES, *FOUND_FILES)
         return LocalFiles(_found(folder, names), live, rollouts_bytes=rollouts_size(live))
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SourceChanged(f"{folder / MANIFEST}: {error}") from None
     sealed = {name: FileRecord(size, digest) for name, (size, digest) in manifest["files"].items()}
-    files = {name: folder / name for name in (*sealed, MANIFEST)} | _found(aside, ("best/*",))
+    files = {name: folder / name for name in (*sealed, MANIFEST)} | _found(aside, BEST_FILES)
     return LocalFiles(files, live, sealed, manifest["state"]["rollouts_bytes"])
 
 

@@ -19,6 +19,7 @@ from aflow_ops.secrets import holds_secret
 from recipes.hub.card import BaseModel, CardFacts, model_card, result_rows
 from recipes.hub.publication import BASE_FOLDER, Publication, is_repository
 from recipes.run.config import CONFIG_FILE, place_of
+from recipes.run.role_adapters import NAMES_FILE, RoleAdapters, own_adapters, read_role_adapters
 from recipes.run.rollout_log import open_part
 
 HUB_FOLDER = "hub"
@@ -34,7 +35,8 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", *TOKENIZER_FILES)
+WEIGHT_FILES = ("adapter_config.json", "adapter_model.safetensors")
+ADAPTER_FILES = (*WEIGHT_FILES, NAMES_FILE, *TOKENIZER_FILES)
 MODEL_FILES = (
     "config.json",
     "generation_config.json",
@@ -58,6 +60,7 @@ class Run:
         config (`Mapping[str, Any]`): its `config.yaml`; empty if it has none.
         summary (`Mapping[str, Any]`): its `summary.json`; empty if it has none.
         command (`str`): first line of its `config.yaml`.
+        roles (`Mapping[str, str | None]`): the adapter of each role of a team (`recipes/run/role_adapters.py`).
     """
 
     folder: Path
@@ -65,25 +68,30 @@ class Run:
     config: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
+    roles: RoleAdapters = field(default_factory=dict)
 
 
 def read_run(folder: Path) -> Run:
     """Read a run's folder, or that of a merged model.
 
     Raises:
-        UsageError: it has no adapter and no model, or one of its files is damaged.
+        UsageError: it has no adapter and no model, a role's is missing, or one of its files is damaged.
     """
     adapter = _read_json(folder / "adapter_config.json")
     weights = "adapter_model.safetensors" if adapter is not None else "model*.safetensors"
     if not folder.is_dir() or not any(folder.glob(weights)):
         raise UsageError(f"{folder} has no adapter and no model: not the folder of a run that was trained to its end")
+    roles = read_role_adapters(folder / NAMES_FILE) if adapter is not None else {}
+    for name in own_adapters(roles):
+        if not all((folder / name / file).is_file() for file in WEIGHT_FILES):
+            raise UsageError(f"{folder / name} has no adapter: {NAMES_FILE} says that a role has one there")
     text = (folder / CONFIG_FILE).read_text(encoding="utf-8") if (folder / CONFIG_FILE).is_file() else ""
     try:
         config = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         raise UsageError(f"{folder / CONFIG_FILE} is not valid YAML: {error}") from None
     command = text.splitlines()[0] if text.startswith("#") else ""
-    return Run(folder, adapter, config, _read_json(folder / "summary.json") or {}, command)
+    return Run(folder, adapter, config, _read_json(folder / "summary.json") or {}, command, roles)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -121,6 +129,9 @@ def stage(run: Run, publication: Publication) -> Path:
 def _fill(folder: Path, run: Run, publication: Publication) -> None:
     """Write everything that is published into an empty folder."""
     _link_files(run.folder, folder, ADAPTER_FILES if run.adapter is not None else MODEL_FILES)
+    for name in own_adapters(run.roles):
+        (folder / name).mkdir()
+        _link_files(run.folder / name, folder / name, WEIGHT_FILES)
     base = _stage_base(run, publication, folder) if run.adapter is not None else None
     settings = {}
     if base is not None and run.config.get("warm_start_config", "none") == "none":  # which builds the base anew
@@ -140,8 +151,15 @@ def _fill(folder: Path, run: Run, publication: Publication) -> None:
         summary=run.summary,
         license={"license": publication.license} if publication.license else license_of(origin) if on_hub else {},
         files=files_of(folder),
+        roles=run.roles,
+        recipe=recipe_of(run.command),
     )
     model_card(facts).save(folder / "README.md")
+
+
+def recipe_of(command: str) -> str:
+    """Return the recipe's file, as the first line of a `config.yaml` calls it."""
+    return next((word for word in command.split() if word.endswith(".py")), "RECIPE.py")
 
 
 def _write_config(folder: Path, run: Run, **settings: str) -> dict[str, Any]:
@@ -200,7 +218,9 @@ def _stage_base(run: Run, publication: Publication, folder: Path) -> BaseModel:
             f"the base model {name} is no folder with a model here, and no name on the Hub; where is it there? "
             "--base_model NAME"
         )
-    _write_json(folder / "adapter_config.json", {**portable(run.adapter), "base_model_name_or_path": base.name})
+    for place in (folder, *(folder / name for name in own_adapters(run.roles))):
+        path = place / "adapter_config.json"
+        _write_json(path, {**(_read_json(path) or {}), "base_model_name_or_path": base.name})
     return base
 
 

@@ -13,6 +13,7 @@ from recipes.settings.recipe import recipe_arguments
 from recipes.settings.replay import ReplayArguments
 
 ADAPTERS = ("shared", "per_agent")
+ROWS = ("episode", "turn")
 EXECUTOR = "executor"
 # Losses of TRL that average a row's tokens before they average rows.
 ROW_LOSSES = ("grpo", "sapo")
@@ -25,6 +26,7 @@ class AgentArguments(RecipeArguments):
     Args:
         alpha (`float`): weight of the team's reward in each agent's: `alpha * team + local`.
         adapters (`str`): one LoRA for all roles, or one each over one base.
+        agent_rows (`str`): a training row is all of an agent's episode, or one turn of it.
         train_agents (`list[str]`): roles that train; all by default.
         alternate (`int`): train one role at a time, for so many steps each; 0 all at once.
         agent_models (`list[str]`): roles that another model plays, as `role=executor`; they do not train.
@@ -52,6 +54,14 @@ class AgentArguments(RecipeArguments):
             "choices": list(ADAPTERS),
         },
     )
+    agent_rows: str = field(
+        default="episode",
+        metadata={
+            "help": "'episode': a training row is all that an agent said in an episode. 'turn': it is one turn; an "
+            "episode weighs as much however many it took.",
+            "choices": list(ROWS),
+        },
+    )
     train_agents: list[str] = field(
         default_factory=list, metadata={"help": "Roles that train; the others stay as they are. All by default."}
     )
@@ -73,8 +83,9 @@ class AgentArguments(RecipeArguments):
         super().__post_init__()
         if not 0 <= self.alpha < math.inf:
             raise ValueError(f"alpha={self.alpha} must be a number of at least 0")
-        if self.adapters not in ADAPTERS:
-            raise ValueError(f"adapters={self.adapters!r} must be one of {', '.join(ADAPTERS)}")
+        for name, known in (("adapters", ADAPTERS), ("agent_rows", ROWS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(known)}")
         for name in ("alternate", "episode_turns", "episode_tokens", "episode_seconds"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")

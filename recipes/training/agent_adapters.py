@@ -4,21 +4,27 @@ With one each, the first trained role has PEFT's adapter `default` and every fur
 a run's folder holds what PEFT expects: `adapter_model.safetensors`, and `<role>/adapter_model.safetensors` beside it.
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from httpx2 import HTTPError  # comes with huggingface_hub
 from peft import PeftModel
 
 from aflow_ops.errors import UsageError
-from data.files import write_atomically
-
-DEFAULT = "default"
-# Beside an adapter: which one each role has.
-NAMES_FILE = "agents.json"
+from recipes.policy.loading import policy_file
+from recipes.run.role_adapters import (
+    DEFAULT,
+    NAMES_FILE,
+    RESERVED,
+    RoleAdapters,
+    is_split,
+    own_adapters,
+    read_role_adapters,
+)
 
 
 def adapter_names(adapters: str, roles: Sequence[str]) -> dict[str, str]:
@@ -38,15 +44,17 @@ class AgentAdapters:
         trainer (`GRPOTrainer`): with its model, and `_generate_single_turn` to sample.
         adapters (`str`): `"shared"` or `"per_agent"`.
         roles (`Sequence[str]`): those that train, in the order of a row's `agent`.
+        others (`Sequence[str]`): those that the policy plays too and that do not train.
 
     Raises:
         UsageError: adapters of their own where that cannot work.
     """
 
-    def __init__(self, trainer: Any, adapters: str, roles: Sequence[str]) -> None:
+    def __init__(self, trainer: Any, adapters: str, roles: Sequence[str], others: Sequence[str] = ()) -> None:
         self.trainer, self.roles = trainer, list(roles)
         self.names = adapter_names(adapters, roles)
         self.split = adapters == "per_agent"
+        self.table: RoleAdapters = {**self.names, **dict.fromkeys(others, None if self.split else DEFAULT)}
         self._inputs: dict[str, Any] | None = None
         if self.split:
             self._check()
@@ -61,12 +69,15 @@ class AgentAdapters:
         if not isinstance(trainer.model, PeftModel):
             raise UsageError("--adapters per_agent needs --use_peft")
         for flag, wrong in (
-            ("several processes", trainer.accelerator.num_processes > 1),
+            ("DeepSpeed or FSDP (plain data parallel does)", trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled),
             ("--use_vllm", trainer.use_vllm),
             ("activation_checkpointing", trainer.args.activation_checkpointing),
         ):
             if wrong:
                 raise UsageError(f"--adapters per_agent does not work with {flag}; use --adapters shared")
+        for role in self.roles[1:]:
+            if role in RESERVED:
+                raise UsageError(f"--adapters per_agent: a role {role!r} cannot have an adapter; call it otherwise")
 
     @property
     def model(self) -> Any:
@@ -75,12 +86,15 @@ class AgentAdapters:
 
     def enable(self) -> None:
         """Have every adapter train; PEFT turns off the gradient of all that are not in use."""
-        if not self.split:
-            return
-        own = tuple(f".{name}." for name in set(self.names.values()))
-        for name, parameter in self.model.named_parameters():
-            if "lora_" in name and any(part in name for part in own):
-                parameter.requires_grad_(True)
+        if self.split:
+            for name in self.names.values():
+                for parameter in self._parameters(name):
+                    parameter.requires_grad_(True)
+
+    def _parameters(self, adapter: str) -> list[torch.nn.Parameter]:
+        """The parameters of one adapter, in order."""
+        part = f".{adapter}."
+        return [each for name, each in self.model.named_parameters() if "lora_" in name and part in name]
 
     @contextmanager
     def speaking(self, name: str | None) -> Iterator[None]:
@@ -142,6 +156,7 @@ class AgentAdapters:
         agents = self._agents()
         if not self.split or agents is None:
             return score(model, input_ids, attention_mask, *args, **kwargs)
+        model = self.model  # not what wraps it for several processes, which expects one forward pass of all parameters
         logps = entropies = None
         for index, role in enumerate(self.roles):
             places = (agents == index).nonzero().squeeze(1)
@@ -153,8 +168,44 @@ class AgentAdapters:
             entropies = _placed(entropies, part[1], places, len(agents))
         return logps, entropies, None
 
+    def weighted(self, logps: torch.Tensor) -> torch.Tensor:
+        """Return the log-probabilities as they are, with gradients that count as much as `row_weight` of a loss says.
+
+        The loss knows the policy through them alone, its KL term included.
+        """
+        weights = None if self._inputs is None else self._inputs.get("row_weight")
+        if weights is None:
+            return logps
+        fixed = logps.detach()
+        return fixed + weights.unsqueeze(1) * (logps - fixed)
+
     def _agents(self) -> torch.Tensor | None:
         return None if self._inputs is None else self._inputs.get("agent")
+
+    def finish_gradients(self, roles: Sequence[str]) -> None:
+        """Have processes agree on the gradient of a step, and leave the adapters alone whose turn it is not.
+
+        Args:
+            roles (`Sequence[str]`): those that train in this step. An optimizer would move the others by its momentum.
+        """
+        if not self.split:
+            return
+        now = {self.names[role] for role in roles}
+        for name in self.names.values():
+            if name not in now:
+                for parameter in self._parameters(name):
+                    parameter.grad = None
+            elif self.trainer.accelerator.num_processes > 1:
+                self._average_gradients(self._parameters(name))
+
+    def _average_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Average gradients over processes; a process in which the adapter had no row has none."""
+        there = parameters[0].grad is not None
+        flat = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters])
+        summed = self.trainer.accelerator.reduce(torch.cat([flat, flat.new_tensor([float(there)])]), "mean")
+        if summed[-1] > 0:
+            for parameter, mean in zip(parameters, summed[:-1].split([p.numel() for p in parameters]), strict=True):
+                parameter.grad = mean.view_as(parameter)
 
     def log_entropy(self, entropies: torch.Tensor | None) -> None:
         """Log the entropy of each role's own tokens, while the loss is computed."""
@@ -169,42 +220,40 @@ class AgentAdapters:
                 self.trainer._metrics["train"][f"agents/{role}/entropy"].append(total / count)
 
 
-def write_names(folder: Path, names: Mapping[str, str]) -> None:
-    """Say beside an adapter which one each trained role has.
-
-    Args:
-        folder (`Path`): of the adapter.
-        names (`Mapping[str, str]`): PEFT's names, by role.
-    """
-    with write_atomically(folder / NAMES_FILE) as file:
-        file.write(json.dumps({"adapters": dict(names)}) + "\n")
-
-
 def use_role_adapters(model: Any, adapter: str | None) -> Callable[[str], AbstractContextManager[None]]:
     """Load the adapters of single roles that lie beside a run's own; returns what chooses a role's.
 
     Args:
         model (`PeftModel` or `PreTrainedModel`): with the run's own adapter, if there is one.
-        adapter (`str`, *optional*): folder of it; without `agents.json` in it, every role has this one.
+        adapter (`str`, *optional*): its folder or Hub name; without `agents.json` in it, every role has this one.
+
+    Raises:
+        UsageError: one of them cannot be loaded; says why.
     """
-    file = None if adapter is None else Path(adapter) / NAMES_FILE
-    names: dict[str, str] = json.loads(file.read_text())["adapters"] if file is not None and file.is_file() else {}
-    split = set(names.values()) - {DEFAULT}
-    for name in sorted(split):
-        model.load_adapter(str(Path(str(adapter)) / name), name)
+    names = {} if adapter is None else read_role_adapters(policy_file(adapter, NAMES_FILE))
+    for name in own_adapters(names):
+        try:
+            if Path(str(adapter)).is_dir():
+                model.load_adapter(str(Path(str(adapter)) / name), name)
+            else:
+                model.load_adapter(adapter, name, subfolder=name)
+        except (OSError, HTTPError, ValueError, RuntimeError) as error:
+            raise UsageError(f"--adapter {adapter}: the adapter of {name} cannot be loaded: {error}") from error
+    return partial(_use, model, names)
 
-    @contextmanager
-    def use(role: str) -> Iterator[None]:
-        if not split:
-            yield
-        elif role in names:
-            model.set_adapter(names[role])
-            yield
-        else:
-            with model.disable_adapter():
-                yield
 
-    return use
+@contextmanager
+def _use(model: Any, names: RoleAdapters, role: str) -> Iterator[None]:
+    """Have a role's adapter in use inside."""
+    name = names.get(role)
+    if not is_split(names):
+        yield
+    elif name is None:
+        with model.disable_adapter():
+            yield
+    else:
+        model.set_adapter(name)
+        yield
 
 
 def _placed(whole: torch.Tensor | None, part: torch.Tensor | None, places: torch.Tensor, count: int) -> Any:

@@ -6,6 +6,7 @@ template has it; nothing is tokenized twice, so the trainer scores what the poli
 
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, TypeVar
 
 import torch
@@ -45,6 +46,17 @@ class TokenRow:
         self.completion += ids
         self.mask += [int(own)] * len(ids)
         self.logprobs += [0.0] * len(ids) if logprobs is None else logprobs
+
+    def turns(self) -> list["TokenRow"]:
+        """Return a row for each reply; its prompt is everything before it."""
+        rows = []
+        for own, places in groupby(range(len(self.mask)), key=self.mask.__getitem__):
+            if own:
+                first, *more = places
+                part = slice(first, first + 1 + len(more))
+                ids, before = self.completion[part], self.completion[:first]
+                rows.append(TokenRow(self.prompt + before, ids, [1] * len(ids), self.logprobs[part]))
+        return rows
 
 
 class ChatTokens:

@@ -1,12 +1,49 @@
-"""What a step of episodes is logged as: metrics by agent, and rows of `rollouts.jsonl`."""
+"""What a step of episodes is trained on and logged as: rows of tokens, metrics by agent, rows of `rollouts.jsonl`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from aflow_ops.agents.episode import Conversation, Episode
 from aflow_ops.agents.team import Outcome
+from recipes.training.agent_play import TokenRow
 from rewards.agent_advantages import AgentRow
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """What TRL has as a row.
+
+    Args:
+        part (`int`): which of the parts (an agent's in an episode) it is of.
+        tokens (`TokenRow`): it.
+        share (`float`): of the part's weight; 0 for a row that fills up a batch.
+        first (`bool`): it is the part's first row, the one by which the part's reward is logged.
+    """
+
+    part: int
+    tokens: TokenRow
+    share: float = 1.0
+    first: bool = True
+
+
+def training_rows(parts: Sequence[TokenRow | None], absent: TokenRow, *, by_turn: bool) -> list[TrainingRow]:
+    """Return the rows of some parts: one each, or one for each turn, whose shares of a part add up to 1.
+
+    Args:
+        parts (`Sequence[TokenRow | None]`): conversations; `None` for an agent that was not spoken to.
+        absent (`TokenRow`): stands for it where every part has a row.
+        by_turn (`bool`): a row for each turn.
+    """
+    if not by_turn:
+        return [TrainingRow(at, part or absent) for at, part in enumerate(parts)]
+    turns = [[] if part is None else part.turns() for part in parts]
+    return [
+        TrainingRow(at, turn, 1 / len(each), number == 0)
+        for at, each in enumerate(turns)
+        for number, turn in enumerate(each)
+    ]
 
 
 def row_reward(episode: Episode, agent: str, alpha: float) -> float | None:

@@ -4,7 +4,9 @@ How it sits on TRL: a step's problems are played first, K episodes each. TRL the
 trained role (`rollout_func` hands over its tokens), with foreign tokens masked as TRL masks a tool's (`env_mask`). A
 role that was not spoken to still has its row, of one masked token, so that TRL's batches keep their size. What TRL
 returns gains the advantages of `rewards/agent_advantages.py` and the number of each row's agent. The loss is a mean of
-tokens within a row, then a mean of rows: an episode of many turns weighs as much as one of few.
+tokens within a row, then a mean of rows: an episode of many turns weighs as much as one of few. With `agent_rows: turn`
+a row is one turn instead, its gradient weighs one part of as many as the agent had turns in that episode, and rows of
+one masked token fill up what TRL divides.
 """
 
 import copy
@@ -27,17 +29,18 @@ from transformers import PreTrainedModel
 from aflow_ops.agents.episode import Episode
 from aflow_ops.agents.speakers import ExecutorSpeaker
 from aflow_ops.agents.team import Outcome, Team
-from aflow_ops.errors import InfraError
+from aflow_ops.errors import InfraError, UsageError
 from aflow_ops.executor import Executor, ExecutorConfig, ExecutorUsage, open_executor
 from data.problem import Problem
 from recipes.backup.backup import Backup
 from recipes.run.checkpoints import Checkpoint
+from recipes.run.role_adapters import NAMES_FILE, read_role_adapters, write_role_adapters
 from recipes.run.spending import Spending
 from recipes.settings.agents import ROW_LOSSES, AgentArguments
 from recipes.settings.arguments import WorkflowGRPOConfig
-from recipes.training.agent_adapters import AgentAdapters, write_names
+from recipes.training.agent_adapters import AgentAdapters
 from recipes.training.agent_play import ChatTokens, EpisodePlayer, TokenRow, room_of
-from recipes.training.agent_rows import episode_rows, row_reward, step_metrics
+from recipes.training.agent_rows import TrainingRow, episode_rows, row_reward, step_metrics, training_rows
 from recipes.training.lifecycle import ResumableGRPOTrainer
 from recipes.training.tracking import add_policy_metrics
 from recipes.training.trl_internals import not_an_unscored_row, train_in_float32
@@ -103,7 +106,8 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
         self.kinds = [problem.source for problem in problems]
         if backup is not None and isinstance(model, str) and Path(model).is_dir():
             backup.policy(Path(model))
-        self.adapters = AgentAdapters(self, recipe.adapters, self.trained)
+        frozen = [name for name in team.names if name not in (*self.trained, *recipe.given_away)]
+        self.adapters = AgentAdapters(self, recipe.adapters, self.trained, frozen)
         if args.fp16:
             train_in_float32(self.model)
         logging.getLogger("trl.trainer.grpo_trainer").addFilter(not_an_unscored_row)
@@ -117,6 +121,7 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
         self.player = EpisodePlayer(self.team, chat, room, self.run_async, others, together=together)
         self._rows: list[TokenRow] = []
         self._rewards: list[float | None] = []
+        self._learning: Sequence[str] = self.trained  # from the generation that is trained on
 
     def _opened_others(self, config: ExecutorConfig | None, *, fresh: bool) -> dict[str, ExecutorSpeaker]:
         """Open the executor and give it its roles; nothing is opened when it has none."""
@@ -227,20 +232,39 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
         """Hand the rows to TRL, one for each episode and trained role, and complete what it returns."""
         agents = [name for _ in episodes for name in self.team.names]
         kept = [at for at, name in enumerate(agents) if name in self.trained]
-        absent = TokenRow([self._tokenizer.eos_token_id], [self._tokenizer.eos_token_id], [0], [0.0])
-        tokens = [_tokens(episode, name) or absent for episode in episodes for name in self.team.names]
-        self._rows, self._rewards = [tokens[at] for at in kept], [rows[at].reward for at in kept]
-        row_inputs = [{"prompt": inputs[at // len(self.team.names)]["prompt"], "agent": agents[at]} for at in kept]
-        whose = torch.tensor([self.trained.index(agents[at]) for at in kept], device=self.accelerator.device)
+        tokens = [_tokens(episode, name) for episode in episodes for name in self.team.names]
+        laid = self._laid_out([tokens[at] for at in kept])
+        places = [kept[row.part] for row in laid]
+        self._rows = [row.tokens for row in laid]
+        self._rewards = [rows[at].reward if row.first else None for row, at in zip(laid, places, strict=True)]
+        row_inputs = [{"prompt": inputs[at // len(self.team.names)]["prompt"], "agent": agents[at]} for at in places]
+        whose = torch.tensor([self.trained.index(agents[at]) for at in places], device=self.accelerator.device)
         with self.adapters.scoring({"agent": whose}):
             output = super()._generate_and_score_completions(row_inputs)
-        now = self.training_now()
-        values = [advantages[at] if agents[at] in now else None for at in kept]
+        self._learning = now = self.training_now()
+        values = [
+            advantages[at] if agents[at] in now and row.share else None for row, at in zip(laid, places, strict=True)
+        ]
         output["advantages"] = output["advantages"].new_tensor([value or 0.0 for value in values])
         has_part = torch.tensor([value is not None for value in values], device=output["tool_mask"].device)
         output["tool_mask"] = output["tool_mask"] * has_part.unsqueeze(1).to(output["tool_mask"])
         output["agent"] = whose
+        if self.recipe.agent_rows == "turn":  # TRL takes the mean over rows; meant is that over parts
+            weights = [row.share * len(laid) / len(kept) for row in laid]
+            output["row_weight"] = output["advantages"].new_tensor(weights)
         return output
+
+    def _laid_out(self, parts: Sequence[TokenRow | None]) -> list[TrainingRow]:
+        """Return the rows of these parts; as many in every process, and as TRL can divide into groups and steps."""
+        end = self._tokenizer.eos_token_id
+        absent = TokenRow([end], [end], [0], [0.0])
+        laid = training_rows(parts, absent, by_turn=self.recipe.agent_rows == "turn")
+        if self.recipe.agent_rows == "turn":
+            group = self.num_generations // math.gcd(self.num_generations, self.accelerator.num_processes)
+            multiple = math.lcm(group, self.args.steps_per_generation)
+            count = -(-max(1, *gather_object([len(laid)])) // multiple) * multiple
+            laid += [TrainingRow(0, absent, share=0.0, first=False)] * (count - len(laid))
+        return laid
 
     def _hand_over(self, prompts: list[Any], _: Any) -> dict[str, Any]:
         """TRL's seam for rows of one's own."""
@@ -261,9 +285,10 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
             return super()._compute_loss(model, inputs)
 
     def _get_per_token_logps_and_entropies(self, model: Any, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
-        result = self.adapters.scored(super()._get_per_token_logps_and_entropies, model, input_ids, *args, **kwargs)
-        self.adapters.log_entropy(result[1])
-        return result
+        score = super()._get_per_token_logps_and_entropies
+        logps, entropies, aux_loss = self.adapters.scored(score, model, input_ids, *args, **kwargs)
+        self.adapters.log_entropy(entropies)
+        return self.adapters.weighted(logps), entropies, aux_loss
 
     # What is written
 
@@ -307,11 +332,24 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
         if self.args.should_save:
-            write_names(Path(output_dir or self.run_dir), self.adapters.names)
+            write_role_adapters(Path(output_dir or self.run_dir), self.adapters.table)
 
-    def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_checkpoint(*args, **kwargs)
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
+        kept = read_role_adapters(Path(resume_from_checkpoint) / NAMES_FILE)
+        if kept != self.adapters.table:
+            raise UsageError(
+                f"{resume_from_checkpoint} has the adapters {kept}, this run {dict(self.adapters.table)}: go on with "
+                "the --adapters and --train_agents that it was started with"
+            )
+        super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
         self.adapters.enable()
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Train on one batch; the gradient of a whole step is finished before the optimizer sees it."""
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        if self.accelerator.sync_gradients:
+            self.adapters.finish_gradients(self._learning)
+        return loss
 
 
 def _places(episodes: Sequence[Episode], names: Sequence[str]) -> list[tuple[int, str]]:

@@ -24,6 +24,7 @@ from data.registry import SOURCES, load_problems
 from recipes.policy.loading import load_policy
 from recipes.run.agent_results import team_metrics
 from recipes.run.progress import Bar
+from recipes.settings.corpus import corpus_from
 from recipes.settings.libraries import quiet_libraries
 from recipes.training.agent_adapters import use_role_adapters
 from recipes.training.agent_heldout import heldout_row
@@ -111,10 +112,11 @@ def evaluate_team(arguments: argparse.Namespace) -> None:
         raise UsageError("--agents needs --model, a folder or Hub name that is loaded here")
     quiet_libraries()
     module = load_recipe(arguments.agents)
+    corpus = corpus_from(arguments)
     problems = agent_problems(arguments.data, arguments.limit, arguments.seed)
     samples = [(problem, number) for problem in problems for number in range(arguments.num_samples)]
     with claimed(arguments.output), closing(open_sandbox(unsafe_subprocess=arguments.unsafe_subprocess)) as sandbox:
-        team = team_of(module, sandbox)
+        team = team_of(module, sandbox, corpus)
         rows = {"team": rows_of(TeamPlayer(arguments, arguments.adapter).play(team, samples, "team"))}
         if arguments.adapter is not None:
             rows["untrained"] = rows_of(TeamPlayer(arguments, None).play(team, samples, "untrained roles"))

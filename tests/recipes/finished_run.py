@@ -1,15 +1,18 @@
 """A run's folder as a recipe leaves it, made in a moment: a tiny policy, an adapter that changes it, its results."""
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 
 from aflow_ops.executor.types import ExecutorUsage
 from recipes.policy.tiny import build_tiny_policy
 from recipes.run.config import write_config
 from recipes.run.results import HeldOut, write_results
+from recipes.run.role_adapters import own_adapters, write_role_adapters
 from tests.conftest import KEY
 from tests.recipes.tiny_run import ASK, tiny_tokenizer
 
@@ -61,3 +64,13 @@ def save_run(folder: Path, base: Path) -> Path:
     (run / "checkpoint-2").mkdir()
     (run / "checkpoint-2" / "optimizer.pt").write_bytes(b"moments")
     return run
+
+
+def give_roles(run: Path, **roles: str | None) -> None:
+    """Make a run that of a team with `--adapters per_agent`: every role's weights are others."""
+    weights = load_file(run / "adapter_model.safetensors")
+    for number, name in enumerate(own_adapters(roles), start=2):
+        (run / name).mkdir()
+        shutil.copyfile(run / "adapter_config.json", run / name / "adapter_config.json")
+        save_file({key: value * number for key, value in weights.items()}, run / name / "adapter_model.safetensors")
+    write_role_adapters(run, roles)

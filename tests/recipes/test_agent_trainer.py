@@ -1,5 +1,6 @@
 """The real TRL trainer on teams of agents; only the sampling is given, so that rewards can be chosen."""
 
+import itertools
 import json
 import math
 import os
@@ -13,17 +14,19 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 
 from aflow_ops.agents.episode import Agents
 from aflow_ops.agents.team import Outcome
 from aflow_ops.errors import InfraError, UsageError
 from data.problem import Problem
 from recipes.run.checkpoints import latest_checkpoint
-from recipes.settings.agents import AgentArguments
+from recipes.settings.agents import ROWS, AgentArguments
+from recipes.training.agent_adapters import AgentAdapters, use_role_adapters
 from recipes.training.agent_heldout import evaluate_agents
 from recipes.training.agents import AgentGRPOTrainer
 from recipes.training.phases import train_policy
-from tests.recipes.tiny_agents import K, given_turns, make_agents, problems, run
+from tests.recipes.tiny_agents import K, given_turns, goodness, make_agents, problems, run
 
 ROOT = Path(__file__).parents[2]
 ALONE = AgentArguments(alpha=0.0)
@@ -210,21 +213,155 @@ def test_frozen_and_alternating_agents(tmp_path: Path) -> None:
     turns.close()
 
 
-def test_adapters_of_their_own_learn_from_their_own_rows(tmp_path: Path) -> None:
-    trainer = opened(tmp_path, AgentArguments(adapters="per_agent", alternate=2), beta=0.05)
-    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters() if p.requires_grad}
-    assert any(".critic." in name for name in before) and any(".default." in name for name in before)
+class Weights(TrainerCallback):
+    """The weights of every adapter, by its name, after each step."""
+
+    def __init__(self, trainer: AgentGRPOTrainer) -> None:
+        self.trainer = trainer
+        self.after = [self.now()]
+        trainer.add_callback(self)
+
+    def now(self) -> dict[str, torch.Tensor]:
+        names = ("default", "critic")
+        found = {n: p for n, p in self.trainer.model.named_parameters() if "lora_" in n}
+        return {each: torch.cat([p.detach().flatten() for n, p in found.items() if each in n]) for each in names}
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.after.append(self.now())
+
+
+def test_adapters_of_their_own_learn_from_their_own_rows_when_it_is_their_turn(tmp_path: Path) -> None:
+    recipe = AgentArguments(adapters="per_agent", alternate=1)
+    trainer = opened(tmp_path, recipe, beta=0.05, weight_decay=0.1)
+    weights = Weights(trainer)
     trainer.train()
-    moved = {
-        name for name, p in trainer.model.named_parameters() if name in before and not torch.equal(p, before[name])
-    }
-    assert moved and not any(".critic." in name for name in moved)  # two steps of the writer's
+    moved = [
+        {name for name in after if not torch.equal(after[name], before[name])}
+        for before, after in itertools.pairwise(weights.after)
+    ]
+    assert moved == [{"default"}, {"critic"}]  # no momentum and no decay while it rests
     trainer.save_model()
     assert (trainer.run_dir / "adapter_config.json").is_file()
     assert (trainer.run_dir / "critic" / "adapter_config.json").is_file()
     names = json.loads((trainer.run_dir / "agents.json").read_text())
     assert names == {"adapters": {"writer": "default", "critic": "critic"}}
     trainer.close()
+    shared = opened(tmp_path / "shared")
+    with pytest.raises(UsageError, match="go on with the --adapters and --train_agents that it was started with"):
+        shared._load_from_checkpoint(str(trainer.run_dir))
+    shared.close()
+
+
+def test_a_role_that_does_not_train_is_the_base_wherever_its_team_plays(tmp_path: Path) -> None:
+    trainer = opened(tmp_path, AgentArguments(adapters="per_agent", train_agents=["critic"]))
+    for name, parameter in trainer.model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(std=0.5)
+    trainer.save_model()
+    assert json.loads((trainer.run_dir / "agents.json").read_text())["adapters"] == {
+        "critic": "default",
+        "writer": None,
+    }
+    model, tokens = trainer.model.eval(), torch.arange(20)[None]
+    use, logits = use_role_adapters(model, str(trainer.run_dir)), {}
+    for role in ("writer", "critic"):
+        with use(role), torch.no_grad():
+            logits[role] = model(tokens).logits
+    with model.disable_adapter(), torch.no_grad():
+        assert torch.equal(logits["writer"], model(tokens).logits)
+    assert not torch.allclose(logits["writer"], logits["critic"])
+    trainer.close()
+    with pytest.raises(UsageError, match="a role 'best' cannot have an adapter"):
+        AgentAdapters(trainer, "per_agent", ["writer", "best"])
+
+
+# A row for each turn
+
+
+def given_numbers_of_turns(turns: Any) -> Any:
+    """An episode in which the writer has as many turns as its number says, and the critic one unless it has none."""
+
+    async def play(task: Problem, agents: Agents) -> Outcome:
+        local = {}
+        for name, count in (("writer", turns(agents.number)), ("critic", int(agents.number != 1))):
+            said = [await getattr(agents, name).say(f"{task.view.text} {number}") for number in range(count)]
+            if said:
+                local[name] = goodness(" ".join(said)) + agents.number
+        return Outcome(0.0, local)
+
+    return play
+
+
+def test_an_episode_of_one_turn_has_the_same_gradient_in_both_forms(tmp_path: Path) -> None:
+    found = []
+    for form in ROWS:
+        trainer = opened(
+            tmp_path / form, AgentArguments(agent_rows=form), given_numbers_of_turns(lambda _: 1), beta=0.1
+        )
+        for name, parameter in trainer.model.named_parameters():  # away from the reference: the KL term counts
+            if "lora_B" in name:
+                parameter.data.fill_(0.1)
+        output = first_step(trainer)
+        found.append([gradient(trainer, output, agent) for agent in (0, 1)])
+        trainer.close()
+    for one, other in zip(*found, strict=True):
+        assert one.abs().max() > 0
+        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-5)
+
+
+def test_an_episode_of_three_turns_weighs_as_much_as_one_of_one(tmp_path: Path) -> None:
+    play = given_numbers_of_turns(lambda number: 3 if number % 2 else 1)
+    trainer = opened(tmp_path, AgentArguments(agent_rows="turn"), play)
+    output = first_step(trainer)
+    scored: list[torch.Tensor] = []
+    score = trainer.adapters.scored
+
+    def kept(*args: Any, **kwargs: Any) -> Any:
+        result = score(*args, **kwargs)
+        result[0].retain_grad()
+        scored.append(result[0])
+        return result
+
+    trainer.adapters.scored = kept  # type: ignore[method-assign]
+    trainer.current_gradient_accumulation_steps = 1
+    trainer._compute_loss(trainer.model, output).backward()
+    assert scored[0].grad is not None
+    felt = scored[0].grad.sum(1)
+
+    counts = [count for number in [*range(K)] * 2 for count in (3 if number % 2 else 1, int(number != 1))]
+    assert sum(counts) == 22 and len(felt) == 24  # filled up to groups of four
+    advantages = {(row["episode"], row["agent"]): row["advantage"] for row in rollouts(trainer)}
+    rows = iter(range(len(felt)))
+    for part, count in enumerate(counts):
+        mine = [next(rows) for _ in range(count)]
+        advantage = advantages.get((part // 2, ("writer", "critic")[part % 2]))
+        if not mine:
+            assert advantage is None
+            continue
+        assert output["agent"][mine].tolist() == [part % 2] * count
+        assert output["advantages"][mine].tolist() == pytest.approx([advantage] * count)
+        assert float(felt[mine].sum()) == pytest.approx(-advantage / len(counts), rel=1e-4)
+        assert felt[mine].tolist() == pytest.approx([-advantage / len(counts) / count] * count, rel=1e-4)
+    assert not felt[[*rows]].any()
+    trainer.close()
+
+
+def test_turns_are_trained_on_and_episodes_are_logged(tmp_path: Path) -> None:
+    logged, written = [], []
+    for form in ROWS:
+        trainer = opened(
+            tmp_path / form, AgentArguments(agent_rows=form), max_steps=1, gradient_accumulation_steps=2,
+            per_device_train_batch_size=K,
+        )  # fmt: skip
+        trainer.train()
+        logged.append(next(log for log in trainer.state.log_history if "reward" in log))
+        written.append(rollouts(trainer))
+        trainer.close()
+    assert written[0] == written[1]
+    same = ["reward", "rewards/agent_reward/mean", "agents/writer/turns", "agents/critic/reward", "agents/team_reward"]
+    for name in same:
+        assert logged[0][name] == pytest.approx(logged[1][name]), name
+    assert logged[0]["grad_norm"] > 0 < logged[1]["grad_norm"]
 
 
 def test_names_of_roles_are_checked() -> None:
@@ -242,33 +379,54 @@ def test_names_of_roles_are_checked() -> None:
         AgentArguments(agent_models=["critic"])
 
 
+# Kills and processes
+
+
+def ends(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights of all adapters that a run left."""
+    return {
+        f"{path.parent.name if path.parent != folder else ''}:{name}": value
+        for path in (folder / "adapter_model.safetensors", folder / "critic" / "adapter_model.safetensors")
+        if path.is_file()
+        for name, value in load_file(path).items()
+    }
+
+
+FORMS = {"shared": ("shared", "episode"), "per_agent": ("per_agent", "turn")}
+
+
 @pytest.mark.long
-def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(form: str, tmp_path: Path) -> None:
     steps = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "lr_scheduler_type": "constant"}
-    whole = make_agents(tmp_path / "whole", **steps)  # sampled by the real policy
+    adapters, rows_form = FORMS[form]
+    recipe = AgentArguments(adapters=adapters, agent_rows=rows_form, alternate=3 if form == "per_agent" else 0)
+    whole = make_agents(tmp_path / "whole", recipe, **steps)  # sampled by the real policy
     whole.train()
     whole.save_model()
     whole.close()
     start = latest_checkpoint(tmp_path / "whole", before=3)
     assert start is not None and start.step == 2
     rows = [json.loads(line) for line in (tmp_path / "whole" / "rollouts.jsonl").read_text().splitlines()]
-    resumed = make_agents(tmp_path / "resumed", start=start, **steps)
+    resumed = make_agents(tmp_path / "resumed", recipe, start=start, **steps)
     train_policy(resumed, start)
     resumed.save_model()
     again = rollouts(resumed)
     resumed.close()
     assert again == [row for row in rows if row["step"] >= 2]
-    ends = [load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "resumed")]
-    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    one, other = ends(tmp_path / "whole"), ends(tmp_path / "resumed")
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    assert any(name.startswith("critic:") for name in one) == (form == "per_agent")
 
 
 @pytest.mark.long
-def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_two_processes_learn_what_one_does(form: str, tmp_path: Path) -> None:
     found = []
     for processes, batch in ((1, 2 * K), (2, K)):
         folder = tmp_path / str(processes)
         launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-        script = [str(ROOT / "tests/recipes/tiny_agents.py"), str(folder), str(batch)]
+        script = [str(ROOT / "tests/recipes/tiny_agents.py"), str(folder), str(batch), *FORMS[form]]
         command = [sys.executable, "-m", *launcher, *script]
         done = subprocess.run(
             command,
@@ -279,6 +437,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]
-        found.append(load_file(folder / "adapter_model.safetensors"))
+        found.append(ends(folder))
+    assert found[0].keys() == found[1].keys()
     for name, one in found[0].items():
         torch.testing.assert_close(found[1][name], one, atol=1e-5, rtol=1e-4)

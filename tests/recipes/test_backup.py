@@ -19,12 +19,13 @@ from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
 from recipes.backup import open as backup_opening
 from recipes.backup.backup import Backup
-from recipes.backup.files import public_command
+from recipes.backup.files import local_files, public_command
 from recipes.backup.jobs import Patience
 from recipes.backup.manifest import Entry, FileRecord
 from recipes.backup.open import open_backup
 from recipes.backup.store import UPLOAD_BYTES, BackupStore
 from recipes.run.checkpoints import seal
+from recipes.run.role_adapters import write_role_adapters
 from recipes.run.rollout_log import RolloutLog, open_part, rollout_files
 from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.settings.urls import check_url
@@ -514,6 +515,20 @@ def test_training_args_keep_everything_but_the_tokens(tmp_path: Path) -> None:
     torch.save(args, tmp_path / "args.bin")
     loaded = torch.load(tmp_path / "args.bin", weights_only=False)
     assert loaded.hub_token is None and loaded.learning_rate == args.learning_rate
+
+
+def test_the_adapter_of_every_role_is_backed_up(run: Path) -> None:
+    folder = checkpoint(run, 2)
+    for place in (run, run / "critic", run / "best", run / "best" / "critic"):
+        place.mkdir(exist_ok=True)
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            (place / name).write_text("{}")
+    write_role_adapters(run, {"writer": "default", "critic": "critic"})
+    expected = {"critic/adapter_config.json", "critic/adapter_model.safetensors", "agents.json"}
+    best = {f"best/{name}" for name in expected - {"agents.json"}}
+    assert expected | best <= set(local_files("results", run, run).files)
+    assert not any(name.startswith("checkpoint-") for name in local_files("results", run, run).files)
+    assert best <= set(local_files("checkpoint", folder, run).files)
 
 
 def test_threads_that_hang_do_not_pile_up(run: Path) -> None:

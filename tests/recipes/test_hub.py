@@ -32,11 +32,12 @@ from recipes.run.config import changed_settings, read_config, write_config
 from recipes.settings.effective import run_settings
 from recipes.settings.layers import CONFIGS
 from recipes.settings.parse import parse_arguments
+from recipes.training.agent_adapters import use_role_adapters
 from recipes.training.trainer import WorkflowGRPOTrainer
 from tests.conftest import KEY
 from tests.fake_hub import TOKEN, FakeHub
 from tests.patience import PATIENCE
-from tests.recipes.finished_run import GOLD, save_base, save_run
+from tests.recipes.finished_run import GOLD, give_roles, save_base, save_run
 from tests.recipes.test_grpo_replay import flags as replay_flags
 from tests.recipes.test_grpo_replay import run as replay_run
 from tests.recipes.test_training_signals import tiny_config
@@ -208,6 +209,43 @@ def test_what_was_pushed_is_loaded_from_the_hub_and_writes_the_same(made: Path, 
     there = completion_of(*load_policy(f"{NAME}/base_model", NAME))
     here = completion_of(*load_policy(str(made / "base"), str(run)))
     assert there == here != completion_of(*load_policy(str(made / "base")))
+
+
+def test_every_role_has_its_adapter_on_the_hub_too(made: Path, run: Path, hub: FakeHub) -> None:
+    write_config(run, "recipes/math_tool.py", read_config(run) or {})
+    give_roles(run, analyzer="default", executor="executor", verifier=None)
+    publish(run, Publication(NAME))
+    files = hub.repositories[NAME].files
+    own = {"agents.json", "executor/adapter_config.json", "executor/adapter_model.safetensors"}
+    assert set(files) == PUBLISHED | own
+    assert json.loads(files["executor/adapter_config.json"])["base_model_name_or_path"] == f"{NAME}/base_model"
+    card = files["README.md"].decode()
+    for said in ("plays the agents of a team", "| `executor` | `executor/` |", "`verifier` | none: the base model",
+                 f"run_agents.py recipes/math_tool.py --question \"...\" --model {NAME}/base_model --adapter {NAME}",
+                 "untrained roles | trained", "+0.500"):  # fmt: skip
+        assert said in card, said
+    assert "valid" not in card and "None" not in card and "multi-agent" in ModelCard(card).data.tags
+
+    tokens = torch.arange(30)[None]
+    logits = {}
+    for place, base in ((str(run), str(made / "base")), (NAME, f"{NAME}/base_model")):
+        model, _ = load_policy(base, place)
+        use = use_role_adapters(model, place)
+        for role in ("verifier", "executor", "analyzer"):
+            with use(role), torch.no_grad():
+                logits[place, role] = model(tokens).logits
+    for role in ("verifier", "executor", "analyzer"):
+        assert torch.equal(logits[NAME, role], logits[str(run), role]), role
+    with torch.no_grad():
+        assert torch.equal(logits[NAME, "verifier"], load_policy(str(made / "base"))[0](tokens).logits)
+    assert not torch.allclose(logits[NAME, "executor"], logits[NAME, "analyzer"])
+
+    (run / "executor" / "adapter_model.safetensors").unlink()
+    with pytest.raises(UsageError, match="executor has no adapter"):
+        read_run(run)
+    (run / "agents.json").write_text('{"adapters": {"executor": "../elsewhere"}}')
+    with pytest.raises(UsageError, match="elsewhere' is no name of an adapter"):
+        read_run(run)
 
 
 @pytest.mark.long

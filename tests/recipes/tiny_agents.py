@@ -2,7 +2,7 @@
 
 As a script, a short run whose turns are given instead of sampled:
 
-accelerate launch tests/recipes/tiny_agents.py RUN_DIR BATCH
+accelerate launch tests/recipes/tiny_agents.py RUN_DIR BATCH ADAPTERS ROWS
 """
 
 import sys
@@ -107,9 +107,10 @@ def given_turns(trainer: AgentGRPOTrainer, texts: Sequence[str] = SAID) -> Calla
 
 
 def main() -> None:
-    trainer = make_agents(
-        Path(sys.argv[1]), per_device_train_batch_size=int(sys.argv[2]), optim="sgd", learning_rate=1.0
-    )
+    folder, batch, adapters, rows = sys.argv[1:]
+    recipe = AgentArguments(adapters=adapters, agent_rows=rows)
+    changes = {"per_device_train_batch_size": int(batch), "optim": "sgd", "learning_rate": 1.0}
+    trainer = make_agents(Path(folder), recipe, **changes)
     trainer._generate_single_turn = given_turns(trainer)
     trainer.train()
     trainer.save_model()

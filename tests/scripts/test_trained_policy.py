@@ -1,6 +1,7 @@
 """What is done with a trained policy: workflows written and run, questions in a loop, the adapter merged."""
 
 import io
+import itertools
 import json
 import shutil
 import sys
@@ -16,12 +17,13 @@ from transformers import AutoModelForCausalLM
 from data.registry import load_problems
 from recipes.policy.loading import load_policy
 from recipes.run.command import run_command
-from scripts import evaluate, merge_adapter, push_to_hub, run_workflow
+from scripts import evaluate, merge_adapter, push_to_hub, run_agents, run_workflow
 from tests.conftest import KEY
-from tests.recipes.finished_run import save_base, save_run
-from tests.recipes.tiny_run import ASK
+from tests.recipes.finished_run import give_roles, save_base, save_run
+from tests.recipes.tiny_run import ASK, tiny_tokenizer
 from tests.stub_endpoint import Failure, StubEndpoint
 
+ROOT = Path(__file__).parents[2]
 Command = Callable[..., tuple[int, str, str]]
 
 
@@ -188,6 +190,71 @@ def test_merge_says_what_is_wrong_and_leaves_nothing(
     output.mkdir()
     monkeypatch.setattr(sys, "argv", ["merge_adapter.py", str(made / "run"), "--output", str(output)])
     assert run_command(merge_adapter.main) == 2
+
+
+def test_one_role_of_a_team_is_merged(made: Path, tmp_path: Path, command: Command) -> None:
+    run = shutil.copytree(made / "run", tmp_path / "run")
+    give_roles(run, analyzer="default", executor="executor", verifier=None)
+    output = tmp_path / "merged"
+    for flags, word in (
+        ([], "choose with --role (analyzer, executor)"),
+        (["--role", "verifier"], "no adapter of such a role; analyzer, executor have"),
+    ):
+        code, _, err = command(merge_adapter.main, run, "--output", output, *flags)
+        assert code == 2 and word in err, err
+    code, _, err = command(merge_adapter.main, run, "--output", output, "--role", "executor")
+    assert code == 0, err
+    tokens = torch.arange(60)[None]
+    with torch.no_grad():
+        merged = AutoModelForCausalLM.from_pretrained(output)(tokens).logits
+        adapted = load_policy(str(made / "base"), str(run / "executor"))[0](tokens).logits
+    torch.testing.assert_close(merged, adapted, atol=1e-4, rtol=1e-4)
+
+
+# run_agents.py, and evaluate.py with a team
+
+TURNS = ["baker Nolwick", "[b.md]", "ANSWER: Nolwick"]
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    """A folder of one's own to search in."""
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.md").write_text("The mill of Quorby is closed.")
+    (folder / "b.md").write_text("Mila the baker lives in Nolwick.")
+    return folder
+
+
+def test_a_team_searches_a_folder_of_ones_own(
+    made: Path, notes: Path, tmp_path: Path, command: Command, sampled: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampled["texts"] = TURNS
+    recipe = ROOT / "recipes/search_qa.py"
+    asked = ["--question", "Where does the baker live?", "--answer", "Nolwick", "--json", "--adapter", made / "run"]
+    code, out, err = command(run_agents.main, recipe, *asked, "--corpus", notes)
+    assert code == 0, err
+    shown = json.loads(out)
+    assert (shown["answer"], shown["correct"]) == ("Nolwick", True)
+    assert "Mila the baker lives in Nolwick." in shown["turns"][1]["heard"]
+    code, _, err = command(run_agents.main, ROOT / "recipes/math_tool.py", *asked, "--corpus", notes)
+    assert code == 2 and "the agents of math_tool search nothing" in err
+
+    tokenizer = tiny_tokenizer()
+    said = itertools.cycle([[*tokenizer.encode(text), tokenizer.eos_token_id] for text in TURNS])
+    monkeypatch.setattr(
+        "scripts.evaluating.agents.continued", lambda model, prompts, **_: [next(said) for _ in prompts]
+    )
+    data = tmp_path / "mine.jsonl"
+    row = {"question": "Where does the baker live?", "answer": "Nolwick", "source": "mine", "domain": "qa"}
+    data.write_text(json.dumps(row) + "\n")
+    flags = ["--data", data, "--adapter", made / "run", "--output", tmp_path / "eval", "--corpus", notes]
+    code, _, err = command(evaluate.main, *flags, "--agents", recipe)
+    assert code == 0, err
+    (found,) = [json.loads(line) for line in (tmp_path / "eval/rows.jsonl").read_text().splitlines()]
+    assert found["correct"] and "Mila the baker" in found["dialogue"][1][1]
+    code, _, err = command(evaluate.main, *flags)
+    assert code == 2 and "--corpus and --retriever_url are for --agents" in err
 
 
 # evaluate.py
