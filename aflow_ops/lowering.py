@@ -8,6 +8,7 @@ AFlow's own modules are dropped, and a call of a `Workflow` instance is appended
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from aflow_ops.language.imports import BASE_OPERATOR
 from aflow_ops.language.scope import Scope, method_of, scope_of
@@ -79,6 +80,8 @@ class AsyncLLM:
         return _ledger.get_summary()
     async def __call__(self, prompt, *args, **kwargs):
         return (await _reply_of("Custom", {}, [], {"input": prompt}))["text"]
+    async def call_with_format(self, prompt, *args, **kwargs):
+        return {"response": await self.aask(prompt)}
     async def aask(self, prompt, *args, **kwargs):
         return (await _reply_of("Custom", {}, [], {"input": prompt}))["text"]
 def create_llm_instance(*args, **kwargs):
@@ -185,11 +188,23 @@ def lower_workflow(workflow: Workflow, domain: Domain, *, seed: int = 0) -> Prog
     prelude += [_DERIVABLE] if scope.derived else []
     prelude += [f"operator.{name} = _constructor({key!r})\n" for name, key in scope.keys.items()]
     # JSON's constants are no Python, but texts, lists and dicts of them are.
-    prelude += [f"prompt_custom.{name} = {value!r}\n" for name, value in workflow.prompts.items()]
+    prelude += [_prompt(name, value, scope) for name, value in workflow.prompts.items()]
     instance = f"{scope.workflow_class.name}({_constructor_arguments(scope, domain)})"
     method = "" if scope.main.name == "__call__" else f".{scope.main.name}"
     called = f"_workflow = {instance}\nawait _workflow{method}({_call_arguments(scope)})"
     return Program(f"{''.join(prelude)}{source}\n{called}", own)
+
+
+def _prompt(name: str, value: Any, scope: Scope) -> str:
+    """Bind a prompt constant; one whose parts the source reads as attributes, a class in its file, as an object."""
+    lines = [f"prompt_custom.{name} = {value!r}\n"]
+    if isinstance(value, dict) and any(
+        isinstance(node, ast.Attribute) and node.attr in value and ast.unparse(node.value).split(".")[-1] == name
+        for node in ast.walk(scope.tree)
+    ):
+        lines = [f"prompt_custom.{name} = _Namespace()\n"]
+        lines += [f"prompt_custom.{name}.{key} = {item!r}\n" for key, item in value.items() if key.isidentifier()]
+    return "".join(lines)
 
 
 def _short_prelude(scope: Scope) -> str:

@@ -3,7 +3,8 @@
 Understood is what such files do to make text: assignments of every kind, arithmetic, conditions, f-strings, `%` and
 `format`, lists, tuples, sets and dicts with their items, comprehensions, `for` and `if`, earlier names, and the methods
 and functions that only make text and lists of it (`strip`, `join`, `dedent`, `enumerate`, ...). What a file does
-besides, in functions and classes, is not read, and no name that it may have changed is known.
+besides, in functions and classes that do more than to group texts, is not read, and no name that it may have changed is
+known.
 """
 
 import ast
@@ -104,10 +105,24 @@ class _Reader:
                 old = self.names[name]
                 added = [more] if method == "append" else items_of(more)
                 self.names[name] = self._bounded({**old, **more} if isinstance(old, dict) else old + added)
+            case ast.ClassDef(name=name, bases=[], keywords=[], decorator_list=[], body=body):
+                self.names[name] = self._bounded(self._fields(body))
             case ast.Expr() | ast.Import() | ast.ImportFrom() | ast.Pass() | ast.AnnAssign(value=None):
                 pass
             case _:
                 raise UnreadableError
+
+    def _fields(self, body: list[ast.stmt]) -> dict[str, Any]:
+        """The constants of a class that groups prompts."""
+        outer = dict(self.names)
+        self.statements(body)
+        fields = {
+            name: self.names[name]
+            for name in dict.fromkeys(n for item in body for n in _changed_by(item))
+            if name in self.names
+        }
+        self.names = outer
+        return fields
 
     def _assign(self, target: ast.expr, value: Any) -> None:
         match target:
