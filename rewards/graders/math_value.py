@@ -1,8 +1,8 @@
 """Values of expressions: exact where they are rational, else at sample points with many digits.
 
 Two expressions are equal when they have the same value at every point where they are real: a polynomial identity that
-holds at eight random points or more of 40 digits holds. No simplification is tried, so no rule of one can be wrong, and a
-comparison takes a millisecond. Everything is bounded: an expression that would take long has no value.
+holds at eight random points or more of 40 digits holds. No simplification is tried, so no rule of one can be wrong, and
+a comparison takes a millisecond. Everything is bounded: an expression that would take long has no value.
 """
 
 import random
