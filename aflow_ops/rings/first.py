@@ -8,7 +8,7 @@ import asyncio
 import time
 from types import TracebackType
 
-from pydantic_monty import AsyncMonty, MontyCrashedError, MontyError, ResourceLimits
+from pydantic_monty import AsyncMonty, AsyncMontySession, MontyCrashedError, MontyError, ResourceLimits
 
 from aflow_ops.rings.calls import Run
 from aflow_ops.rings.ending import Ending, within_deadline
@@ -65,31 +65,37 @@ class FirstRing:
         return await self._run_once(run, program)
 
     async def _run_once(self, run: Run, program: str) -> Ending:
-        async with self._pool.checkout(limits=self._limits) as session:
-            run.begin()
-            feed = session.feed_run(
-                program,
-                inputs={"_problem": run.problem.text, "_entry_point": run.problem.entry_point or ""},
-                external_lookup=run.host_functions(),
-                print_callback=lambda stream, text: None,
-            )
-            try:
-                return Ending("returned", await within_deadline(run, feed))
-            except TimeoutError:
+        try:
+            async with self._pool.checkout(limits=self._limits) as session:
+                return await self._run_in(session, run, program)
+        except MontyCrashedError as error:  # before the program began
+            return Ending("lost", error=TraceError("InterpreterLost", str(error)))
+
+    async def _run_in(self, session: AsyncMontySession, run: Run, program: str) -> Ending:
+        run.begin()
+        feed = session.feed_run(
+            program,
+            inputs={"_problem": run.problem.text, "_entry_point": run.problem.entry_point or ""},
+            external_lookup=run.host_functions(),
+            print_callback=lambda stream, text: None,
+        )
+        try:
+            return Ending("returned", await within_deadline(run, feed))
+        except TimeoutError:
+            self._cut_off_at = time.monotonic()
+            return Ending("timeout")
+        except MontyCrashedError as error:
+            self._cut_off_at = time.monotonic()
+            if error.timed_out:  # computed past the limit inside one builtin, such as a regular expression
+                return Ending("lost", error=TraceError("TimeoutError", str(error)), final=True)
+            return Ending("lost", error=TraceError("InterpreterLost", str(error)))
+        except MontyError as error:
+            inner = error.exception()
+            if isinstance(inner, (TimeoutError, MemoryError)):
                 self._cut_off_at = time.monotonic()
-                return Ending("timeout")
-            except MontyCrashedError as error:
-                self._cut_off_at = time.monotonic()
-                if error.timed_out:  # computed past the limit inside one builtin, such as a regular expression
-                    return Ending("lost", error=TraceError("TimeoutError", str(error)), final=True)
-                return Ending("lost", error=TraceError("InterpreterLost", str(error)))
-            except MontyError as error:
-                inner = error.exception()
-                if isinstance(inner, (TimeoutError, MemoryError)):
-                    self._cut_off_at = time.monotonic()
-                return Ending("raised", error=_trace_error(inner), final=isinstance(inner, _FINAL))
-            finally:
-                await run.cancel_calls()
+            return Ending("raised", error=_trace_error(inner), final=isinstance(inner, _FINAL))
+        finally:
+            await run.cancel_calls()
 
 
 def _trace_error(error: BaseException) -> TraceError:
