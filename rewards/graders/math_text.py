@@ -28,7 +28,7 @@ _LABEL = re.compile(
     r"^[^\S\n]*\**(?:A|ans|(?:(?:the|my|our)\s+)?(?:(?:final|correct)\s+)*answer)\**\s*:\s*(\S[^\n]*)$",
     re.IGNORECASE | re.MULTILINE,
 )
-_END_MARK = re.compile(r"\s*(?:\$?\\(?:blacksquare|square|qed)\$?|[∎□■]|\bQ\.?E\.?D\.?)\s*$")
+_END_MARK = re.compile(r"(?:\$?\\(?:blacksquare|square|qed)\$?|[∎□■]|\bQ\.?E\.?D\.?)$")
 _CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's calculator annotations
 
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3})?(?<=\d)%?")
@@ -90,7 +90,7 @@ def find_answer(text: str) -> str | None:
     Returns:
         `str` or `None` when the text has neither a mark nor a number. Never raises.
     """
-    text = _END_MARK.sub("", text[-MAX_TEXT_CHARS:])
+    text = _END_MARK.sub("", text[-MAX_TEXT_CHARS:].rstrip()).rstrip()
     if (marked := find_marked(text)) is not None:
         return marked
     return _unmarked(_CALCULATION.sub("", text).strip())
@@ -273,7 +273,7 @@ def _stands_in_prose(sentence: str, number: re.Match[str]) -> bool:
         return False
     if sentence[number.end() : number.end() + 1].isalpha():
         return False
-    if _JOINED_NUMBER.search(before) or (_DIVISOR.search(before) and not _GIVEN_BY.search(before)):
+    if _JOINED_NUMBER.search(before[-MAX_PHRASE_CHARS:]) or (_DIVISOR.search(before) and not _GIVEN_BY.search(before)):
         return False
     last, following = re.findall(r"[a-z']+", before.lower())[-3:], re.findall(r"[a-z']+", after.lower())[:3]
     doubtful = {*last, *following[:1], *(_DENIALS & set(following))} & _DOUBTFUL
