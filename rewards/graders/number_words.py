@@ -51,12 +51,12 @@ def digits_of(words: str) -> str:
 def begun_in_digits(text: str) -> str:
     """Return a text that begins with one number in words with that number in digits; any other as it is.
 
-    `five apples` is `5 apples`, `two-thirds` is `2 thirds`, `minus five` is `-5`; `five or six`, `one-to-one` and `five
-    six` stay as they are.
+    `five apples` is `5 apples`, `two-thirds` is `2 thirds`, `minus five` is `-5`; `five or six`, `one-to-one`, `five
+    six` and `one` alone, a pronoun more often than a number, stay as they are.
     """
     sign = _SIGN.match(text)
     match = NUMBER_WORDS.match(text, sign.end() if sign else 0)
-    if match is None:
+    if match is None or text.strip().lower() == "one":
         return text
     number, rest = digits_of(match.group()), _PART_BEHIND.sub(" ", text[match.end() :])
     if not number.isdigit() or re.match(r"-|\s*(?:and|or|to)\b", rest):
