@@ -14,7 +14,7 @@ _IS_WRONG = (
     r"(?:is|was|may be|might be|could be|seems)\s+(?:not (?:right|correct|true)|wrong|incorrect|false|a mistake)"
 )
 _TAKES_BACK = re.compile(
-    rf"(?:^|[.!?:;\n(])[\s*_#-]{0,20}(?:{_CORRECTS})\b(?! else)|\b(?:this|that|it|which|answer)\s+{_IS_WRONG}\b"
+    rf"(?:^|[.!?:;\n(])[\s*_#-]{{0,20}}(?:{_CORRECTS})\b(?! else)|\b(?:this|that|it|which|answer)\s+{_IS_WRONG}\b"
     r"|\b(?:could|might|may) (?:also|instead) be\b|\bthe (?:correct|right) answer\b"
     r"|\b(?:is|are) (?:also|equally) (?:possible|plausible|correct|acceptable|valid|right)\b",
     re.IGNORECASE,
