@@ -115,21 +115,19 @@ def _harder(rows: Sequence[StudyRow]) -> str:
         difference = f"{against['difference']:+.3f} [{against['ci95'][0]:+.3f}, {against['ci95'][1]:+.3f}]"
         means = [f"{row.before:.3f}", f"**{row.after:.3f}**", *fixed, difference]
         lines.append(_row([str(row.seed), *means, f"{sum(row.seconds.values()):.0f}", f"`{row.commit}`"]))
-    differences = [row.routers["by_domain"]["difference"] for row in rows]
-    _, low, high = bootstrap_mean(differences, seed=0)
-    middle = [f"{median(row.routers[name]['reward'] for row in rows):.3f}" for name in ROUTERS]
-    means = [f"{median(row.before for row in rows):.3f}", f"**{median(row.after for row in rows):.3f}**", *middle]
-    lines.append(_row(["median", *means, f"{median(differences):+.3f}", "", ""]))
-    above = [row.routers["by_domain"]["ci95"][0] > 0 for row in rows]
-    return "\n".join(
-        [
-            *lines,
-            "",
+    above = _count(rows, [row.routers["by_domain"]["ci95"][0] > 0 for row in rows])
+    told = f"The run's own interval above 0: {above}."
+    if len(rows) > 1:
+        differences = [row.routers["by_domain"]["difference"] for row in rows]
+        _, low, high = bootstrap_mean(differences, seed=0)
+        middle = [f"{median(row.routers[name]['reward'] for row in rows):.3f}" for name in ROUTERS]
+        means = [f"{median(row.before for row in rows):.3f}", f"**{median(row.after for row in rows):.3f}**", *middle]
+        lines.append(_row(["median", *means, f"{median(differences):+.3f}", "", ""]))
+        told = (
             f"Difference to the best per domain, mean of {len(rows)} runs: {fmean(differences):+.3f}, 95 % interval "
-            f"over runs [{low:+.3f}, {high:+.3f}]. A run's own interval above 0: {_count(rows, above)}.",
-            "",
-        ]
-    )
+            f"over runs [{low:+.3f}, {high:+.3f}]. A run's own interval above 0: {above}."
+        )
+    return "\n".join([*lines, "", told, ""])
 
 
 def _comparison(settings: dict[str, list[StudyRow]]) -> str:
