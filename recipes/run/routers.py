@@ -38,8 +38,11 @@ def against_routers(policy: Sequence[Row], baselines: Mapping[str, Sequence[Row]
     Returns:
         `dict`: by the names in `ROUTERS`: the workflow chosen for each group (`workflows`; the only group of `single`
         is `all`), the problems compared (`n`), the router's mean `reward` on them, and the policy's `difference` to it
-        with its paired 95 % bootstrap interval over problems. Empty without fixed workflows or problems in common.
+        with its paired 95 % bootstrap interval over problems. Empty without problems in common, or where there is
+        nothing to choose from: a team's one control is no router.
     """
+    if len(baselines) < 2:
+        return {}
     earned = by_problem(policy, _reward)
     fixed = {name: by_problem(rows, _reward) for name, rows in baselines.items()}
     groups = {(row["source"], row["id"]): row for row in policy}

@@ -59,6 +59,7 @@ def test_a_finer_router_is_better_and_a_policy_that_tells_kinds_apart_beats_the_
     low, high = routers["by_domain"]["difference_ci95"]
     assert -0.2 < low < 0.6 / 3 < high < 0.8
     assert against_routers(policy, {}) == {} == against_routers([], fixed)
+    assert against_routers(policy, {"single_agent": fixed["Answer"]}) == {}  # nothing to choose from
 
 
 def test_a_router_is_compared_on_the_problems_that_both_have_a_reward_for() -> None:
