@@ -14,25 +14,15 @@ from typing import Any
 MAX_PROMPT_CHARS = 400_000
 MAX_ITEMS = 1_000
 _MAX_NUMBER = 10**12
+_MAX_ARGUMENTS = 100_000  # characters that a function is given
+_MAX_WIDTH = 1_000  # of padding and indentation
+_MAX_DEPTH = 50  # of lists in lists
 
 _METHODS = """
 capitalize casefold center count endswith expandtabs find format isdigit join ljust lower lstrip partition removeprefix
 removesuffix replace rjust rsplit rstrip split splitlines startswith strip swapcase title upper zfill
 """
 TEXT_METHODS = frozenset(_METHODS.split())
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "textwrap.dedent": textwrap.dedent,
-    "dedent": textwrap.dedent,
-    "textwrap.indent": textwrap.indent,
-    "indent": textwrap.indent,
-    "inspect.cleandoc": inspect.cleandoc,
-    "cleandoc": inspect.cleandoc,
-    "json.dumps": json.dumps,
-    **{kind.__name__: kind for kind in (str, int, float, bool, len, min, max, sum, repr, chr, ord, list, tuple, dict)},
-    **{kind.__name__: kind for kind in (sorted, reversed, enumerate, zip, any, all)},
-    "range": lambda *bounds: list(range(*bounds)[: MAX_ITEMS + 1]),
-    "set": lambda items=(): list(dict.fromkeys(items)),
-}
 _NUMBERS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -113,6 +103,18 @@ def compare(operation: ast.cmpop, left: Any, right: Any) -> bool:
     return _COMPARISONS[type(operation)](left, right)
 
 
+def call_function(name: str, args: list[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Return what one of `FUNCTIONS` returns, items of any kind as a list.
+
+    Raises:
+        UnreadableError: it would be too much.
+    """
+    if total([args, dict(kwargs)]) > _MAX_ARGUMENTS:
+        raise UnreadableError
+    value = FUNCTIONS[name](*args, **kwargs)
+    return value if isinstance(value, (str, int, float, list, dict)) else items_of(value)
+
+
 def call_method(text: str, name: str, args: list[Any], kwargs: Mapping[str, Any]) -> Any:
     """Return what one of `TEXT_METHODS` returns.
 
@@ -127,8 +129,8 @@ def call_method(text: str, name: str, args: list[Any], kwargs: Mapping[str, Any]
         if not args[0]:
             raise UnreadableError
         _check_size(text.count(args[0]) * len(args[1]))
-    if name in ("center", "ljust", "rjust", "zfill", "expandtabs") and args:
-        _check_size((text.count("\t") + 1) * args[0])
+    if name in ("center", "ljust", "rjust", "zfill", "expandtabs"):
+        _check_width(*args[:1], *kwargs.values())
     found = getattr(text, name)(*args, **kwargs)
     return list(found) if isinstance(found, tuple) else found
 
@@ -141,9 +143,49 @@ def format_text(text: str, args: list[Any], kwargs: Mapping[str, Any]) -> str:
     """
     _check_size(text.count("{") * total([args, dict(kwargs)]))
     for _, name, spec, _ in string.Formatter().parse(text):
-        if (name and not re.fullmatch(r"\w+(?:\[\w+\])*", name)) or len(spec or "") > 4:
+        if (name and not re.fullmatch(r"\w+(?:\[\w+\])*", name)) or len(spec or "") > 4 or "{" in (spec or ""):
             raise UnreadableError
     return text.format(*args, **kwargs)
+
+
+def _indented(text: str, prefix: str) -> str:
+    _check_width(len(prefix))
+    _check_size((text.count("\n") + 1) * len(prefix))
+    return textwrap.indent(text, prefix)
+
+
+def _dumped(value: Any, indent: int | None = None, **options: Any) -> str:
+    if not isinstance(indent, int | None) or not options.keys() <= {"ensure_ascii", "sort_keys"}:
+        raise UnreadableError
+    _check_width(8 * (indent or 0))
+    return json.dumps(value, indent=indent, **options)
+
+
+def _summed(items: list[Any], start: Any = 0) -> Any:
+    for item in items:
+        start = operate(ast.Add(), start, item if isinstance(item, (int, float)) else None)
+    return start
+
+
+def _ranged(*bounds: int) -> list[int]:
+    _check_width(len(range(*bounds)))
+    return list(range(*bounds))
+
+
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "textwrap.dedent": textwrap.dedent,
+    "dedent": textwrap.dedent,
+    "textwrap.indent": _indented,
+    "indent": _indented,
+    "inspect.cleandoc": inspect.cleandoc,
+    "cleandoc": inspect.cleandoc,
+    "json.dumps": _dumped,
+    **{kind.__name__: kind for kind in (str, int, float, bool, len, min, max, repr, chr, ord, list, tuple, dict)},
+    **{kind.__name__: kind for kind in (sorted, reversed, enumerate, zip, any, all)},
+    "range": _ranged,
+    "set": lambda items=(): list(dict.fromkeys(items)),
+    "sum": _summed,
+}
 
 
 def _check_size(size: int) -> None:
@@ -151,10 +193,21 @@ def _check_size(size: int) -> None:
         raise UnreadableError
 
 
-def total(value: Any) -> int:
-    """Characters in a value, roughly."""
+def _check_width(*widths: int) -> None:
+    if any(width > _MAX_WIDTH for width in widths if isinstance(width, int)):
+        raise UnreadableError
+
+
+def total(value: Any, depth: int = 0) -> int:
+    """Return the characters in a value, roughly; what is empty counts too, or a list of it would be free.
+
+    Raises:
+        UnreadableError: its items have items, and so on, for too many levels.
+    """
+    if depth > _MAX_DEPTH:
+        raise UnreadableError
     if isinstance(value, str):
         return len(value) + 8
     if isinstance(value, dict):
-        return sum(total(key) + total(item) for key, item in value.items())
-    return sum(map(total, value)) if isinstance(value, list) else 8
+        return 8 + sum(total(key, depth + 1) + total(item, depth + 1) for key, item in value.items())
+    return 8 + sum(total(item, depth + 1) for item in value) if isinstance(value, list) else 8

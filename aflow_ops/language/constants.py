@@ -16,6 +16,7 @@ from aflow_ops.language.constant_values import (
     MAX_PROMPT_CHARS,
     TEXT_METHODS,
     UnreadableError,
+    call_function,
     call_method,
     compare,
     format_text,
@@ -27,9 +28,12 @@ from aflow_ops.language.fstrings import plain_fstrings
 from aflow_ops.language.workflow import GRAMMAR, SOURCE_NAME
 from aflow_ops.python_source import parse_source
 
-# Of expressions and statements that are looked at, loops counted each time.
-_MAX_STEPS = 10_000
-_ERRORS = (UnreadableError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+# Characters that are looked at, those of a value each time it is used; what a statement or an expression counts for.
+_MAX_WORK, _STEP = 10_000_000, 1_000
+_ERRORS = (
+    *(UnreadableError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(RecursionError, MemoryError),
+)
 
 
 class _TooLongError(Exception):
@@ -66,7 +70,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.names: dict[str, Any] = {}
-        self._left = _MAX_STEPS
+        self._left = _MAX_WORK
 
     def statements(self, body: list[ast.stmt]) -> None:
         """Read statements one after the other; of one that cannot be read, nothing that it sets is known."""
@@ -78,7 +82,7 @@ class _Reader:
                     self.names.pop(name, None)
 
     def _statement(self, statement: ast.stmt) -> None:
-        self._step()
+        self._work(_STEP)
         match statement:
             case ast.Assign(targets=targets, value=node):
                 value = self.value(node)
@@ -138,13 +142,15 @@ class _Reader:
             case _:
                 raise UnreadableError
 
-    def _step(self) -> None:
-        self._left -= 1
+    def _work(self, characters: int) -> None:
+        self._left -= characters
         if self._left < 0:
             raise _TooLongError
 
     def _bounded(self, value: Any) -> Any:
-        if total(value) > MAX_PROMPT_CHARS:
+        size = total(value)
+        self._work(size)
+        if size > MAX_PROMPT_CHARS:
             raise UnreadableError
         return value
 
@@ -154,7 +160,7 @@ class _Reader:
         Raises:
             UnreadableError: that cannot be known without running the file.
         """
-        self._step()
+        self._work(_STEP)
         return self._bounded(self._evaluated(node))
 
     def _evaluated(self, node: ast.expr) -> Any:
@@ -256,8 +262,7 @@ class _Reader:
         )
         name = ast.unparse(node.func)
         if name in FUNCTIONS and name not in self.names:
-            value = FUNCTIONS[name](*args, **kwargs)
-            return value if isinstance(value, (str, int, float, list, dict)) else list(items_of(value))
+            return call_function(name, args, kwargs)
         if isinstance(node.func, ast.Attribute):
             owner = self.value(node.func.value)
             if isinstance(owner, dict) and node.func.attr in ("get", "items", "keys", "values"):

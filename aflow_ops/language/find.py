@@ -25,6 +25,8 @@ MAX_SOURCE_CHARS = 16_000
 MAX_NESTING = 60
 # Of the texts that may be the workflow, so many are looked at.
 MAX_CANDIDATES = 6
+# Ends of a turn that may stand behind each other.
+MAX_LEFT_OVER = 20
 
 _TAG = re.compile(r"<(workflow|graph)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _PROMPT = re.compile(r"<prompt>(.*?)(?:</prompt>|\Z)", re.DOTALL | re.IGNORECASE)
@@ -34,9 +36,10 @@ _PYTHON = re.compile(
     rf"|^(?:{'|'.join(CLASS_NAMES)}|workflow)\s*=\s*[A-Za-z_]\w*[^\S\n]*$",
     re.MULTILINE,
 )
-# The end of a turn as it is written out, and a fence that was closed on the last line of the code.
-_LEFT_OVER = re.compile(r"(?:\s*(?:<\|\w+\|>|</s>|```+|\ufeff|\u200b))+\s*\Z")
-_MARKUP = re.compile(r"^(?:[*_`>\s]|[-\u2022]\s)+|[*_`\s]+$|\s#.*$")
+# The end of a turn as it is written out.
+_TURN_END = re.compile(r"(?:<\|\w{1,40}\|>|</s>)\Z")
+_BULLETS = re.compile(r"(?:[*_`>\s]|[-\u2022]\s)+")
+_COMMENT = re.compile(r"\s#.*")
 _LABEL = re.compile(r"^(?:final\s+)?(?:workflow|pipeline|graph|dsl|answer|solution)[*_`\s]*:[*_`\s]*", re.IGNORECASE)
 _MODULE_LINE = re.compile(r"^(?:import\s|from\s|class\s|def\s|async\s|[A-Za-z_]\w*\s*=)", re.MULTILINE)
 
@@ -152,7 +155,7 @@ def _fenced(text: str) -> list[str]:
 
 def _trimmed(text: str) -> str:
     """Drop empty lines around the text, the fence lines that a sloppy completion left inside, and what is no space."""
-    text = _LEFT_OVER.sub("", text.lstrip("\ufeff\u200b\n"))
+    text = _without_end(text.lstrip("\ufeff\u200b\n"))
     lines = [_spaced(line) for line in text.expandtabs(4).split("\n")]
     while lines and (not lines[0].strip() or lines[0].strip().startswith("```")):
         lines.pop(0)
@@ -163,6 +166,21 @@ def _trimmed(text: str) -> str:
     return "\n".join(line.rstrip() for line in lines).rstrip("\n")
 
 
+def _without_end(text: str) -> str:
+    """Drop the ends of turns behind a text, and a fence that was closed on the last line of the code."""
+    for _ in range(MAX_LEFT_OVER):
+        text = text.rstrip().rstrip("\ufeff\u200b")
+        code = text.rstrip("`")
+        turn_end = _TURN_END.search(text, max(0, len(text) - 50))
+        if len(text) - len(code) >= 3:
+            text = code
+        elif turn_end is not None:
+            text = text[: turn_end.start()]
+        else:
+            break
+    return text.rstrip()
+
+
 def _spaced(line: str) -> str:
     """Write the indentation with the spaces that Python knows."""
     code = line.lstrip(" \u00a0\u200b\ufeff")
@@ -171,8 +189,12 @@ def _spaced(line: str) -> str:
 
 def _without_markup(text: str) -> str:
     """A pipeline without what Markdown, a label or a comment puts around it."""
-    lines = [_MARKUP.sub("", _MARKUP.sub("", line)) for line in text.strip().split("\n")]
-    return "\n".join(_LABEL.sub("", line) for line in lines)
+    return "\n".join(_LABEL.sub("", _plain(line)) for line in text.strip().split("\n"))
+
+
+def _plain(line: str) -> str:
+    bullets = _BULLETS.match(line)
+    return _COMMENT.sub("", line[bullets.end() :] if bullets else line).rstrip("*_` \t")
 
 
 def _prompt_constants(completion: str) -> dict[str, Any]:

@@ -254,13 +254,6 @@ class RecipeArguments(ReplayArguments, BackupArguments):
             raise ValueError(f"heldout_every={self.heldout_every} must not be negative")
         if not 0 <= self.level_weight < math.inf:
             raise ValueError(f"level_weight={self.level_weight} must be a number of at least 0")
-
-    def _refuse_without_use(self) -> None:
-        for setting in fields(self):
-            value = getattr(self, setting.name)
-            default = setting.default_factory() if setting.default_factory is not MISSING else setting.default
-            if setting.name in self.without_use and value != default:
-                raise ValueError(f"{setting.name}={value}: this recipe has no use for it; leave it out")
         if self.collapse_patience < 0 or not 0 < self.collapse_lr_factor < 1:
             raise ValueError(
                 f"collapse_patience={self.collapse_patience} must not be negative, and collapse_lr_factor="
@@ -282,6 +275,13 @@ class RecipeArguments(ReplayArguments, BackupArguments):
         for name in ("num_train_problems", "num_heldout_problems", "eval_samples", "max_outage_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
+    def _refuse_without_use(self) -> None:
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            default = setting.default_factory() if setting.default_factory is not MISSING else setting.default
+            if setting.name in self.without_use and value != default:
+                raise ValueError(f"{setting.name}={value}: this recipe has no use for it; leave it out")
 
     @property
     def mix(self) -> dict[Domain, float]:

@@ -135,12 +135,27 @@ HEADS = ["", "answer is", "<answer>", "```", "```python\n", "#### ", r"\boxed{",
 UNITS = ["\n", " ", "\n ", "```", "`", "<answer>", "answer is ", "a", "1,111", "a, ", "- ", "def f(x):\n", "not "]
 LONG_TEXTS = [head + (unit * SIZE)[:SIZE] for head in HEADS for unit in UNITS]
 LONG_TEXTS.append("The answer is" + "\n" * 19_000)  # an answer is read from its end
+# What goes on for long and then ends otherwise, so that whoever looked for its end looks again.
+LONG_TEXTS += [head + (unit * SIZE)[:SIZE] + "x" for head in ("", "```\n", "custom -> ") for unit in UNITS]
 
 
 # Fences that never begin, thoughts that never end, and marks: Python's parser sorts those of a name by insertion.
 COSTLY = {
     unit: [head + unit * (SIZE // len(unit)) for head in ("", "answer is ", "async def workflow(problem):\n    x = ")]
     for unit in ("~", "~~~ ", "\u0300\u0323", "a\u0300\u0323", "<think>", "</think><think>")
+}
+# Prompt files that would fill the memory, or compute for ever. None of them has a constant `x` that is read.
+BOMBS = {
+    "a list of nothing": "x = [[]] * 1000000000",
+    "a width in a field": "x = '{:{}}'.format('x', 3000000000)",
+    "a width by name": "x = '\\t'.expandtabs(tabsize=3000000000)",
+    "a wide indentation": "x = json.dumps([[1]], indent=3000000000)",
+    "a prefix of many lines": "a = 'a\\n' * 40000\nb = 'x' * 40000\nx = indent(a, b)",
+    "lists added up": "a = [[1]] * 22000\nx = sum(a, [])",
+    "a name used again and again": "a = ['x'] * 40000\n" + "b = a\n" * 4000 + "x = a",
+    "a list twice in itself": "a = []\n" + "a = [a, a]\n" * 60 + "x = a",
+    "a list in a list in a list": "a = []\n" + "a = [a]\n" * 3000 + "x = a",
+    "a range": "x = range(10 ** 12)",
 }
 MORE_READERS: dict[str, Callable[[str], object]] = {
     **READERS,
@@ -189,3 +204,8 @@ def test_marks_that_a_language_has_are_no_hindrance() -> None:
     assert parse_source("naïve = 'e\u0301'").body
     with pytest.raises(SyntaxError, match="combining marks"):
         parse_source("a" + "\u0300" * 31)
+
+
+@pytest.mark.parametrize("source", BOMBS.values(), ids=BOMBS)
+def test_no_prompt_file_fills_the_memory_or_keeps_its_reader_busy(source: str) -> None:
+    assert "x" not in prompt_constants(source)
