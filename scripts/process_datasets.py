@@ -33,8 +33,8 @@ from data.processing import COUNTED, RawSplit, Rules, SplitReport
 from data.raw_files import SUFFIXES
 from data.registry import PROCESSED_FOLDER, RAW_FOLDER
 from data.trimming import MAX_PROMPT_TOKENS, TextBudget
+from recipes.run.bars import watched_rows
 from recipes.run.command import CommandParser, run_command
-from recipes.run.progress import watched_rows
 
 
 def parse_arguments() -> argparse.Namespace:
