@@ -13,7 +13,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from data.problem import DataError, Problem
@@ -153,30 +153,6 @@ def checked_files(files: object) -> dict[str, str]:
     if sum(map(len, found.values())) > MAX_SNAPSHOT_CHARS:
         raise ValueError(f"the files have more than {MAX_SNAPSHOT_CHARS} characters together")
     return found
-
-
-def read_snapshot(folder: Path) -> dict[str, str]:
-    """Read a folder's text files as a snapshot; hidden files, links and what is no text are left out.
-
-    Raises:
-        DataError: there is none, or too much.
-    """
-    files: dict[str, str] = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        hidden = any(part.startswith(".") or part == "__pycache__" for part in name.parts)
-        if hidden or path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_FILE_CHARS:
-            continue
-        try:
-            files[name.as_posix()] = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            continue
-    if not files:
-        raise DataError(f"{folder}: no text files")
-    try:
-        return checked_files(files)
-    except ValueError as error:
-        raise DataError(f"{folder}: {error}") from None
 
 
 def unified_diff(before: Mapping[str, str], after: Mapping[str, str]) -> str:

@@ -61,7 +61,6 @@ ROLES = (
         "do not say it.",
     ),
 )
-_BULLET = re.compile(r"^\W*(?:\d+[.)]\s*)?(?:query\s*\d*:)?", re.IGNORECASE)
 _IDS = re.compile(r"\[([^\[\]\n]{1,80})\]")
 _ANSWER = re.compile(r"answer\W{0,3}:\s*(.+)", re.IGNORECASE)
 

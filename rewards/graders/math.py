@@ -12,11 +12,9 @@ its rule: the answer is an integer from 0 to 999.
 import math
 import re
 from collections.abc import Sequence
-from fractions import Fraction
 
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
-from rewards.graders.math_compare import equal_numbers
 from rewards.graders.math_nodes import Node
 from rewards.graders.math_reading import (
     Reading,
@@ -152,13 +150,3 @@ def near_tier(value: float, gold: float) -> Tier:
     """Return the tier of a number that is not the gold one: within 5 %, within 50 %, or any number."""
     error = abs(value - gold) / abs(gold) if gold else math.inf
     return 4 if error < 0.05 else 3 if error < 0.5 else 2
-
-
-def numeric_tier(value: float, gold: float) -> Tier:
-    """Return the tier of a number: equal within 1e-6 (whole numbers exactly), within 5 %, 50 %, or any."""
-    if not (math.isfinite(value) and math.isfinite(gold)):
-        return 2
-    nodes = [Node("number", value=Fraction(item), places=None if item == int(item) else 17) for item in (value, gold)]
-    if equal_numbers(*nodes):
-        return 5
-    return near_tier(value, gold)

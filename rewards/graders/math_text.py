@@ -13,7 +13,6 @@ import re
 from rewards.graders.math_boxes import last_boxed
 from rewards.graders.math_nodes import Node
 from rewards.graders.math_reading import readings_of
-from rewards.graders.math_value import number_of
 from rewards.graders.notation import as_latex, word_set
 from rewards.graders.retraction import takes_back
 
@@ -291,18 +290,3 @@ def lists_several(text: str) -> bool:
     return bool(re.search(r"\b(?:or|and|maybe|either)\b|[;|•]|\n\s*\S", bare, re.IGNORECASE)) or bool(
         re.search(r",(?!\d{3}(?!\d))", re.sub(r"\{,\}|\\,", "", bare))
     )
-
-
-def to_number(text: str) -> float | None:
-    r"""Return the number that a text is, or `None`: `1,234`, `$5.00`, `3/4`, `1\frac{1}{2}`, `½`, `7 km`.
-
-    A percent sign and a unit after the number are dropped. Where digits matter, compare readings instead.
-    """
-    for reading in readings_of(text):
-        if reading.number is not None:
-            try:
-                value = float(number_of(reading.number))
-            except (ValueError, OverflowError):
-                return None
-            return value if abs(value) < float("inf") else None
-    return None

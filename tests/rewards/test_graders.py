@@ -6,8 +6,9 @@ from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
 from data.registry import load_problems
 from rewards.graders.code import code_tier, extract_solution, grade_code
-from rewards.graders.math import grade_math, numeric_tier
-from rewards.graders.math_text import find_answer, lists_several, to_number
+from rewards.graders.math import grade_math, near_tier
+from rewards.graders.math_reading import readings_of
+from rewards.graders.math_text import find_answer, lists_several
 from rewards.graders.qa import f1_tier, grade_qa
 from rewards.graders.qa_text import extract_answer
 from rewards.grading import CachedGrader, grade_answer
@@ -57,19 +58,16 @@ async def test_math_tiers(answer: str, gold: str, reward: float, sandbox: Sandbo
 
 
 @given(NUMBERS)
-def test_a_number_equals_itself_however_it_is_written(value: float) -> None:
+@settings(max_examples=40)
+async def test_a_number_equals_itself_however_it_is_written(sandbox: Sandbox, value: float) -> None:
     text = f"{value:,.3f}"
     for written in (text, f"${text}", f"<answer>{text}</answer>", f"\\boxed{{{text}}}", f"The answer is {text}."):
-        extracted = find_answer(written)
-        assert extracted is not None
-        number = to_number(extracted)
-        assert number is not None
-        assert numeric_tier(number, float(f"{value:.3f}")) == 5
+        assert (await grade_math(written, problem(f"{value:.3f}"), sandbox)).tier == 5
 
 
 @given(NUMBERS, st.floats(0, 2))
 def test_a_larger_error_never_earns_more(gold: float, error: float) -> None:
-    assert numeric_tier(gold * (1 + error), gold) >= numeric_tier(gold * (1 + error * 1.5), gold)
+    assert near_tier(gold * (1 + error), gold) >= near_tier(gold * (1 + error * 1.5), gold)
 
 
 MATHEMATICAL = st.text(alphabet="0123456789.,-−+/\\\\{}()[]^$%=#: abcABC\\n<>answerboxdfrtis½", max_size=120)
@@ -80,7 +78,7 @@ MATHEMATICAL = st.text(alphabet="0123456789.,-−+/\\\\{}()[]^$%=#: abcABC\\n<>a
 def test_extraction_survives_any_text(text: str) -> None:
     extracted = find_answer(text)
     if extracted is not None:
-        to_number(extracted)
+        readings_of(extracted)
         lists_several(extracted)
     extract_answer(text)
 

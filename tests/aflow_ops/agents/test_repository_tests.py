@@ -16,7 +16,7 @@ from aflow_ops.errors import UsageError
 from aflow_ops.sandbox import Sandbox
 from data.planted_bugs import bug_kinds, planted_bug, planted_bugs
 from data.problem import DataError, Problem
-from data.repository_tasks import RepositoryTask, read_snapshot, repository_task
+from data.repository_tasks import RepositoryTask, repository_task
 from rewards.agents.repository import mended
 from rewards.graders.swe import grade_swe
 from rewards.grading import grade_answer
@@ -170,15 +170,6 @@ def test_a_row_that_cannot_be_used_says_why(repository: object, reason: str) -> 
     problem = Problem.from_row({"question": "q", "answer": "", "source": "planted_bugs", "extra": extra})
     with pytest.raises(DataError, match=reason):
         repository_task(problem)
-
-
-def test_a_folder_is_a_snapshot_without_hidden_files_and_links(tmp_path: Path) -> None:
-    for name, text in {"a/b.py": "x = 1\n", ".git/config": "secret", "a/__pycache__/b.pyc": "x"}.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    (tmp_path / "link.py").symlink_to("/etc/passwd")
-    (tmp_path / "picture.png").write_bytes(b"\xff\xfe\x00")
-    assert read_snapshot(tmp_path) == {"a/b.py": "x = 1\n"}
 
 
 # The docker backend, with a command that does what docker would: runs the script with bash, in a folder of ours.
