@@ -1,4 +1,4 @@
-"""Workflow files are read in the encoding that they are in, with their prompts; what cannot be read is told in a line."""
+"""Workflow files are read in the encoding that they are in, with their prompts; what cannot be read is told."""
 
 import codecs
 from pathlib import Path
@@ -17,7 +17,9 @@ GRAPH = (
     "    def __init__(self, name, llm_config, dataset):\n        self.llm = create_llm_instance(llm_config)\n"
     "    async def __call__(self, problem):\n        return await self.llm(prompt_custom.ask(problem)), 0\n"
 )
-PROMPTS = f'class Texts:\n    END = "</prompt> is no end"\n{CAFE}def ask(problem):\n    return ASK + Texts.END + problem\n'
+PROMPTS = (
+    f'class Texts:\n    END = "</prompt> is no end"\n{CAFE}def ask(problem):\n    return ASK + Texts.END + problem\n'
+)
 
 
 @pytest.mark.parametrize(
