@@ -10,12 +10,12 @@ a phrase only a number between harmless words is taken: "not 5", "half of 2" and
 
 import re
 
-from rewards.graders.math_boxes import last_boxed
+from rewards.graders.math_boxes import behind_boxes, last_boxed
 from rewards.graders.math_nodes import Node
 from rewards.graders.math_reading import readings_of
 from rewards.graders.math_value import number_of
 from rewards.graders.notation import as_latex, word_set
-from rewards.graders.retraction import takes_back
+from rewards.graders.retraction import standing, takes_back
 
 # An answer is read from its end: this many characters are plenty.
 MAX_TEXT_CHARS = 20_000
@@ -92,7 +92,8 @@ def find_answer(text: str) -> str | None:
     """
     text = _END_MARK.sub("", text[-MAX_TEXT_CHARS:].rstrip()).rstrip()
     if (marked := find_marked(text)) is not None:
-        return marked
+        rest = text[tags[-1].end() :] if (tags := list(_TAG.finditer(text))) else behind_boxes(text)
+        return standing(marked, rest)
     return _unmarked(_CALCULATION.sub("", text).strip())
 
 

@@ -10,7 +10,7 @@ import re
 from fractions import Fraction
 
 from rewards.graders.notation import tidy
-from rewards.graders.retraction import takes_back
+from rewards.graders.retraction import standing, takes_back
 
 MAX_ANSWER_CHARS = 4_000
 
@@ -44,10 +44,15 @@ def extract_answer(text: str) -> str:
     heading "Answer"; inside a tag likewise. An explanation behind it does not belong to it.
     """
     text = tidy(text[-MAX_ANSWER_CHARS:]).strip()
-    if tags := _TAG.findall(text):
-        text = str(tags[-1]).strip()
-    if boxed := _BOXED.findall(text):
-        return _WRAPPER.sub(r"\1", str(boxed[-1])).strip()
+    rest = ""
+    if tags := list(_TAG.finditer(text)):
+        text, rest = tags[-1].group(1).strip(), text[tags[-1].end() :]
+    return standing(_said(text), rest)
+
+
+def _said(text: str) -> str:
+    if boxed := list(_BOXED.finditer(text)):
+        return standing(_WRAPPER.sub(r"\1", boxed[-1].group(1)).strip(), text[boxed[-1].end() :])
     if fenced := _FENCE.fullmatch(text):
         text = fenced.group(2).strip()
     for pattern in (_FINAL, _LABEL, _SENTENCE, _HEADING):
