@@ -64,6 +64,8 @@ def _slice(sources: Sequence[str], split: Split, count: int, seed: int) -> dict[
     columns = [load_problems(source, split, share, seed) for source in sources]
     rows = [column[index] for index in range(share) for column in columns if index < len(column)][:count]
     if len(rows) < count:
-        part = "validation" if split == "train" else "held-out"
-        raise DataError(f"--{part.replace('-', '')}_problems {count}: {', '.join(sources)} have {len(rows)} only")
+        flag = "--validation_problems" if split == "train" else "--heldout_problems"
+        raise DataError(
+            f"{flag} {count}: {', '.join(sources)} has {len(rows)} only; give more data, or at most {flag} {len(rows)}"
+        )
     return {f"{problem.source}/{problem.id}": problem for problem in rows}
