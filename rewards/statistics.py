@@ -1,9 +1,15 @@
-"""The statistics that an evaluation reports: pass@k, and bootstrap intervals of a mean and of a gain."""
+"""The statistics of an evaluation (pass@k, bootstrap intervals) and of a run as it trains (`like_with_like`)."""
 
-from collections.abc import Sequence
-from math import comb, sqrt
+from collections.abc import Iterable, Sequence
+from math import comb, hypot, inf, sqrt
+from statistics import fmean
 
 import numpy as np
+
+from aflow_ops.search.evaluate import standard_error
+
+# From so many problems on that were met both times, each is compared with itself.
+MIN_SHARED = 5
 
 
 def paired_bootstrap(
@@ -51,6 +57,38 @@ def bootstrap_mean(values: Sequence[float], *, seed: int, resamples: int = 10_00
     )
     low, high = np.quantile(means, [0.025, 0.975])
     return float(array.mean()), float(low), float(high)
+
+
+def like_with_like(now: Sequence[tuple[str, float]], before: Sequence[tuple[str, float]]) -> tuple[float, float]:
+    """How much more is earned than before, and the standard error of that, whichever problems were drawn.
+
+    Where enough problems were met both times, each is compared with itself. Elsewhere the two means over problems are
+    compared, and the error holds the spread between problems (Welch, 1947).
+
+    Args:
+        now (`Sequence[tuple[str, float]]`): a problem's name and a reward, one pair for each time that it was met.
+        before (`Sequence[tuple[str, float]]`): likewise.
+
+    Returns:
+        `tuple` of difference and standard error; 0 and infinity where one side has nothing.
+    """
+    late, early = _means(now), _means(before)
+    shared = sorted(late.keys() & early.keys())
+    if len(shared) >= MIN_SHARED:
+        gains = [late[name] - early[name] for name in shared]
+        return fmean(gains), standard_error(gains)
+    if not late or not early:
+        return 0.0, inf
+    difference = fmean(late.values()) - fmean(early.values())
+    return difference, hypot(standard_error(list(late.values())), standard_error(list(early.values())))
+
+
+def _means(met: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Mean reward of each problem."""
+    rewards: dict[str, list[float]] = {}
+    for name, reward in met:
+        rewards.setdefault(name, []).append(reward)
+    return {name: fmean(values) for name, values in rewards.items()}
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:

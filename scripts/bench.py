@@ -182,7 +182,9 @@ def main() -> None:
     """Run the stages and print the table."""
     parser = CommandParser(description=__doc__)
     parser.add_argument("--only", default="", help="only stages whose name contains this")
-    parser.add_argument("--output", type=Path, default=Path("outputs/bench.json"), help="[outputs/bench.json]")
+    parser.add_argument(
+        "--output", type=Path, default=Path("outputs/bench.json"), help="file of the numbers [outputs/bench.json]"
+    )
     arguments = parser.parse_args()
     os.environ.setdefault("OPENAI_API_KEY", "sk-bench")
     console = Console()

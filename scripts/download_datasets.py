@@ -31,7 +31,7 @@ def parse_arguments() -> argparse.Namespace:
         "--list", choices=("train", "test"), help="only print what the pipeline trains or tests on, with its domain"
     )
     parser.add_argument("--source_dir", type=Path, help="take the files from this folder instead of the Hub")
-    parser.add_argument("--output_dir", type=Path, default=RAW_FOLDER, help=f"[{RAW_FOLDER}]")
+    parser.add_argument("--output_dir", type=Path, default=RAW_FOLDER, help=f"folder of the raw files [{RAW_FOLDER}]")
     parser.add_argument(
         "--force", action="store_true", help="do not trust what is there: check it, fetch what is not right"
     )

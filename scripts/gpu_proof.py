@@ -90,7 +90,9 @@ def main() -> None:
     parser = CommandParser(description=__doc__)
     parser.add_argument("--miniature", action="store_true", help="small models, as on a machine without a GPU")
     parser.add_argument("--only", default="", help="only cases whose name contains this")
-    parser.add_argument("--output", type=Path, default=Path("outputs/gpu_proof.json"), help="[outputs/gpu_proof.json]")
+    parser.add_argument(
+        "--output", type=Path, default=Path("outputs/gpu_proof.json"), help="file [outputs/gpu_proof.json]"
+    )
     arguments = parser.parse_args()
     found = None if arguments.miniature else device()
     name, gib = found or ("CPU, in miniature", None)

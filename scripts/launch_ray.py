@@ -47,8 +47,8 @@ def parse_arguments(words: Sequence[str] | None = None) -> tuple[argparse.Namesp
     parser = CommandParser(description=__doc__)
     parser.add_argument("recipe", type=Path, help="file of the recipe")
     parser.add_argument("--ray_workers", type=int, default=1, help="processes in all [1]")
-    parser.add_argument("--ray_gpus_per_worker", type=int, default=1, help="0 trains on CPUs [1]")
-    parser.add_argument("--ray_cpus_per_worker", type=float, default=1, help="[1]")
+    parser.add_argument("--ray_gpus_per_worker", type=int, default=1, help="GPUs of each process; 0 trains on CPUs [1]")
+    parser.add_argument("--ray_cpus_per_worker", type=float, default=1, help="cores of each process [1]")
     parser.add_argument("--ray_address", help="of the cluster [RAY_ADDRESS, else a cluster on this machine alone]")
     parser.add_argument(
         "--ray_storage", type=Path, help="folder that all machines share, for the run and Ray's own files"

@@ -11,8 +11,9 @@ and from a step that is assumed until `make gpu-proof` has measured it. accelera
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -40,29 +41,22 @@ class Costs:
     row_bytes: int = 10_000
 
 
+def _assumed(default: float, meaning: str) -> Any:
+    return field(default=default, metadata={"help": meaning})
+
+
 @dataclass(frozen=True)
 class Load:
-    """What is assumed of a run.
+    """What is assumed of a run; each value is a flag."""
 
-    Args:
-        completions (`int`): of one GPU in a step: 128 of the H100 class.
-        calls (`int`): of a workflow to the executor.
-        tokens (`int`): of a call, prompt and completion.
-        latency (`float`): seconds of a call.
-        step_seconds (`float`): of generating and training.
-        workflow_seconds (`float`): of a generation's workflows, critical path.
-        programs (`float`): sandboxed programs of a workflow.
-        gpus_per_node (`int`): of a machine.
-    """
-
-    completions: int = 128
-    calls: int = 4
-    tokens: int = 800
-    latency: float = 2.0
-    step_seconds: float = 45.0
-    workflow_seconds: float = 20.0
-    programs: float = 1.5
-    gpus_per_node: int = 8
+    completions: int = _assumed(128, "completions of one GPU in a step; the H100 class has 128")
+    calls: int = _assumed(4, "a workflow's calls to the executor")
+    tokens: int = _assumed(800, "tokens of a call, prompt and completion")
+    latency: float = _assumed(2.0, "seconds of a call")
+    step_seconds: float = _assumed(45.0, "seconds of generating and training, without the workflows")
+    workflow_seconds: float = _assumed(20.0, "seconds from a generation's first workflow to its last")
+    programs: float = _assumed(1.5, "sandboxed programs of a workflow")
+    gpus_per_node: int = _assumed(8, "GPUs of a machine")
 
 
 def demand(gpus: int, load: Load, costs: Costs) -> dict[str, float]:
@@ -120,10 +114,11 @@ def table_of(gpus: Sequence[int], load: Load, costs: Costs) -> Table:
 def main() -> None:
     """Print the table."""
     parser = CommandParser(description=__doc__)
-    parser.add_argument("--gpus", type=int, nargs="+", default=[8, 64, 512], help="[8 64 512]")
+    parser.add_argument("--gpus", type=int, nargs="+", default=[8, 64, 512], help="sizes to compare [8 64 512]")
     parser.add_argument("--bench", type=Path, help="outputs/bench.json of this machine")
-    for name, default in vars(Load()).items():
-        parser.add_argument(f"--{name}", type=type(default), default=default, help=f"[{default}]")
+    for item in fields(Load):
+        kind, told = type(item.default), f"{item.metadata['help']} [{item.default}]"
+        parser.add_argument(f"--{item.name}", type=kind, default=item.default, help=told)
     arguments = parser.parse_args()
     load = Load(**{name: getattr(arguments, name) for name in vars(Load())})
     if wrong := [name for name, value in vars(load).items() if not value > 0] or [

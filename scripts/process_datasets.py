@@ -33,8 +33,8 @@ from data.processing import COUNTED, RawSplit, Rules, SplitReport
 from data.raw_files import SUFFIXES
 from data.registry import PROCESSED_FOLDER, RAW_FOLDER
 from data.trimming import MAX_PROMPT_TOKENS, TextBudget
+from recipes.run.bars import watched_rows
 from recipes.run.command import CommandParser, run_command
-from recipes.run.progress import watched_rows
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -42,7 +42,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = CommandParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks, or files of rows [all downloaded ones]")
     parser.add_argument("--input_dir", type=Path, default=RAW_FOLDER, help=f"downloaded files [{RAW_FOLDER}]")
-    parser.add_argument("--output_dir", type=Path, default=PROCESSED_FOLDER, help=f"[{PROCESSED_FOLDER}]")
+    parser.add_argument(
+        "--output_dir", type=Path, default=PROCESSED_FOLDER, help=f"folder of the problems [{PROCESSED_FOLDER}]"
+    )
     parser.add_argument("--strict", action="store_true", help="stop at the first bad row")
     parser.add_argument(
         "--max_prompt_tokens",
@@ -62,7 +64,9 @@ def parse_arguments() -> argparse.Namespace:
         "--aflow_split", action="store_true", help="cut a fifth of each test set off as validation, as AFlow does"
     )
     parser.add_argument("--mix", type=int, default=0, metavar="N", help="also write mixed/train.jsonl with N rows")
-    parser.add_argument("--mix_ratio", default="math=0.4,qa=0.3,code=0.3", help="[math=0.4,qa=0.3,code=0.3]")
+    parser.add_argument(
+        "--mix_ratio", default="math=0.4,qa=0.3,code=0.3", help="shares of it [math=0.4,qa=0.3,code=0.3]"
+    )
     parser.add_argument("--seed", type=int, default=0, help="which rows are in the mixed set [0]")
     return parser.parse_args()
 

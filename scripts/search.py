@@ -58,7 +58,12 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--sample", type=int, default=4, help="workflows that AFlow's selection draws from, the root included [4]")
     add("--halving", action=argparse.BooleanOptionalAction, default=True, help="give poor workflows up early [on]")
     add("--objective", choices=("reward", "correct"), default="reward", help="what is maximised [reward]")
-    add("--price_per_usd", type=float, default=0.0, help="what a dollar a problem costs in units of it [0]")
+    add(
+        "--price_per_usd",
+        type=float,
+        default=0.0,
+        help="what a workflow loses of it for each dollar that a problem costs [0]",
+    )
     add("--convergence_z", type=float, help="stop when the best three rounds move by at most z standard errors for "
         "five rounds; AFlow's own check is 0 [never]")  # fmt: skip
     add("--seed", type=int, default=0, help="of problems and choices [0]")

@@ -43,10 +43,14 @@ def parse_arguments() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--seeds", type=int, nargs="*", default=list(range(10)), help="seeds of each [0 to 9]")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once [1]")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "study", help="cached replies of the executor")
+    parser.add_argument(
+        "--cache", type=Path, default=ROOT / ".cache" / "study", help="cached replies of the executor [.cache/study]"
+    )
     parser.add_argument("--empty_cache", action="store_true", help="begin each run with an empty cache of its own")
-    parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "study", help="folder of the runs")
-    parser.add_argument("--page", type=Path, default=PAGE, help="folder of rows, table and plot")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "outputs" / "study", help="folder of the runs [outputs/study]"
+    )
+    parser.add_argument("--page", type=Path, default=PAGE, help="folder of rows, table and plot [recipes/learning]")
     return parser.parse_args()
 
 

@@ -65,9 +65,14 @@ def parse_arguments() -> argparse.Namespace:
     add("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS), metavar="NAME",
         help=f"what to run: {', '.join(SETTINGS)} [all]")  # fmt: skip
     add("--seeds", type=int, nargs="*", default=list(range(5)), help="seeds of each [0 to 4]")
-    add("--cache", type=Path, default=ROOT / ".cache" / "study", help="cached replies of the executor")
-    add("--output", type=Path, default=ROOT / "outputs" / "study_replay", help="folder of the runs")
-    add("--page", type=Path, default=ROOT / "recipes" / "learning", help="folder of rows and table")
+    add("--cache", type=Path, default=ROOT / ".cache" / "study", help="cached replies of the executor [.cache/study]")
+    add(
+        "--output",
+        type=Path,
+        default=ROOT / "outputs" / "study_replay",
+        help="folder of the runs [outputs/study_replay]",
+    )
+    add("--page", type=Path, default=ROOT / "recipes" / "learning", help="folder of rows and table [recipes/learning]")
     return parser.parse_args()
 
 

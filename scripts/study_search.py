@@ -155,7 +155,12 @@ def read_arguments() -> argparse.Namespace:
     add("--environment", choices=("landscape", "embedded"), default="landscape", help="where [landscape]")
     add("--seeds", type=int, default=20, help="how many [20]")
     add("--tokens", type=int, default=20_000, help="executor tokens of each strategy [20000]")
-    add("--cache", type=Path, default=Path(".cache/study_search"), help="cached replies of the embedded executor")
+    add(
+        "--cache",
+        type=Path,
+        default=Path(".cache/study_search"),
+        help="cached replies of the embedded executor [.cache/study_search]",
+    )
     return parser.parse_args()
 
 

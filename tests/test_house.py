@@ -1,6 +1,7 @@
 """The house has floors: nothing imports upwards, no circle of imports, and the lower floors need no torch."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,20 @@ FLOORS = ("data", "aflow_ops", "rewards", "recipes", "scripts")
 NOT_IMPORTED = {"aflow_ops/examiner/harness.py", "aflow_ops/examiner/worker.py", "aflow_ops/rings/child.py"}
 
 
+# Commands that neither load nor train a policy, or only when they are asked to.
+LIGHT_COMMANDS = (
+    "compare", "download_datasets", "evaluate", "grade", "process_datasets", "push_to_hub", "report", "restore",
+    "run_agents", "run_workflow", "search",
+)  # fmt: skip
+
+
+@functools.cache
+def parsed(path: Path) -> list[ast.AST]:
+    """Every node of a file."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@functools.cache
 def files() -> dict[str, Path]:
     """Every module of ours by its dotted name."""
     found = {}
@@ -25,8 +40,7 @@ def files() -> dict[str, Path]:
 
 def imports_of(path: Path, modules: dict[str, Path], *, at_import: bool) -> set[str]:
     """Modules of ours that a file imports: when it is imported itself, or anywhere in it."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = list(ast.walk(tree))
+    nodes = parsed(path)
     if at_import:
         inside = {id(n) for f in nodes if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)}
         nodes = [node for node in nodes if id(node) not in inside]
@@ -89,13 +103,15 @@ def test_no_circle_of_imports() -> None:
         visit(name)
 
 
-@pytest.mark.parametrize("floor", ["data", "aflow_ops", "rewards"])
-def test_the_lower_floors_load_neither_torch_nor_trl(floor: str) -> None:
+@pytest.mark.parametrize("floor", ["data", "aflow_ops", "rewards", "scripts"])
+def test_the_lower_floors_and_light_commands_load_neither_torch_nor_trl(floor: str) -> None:
     names = [
         name
         for name, path in files().items()
         if name.split(".")[0] == floor and str(path.relative_to(ROOT)) not in NOT_IMPORTED
     ]
+    if floor == "scripts":
+        names = [f"scripts.{name}" for name in LIGHT_COMMANDS]
     program = (
         f"import importlib, sys\nfor name in {names!r}:\n    importlib.import_module(name)\n"
         "print([name for name in ('torch', 'trl', 'transformers') if name in sys.modules])"
@@ -112,8 +128,7 @@ def test_no_file_is_longer_than_a_sitting() -> None:
 
 def test_no_class_has_more_than_fifteen_public_methods() -> None:
     """Counted with those of the bases that are ours: what somebody who subclasses it has to know."""
-    nodes = [node for path in files().values() for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
-    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+    classes = [node for path in files().values() for node in parsed(path) if isinstance(node, ast.ClassDef)]
     by_name = {node.name: node for node in classes}
 
     def methods(node: ast.ClassDef) -> set[str]:

@@ -1,10 +1,13 @@
 """The transport of OpenAI-compatible chat-completions endpoints."""
 
 import asyncio
+import ssl
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
-from httpx2 import URL, AsyncClient, Limits, ReadTimeout, RequestError, Response  # comes with openai
+# It comes with openai.
+from httpx2 import URL, AsyncClient, Limits, ReadTimeout, RequestError, Response, create_ssl_context
 from openai import AsyncOpenAI, DefaultAioHttpClient, Omit
 
 from aflow_ops.executor.address import OPENAI_URL, Address, parse_address
@@ -187,12 +190,20 @@ def _client(address: Address, key: str | None, config: ExecutorConfig) -> AsyncC
         headers["Authorization"] = address.authorization
     elif key is not None and "api-version" in address.query:  # Azure's
         headers["api-key"] = key
+    trust_env = not address.is_loopback  # no proxy leads to this machine
     client = DefaultAioHttpClient(
         timeout=config.executor_timeout,
+        verify=_trusted(trust_env),
         limits=Limits(max_connections=config.executor_max_concurrency + 8, max_keepalive_connections=None),
-        trust_env=not address.is_loopback,  # no proxy leads to this machine
+        trust_env=trust_env,
     )
     sdk = AsyncOpenAI(api_key=key or "none", base_url=address.url, default_headers=headers, http_client=client)
     given = {**(sdk.auth_headers if key else {}), **sdk.default_headers}
     client.headers.update({name: value for name, value in given.items() if not isinstance(value, Omit)})
     return client
+
+
+@cache
+def _trusted(trust_env: bool) -> ssl.SSLContext:
+    """The certificates that are trusted. Reading them takes longer than all else of a client."""
+    return create_ssl_context(trust_env=trust_env)

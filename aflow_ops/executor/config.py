@@ -208,8 +208,14 @@ def executor_argument_group(parser: argparse.ArgumentParser) -> None:
             default=setting.default,
             choices=setting.metadata.get("choices"),
             metavar=_metavar(setting),
-            help=f"{setting.metadata['help']} [{setting.default}]",
+            help=_help(setting),
         )
+
+
+def _help(setting: "dataclasses.Field[object]") -> str:
+    """What a flag is for, and its default where the text does not say it."""
+    text = str(setting.metadata["help"])
+    return text if setting.default is None else f"{text} [{setting.default}]"
 
 
 def _metavar(setting: "dataclasses.Field[object]") -> str | tuple[str, ...] | None:

@@ -12,7 +12,7 @@ from accelerate.utils import gather_object
 from aflow_ops.agents.episode import Episode
 from aflow_ops.agents.team import Team
 from data.problem import Problem
-from recipes.run.progress import Bar
+from recipes.run.bars import Bar
 from recipes.training.agent_play import continued
 from recipes.training.agents import AgentGRPOTrainer
 from recipes.training.heldout import policy_for_generation

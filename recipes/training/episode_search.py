@@ -32,7 +32,7 @@ from data.files import write_atomically
 from data.problem import Problem
 from data.trajectories import Trajectory
 from recipes.policy.local import LocalPolicy
-from recipes.run.progress import Bar
+from recipes.run.bars import Bar
 from recipes.settings.search_loop import SearchLoopArguments
 from recipes.training.heldout import policy_for_generation
 from recipes.training.trainer import WorkflowGRPOTrainer

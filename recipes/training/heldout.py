@@ -13,7 +13,7 @@ from aflow_ops.errors import BudgetExceededError
 from aflow_ops.policy_prompt import policy_messages
 from data.problem import Problem
 from recipes.policy.generation import generate_completions
-from recipes.run.progress import Bar
+from recipes.run.bars import Bar
 from recipes.training.lifecycle import ResumableGRPOTrainer
 from recipes.training.trainer import WorkflowGRPOTrainer
 from rewards.baselines import FIXED_BASELINES

@@ -16,8 +16,9 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl
 
 from aflow_ops.executor import ExecutorConfig
 from data.problem import Problem
+from recipes.run.bars import Bar
 from recipes.run.checkpoints import Checkpoint
-from recipes.run.progress import Bar, quiet
+from recipes.run.progress import quiet
 from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.settings.search_loop import SearchLoopArguments
 from recipes.training.episode_search import FOLDER, NODES, SETTINGS, EpisodeSearch

@@ -16,7 +16,7 @@ from data.problem import DataError, Domain, Problem
 from data.processing import Rules
 from data.registry import load_problems
 from data.trimming import TextBudget
-from recipes.run.progress import watched_rows
+from recipes.run.bars import watched_rows
 from recipes.settings.arguments import RecipeArguments
 from recipes.training.curriculum import EasiestFirst, queue_of
 from recipes.training.experience import check_trajectories

@@ -20,7 +20,7 @@ from data.problem import Problem
 from data.trajectories import Trajectory
 from recipes.policy.generation import generate_completions
 from recipes.policy.loading import load_policy
-from recipes.run.progress import Bar
+from recipes.run.bars import Bar
 from recipes.run.spending import Spending
 from rewards.opening import open_scorer
 from rewards.rollout import Rollout, RolloutScorer

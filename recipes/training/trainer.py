@@ -378,7 +378,8 @@ def processes_here() -> int:
 
 def _sample(rollout: Rollout) -> Sample:
     shape = shape_of(rollout.workflow.operators) if rollout.workflow is not None else None
-    return Sample(rollout.problem.domain, shape, rollout.reward)
+    problem = rollout.problem
+    return Sample(problem.domain, f"{problem.source}/{problem.id}", shape, rollout.reward)
 
 
 async def _unchanged(rollout: Rollout) -> Rollout:

@@ -23,7 +23,7 @@ from data.problem import Problem
 from data.registry import SOURCES, load_problems
 from recipes.policy.loading import load_policy
 from recipes.run.agent_results import team_metrics
-from recipes.run.progress import Bar
+from recipes.run.bars import Bar
 from recipes.settings.corpus import corpus_from
 from recipes.settings.libraries import quiet_libraries
 from recipes.training.agent_adapters import use_role_adapters

@@ -1,6 +1,8 @@
 """What the processes that a run starts get to see: nothing of its keys."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
@@ -46,20 +48,28 @@ class Watch:
                 self.leaks.add(self.seen[process.pid])
 
 
+@asynccontextmanager
+async def watching() -> AsyncIterator[Watch]:
+    watch = Watch()
+    task = asyncio.create_task(watch())
+    try:
+        yield watch
+        watch.look()
+    finally:
+        task.cancel()
+
+
 async def watched_run(config: ExecutorConfig, folder: Path) -> Watch:
     """Run a workflow that uses every kind of process that a run starts."""
-    watch = Watch()
-    watching = asyncio.create_task(watch())
     workflow = parse_workflow(WORKFLOW, domain="math", has_entry_point=False)
     problem = ProblemView(question="What is 6 * 7?", domain="math")
     async with (
         open_sandbox() as sandbox,
         open_executor(config, run_dir=folder) as executor,
         WorkflowRuntime(executor, sandbox, RuntimeLimits()) as runtime,
+        watching() as watch,
     ):
         trace = await runtime.run(workflow, problem)
-        watch.look()
-    watching.cancel()
     assert trace.outcome == "ok", trace.error
     return watch
 
@@ -82,13 +92,21 @@ async def test_no_process_is_given_a_key(
 
 
 @pytest.mark.slow
-async def test_the_embedded_executor_is_given_no_key_and_asks_no_proxy(
+async def test_the_embedded_executor_answers_without_key_or_proxy_and_ends_with_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    config = ExecutorConfig(executor="local", executor_cache_dir="none")
-    watch = await watched_run(config, tmp_path)
+    config, run_dir = ExecutorConfig(executor="local", executor_cache_dir=str(tmp_path / "cache")), tmp_path / "run"
+    async with watching() as watch, open_executor(config, run_dir=run_dir) as executor:
+        reply = await executor.complete([{"role": "user", "content": "Hello"}], temperature=0, max_tokens=8)
+        assert reply.text
+        assert reply.completion_tokens <= 8
+        address = (run_dir / "executor.url").read_text()
+        async with open_executor(config, run_dir=run_dir) as second:  # another process of the run joins the server
+            assert str(second) == str(executor) == f"SmolLM2-135M-Instruct at {address}/v1"
+    assert (run_dir / "executor.log").stat().st_size > 0
+    assert not (run_dir / "executor.url").exists()
     assert started(watch, "aflow_ops.executor.embedded_server")
     assert not watch.leaks

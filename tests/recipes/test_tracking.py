@@ -110,7 +110,7 @@ def test_without_a_key_wandb_is_offline_in_one_line_and_has_all_of_the_run(
 def test_a_server_that_never_answers_costs_seconds_and_a_line(
     config: ExecutorConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tracking, "WANDB_INIT_SECONDS", 3.0)
+    monkeypatch.setattr(tracking, "WANDB_INIT_SECONDS", 1.0)
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")

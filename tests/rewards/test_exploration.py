@@ -15,6 +15,7 @@ SAMPLES = st.lists(
     st.builds(
         Sample,
         domain=st.sampled_from(["math", "qa"]),
+        problem=st.just("p"),
         shape=st.sampled_from([None, "Custom", "Custom > Review", "Programmer"]),
         reward=st.sampled_from([None, 0.0, 0.4, 1.0]),
     ),
@@ -24,7 +25,7 @@ SAMPLES = st.lists(
 
 
 def of(*shapes: str | None, domain: str = "math", reward: float | None = 0.4) -> list[Sample]:
-    return [Sample(domain, shape, reward) for shape in shapes]
+    return [Sample(domain, "p", shape, reward) for shape in shapes]
 
 
 def test_the_rarer_design_is_moved_up_and_the_commoner_one_down() -> None:
@@ -48,7 +49,7 @@ def test_to_be_invalid_is_never_rare() -> None:
 
 
 def test_a_rollout_that_we_lost_gets_nothing_and_counts_for_nobody() -> None:
-    lost = Sample("math", "Programmer", None)
+    lost = Sample("math", "p", "Programmer", None)
     with_it = shape_entropy_advantages([*of("Custom", "Custom", "Programmer"), lost], 4, 1.0)
     assert with_it == [*shape_entropy_advantages(of("Custom", "Custom", "Programmer"), 3, 1.0), 0.0]
 

@@ -156,7 +156,7 @@ CODE = problem(
         ("def f(x):\n    return x + 1 if x else 0", 0.7),
         ("def f(x):\n    return x + 1 if x > 1 else 0", 0.4),
         ("def f(x):\n    return x", 0.2),
-        ("def f(x):\n    while True: pass", 0.2),
+        ("def f(x):\n    while x > 3: pass", 0.2),
         ("def f(x):\n    import os; os._exit(0)", 0.2),
         ("def g(x):\n    return x + 1", 1.0),
         ("def g(x):\n    return x + 1\ndef h(x):\n    return x", 0.0),

@@ -335,7 +335,7 @@ def test_compare_teaches() -> None:
 
 @pytest.mark.parametrize("script", ["scripts/run_workflow.py", "scripts/evaluate.py"])
 def test_help_teaches(script: str) -> None:
-    done = run_process(script, "--help")
+    done = run(script, "--help")
     assert done.returncode == 0
     for word in ("python scripts/", "--executor_budget_usd", "OPENAI_API_KEY"):
         assert word in done.stdout

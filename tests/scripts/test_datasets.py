@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data.benchmarks import benchmarks
-from tests.commands import fails, run, run_process
+from tests.commands import fails, run
 
 DOWNLOAD, PROCESS = "scripts/download_datasets.py", "scripts/process_datasets.py"
 
@@ -106,7 +106,7 @@ def test_unreadable_files_are_named_without_a_traceback(tmp_path: Path) -> None:
     ],
 )
 def test_help_teaches(script: str, words: list[str]) -> None:
-    done = run_process(script, "--help")
+    done = run(script, "--help")
     assert done.returncode == 0
     for word in words:
         assert word in done.stdout
