@@ -30,6 +30,7 @@ from rewards.graders.qa import grade_qa
 from rewards.rollout import Rollout, RolloutScorer
 from rewards.workflow_reward import score_all
 from tests.conftest import KEY
+from tests.patience import PATIENCE
 from tests.rewards.hostile_completions import CANARY, HOSTILE, Hostile
 from tests.stub_endpoint import StubEndpoint
 
@@ -84,7 +85,7 @@ def test_each_record_can_be_written(hostile_run: tuple[dict[str, Rollout], StubE
 
 def test_nothing_hangs_past_its_limit(hostile_run: tuple[dict[str, Rollout], StubEndpoint, Path]) -> None:
     seconds = {name: rollout.trace.seconds for name, rollout in hostile_run[0].items() if rollout.trace}
-    assert max(seconds.values()) < TIMEOUT + 4, seconds
+    assert max(seconds.values()) < TIMEOUT + PATIENCE, seconds
 
 
 def test_nothing_escapes(hostile_run: tuple[dict[str, Rollout], StubEndpoint, Path]) -> None:
