@@ -52,13 +52,13 @@ class Rungs:
         problems (`tuple[str, ...]`): ids, in the order in which they are spent.
         repeats (`int`): runs of each problem.
         halving (`bool`): whether poor candidates are given up early.
-        first (`int`): problems of the first rung; each further rung doubles them.
+        first (`int`): problems of the first rung, at least a fifth of them all; each further rung doubles them.
     """
 
     problems: tuple[str, ...]
     repeats: int = 1
     halving: bool = True
-    first: int = 8
+    first: int = 4
 
     def sizes(self) -> list[int]:
         """Return after how many problems each rung ends."""
@@ -66,7 +66,7 @@ class Rungs:
         if not self.halving:
             return [whole]
         sizes = []
-        size = self.first
+        size = max(self.first, whole // 5)
         while size < whole:
             sizes.append(size)
             size *= 2

@@ -195,7 +195,9 @@ class GrammarProposer:
 
     def _add(self, here: Plan, rng: random.Random) -> tuple[Plan, str]:
         loops = [*self.checkers] if self.revisers else []
-        kinds = ["vote"] * bool(self.votes) + ["refine"] * bool(loops) + ["fallback"] * bool(self.checkers) + ["branch"]
+        kinds = (
+            ["vote"] * bool(self.votes) + ["refine"] * bool(loops) + ["fallback"] * bool(self.repairers) + ["branch"]
+        )
         kind = rng.choice(["call"] * len(kinds) + kinds)
         if kind == "vote":
             voters = [here, *(self._voter(here, rng) for _ in range(rng.choice((1, 2))))]
@@ -209,7 +211,7 @@ class GrammarProposer:
             loop = refine(rng.choice(loops), rng.choice(self.revisers), rng.choice((1, 2)), here)
             return loop, f"add {loop.constants[0]} and {loop.constants[1]} after {here}"
         if kind == "fallback":
-            checker, other = rng.choice(self.checkers), self.source(rng)
+            checker, other = rng.choice(self.repairers), self.source(rng)
             return fallback(checker, here, other), f"add {other}, where {here} fails {checker}"
         weights = [MADE_FOR_DRAFTS if needs_draft(OPERATORS[name]) else 1 for name in self.seconds]
         after = self._call(rng.choices(self.seconds, weights)[0], rng, here)

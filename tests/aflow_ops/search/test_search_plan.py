@@ -94,7 +94,8 @@ async def test_a_chain_of_proposals_stays_valid_and_reaches_every_step(kind: tup
         assert plan is not None
         seen |= {name for path in plan.positions() for name in (plan.at(path).kind, *plan.at(path).constants)}
     fitting = {operator.__name__ for operator in fitting_operators(*kind)}  # type: ignore[arg-type]
-    assert seen >= fitting | {"vote", "refine", "fallback", "branch"}
+    assert seen >= fitting | {"vote", "refine", "branch"}
+    assert ("fallback" in seen) == bool(proposer.repairers) == ("Test" in fitting)
 
 
 async def test_a_repeated_request_gets_the_same_proposal_and_a_refused_one_another() -> None:
