@@ -1,7 +1,7 @@
-"""What a search ends with: the best node, or a simpler one that is as good as far as one can tell.
+"""What a search ends with: the best node, as AFlow takes it, or the winner of a final on fresh problems.
 
-The best of many candidates owes something to luck, and what was learned from problems looks good on them. So a few
-finalists may be run on problems that no choice was made by yet, and the best gives way to its parent, and to the best
+The best of many candidates owes something to luck, and what was learned from problems looks good on them. In a final, a
+few nodes are run on problems that no choice was made by yet, and the best one gives way to its parent, and to the best
 root, unless it gains more than a standard error, as a tree is pruned to the smallest one within a standard error of the
 best (Breiman et al., Classification and Regression Trees, 1984).
 """
@@ -81,7 +81,7 @@ class Final:
     rungs: Rungs
 
     async def run(self, nodes: Sequence[Node], score: Score) -> Choice:
-        """Run the finalists and choose; without fresh problems, choose as it is.
+        """Run the finalists and choose; without fresh problems, take the best node, the first one of equals.
 
         Args:
             nodes (`Sequence[Node]`): that were run on the whole validation slice.
@@ -90,11 +90,11 @@ class Final:
         Raises:
             InfraError: a failure of ours that did not pass.
         """
+        if not self.rungs.problems:
+            return Choice(min(nodes, key=lambda node: (-score(node), node.id), default=None))
         best = ranked(nodes, score)
         roots = [node for node in best if node.parent is None]
         finalists = list({node.id: node for node in [*best[:FINALISTS], *roots[:1]]}.values())
-        if not self.rungs.problems or not finalists:
-            return Choice(choose(nodes, score))
         ran = await race([as_completion(node.workflow, node.prompts) for node in finalists], self.evaluate, self.rungs)
         again = [
             with_runs(replace(node, tokens=Spend(), cost_usd=Spend()), samples)

@@ -13,7 +13,6 @@ from typing import Literal
 
 from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.errors import WorkflowError
-from aflow_ops.search.choose import choose
 from aflow_ops.search.evaluate import Evaluate, Rungs, race, run_candidate, with_runs
 from aflow_ops.search.expand import Candidate, Check, Context, Failure, Proposer, as_completion, expand, same_program
 from aflow_ops.search.node import Node, Objective, Origin, Sample
@@ -124,9 +123,8 @@ class Search:
         return Tree(self.nodes, self.settings.objective, self.settings.price_per_usd)
 
     def best(self) -> Node | None:
-        """Return what was found, where no fresh problems are left to choose by."""
-        tree = self.tree()
-        return choose(tree.whole(len(self.problems)), tree.score)
+        """Return the best node that ran on the whole slice."""
+        return self.tree().best(len(self.problems))
 
     def _converged(self) -> bool:
         convergence = self.settings.convergence

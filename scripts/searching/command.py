@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aflow_ops.errors import BudgetExceededError, UsageError, WorkflowError
 from aflow_ops.executor import ExecutorConfig
 from aflow_ops.search.aflow_folder import write_aflow_folder
-from aflow_ops.search.choose import Choice, Final, choose
+from aflow_ops.search.choose import Choice, Final
 from aflow_ops.search.evaluate import Rungs
 from aflow_ops.search.expand import as_completion
 from aflow_ops.search.independent import Independent
@@ -110,8 +110,9 @@ class SearchCommand:
                         stopped = await search(journal, evaluation, make_proposer)
                     if not self.arguments.per_problem:
                         with self._timed("final"):
-                            whole = self._whole(journal.nodes)
-                            self._choice = await self._final(evaluation).run(whole, self._tree(journal.nodes).score)
+                            tree = self._tree(journal.nodes)
+                            whole = tree.whole(len(self.slices.validation))
+                            self._choice = await self._final(evaluation).run(whole, tree.score)
                         with self._timed("controls"):
                             heldout, controls = await self._compare(journal.nodes, evaluation, make_proposer)
             except WorkflowError as error:
@@ -263,9 +264,6 @@ class SearchCommand:
     def _tree(self, nodes: Sequence[Node]) -> Tree:
         return Tree(nodes, self.settings.objective, self.settings.price_per_usd)
 
-    def _whole(self, nodes: Sequence[Node]) -> list[Node]:
-        return self._tree(nodes).whole(len(self.slices.validation))
-
     def _so_far(self, nodes: Sequence[Node]) -> str:
         tree = self._tree(nodes)
         best = max((item.score for item in tree.scored), default=0.0)
@@ -304,7 +302,7 @@ class SearchCommand:
     ) -> dict[str, Any]:
         tree = self._tree(nodes)
         best = None
-        choice = self._choice or Choice(choose(self._whole(nodes), tree.score))
+        choice = self._choice or Choice(tree.best(len(self.slices.validation)))
         if not self.arguments.per_problem and (node := choice.node) is not None:
             validation = node_result(node)
             gap = None if heldout is None else validation["reward"] - heldout["reward"]

@@ -95,7 +95,7 @@ class Landscape:
             return self._ran(plan.parts[not condition.holds(text)], text)
         before = [self._ran(part, text) for part in plan.parts]
         calls = 1 + sum(ran.calls for ran in before)
-        if plan.kind in ("vote", "fallback"):  # the first draft is taken
+        if plan.kind == "vote":  # it takes the first draft
             return Ran(before[0].solved, before[0].refined, calls)
         if plan.kind == "refine":
             times = int(plan.constants[2])

@@ -45,6 +45,14 @@ def test_a_lucky_node_gives_way_to_its_parent_and_to_the_best_root() -> None:
     assert chosen(root, other_root, node(2, 0, share(18)), node(3, 2, share(24))) == 3
 
 
+async def test_without_fresh_problems_the_best_on_validation_is_taken() -> None:
+    nodes = [node(0, None, share(12)), node(1, 0, share(13)), node(2, 0, share(13), tokens=5)]
+    choice = await Final(Known(), Rungs(())).run(nodes, Node.score)
+    assert choice.node is nodes[1] and choice.finalists == ()
+    assert (await Final(Known(), Rungs(())).run([], Node.score)).node is None
+    assert (await Final(Known(), Rungs(FRESH)).run([], Node.score)).node is None
+
+
 def test_of_equal_nodes_the_cheapest_is_chosen_then_the_simplest() -> None:
     assert chosen(node(0, None, share(12), 10), node(1, 0, share(12), 5)) == 1
     assert chosen(node(0, None, share(12), 10), node(1, 0, share(12), 10)) == 0
@@ -81,8 +89,6 @@ async def test_finalists_are_chosen_by_problems_that_no_choice_was_made_by() -> 
     assert choice.node is nodes[2]
     assert {each.id for each in choice.finalists} == {0, 1, 2}
     assert all(set(each.per_problem) <= set(FRESH) for each in choice.finalists)
-    without = await Final(Known(), Rungs(())).run(nodes, Node.score)
-    assert without.node is nodes[1] and without.finalists == ()
 
 
 @pytest.mark.parametrize(
