@@ -26,7 +26,7 @@ DOMAINS = ("arithmetic", "invented_facts", "small_functions")
 ALL = "all_at_once"
 # Held-out problems of each domain. Problems of a search for one domain and for all: to choose by, and again at the end
 # among the best; rounds.
-HELDOUT = 12
+HELDOUT = 20
 PROBLEMS, ROUNDS = 40, 8
 ALL_PROBLEMS, ALL_ROUNDS = 48, 12
 # Seconds for a workflow: how busy this machine is must not decide what is found.
