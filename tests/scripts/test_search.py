@@ -161,7 +161,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_it_was_not(
 ) -> None:
     stub.answer = both
     whole, killed = tmp_path / "whole" / "search", tmp_path / "killed" / "search"
-    flags = (*MODEL, "--optimizer_base_url", stub.url)
+    flags = (*MODEL, "--optimizer_base_url", stub.url, "--operator_roots", "--final_problems", "6")
     assert run(command(stub, sums, whole, *flags)).returncode == 0
     stub.latency = 0.05
     dice = random.Random(1)
@@ -179,6 +179,9 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_it_was_not(
     assert run(command(stub, sums, killed, *flags)).returncode == 0
     for name in ("nodes.jsonl", "trajectories.jsonl", "best/graph.py", "settings.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+    best = summary_of(whole)["best"]
+    assert summary_of(killed)["best"] == best
+    assert {each["n"] for each in best["finalists"]} == {6} and best["id"] in [each["id"] for each in best["finalists"]]
 
 
 def test_every_problem_by_itself_with_pass_at_k(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
