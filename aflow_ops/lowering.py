@@ -6,11 +6,11 @@ AFlow's own modules are dropped, and a call of a `Workflow` instance is appended
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aflow_ops.language.imports import BASE_OPERATOR
+from aflow_ops.language.imports import BASE_OPERATOR, PROMPTS_NAME
 from aflow_ops.language.scope import Scope, method_of, scope_of
 from aflow_ops.language.workflow import SOURCE_NAME, Workflow
 from aflow_ops.operators import OPERATORS
@@ -181,7 +181,7 @@ def lower_workflow(workflow: Workflow, domain: Domain, *, seed: int = 0) -> Prog
     modules = _MODULES.format(seed=seed)
     own = ast.parse(source, SOURCE_NAME)
     if scope.workflow_class is None:
-        surroundings = _short_prelude(scope)
+        surroundings = _short_prelude(scope, workflow.prompts)
         return Program(f"{modules}{surroundings}{_FORMAT}{source}\nawait workflow({_call_arguments(scope)})", own)
     reads_text = scope.is_scoreflow and not _reads_items(tree)
     prelude = [modules, f"_RESULT = {'text' if reads_text else 'result'!r}", _AFLOW_PRELUDE]
@@ -207,13 +207,16 @@ def _prompt(name: str, value: Any, scope: Scope) -> str:
     return "".join(lines)
 
 
-def _short_prelude(scope: Scope) -> str:
-    """AFlow's surroundings, where a short workflow imports them or builds operators too."""
-    calls = (node for node in ast.walk(scope.tree) if isinstance(node, ast.Call))
-    if not scope.imports.replacements and not any(scope.constructed(call) for call in calls):
+def _short_prelude(scope: Scope, prompts: Mapping[str, Any]) -> str:
+    """AFlow's surroundings, where a short workflow imports them, reads prompts or builds operators too."""
+    nodes = list(ast.walk(scope.tree))
+    reads = any(isinstance(node, ast.Name) and node.id == PROMPTS_NAME for node in nodes)
+    builds = any(isinstance(node, ast.Call) and scope.constructed(node) for node in nodes)
+    if not (scope.imports.replacements or builds or (reads and PROMPTS_NAME not in scope.bound)):
         return ""
-    keys = [f"operator.{name} = _constructor({key!r})\n" for name, key in scope.keys.items()]
-    return f"_RESULT = 'result'{_AFLOW_PRELUDE}{_DERIVABLE if scope.derived else ''}{''.join(keys)}"
+    given = [f"operator.{name} = _constructor({key!r})\n" for name, key in scope.keys.items()]
+    given += [_prompt(name, value, scope) for name, value in prompts.items()]
+    return f"_RESULT = 'result'{_AFLOW_PRELUDE}{_DERIVABLE if scope.derived else ''}{''.join(given)}"
 
 
 def _reads_items(tree: ast.Module) -> bool:

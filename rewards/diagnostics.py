@@ -187,7 +187,7 @@ class LearningWatch:
             if _news(domain, "lost", gain is not None, domain.missed >= TREND_STEPS):
                 said.append(
                     f"{name}: {shape} has not been sampled for {domain.missed} steps, and earned {gain:.2f} more on "
-                    f"like problems than the latest {TREND_STEPS}: raise the temperature, entropy_coef or "
+                    f"like problems than the latest {TREND_STEPS}: raise the temperature, shape_entropy_coef or "
                     "num_generations"
                 )
         return said

@@ -1,4 +1,4 @@
-"""The learning signal of a run, step by step: what tied groups add to the advantages, and how each domain fares.
+"""The learning signal of a run, step by step: what is added to TRL's advantages, and how each domain fares.
 
 Whoever trains gives it whole steps, gathered over all processes; every process comes to the same result.
 """
@@ -9,6 +9,7 @@ from typing import Any
 
 from rewards.advantages import DomainLevels, ScaleRewards, tied_advantages
 from rewards.diagnostics import LearningWatch, Sample
+from rewards.exploration import shape_entropy_advantages
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,29 @@ class LearningSignal:
         group_size (`int`): K.
         scale_rewards (`str`): TRL's setting.
         level_weight (`float`): weight of a domain's level in its tied groups, at least 0.
+        shape_entropy_coef (`float`): of the entropy bonus over shapes at the first step, at least 0.
     """
 
-    def __init__(self, group_size: int, scale_rewards: ScaleRewards, level_weight: float) -> None:
-        self.group_size, self.scale_rewards, self.level_weight = group_size, scale_rewards, level_weight
+    def __init__(
+        self,
+        group_size: int,
+        scale_rewards: ScaleRewards,
+        level_weight: float = 0.0,
+        shape_entropy_coef: float = 0.0,
+    ) -> None:
+        self.group_size, self.scale_rewards = group_size, scale_rewards
+        self.level_weight, self.shape_entropy_coef = level_weight, shape_entropy_coef
         self.levels = DomainLevels()
         self.watch = LearningWatch()
 
-    def step(self, samples: Sequence[Sample], adjusted: Sequence[float | None]) -> SignalStep:
-        """Take one step's rollouts, and their rewards with tie-breaks (`adjust_groups`).
+    def step(self, samples: Sequence[Sample], adjusted: Sequence[float | None], progress: float = 0.0) -> SignalStep:
+        """Take one step's rollouts.
+
+        Args:
+            samples (`Sequence[Sample]`): whole groups, `group_size` consecutive ones each.
+            adjusted (`Sequence[float | None]`): their rewards with tie-breaks (`adjust_groups`).
+            progress (`float`): share of the run that is over, in [0, 1]. The entropy bonus falls with it to 0: explore
+                first, settle last.
 
         Raises:
             ValueError: K does not divide the number of rollouts, or the lengths differ.
@@ -58,6 +73,10 @@ class LearningSignal:
             levels=levels,
             level_weight=self.level_weight,
         )
+        coef = self.shape_entropy_coef * (1 - progress)
+        if coef:
+            explored = shape_entropy_advantages(samples, self.group_size, coef)
+            advantages = [tied + bonus for tied, bonus in zip(advantages, explored, strict=True)]
         self.levels.add(domains, rewards)
         metrics, warnings = self.watch.seen(samples, self.group_size)
         metrics |= {f"domain/{name}/level": level for name, level in levels.items() if name in domains}

@@ -28,13 +28,14 @@ from rich.table import Table
 
 from aflow_ops.errors import InfraError, UsageError, WorkflowError
 from aflow_ops.executor import check_key, executor_argument_group, executor_config_from
-from aflow_ops.language import Workflow, parse_workflow, prompt_constants
+from aflow_ops.language import Workflow, parse_workflow
 from aflow_ops.opening import open_runtime
 from aflow_ops.operators import load_operators, operator_argument
 from aflow_ops.policy_prompt import PROMPT_STYLES, policy_messages
 from aflow_ops.runtime import WorkflowRuntime
 from aflow_ops.terminal import printable
 from aflow_ops.trace import Trace, TraceError
+from aflow_ops.workflow_files import read_workflow_file
 from data.domains import default_domain
 from data.problem import DOMAINS, ProblemView
 from recipes.run.command import CommandParser, run_command
@@ -49,12 +50,12 @@ class Written:
     Args:
         text (`str`): a file's content, or the policy's completion.
         file (`str`, *optional*): FILE of the command line; `None` when the policy wrote it.
-        prompts (`Mapping[str, str]`): texts of `prompt_custom.NAME`.
+        prompts (`Mapping[str, Any]`): what `prompt_custom.NAME` is, by name.
     """
 
     text: str
     file: str | None = None
-    prompts: Mapping[str, str] = field(default_factory=dict)
+    prompts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,11 +138,8 @@ def file_writer(file: str) -> Writer:
     if file == "-":
         written = Written(sys.stdin.read(), file)
     else:
-        path = Path(file)
-        text = read_file(path, "FILE")
-        sibling = path.with_name("prompt.py")
-        prompts = prompt_constants(read_file(sibling, "prompt file")) if sibling.is_file() else {}
-        written = Written(text, file, prompts)
+        found = read_workflow_file(Path(file), "FILE")
+        written = Written(found.text, file, found.prompts)
     return lambda problem: written
 
 

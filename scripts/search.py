@@ -51,6 +51,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         "that they were made with")  # fmt: skip
     add("--validation_problems", type=int, default=32, help="problems to choose by; with --per_problem: to solve [32]")
     add("--validation_rounds", type=int, default=1, help="runs of each problem; their spread is used [1]")
+    add("--final_problems", type=int, default=0, help="further ones, to choose by among the best at the end [0]")
     add("--heldout_problems", type=int, default=60, help="problems to report on, 0 for none [60]")
     add("--search_rounds", type=int, default=20, help="proposals in all, for each problem with --per_problem [20]")
     add("--parallel", type=int, default=4, help="proposals at a time [4]")
@@ -71,6 +72,8 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     start.add_argument(
         "--root", type=Path, nargs="+", default=[], help="workflow files to start from [one Custom call]"
     )
+    start.add_argument("--operator_roots", action="store_true", help="start from the least workflow around each "
+        "operator too, in a race")  # fmt: skip
     start.add_argument("--import_aflow", type=Path, help="a `workflows` folder of AFlow's: its rounds are the roots")
     start.add_argument("--export_aflow", type=Path, help="write all rounds there, in AFlow's layout")
     start.add_argument(
@@ -103,9 +106,9 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """Refuse numbers out of range, each by its flag."""
     least = {
-        "validation_problems": 1, "validation_rounds": 1, "heldout_problems": 0, "search_rounds": 0, "parallel": 1,
-        "sample": 1, "seed": 0, "price_per_usd": 0, "optimizer_budget_usd": 0, "optimizer_temperature": 0,
-        "optimizer_max_tokens": 1,
+        "validation_problems": 1, "validation_rounds": 1, "final_problems": 0, "heldout_problems": 0,
+        "search_rounds": 0, "parallel": 1, "sample": 1, "seed": 0, "price_per_usd": 0, "optimizer_budget_usd": 0,
+        "optimizer_temperature": 0, "optimizer_max_tokens": 1,
     }  # fmt: skip
     for name, smallest in least.items():
         if not getattr(arguments, name) >= smallest:  # nan too
@@ -138,6 +141,7 @@ def search(arguments: argparse.Namespace, shown: Callable[[Mapping[str, Any], Pa
         arguments.validation_problems,
         0 if arguments.per_problem else arguments.heldout_problems,
         arguments.seed,
+        0 if arguments.per_problem else arguments.final_problems,
     )
     roots = read_roots(arguments.root, arguments.import_aflow)
     if arguments.merge:

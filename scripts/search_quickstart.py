@@ -24,9 +24,11 @@ from scripts.search import parse_arguments, search
 
 DOMAINS = ("arithmetic", "invented_facts", "small_functions")
 ALL = "all_at_once"
-# Held-out problems of each domain; validation problems and rounds of a search for one, and for all.
-HELDOUT, VALIDATION, ROUNDS = 12, 20, 12
-ALL_VALIDATION, ALL_ROUNDS = 30, 24
+# Held-out problems of each domain. Problems of a search for one domain and for all: to choose by, and again at the end
+# among the best; rounds.
+HELDOUT = 20
+PROBLEMS, ROUNDS = 40, 8
+ALL_PROBLEMS, ALL_ROUNDS = 48, 12
 # Seconds for a workflow: how busy this machine is must not decide what is found.
 TIMEOUT = 900
 
@@ -44,7 +46,8 @@ def searches(output: Path, seed: int) -> dict[str, list[str]]:
     for name, sources in {**{source: (source,) for source in DOMAINS}, ALL: DOMAINS}.items():
         many = len(sources) > 1
         flags = {
-            "validation_problems": ALL_VALIDATION if many else VALIDATION,
+            "validation_problems": ALL_PROBLEMS if many else PROBLEMS,
+            "final_problems": ALL_PROBLEMS if many else PROBLEMS,
             "search_rounds": ALL_ROUNDS if many else ROUNDS,
             "heldout_problems": HELDOUT * len(sources),
             "parallel": 4,
@@ -54,7 +57,8 @@ def searches(output: Path, seed: int) -> dict[str, list[str]]:
             "executor_cache_dir": output / "cache",
             "output": output / name,
         }
-        found[name] = ["--data", *sources, *(word for flag in flags for word in (f"--{flag}", str(flags[flag])))]
+        words = [word for flag in flags for word in (f"--{flag}", str(flags[flag]))]
+        found[name] = ["--data", *sources, "--operator_roots", *words]
     return found
 
 

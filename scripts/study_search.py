@@ -21,6 +21,7 @@ from rich.progress import track
 
 from aflow_ops.errors import InfraError
 from aflow_ops.executor import ExecutorConfig
+from aflow_ops.search.choose import Final
 from aflow_ops.search.evaluate import Evaluate, Rungs
 from aflow_ops.search.expand import Check, as_completion
 from aflow_ops.search.grammar import GrammarProposer
@@ -91,7 +92,7 @@ async def found_by(strategy: str, place: Environment, seed: int, tokens: int) ->
     with suppress(SpentError):
         await search.run([Root(root_workflow(place.kinds))])
     if strategy == INDEPENDENT:
-        independent = Independent(proposer, place.check, place.evaluate, rungs)
+        independent = Independent(proposer, place.check, place.evaluate, rungs, Final(place.evaluate, Rungs(())))
         await independent.run(search.nodes[0], tokens)
         return independent.best
     best = search.best()

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from aflow_ops.language.constants import prompt_constants
 from aflow_ops.language.fstrings import plain_fstrings
+from aflow_ops.language.prompt_code import prompt_definitions
 from aflow_ops.language.workflow import GRAMMAR, SOURCE_NAME
 from aflow_ops.python_source import parse_source
 
@@ -27,8 +27,8 @@ def without_thoughts(completion: str) -> str:
     return completion[found.end() :] if found else completion
 
 
-def constants_beside(source: str, blocks: Sequence[str]) -> dict[str, Any]:
-    """Return the prompt constants that other blocks of a completion define, such as one that shows `prompt.py`.
+def definitions_beside(source: str, blocks: Sequence[str]) -> dict[str, Any]:
+    """Return what other blocks of a completion define for `prompt_custom`, such as one that shows `prompt.py`.
 
     Args:
         source (`str`): the workflow.
@@ -36,7 +36,7 @@ def constants_beside(source: str, blocks: Sequence[str]) -> dict[str, Any]:
     """
     if not _READS_PROMPTS.search(source):
         return {}
-    return {name: value for block in blocks for name, value in prompt_constants(block).items()}
+    return {name: value for block in blocks for name, value in prompt_definitions(block).items()}
 
 
 def with_helpers(source: str, blocks: Sequence[str]) -> str:

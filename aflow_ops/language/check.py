@@ -24,7 +24,7 @@ def check_workflow(scope: Scope, *, domain: Domain, has_entry_point: bool, promp
         scope (`Scope`): the workflow.
         domain (`str`): of its problem.
         has_entry_point (`bool`): whether the problem names a function to write.
-        prompts (`Collection[str]`): names of the prompt constants that there are.
+        prompts (`Collection[str]`): names that the prompt files define.
 
     Returns:
         `list[str]`: what is passed over when it runs, one short sentence each.
@@ -51,7 +51,7 @@ def _check_prompts(scope: Scope, prompts: Collection[str]) -> None:
     for written, name in used_prompts(scope).items():
         if name not in prompts:
             known = ", ".join(prompts) or "none"
-            raise WorkflowError("check", f"`{written}`: no prompt file defines {name!r} as text; it defines {known}")
+            raise WorkflowError("check", f"`{written}`: no prompt file defines {name!r}; it defines {known}")
 
 
 def _check_main(scope: Scope) -> None:

@@ -3,8 +3,8 @@
 Understood is what such files do to make text: assignments of every kind, arithmetic, conditions, f-strings, `%` and
 `format`, lists, tuples, sets and dicts with their items, comprehensions, `for` and `if`, earlier names, and the methods
 and functions that only make text and lists of it (`strip`, `join`, `dedent`, `enumerate`, ...). What a file does
-besides, in functions and classes that do more than to group texts, is not read, and no name that it may have changed is
-known.
+besides, in functions and classes that do more than to group texts, is not read here, and no name that it may have
+changed is known: `prompt_code.py` hands it to the workflow.
 """
 
 import ast
@@ -36,6 +36,10 @@ _ERRORS = (
 )
 
 
+# Expressions whose variables are their own.
+_SCOPES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
 class _TooLongError(Exception):
     """The file computes for longer than a prompt file has reason to."""
 
@@ -50,13 +54,31 @@ def prompt_constants(source: str) -> dict[str, Any]:
         `dict[str, Any]`: text, or lists and dicts of it, by name. What cannot be read is left out: the checker names
         it where a workflow uses it.
     """
-    if len(source) > MAX_PROMPT_CHARS:
-        return {}
-    text = plain_fstrings(source.removeprefix("\ufeff").replace("\r\n", "\n"))
+    return read_constants(prompt_statements(source))
+
+
+def prompt_statements(source: str) -> list[ast.stmt]:
+    """Return the statements of a prompt file; none of a text that is no Python, or too long to be looked at."""
     try:
-        statements = parse_source(text, SOURCE_NAME, GRAMMAR).body
+        return parse_prompts(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}
+        return []
+
+
+def parse_prompts(source: str) -> list[ast.stmt]:
+    """Return the statements of a prompt file.
+
+    Raises:
+        SyntaxError, ValueError, RecursionError, MemoryError: as `parse_source`, and where it is too long.
+    """
+    if len(source) > MAX_PROMPT_CHARS:
+        raise ValueError(f"it has {len(source)} characters; at most {MAX_PROMPT_CHARS} are read")
+    text = plain_fstrings(source.removeprefix("\ufeff").replace("\r\n", "\n"))
+    return parse_source(text, SOURCE_NAME, GRAMMAR).body
+
+
+def read_constants(statements: list[ast.stmt]) -> dict[str, Any]:
+    """Return what `prompt_constants` does, of the statements of a file."""
     reader = _Reader()
     try:
         reader.statements(statements)
@@ -78,7 +100,7 @@ class _Reader:
             try:
                 self._statement(statement)
             except _ERRORS:
-                for name in _changed_by(statement):
+                for name in changed_by(statement):
                     self.names.pop(name, None)
 
     def _statement(self, statement: ast.stmt) -> None:
@@ -122,7 +144,7 @@ class _Reader:
         self.statements(body)
         fields = {
             name: self.names[name]
-            for name in dict.fromkeys(n for item in body for n in _changed_by(item))
+            for name in dict.fromkeys(n for item in body for n in changed_by(item))
             if name in self.names
         }
         self.names = outer
@@ -280,13 +302,29 @@ def _may_fail(statement: ast.stmt) -> bool:
     )
 
 
-def _changed_by(statement: ast.stmt) -> Iterator[str]:
-    """Yield the names that a statement sets, or whose values it may change."""
+def changed_by(statement: ast.stmt) -> Iterator[str]:
+    """Yield the names that a statement sets, or whose values it or a function in it may change."""
+    yield from _set_by(statement)
     for node in ast.walk(statement):
         match node:
-            case ast.Name(id=name, ctx=ast.Store()) | ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                yield name
+            case ast.Global(names=names):
+                yield from names
             case ast.Subscript(value=ast.Name(id=name), ctx=ast.Store()):
+                yield name
+            case ast.Attribute(value=ast.Name(id=name), ctx=ast.Store()):
                 yield name
             case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="append" | "extend" | "insert" | "update")):
                 yield name
+
+
+def _set_by(statement: ast.stmt) -> Iterator[str]:
+    """Yield the names that a statement sets where it stands, and not inside of a function or class."""
+    pending: list[ast.AST] = [statement]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif not isinstance(node, _SCOPES):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                yield node.id
+            pending.extend(ast.iter_child_nodes(node))

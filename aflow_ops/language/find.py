@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from aflow_ops.errors import WorkflowError
-from aflow_ops.language.beside import constants_beside, with_helpers, without_thoughts
-from aflow_ops.language.constants import prompt_constants
+from aflow_ops.language.beside import definitions_beside, with_helpers, without_thoughts
 from aflow_ops.language.fstrings import plain_fstrings
+from aflow_ops.language.prompt_code import prompt_definitions
 from aflow_ops.language.scope import CLASS_NAMES
 from aflow_ops.language.workflow import GRAMMAR, SOURCE_NAME
 from aflow_ops.operators import spelled
@@ -31,6 +31,7 @@ MAX_LEFT_OVER = 20
 _TAG = re.compile(r"<(workflow|graph)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _PROMPT = re.compile(r"<prompt>(.*?)(?:</prompt>|\Z)", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"(?<!`)```+[^\n`]*\n(.*?)(?:\n[^\S\n]*```|\Z)", re.DOTALL)
+_AROUND = re.compile(r"```+[^\n`]*\n(.*?)(?:\n\s*```+)?", re.DOTALL)
 _PYTHON = re.compile(
     rf"^[^\S\n]*(?:class\s+(?:{'|'.join(CLASS_NAMES)})\b|(?:async\s+)?def\s+workflow\b)"
     rf"|^(?:{'|'.join(CLASS_NAMES)}|workflow)\s*=\s*[A-Za-z_]\w*[^\S\n]*$",
@@ -50,7 +51,8 @@ class FoundCode:
 
     Args:
         text (`str`): the code or DSL, without fences and tags.
-        prompts (`dict[str, Any]`): constants of the `<prompt>` block, or of a file beside the workflow.
+        prompts (`dict[str, Any]`): what the `<prompt>` block or a file beside the workflow defines, as of
+            `prompt_definitions`.
         is_python (`bool`): whether it is Python rather than DSL.
     """
 
@@ -73,21 +75,26 @@ def find_workflows(completion: str) -> Iterator[FoundCode]:
     # Beyond this nothing is searched: a workflow starts early, and patterns on megabytes of text cost seconds.
     completion = completion[: 8 * MAX_SOURCE_CHARS].replace("\r\n", "\n").replace("\r", "\n")
     completion = without_thoughts(completion.lstrip("\ufeff\u200b"))
-    prompts = _prompt_constants(completion)
+    prompts = _prompts_of(completion)
     texts = list(dict.fromkeys(_candidates(_PROMPT.sub("", completion))))[:MAX_CANDIDATES]
     if not texts:
         raise WorkflowError("find", "no workflow in the completion: expected `async def workflow(problem): ...`")
     blocks = [block for block in map(_trimmed, _fenced(completion)) if not _PYTHON.search(block)]
     for text in texts:
-        _check_size(text)
+        check_size(text)
         is_python = _PYTHON.search(text) is not None
         if is_python and blocks:
-            yield FoundCode(with_helpers(text, blocks), {**constants_beside(text, blocks), **prompts}, is_python)
+            yield FoundCode(with_helpers(text, blocks), {**definitions_beside(text, blocks), **prompts}, is_python)
         else:
             yield FoundCode(text if is_python else _without_markup(text), prompts, is_python)
 
 
-def _check_size(text: str) -> None:
+def check_size(text: str) -> None:
+    """Check that a text can be parsed in bounded time.
+
+    Raises:
+        WorkflowError: stage `"find"`: it is too long or nested too deeply.
+    """
     if len(text) > MAX_SOURCE_CHARS:
         raise WorkflowError("find", f"the workflow has {len(text)} characters; at most {MAX_SOURCE_CHARS} are read")
     if _nesting(text) > MAX_NESTING:
@@ -197,9 +204,14 @@ def _plain(line: str) -> str:
     return _COMMENT.sub("", line[bullets.end() :] if bullets else line).rstrip("*_` \t")
 
 
-def _prompt_constants(completion: str) -> dict[str, Any]:
+def _prompts_of(completion: str) -> dict[str, Any]:
     match = _PROMPT.search(completion)
-    return prompt_constants(_trimmed(match.group(1))) if match else {}
+    if match is None:
+        return {}
+    text = match.group(1).strip()
+    # A line of backquotes may be a fence around the prompts, or stand in one of them.
+    unfenced = _AROUND.fullmatch(text)
+    return prompt_definitions(unfenced.group(1) if unfenced else text) or prompt_definitions(_trimmed(text))
 
 
 def _nesting(text: str) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 from aflow_ops.errors import WorkflowError
 from aflow_ops.language.check import check_workflow
 from aflow_ops.language.dsl import compile_dsl, parse_dsl, print_dsl
-from aflow_ops.language.find import FoundCode, find_workflows, looks_like_dsl
+from aflow_ops.language.find import FoundCode, check_size, find_workflows, looks_like_dsl
+from aflow_ops.language.prompt_code import with_prompt_code
 from aflow_ops.language.repair import parse_python, repair_tree
 from aflow_ops.language.scope import Scope, scope_of
 from aflow_ops.language.workflow import SOURCE_NAME, Form, Workflow
@@ -28,7 +29,8 @@ def parse_workflow(
         completion (`str`): any text.
         domain (`str`): domain of the problem; some operators are for some domains only.
         has_entry_point (`bool`): whether the problem names a function to write.
-        prompts (`Mapping[str, Any]`, *optional*): further `prompt_custom` constants, from a file beside the workflow.
+        prompts (`Mapping[str, Any]`, *optional*): what `prompt_custom` has beside, from a file next to the workflow:
+            constants, or as of `prompt_definitions`.
 
     Returns:
         `Workflow`: ready to run.
@@ -71,11 +73,16 @@ def _found_workflow(found: FoundCode, domain: Domain, has_entry_point: bool, pro
 
 def _python_workflow(found: FoundCode, domain: Domain, has_entry_point: bool, prompts: Mapping[str, Any]) -> Workflow:
     try:
-        constants = {**prompts, **found.prompts}
+        definitions = {**prompts, **found.prompts}
         tree, text, repairs = parse_python(found.text)
+        scope = scope_of(tree, definitions)
+        whole, constants = with_prompt_code(text, scope, definitions)
+        if whole != text:
+            check_size(whole)
+            tree, text, _ = parse_python(whole)
         scope = scope_of(tree, constants)
         tree_repairs = repair_tree(scope)
-        notes = check_workflow(scope, domain=domain, has_entry_point=has_entry_point, prompts=constants)
+        notes = check_workflow(scope, domain=domain, has_entry_point=has_entry_point, prompts=definitions)
         if tree_repairs:
             text = ast.unparse(tree)
         operators = tuple(call.operator.__name__ for call in scope.operator_calls())

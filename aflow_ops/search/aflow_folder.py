@@ -19,14 +19,14 @@ from statistics import fmean
 from typing import Any
 
 from aflow_ops.errors import UsageError
-from aflow_ops.language import Workflow, prompt_constants
+from aflow_ops.language import Workflow, prompt_definitions
 from aflow_ops.search.expand import as_completion
 from aflow_ops.search.native import native_files
 from aflow_ops.search.node import Node
+from aflow_ops.workflow_files import read_source
 from data.files import write_atomically
 
 _ROUND = re.compile(r"round_(\d+)")
-MAX_FILE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ def _entries(folder: Path) -> Iterable[Path]:
 
 
 def _round(folder: Path, number: int, score: float | None) -> AFlowRound:
-    prompts = prompt_constants(_text(folder / "prompt.py")) if (folder / "prompt.py").is_file() else {}
+    prompts = prompt_definitions(read_source(folder / "prompt.py")) if (folder / "prompt.py").is_file() else {}
     experience = _json(folder / "experience.json") if (folder / "experience.json").is_file() else {}
     experience = experience if isinstance(experience, dict) else {}
     father = experience.get("father node")
     return AFlowRound(
         number=number,
-        completion=as_completion(_text(folder / "graph.py"), prompts),
+        completion=as_completion(read_source(folder / "graph.py"), prompts),
         modification=str(experience.get("modification") or ""),
         father=father if isinstance(father, int) else None,
         score=score,
@@ -96,18 +96,9 @@ def _scores(path: Path) -> dict[int, float]:
     return {number: fmean(values) for number, values in found.items()}
 
 
-def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise UsageError(f"{path} has {path.stat().st_size} bytes; at most {MAX_FILE_BYTES} are read")
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from None
-
-
 def _json(path: Path) -> Any:
     try:
-        return json.loads(_text(path))
+        return json.loads(read_source(path))
     except ValueError as error:
         raise UsageError(f"{path} is no JSON: {error}") from None
 

@@ -3,18 +3,20 @@
 Successive halving (Jamieson & Talwalkar, 2016, arXiv:1502.07943) runs every candidate on a few problems and only the
 better ones on more. Candidates come one wave at a time here, so the rule is a race against the best node so far
 (Birattari et al., 2002): after each rung a candidate goes on unless it is worse on the very same problems by more than
-their spread explains. Without halving every candidate is run on the whole slice, as AFlow does.
+their spread explains. What the search starts from is raced likewise, against the best among it. Without halving every
+candidate is run on the whole slice, as AFlow does.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Protocol
 
 from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.errors import FatalExecutorError, InfraError
-from aflow_ops.search.node import Sample
+from aflow_ops.search.node import Node, Sample, Spend, validation_of
 
 # A failure of ours is tried again so many times before it stops the search; it never becomes a score.
 INFRA_RETRIES = 2
@@ -50,7 +52,7 @@ class Rungs:
         problems (`tuple[str, ...]`): ids, in the order in which they are spent.
         repeats (`int`): runs of each problem.
         halving (`bool`): whether poor candidates are given up early.
-        first (`int`): problems of the first rung; each further rung doubles them.
+        first (`int`): problems of the first rung, at least a fifth of them all; each further rung doubles them.
     """
 
     problems: tuple[str, ...]
@@ -64,7 +66,7 @@ class Rungs:
         if not self.halving:
             return [whole]
         sizes = []
-        size = self.first
+        size = max(self.first, whole // 5)
         while size < whole:
             sizes.append(size)
             size *= 2
@@ -90,14 +92,71 @@ async def run_candidate(
     """
     samples: dict[str, list[Sample]] = {}
     for size in rungs.sizes():
-        rung = [problem for problem in rungs.problems[:size] if problem not in samples]
-        runs = [(problem, repeat) for problem in rung for repeat in range(rungs.repeats)]
-        done = await gather_or_cancel(graded(evaluate, workflow, problem, repeat) for problem, repeat in runs)
-        for (problem, _), sample in zip(runs, done, strict=True):
-            samples.setdefault(problem, []).append(sample)
+        await _run_rung(workflow, evaluate, rungs, size, samples)
         if is_hopeless(samples, best):
             break
     return samples
+
+
+async def race(workflows: Sequence[str], evaluate: Evaluate, rungs: Rungs) -> list[dict[str, list[Sample]]]:
+    """Run several workflows side by side, rung by rung; each is given up when it loses to the best of them.
+
+    Args:
+        workflows (`Sequence[str]`): their texts. A single one is run on the whole slice.
+        evaluate (`Evaluate`): runs one once.
+        rungs (`Rungs`): how the slice is spent.
+
+    Returns:
+        `list` of each workflow's samples, by problem.
+
+    Raises:
+        InfraError: see `run_candidate`.
+    """
+    ran: list[dict[str, list[Sample]]] = [{} for _ in workflows]
+    going = list(range(len(workflows)))
+    for size in rungs.sizes():
+        await gather_or_cancel(_run_rung(workflows[index], evaluate, rungs, size, ran[index]) for index in going)
+        rewards = {index: _rewards(ran[index]) for index in going}
+        best = max(going, key=lambda index: fmean(map(fmean, rewards[index].values())), default=0)
+        going = [index for index in going if not is_hopeless(ran[index], rewards[best])]
+    return ran
+
+
+async def _run_rung(
+    workflow: str, evaluate: Evaluate, rungs: Rungs, size: int, samples: dict[str, list[Sample]]
+) -> None:
+    """Run a workflow on those of the first `size` problems that it was not run on; adds to the samples."""
+    rung = [problem for problem in rungs.problems[:size] if problem not in samples]
+    runs = [(problem, repeat) for problem in rung for repeat in range(rungs.repeats)]
+    done = await gather_or_cancel(graded(evaluate, workflow, problem, repeat) for problem, repeat in runs)
+    for (problem, _), sample in zip(runs, done, strict=True):
+        samples.setdefault(problem, []).append(sample)
+
+
+def _rewards(samples: Mapping[str, Sequence[Sample]]) -> dict[str, list[float]]:
+    return {problem: [sample.reward for sample in runs] for problem, runs in samples.items()}
+
+
+def with_runs(node: Node, samples: Mapping[str, Sequence[Sample]], seconds: float = 0.0) -> Node:
+    """Return a node with what its runs came to; one whose every run ended in an error has crashed.
+
+    Args:
+        node (`Node`): before it was run.
+        samples (`Mapping[str, Sequence[Sample]]`): its runs, by problem.
+        seconds (`float`): that they took.
+    """
+    runs = [sample for group in samples.values() for sample in group]
+    errors = Counter(sample.error for sample in runs if sample.error)
+    return replace(
+        node,
+        status="crashed" if all(sample.outcome != "ok" for sample in runs) else "ok",
+        error=errors.most_common(1)[0][0] if errors else None,
+        validation=validation_of(samples),
+        per_problem={key: tuple(rewards) for key, rewards in _rewards(samples).items()},
+        tokens=node.tokens + Spend(executor=sum(sample.tokens for sample in runs)),
+        cost_usd=node.cost_usd + Spend(executor=sum(sample.cost_usd for sample in runs)),
+        seconds=seconds,
+    )
 
 
 def is_hopeless(samples: Mapping[str, Sequence[Sample]], best: Mapping[str, Sequence[float]]) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from aflow_ops.errors import WorkflowError
 from aflow_ops.language import Workflow
+from aflow_ops.language.prompt_code import PromptCode
 from aflow_ops.search.canonical import workflow_key
 from aflow_ops.search.node import Attempt, Node, Origin, Sample, Spend
 
@@ -185,14 +186,17 @@ def is_double(error: str | None) -> bool:
     return error is not None and error.startswith(_DOUBLE)
 
 
-def as_completion(workflow: str, prompts: Mapping[str, str]) -> str:
+def as_completion(workflow: str, prompts: Mapping[str, Any]) -> str:
     """Return a workflow with its prompts as one completion, which the language reads back.
 
     Args:
         workflow (`str`): its text.
-        prompts (`Mapping[str, str]`): texts of `prompt_custom.NAME`.
+        prompts (`Mapping[str, Any]`): what `prompt_custom.NAME` is, by name.
     """
     if not prompts:
         return workflow
-    constants = "\n".join(f"{name} = {text!r}" for name, text in prompts.items())
-    return f"<workflow>\n{workflow}\n</workflow>\n<prompt>\n{constants}\n</prompt>"
+    constants = [f"{name} = {value!r}" for name, value in prompts.items() if not isinstance(value, PromptCode)]
+    files = {value.file for value in prompts.values() if isinstance(value, PromptCode)}
+    block = "\n".join([*constants, *(file.text for file in files)])
+    block = block.replace("</", "<\\x2f")  # what stands in a text must not end the block
+    return f"<workflow>\n{workflow}\n</workflow>\n<prompt>\n{block}\n</prompt>"

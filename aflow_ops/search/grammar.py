@@ -2,13 +2,14 @@
 
 | modification | what it does |
 |---|---|
-| add | puts a step around a step: another operator, a vote, a loop, a branch |
+| add | puts a step around a step: another operator, a vote, a loop, a fallback, a branch |
 | drop | takes a step out |
 | swap | exchanges a step for a random one |
 | alone | starts again with one operator, while there is one that no node has tried alone |
 | instruct | exchanges an instruction, a loop's rounds, a branch's condition, a vote's ensemble |
 | cross | exchanges a step for one of another node's |
 | split | branches on a condition under which another node did better |
+| fall back | takes what another node answers where a check that repairs drafts fails |
 
 Operators are those that are registered and fit every kind of problem of the search. Conditions are learned from the
 validation problems' texts and from what the nodes earned on each (`conditions.py`).
@@ -19,12 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from aflow_ops.operators import OPERATORS, fitting_operators
+from aflow_ops.operators import OPERATORS
 from aflow_ops.search.conditions import Condition, conditions_of, splits
 from aflow_ops.search.evaluate import standard_error
 from aflow_ops.search.expand import Context, Proposal
+from aflow_ops.search.kinds import common_operators
 from aflow_ops.search.node import Node, Origin
-from aflow_ops.search.plan import MAX_SIZE, Plan, branch, call, print_plan, printable, read_plan, refine, vote
+from aflow_ops.search.plan import MAX_SIZE, Plan, branch, call, fallback, print_plan, printable, read_plan, refine, vote
 from aflow_ops.search.roles import INSTRUCTION, can_check, can_choose, can_revise, can_write, needs_draft
 from data.problem import Domain
 
@@ -36,14 +38,14 @@ INSTRUCTIONS = (
     "List the facts that matter, then answer in a few words.",
     "Mind the edge cases, then write the code.",
 )
-# How often a modification splits, where a split promises a gain, and crosses, where there is another plan.
-SPLIT_SHARE, CROSS_SHARE = 0.5, 0.2
+# How often a modification splits or falls back, where that promises a gain, and crosses, where there is another plan.
+PROMISING_SHARE, CROSS_SHARE = 0.5, 0.2
 # How often one operator is tried alone, while there is one that was not; how many standard errors a split must gain.
 ALONE_SHARE, SPLIT_ERRORS = 0.5, 2.0
 # After a step comes an operator that needs a draft so much more often than one that can do without.
 MADE_FOR_DRAFTS = 3
-# A crossing takes from one of so many of the best; a split is one of so many of the most promising.
-MATES, SHOWN_SPLITS = 4, 3
+# A crossing takes from one of so many of the best; splits and fallbacks are so many of the most promising.
+MATES, SHOWN_SPLITS, SHOWN_FALLBACKS = 4, 3, 2
 _ATTEMPTS = 50
 # Conditions where there are no problems to learn from.
 _UNLEARNED = (Condition("words", 40), Condition("numbers", 2), Condition("lines", 1))
@@ -76,13 +78,12 @@ class GrammarProposer:
     origin: Origin = "grammar"
 
     def __init__(self, kinds: Sequence[tuple[Domain, bool]], seed: int, texts: Mapping[str, str] | None = None) -> None:
-        allowed = [{operator.__name__ for operator in fitting_operators(*kind)} for kind in kinds]
-        common = set.intersection(*allowed) if allowed else set()
-        known = {name: operator for name, operator in OPERATORS.items() if name in common}
+        known = common_operators(kinds)
         self.sources = tuple(name for name, each in known.items() if can_write(each, has_draft=False))
         self.seconds = tuple(name for name, each in known.items() if can_write(each, has_draft=True))
         self.votes = tuple(name for name, each in known.items() if can_choose(each))
         self.checkers = tuple(name for name, each in known.items() if can_check(each))
+        self.repairers = tuple(name for name in self.checkers if known[name].rewrites())
         self.revisers = tuple(name for name, each in known.items() if can_revise(each))
         self.has_entry_point = all(flag for _, flag in kinds)
         self.seed = seed
@@ -128,11 +129,11 @@ class GrammarProposer:
     def modified(self, parent: Mate, mates: Sequence[Mate], rng: random.Random) -> tuple[Plan, str]:
         """Return a plan that differs from the parent's, with what was done."""
         plan = parent.plan
-        promising = self._splits(parent, mates)
+        promising = [*self._splits(parent, mates), *self._fallbacks(parent, mates)]
         ways: list[Callable[[Plan, random.Random], tuple[Plan, str]]]
         ways = [self._add, self._add, self._drop, self._swap, self._swap, self._instruct]
         for _ in range(_ATTEMPTS):
-            if promising and rng.random() < SPLIT_SHARE:
+            if promising and rng.random() < PROMISING_SHARE:
                 found, what = rng.choice(promising)
             else:
                 path = rng.choice(list(plan.positions()))
@@ -172,6 +173,21 @@ class GrammarProposer:
         found.sort(key=lambda item: (-item[0], item[1].size))
         return [(plan, what) for _, plan, what in found[:SHOWN_SPLITS]]
 
+    def _fallbacks(self, parent: Mate, mates: Sequence[Mate]) -> list[tuple[Plan, str]]:
+        """Return what would do better than the parent if a checker that repairs drafts knew the good ones."""
+        found = []
+        for mate in mates:
+            shared = [key for key in parent.rewards if key in mate.rewards]
+            gains = [max(0.0, mate.rewards[key] - parent.rewards[key]) for key in shared]
+            if gains and is_significant(gains) and parent.plan.size + mate.plan.size < MAX_SIZE:
+                found.append((sum(gains), mate.plan))
+        found.sort(key=lambda item: (-item[0], item[1].size))
+        return [
+            (fallback(checker, parent.plan, other), f"fall back on {other} where {checker} fails")
+            for checker in self.repairers
+            for _, other in found[:SHOWN_FALLBACKS]
+        ]
+
     def _cross(self, here: Plan, mates: Sequence[Mate], rng: random.Random) -> tuple[Plan, str]:
         mate = rng.choice(mates[:MATES]).plan
         there = mate.at(rng.choice(list(mate.positions())))
@@ -179,7 +195,9 @@ class GrammarProposer:
 
     def _add(self, here: Plan, rng: random.Random) -> tuple[Plan, str]:
         loops = [*self.checkers] if self.revisers else []
-        kinds = ["vote"] * bool(self.votes) + ["refine"] * bool(loops) + ["branch"]
+        kinds = (
+            ["vote"] * bool(self.votes) + ["refine"] * bool(loops) + ["fallback"] * bool(self.repairers) + ["branch"]
+        )
         kind = rng.choice(["call"] * len(kinds) + kinds)
         if kind == "vote":
             voters = [here, *(self._voter(here, rng) for _ in range(rng.choice((1, 2))))]
@@ -192,6 +210,9 @@ class GrammarProposer:
         if kind == "refine":
             loop = refine(rng.choice(loops), rng.choice(self.revisers), rng.choice((1, 2)), here)
             return loop, f"add {loop.constants[0]} and {loop.constants[1]} after {here}"
+        if kind == "fallback":
+            checker, other = rng.choice(self.repairers), self.source(rng)
+            return fallback(checker, here, other), f"add {other}, where {here} fails {checker}"
         weights = [MADE_FOR_DRAFTS if needs_draft(OPERATORS[name]) else 1 for name in self.seconds]
         after = self._call(rng.choices(self.seconds, weights)[0], rng, here)
         return after, f"add {after.constants[0]} after {here}"

@@ -1,16 +1,24 @@
-"""The kinds of problems that a search is for: domain, and whether there is an entry point."""
+"""The kinds of problems that a search is for, domain and whether there is an entry point; what it may start from."""
 
 from collections.abc import Callable, Iterable, Sequence
 
 from aflow_ops.errors import UsageError, WorkflowError
 from aflow_ops.language import Workflow, parse_workflow
-from aflow_ops.search.plan import call, print_plan
+from aflow_ops.operators import OPERATORS, Operator, fitting_operators
+from aflow_ops.search.plan import call, least_plan, print_plan
 from data.problem import Domain, Problem
 
 
 def kinds_of(problems: Iterable[Problem]) -> list[tuple[Domain, bool]]:
     """Return domain, and whether there is an entry point, of every kind among some problems."""
     return sorted({(problem.domain, problem.entry_point is not None) for problem in problems})
+
+
+def common_operators(kinds: Sequence[tuple[Domain, bool]]) -> dict[str, type[Operator]]:
+    """Return the registered operators that fit every kind of problem, by name."""
+    allowed = [{operator.__name__ for operator in fitting_operators(*kind)} for kind in kinds]
+    common = set.intersection(*allowed) if allowed else set()
+    return {name: operator for name, operator in OPERATORS.items() if name in common}
 
 
 def checker(kinds: Sequence[tuple[Domain, bool]]) -> Callable[[str], Workflow]:
@@ -42,5 +50,15 @@ def root_workflow(kinds: Sequence[tuple[Domain, bool]]) -> str:
     """
     if not kinds:
         raise UsageError("a search needs problems")
-    code = all(flag for _, flag in kinds)
+    code = _is_code(kinds)
     return print_plan(call("CustomCodeGenerate" if code else "Custom"), has_entry_point=code)
+
+
+def operator_workflows(kinds: Sequence[tuple[Domain, bool]]) -> dict[str, str]:
+    """Return the least workflow around each operator that fits every kind of problem, by the operator's name."""
+    plans = {name: least_plan(operator) for name, operator in common_operators(kinds).items()}
+    return {name: print_plan(plan, has_entry_point=_is_code(kinds)) for name, plan in plans.items() if plan is not None}
+
+
+def _is_code(kinds: Sequence[tuple[Domain, bool]]) -> bool:
+    return all(flag for _, flag in kinds)

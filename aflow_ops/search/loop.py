@@ -7,16 +7,15 @@ the choices that it would have made.
 
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.errors import WorkflowError
-from aflow_ops.search.evaluate import Evaluate, Rungs, run_candidate
+from aflow_ops.search.evaluate import Evaluate, Rungs, race, run_candidate, with_runs
 from aflow_ops.search.expand import Candidate, Check, Context, Failure, Proposer, as_completion, expand, same_program
-from aflow_ops.search.node import Node, Objective, Origin, Sample, Spend, validation_of
+from aflow_ops.search.node import Node, Objective, Origin, Sample
 from aflow_ops.search.select import Strategy, select_parents
 from aflow_ops.search.stop import Convergence
 from aflow_ops.search.tree import Tree
@@ -136,23 +135,24 @@ class Search:
         return convergence.reached([(tree.score(node), node.validation.std) for node in ran if node.validation])
 
     async def _plant(self, roots: Sequence[Root]) -> None:
-        """Run the roots. One that is no workflow for these problems is kept as a rejected node."""
-        pending, errors = [], []
+        """Race the roots. One that is no workflow for these problems is kept as a rejected node."""
+        nodes, errors = [], []
         for index, root in enumerate(roots):
             node = Node(index, None, 0, root.origin, root.modification, root.completion)
             try:
                 workflow = self.check(root.completion)
             except WorkflowError as error:
                 errors.append(error)
-                pending.append(_as_it_is(replace(node, status="rejected", error=str(error))))
+                nodes.append(replace(node, status="rejected", error=str(error)))
                 continue
-            node = replace(node, workflow=workflow.text, prompts=dict(workflow.prompts))
-            pending.append(self._run(node, best={}))
+            nodes.append(replace(node, workflow=workflow.text, prompts=dict(workflow.prompts)))
         if len(errors) == len(roots):
-            for coroutine in pending:
-                coroutine.close()
             raise errors[0] if errors else WorkflowError("find", "a search needs a workflow to start from")
-        self._take(await gather_or_cancel(pending))
+        valid = [node for node in nodes if node.status == "ok"]
+        start = time.monotonic()
+        ran = await race([as_completion(node.workflow, node.prompts) for node in valid], self.evaluate, self.rungs)
+        done = {node.id: self._done(node, samples, start) for node, samples in zip(valid, ran, strict=True)}
+        self._take([done.get(node.id, node) for node in nodes])
 
     async def _wave(self, rounds: range) -> None:
         """Make the proposals of some rounds at once."""
@@ -196,23 +196,15 @@ class Search:
         return Node(position, parent, number, origin, **candidate.node_parts())
 
     async def _run(self, node: Node, best: Mapping[str, Sequence[float]]) -> Node:
-        """Evaluate a node; one whose every run ended in an error has crashed."""
+        """Evaluate a node against the best one so far."""
         start = time.monotonic()
         samples = await run_candidate(as_completion(node.workflow, node.prompts), self.evaluate, self.rungs, best)
+        return self._done(node, samples, start)
+
+    def _done(self, node: Node, samples: Mapping[str, Sequence[Sample]], start: float) -> Node:
+        """Return the node with its runs, which are kept for what proposers are shown."""
         self._samples[node.id] = samples
-        runs = [sample for group in samples.values() for sample in group]
-        crashed = all(sample.outcome != "ok" for sample in runs)
-        errors = Counter(sample.error for sample in runs if sample.error)
-        return replace(
-            node,
-            status="crashed" if crashed else "ok",
-            error=errors.most_common(1)[0][0] if errors else None,
-            validation=validation_of(samples),
-            per_problem={key: tuple(sample.reward for sample in group) for key, group in samples.items()},
-            tokens=node.tokens + Spend(executor=sum(sample.tokens for sample in runs)),
-            cost_usd=node.cost_usd + Spend(executor=sum(sample.cost_usd for sample in runs)),
-            seconds=round(time.monotonic() - start, 3) if self.settings.clock else 0.0,
-        )
+        return with_runs(node, samples, round(time.monotonic() - start, 3) if self.settings.clock else 0.0)
 
     def _take(self, nodes: Sequence[Node]) -> None:
         self.keep(nodes)

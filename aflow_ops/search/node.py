@@ -193,8 +193,16 @@ class Node:
     @property
     def usd_per_problem(self) -> float:
         """Executor dollars of one run, the mean over its runs."""
-        runs = 0 if self.validation is None else self.validation.n * self.validation.repeats
-        return self.cost_usd.executor / runs if runs else 0.0
+        return self.cost_usd.executor / self._runs if self._runs else 0.0
+
+    @property
+    def tokens_per_run(self) -> float:
+        """Executor tokens of one run, the mean over its runs."""
+        return self.tokens.executor / self._runs if self._runs else 0.0
+
+    @property
+    def _runs(self) -> int:
+        return 0 if self.validation is None else self.validation.n * self.validation.repeats
 
     def to_row(self) -> dict[str, Any]:
         """Return the JSON form; `Node.from_row` reads it back."""

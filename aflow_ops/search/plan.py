@@ -10,6 +10,7 @@ workflow carries its plan in a comment on its first line, which is how a plan is
 | `call` | an operator and, if it takes one, an instruction | none, or the draft that it works on |
 | `vote` | an ensemble | 2 to 4 drafts |
 | `refine` | a checker, a reviser, how often at most | the draft |
+| `fallback` | a checker | a draft, and one that takes its place if it fails the check and the other passes |
 | `branch` | a condition on the problem | what is done if it holds, what else |
 
 Every registered operator can be called; `roles.py` says as what.
@@ -28,7 +29,13 @@ from aflow_ops.search.roles import INSTRUCTION, can_check, can_choose, can_revis
 MAX_SIZE = 9
 _HEAD = "# plan: "
 # Step -> how many steps it may need first.
-KINDS: dict[str, range] = {"call": range(2), "vote": range(2, 5), "refine": range(1, 2), "branch": range(2, 3)}
+KINDS: dict[str, range] = {
+    "call": range(2),
+    "vote": range(2, 5),
+    "refine": range(1, 2),
+    "fallback": range(2, 3),
+    "branch": range(2, 3),
+}
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,11 @@ def vote(ensemble: str, *parts: Plan) -> Plan:
 def refine(checker: str, reviser: str, times: int, part: Plan) -> Plan:
     """Return a loop that revises a draft until the checker is content."""
     return Plan("refine", (checker, reviser, str(times)), (part,))
+
+
+def fallback(checker: str, draft: Plan, other: Plan) -> Plan:
+    """Return a draft, or another one where the first fails a check that the other passes."""
+    return Plan("fallback", (checker,), (draft, other))
 
 
 def branch(condition: object, then: Plan, otherwise: Plan) -> Plan:
@@ -176,6 +188,11 @@ def _printable_refine(plan: Plan) -> bool:
     return checker is not None and reviser is not None and can_check(checker) and can_revise(reviser)
 
 
+def _printable_fallback(plan: Plan) -> bool:
+    checker = OPERATORS.get(plan.constants[0]) if len(plan.constants) == 1 else None
+    return checker is not None and can_check(checker)
+
+
 def _printable_branch(plan: Plan) -> bool:
     return len(plan.constants) == 1 and read_condition(plan.constants[0]) is not None
 
@@ -184,6 +201,7 @@ _PRINTABLE = {
     "call": _printable_call,
     "vote": _printable_vote,
     "refine": _printable_refine,
+    "fallback": _printable_fallback,
     "branch": _printable_branch,
 }
 
@@ -235,13 +253,31 @@ class _Printer:
         self._line(f"{best} = {draft}")
         self._line(f"for _ in range({plan.constants[2]}):")
         self._indent += 1
-        self._line(f"{check} = {self._called(checker, draft=best)}")
-        if checker.rewrites():
-            self._line(f"{best} = {check}[{checker.main!r}]")
+        self._checked(checker, best, check)
         self._line(f"if {check}[{checker.verdict!r}]:")
         self._line("    break")
         said = {"feedback": f"{check}[{FEEDBACK!r}]"} if FEEDBACK in checker.returns else {}
         self._line(f"{best} = ({self._called(reviser, draft=best, **said)})[{reviser.main!r}]")
+        self._indent -= 1
+        return best
+
+    def _checked(self, checker: type[Operator], draft: str, check: str) -> None:
+        """Print a check of a draft, which the checker may rewrite."""
+        self._line(f"{check} = {self._called(checker, draft=draft)}")
+        if checker.rewrites():
+            self._line(f"{draft} = {check}[{checker.main!r}]")
+
+    def _fallback(self, plan: Plan) -> str:
+        checker = OPERATORS[plan.constants[0]]
+        draft, best, check = self.step(plan.parts[0]), self._name("best"), self._name("check")
+        self._line(f"{best} = {draft}")
+        self._checked(checker, best, check)
+        self._line(f"if not {check}[{checker.verdict!r}]:")
+        self._indent += 1
+        other = self.step(plan.parts[1])
+        self._checked(checker, other, check)
+        self._line(f"if {check}[{checker.verdict!r}]:")
+        self._line(f"    {best} = {other}")
         self._indent -= 1
         return best
 

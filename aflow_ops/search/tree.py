@@ -116,9 +116,12 @@ class Tree:
         Args:
             problems (`int`): size of the validation slice.
         """
-        whole = [self.nodes[item.id] for item in self.scored]
-        whole = [node for node in whole if node.validation is not None and node.validation.n >= problems]
-        return min(whole, key=lambda node: (-self.score(node), node.id), default=None)
+        return min(self.whole(problems), key=lambda node: (-self.score(node), node.id), default=None)
+
+    def whole(self, problems: int) -> list[Node]:
+        """Return the nodes that were run on a slice of so many problems."""
+        nodes = [self.nodes[item.id] for item in self.scored]
+        return [node for node in nodes if node.validation is not None and node.validation.n >= problems]
 
     def pareto(self) -> list[tuple[float, float, int]]:
         """Return the nodes that no other beats in both dollars a problem and mean reward, the cheapest first.

@@ -41,7 +41,8 @@ class AgentArguments(RecipeArguments):
                 for setting in fields(RecipeArguments)
                 if setting.name.startswith(("wa_", "judge", "collapse_"))
             ),
-            *("reward_funcs", "level_weight", "prompt_style", "workflow_timeout", "operators", "rollouts_ahead"),
+            *("reward_funcs", "level_weight", "shape_entropy_coef", "prompt_style", "workflow_timeout", "operators"),
+            "rollouts_ahead",
         }
     )
 

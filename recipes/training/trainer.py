@@ -103,7 +103,9 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         self.num_completions_to_print = args.num_completions_to_print or 0  # TRL's own default is all, every log
         self.recipe = recipe
         self.wa_config = recipe.wa_config
-        self.signal = LearningSignal(args.num_generations, args.scale_rewards, recipe.level_weight)
+        self.signal = LearningSignal(
+            args.num_generations, args.scale_rewards, recipe.level_weight, recipe.shape_entropy_coef
+        )
         tokenizer, name = self.processing_class, str(getattr(model, "name_or_path", model))
         self.policy = Policy(name, tokenizer, self.eos_token_ids, args.max_completion_length)
         self.shaping = recipe.replay_shaping
@@ -321,7 +323,9 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         features = gather_object([rollout.features() for rollout in rollouts])
         self._watch_for_collapse([feature.ending for feature in features])
         adjusted = adjust_groups(rewards, features, self.num_generations, self.wa_config)
-        step = self.signal.step(gather_object([_sample(rollout) for rollout in rollouts]), adjusted.rewards)
+        samples = gather_object([_sample(rollout) for rollout in rollouts])
+        progress = min(1.0, self.state.global_step / self.state.max_steps) if self.state.max_steps else 0.0
+        step = self.signal.step(samples, adjusted.rewards, progress)
         weights = self.reward_weights.tolist()
         factor = tie_break_factor(settled, weights, self._workflow_column, self.args.scale_rewards)
         self._added = [factor * value for value in step.advantages]

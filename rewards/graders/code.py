@@ -18,6 +18,7 @@ from aflow_ops.operators.parsing import extract_code, function_names
 from aflow_ops.python_source import parse_source
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
+from rewards.graders.wrapping import SOLUTION, without_object
 from rewards.tiers import Grade, Tier
 
 MAX_ANSWER_CHARS = 50_000
@@ -90,6 +91,7 @@ def extract_solution(answer: str, entry_point: str | None, question: str) -> str
     Returns:
         `str` or `None` when there is nothing but space.
     """
+    answer = without_object(answer, SOLUTION)
     fences = _fences(answer)
     blocks = [block for _, block in fences]
     last = [block for info, block in fences if info.startswith(_PYTHON)][-1:] or blocks[-1:]

@@ -11,7 +11,8 @@ its rule: the answer is an integer from 0 to 999.
 
 import math
 import re
-from collections.abc import Sequence
+import string
+from collections.abc import Iterator, Sequence
 
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
@@ -31,6 +32,8 @@ from rewards.graders.math_verified import needs_verifier, verified
 from rewards.tiers import Grade, Tier
 
 _MARKS = ("\\boxed", "<answer>", "####")
+_NAMED = re.compile(r"(?<![a-zA-Z\\])([a-z])\s*=(?![=>])")
+_TUPLE = re.compile(r"(?:\\left)?\(([^()]+?)(?:\\right)?\)")
 _APPROXIMATION = re.compile(r"(?<=\S)\s*(?:\\approx|≈)")
 
 
@@ -51,6 +54,7 @@ async def grade_math(answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
     extracted = _APPROXIMATION.split(extracted)[0]  # "10/3 = 3.33..." claims the exact value
     words = frozenset(re.findall(r"[a-z]{3,}", problem.question.lower()))
     golds = [form for gold in problem.golds for form in with_choice_apart(gold_answer(gold))]
+    golds += [form for gold in golds for form in _by_name(gold, extracted)]
     grade = max((_grade(extracted, gold, answer, problem, words) for gold in golds), key=lambda grade: grade.tier)
     pairs = [(gold, extracted) for gold in golds if needs_verifier(gold, extracted)]
     if grade.tier < 5 and pairs and await verified(pairs, sandbox):
@@ -86,6 +90,15 @@ def _grade(extracted: str, gold: str, answer: str, problem: Problem, words: froz
     return Grade(
         2 if usable else 1, False, extracted, f"{extracted[:80]} is not {gold[:80]}", disputable=number is None
     )
+
+
+def _by_name(gold: str, extracted: str) -> Iterator[str]:
+    """Yield a gold tuple as an answer may name its parts: `(2, 3)` is `x = 2, y = 3`, by neighbouring letters."""
+    names = sorted(_NAMED.findall(extracted))
+    parts = bracketed.group(1).split(",") if (bracketed := _TUPLE.fullmatch(gold.strip(" $"))) else []
+    is_one = not re.search(r"\bor\b", extracted)
+    if is_one and 1 < len(names) == len(parts) and "".join(names) in string.ascii_lowercase:
+        yield ", ".join(f"{name} = {part}" for name, part in zip(names, parts, strict=True))
 
 
 def _is_aime(number: Node | None) -> bool:

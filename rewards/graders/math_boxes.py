@@ -43,6 +43,12 @@ def last_boxed(text: str) -> str | None:
     return ", ".join(f"{label}{box.content}" for label, box in zip(labels, group, strict=True))
 
 
+def behind_boxes(text: str) -> str:
+    """Return what stands behind the last box; nothing without a box."""
+    boxes = _boxes(text)
+    return text[boxes[-1].end :] if boxes else ""
+
+
 def _joint(between: str) -> str | None:
     """The label of the next box, perhaps empty, when what stands between two boxes joins them."""
     if len(between) > _MAX_BETWEEN:

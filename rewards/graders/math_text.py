@@ -10,23 +10,29 @@ a phrase only a number between harmless words is taken: "not 5", "half of 2" and
 
 import re
 
-from rewards.graders.math_boxes import last_boxed
+from rewards.graders.math_boxes import behind_boxes, last_boxed
 from rewards.graders.math_nodes import Node
 from rewards.graders.math_reading import readings_of
 from rewards.graders.notation import as_latex, word_set
-from rewards.graders.retraction import takes_back
+from rewards.graders.retraction import standing, takes_back
+from rewards.graders.wrapping import ANSWER_TAG, without_object
 
 # An answer is read from its end: this many characters are plenty.
 MAX_TEXT_CHARS = 20_000
 MAX_PHRASE_CHARS = 400
 
-_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _MARK = re.compile(r"####[^\S\n]*(\S[^\n]*)")
 _SENTENCE = re.compile(r"\b(?:answer|option|choice)\s+is\b\s*(?::\s*)?([^\n]+)", re.IGNORECASE)
 _LABEL = re.compile(
     r"^[^\S\n]*\**(?:A|ans|(?:(?:the|my|our)\s+)?(?:(?:final|correct)\s+)*answer)\**\s*:\s*(\S[^\n]*)$",
     re.IGNORECASE | re.MULTILINE,
 )
+# A text that is emphasised, or an option, and nothing else.
+_EMPHASIS = re.compile(r"\*\*([^*\n]{1,100})\*\*\.?")
+_OPTION = re.compile(r"(?i:(?:the )?(?:option|choice)) \(?([A-J])\)?\.?")
+# A round number in groups of three; what else has such groups may be a list.
+_SPACED = re.compile(r"(?<![\d.,])(?<!\d )\d{1,3}(?: \d{3})* 000(?![\d.,]*\d| \d)")
+_AS_ASKED = re.compile(r",? as (?:required|desired|claimed|needed|expected|wanted|stated|asked)$")
 _END_MARK = re.compile(r"(?:\$?\\(?:blacksquare|square|qed)\$?|[∎□■]|\bQ\.?E\.?D\.?)$")
 _CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's calculator annotations
 
@@ -89,15 +95,19 @@ def find_answer(text: str) -> str | None:
     Returns:
         `str` or `None` when the text has neither a mark nor a number. Never raises.
     """
-    text = _END_MARK.sub("", text[-MAX_TEXT_CHARS:].rstrip()).rstrip()
+    text = _END_MARK.sub("", without_object(text[-MAX_TEXT_CHARS:]).rstrip()).rstrip()
+    text = _SPACED.sub(lambda number: number.group().replace(" ", ","), text)
     if (marked := find_marked(text)) is not None:
-        return marked
-    return _unmarked(_CALCULATION.sub("", text).strip())
+        rest = text[tags[-1].end() :] if (tags := list(ANSWER_TAG.finditer(text))) else behind_boxes(text)
+        return standing(marked, rest)
+    text = _CALCULATION.sub("", text).strip()
+    whole = _EMPHASIS.fullmatch(text) or _OPTION.fullmatch(text)
+    return _unmarked(whole.group(1).strip() if whole else text)
 
 
 def find_marked(text: str) -> str | None:
     """Find an answer that is marked as one; `None` when there is no mark or nothing in it."""
-    if tags := _TAG.findall(text):
+    if tags := ANSWER_TAG.findall(text):
         inner = str(tags[-1]).strip()
         return last_boxed(inner) or said(inner) or None
     if (boxed := last_boxed(text)) is not None:
@@ -135,6 +145,7 @@ def said(phrase: str) -> str:
         phrase = phrase[: reason.start()]
     if not phrase.endswith(".m."):
         phrase = phrase.rstrip(".,;").strip().strip("*`").strip()
+    phrase = _AS_ASKED.sub("", phrase)
     if len(phrase) > MAX_PHRASE_CHARS or readings_of(phrase):
         return phrase
     return _formula(phrase) or _result(phrase) or _number_in_words(phrase) or _first_sentence(phrase) or phrase

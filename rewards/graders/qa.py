@@ -19,7 +19,7 @@ from data.problem import SPAN_SEPARATOR, Problem
 from rewards.graders.notation import tidy
 from rewards.graders.qa_metrics import drop_scores, normalized, squad_scores
 from rewards.graders.qa_reading import denies, in_one_piece, lists_options, says, says_unanswerable
-from rewards.graders.qa_text import extract_answer, number_alone, values
+from rewards.graders.qa_text import date_alone, extract_answer, number_alone, number_said, values
 from rewards.tiers import Grade, Tier
 
 # A containing answer is a sentence, not a passage.
@@ -34,6 +34,7 @@ _STOP_WORDS = frozenset(
 )
 _STRONG = r"\||;|\n"
 # Between spans too, unless a span has them itself: "Washington, D.C.", "Procter & Gamble".
+_ITEM = re.compile(r"^\s*\d{1,2}[.)]\s+", re.MULTILINE)
 _WEAK = re.compile(r",(?!\d{3}(?!\d))|\band\b|&")
 
 
@@ -50,6 +51,8 @@ def grade_qa(answer: str, problem: Problem) -> Grade:
 
 def _grade(extracted: str, gold_text: str, problem: Problem) -> Grade:
     gold_text = tidy(gold_text)
+    if SPAN_SEPARATOR in gold_text and all(map(_ITEM.match, extracted.split("\n"))):  # a numbered list
+        extracted = _ITEM.sub("", extracted)
     tokens, gold = normalized(extracted).split(), normalized(gold_text).split()
     if not gold_text.strip():
         right = says_unanswerable(extracted)
@@ -61,7 +64,7 @@ def _grade(extracted: str, gold_text: str, problem: Problem) -> Grade:
         right = says(extracted) == gold[0]
         return Grade(5 if right else 1, right, extracted, f"{' '.join(tokens[:3])} against {gold[0]}")
     exact, score = answer_scores(extracted, gold_text, problem)
-    if (exact and _same_values(extracted, gold_text)) or _same_number(extracted, gold_text):
+    if (exact and _same_values(extracted, gold_text)) or _same_value(extracted, gold_text, problem.question):
         return Grade(5, True, extracted, "exact match")
     if not [token for token in tokens if token not in _STOP_WORDS]:
         return Grade(1, False, extracted or None, "says nothing")
@@ -108,9 +111,13 @@ def _same_values(left: str, right: str) -> bool:
     return numbers == other_numbers and letters == other_letters
 
 
-def _same_number(left: str, right: str) -> bool:
-    one, other = number_alone(left), number_alone(right)
-    return one is not None and one == other
+def _same_value(left: str, right: str, question: str) -> bool:
+    """Whether two texts are one number or one date, however written."""
+    one, other = number_said(left, question), number_said(right, question)
+    if one is not None or other is not None:
+        return one == other
+    day, other_day = date_alone(left), date_alone(right)
+    return day is not None and day == other_day
 
 
 def answer_scores(extracted: str, gold: str, problem: Problem) -> tuple[bool, float]:

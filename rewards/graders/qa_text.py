@@ -10,11 +10,12 @@ import re
 from fractions import Fraction
 
 from rewards.graders.notation import tidy
-from rewards.graders.retraction import takes_back
+from rewards.graders.number_words import begun_in_digits
+from rewards.graders.retraction import standing, takes_back
+from rewards.graders.wrapping import ANSWER_TAG, without_object
 
 MAX_ANSWER_CHARS = 4_000
 
-_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _FINAL = re.compile(r"\bfinal\s+answer(?:\s+is)?\s*[:\-]\s*([^\n]+)|\bfinal\s+answer\s+is\s+([^\n]+)", re.IGNORECASE)
 _LABEL = re.compile(r"^[#*\s]*(?:A|(?:the\s+)?answer)\**\s*:\**[^\S\n]*(\S[^\n]*)$", re.IGNORECASE | re.MULTILINE)
 _SENTENCE = re.compile(
@@ -34,6 +35,16 @@ _DOTTED = re.compile(r"(?<![\w.])\d+(?:\.\d+){2,}(?![\w.]*\w)")
 _NUMBER = re.compile(r"(?:(?<![\w.)])-\s?)?(?<![\w.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?<=\d)")
 _MARKED_LETTERS = re.compile(r"(?<!\w)[A-Za-z]{1,2}(?:\+\+?|#|-)(?!\w)")
 # What makes another value of two numbers or of a number and a letter: 1/2, 1:2, 1-2, x < 5.
+_HOW_MANY = r"\bhow (?:many|much) (?:more |fewer |less |total |different )*"
+_NAMES = ["january", "february", "march", "april", "may", "june", "july", "august"]
+_NAMES += ["september", "october", "november", "december"]
+_MONTHS = {form: number for number, name in enumerate(_NAMES, 1) for form in (name, name[:3])} | {"sept": 9}
+_MONTH = rf"(?P<month>{'|'.join(sorted(_MONTHS, key=len, reverse=True))})\.?"
+_DAY, _YEAR = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?", r"(?:,? (?P<year>\d{4}))?"
+_DATES = tuple(
+    re.compile(form, re.IGNORECASE)
+    for form in (rf"{_DAY} (?:of )?{_MONTH}{_YEAR}", rf"{_MONTH} (?:the )?{_DAY}{_YEAR}")
+)
 _MARK_BETWEEN = re.compile(r"(?<=\d)\s?([/:×*^-])\s?(?=\d)|(?<=\w)\s?([<>=≤≥≠]+)\s?(?=[\w-])")
 
 
@@ -43,11 +54,16 @@ def extract_answer(text: str) -> str:
     A mark is the last `<answer>` tag, the last `\boxed{}`, then "final answer", a line "Answer:", "the answer is", or a
     heading "Answer"; inside a tag likewise. An explanation behind it does not belong to it.
     """
-    text = tidy(text[-MAX_ANSWER_CHARS:]).strip()
-    if tags := _TAG.findall(text):
-        text = str(tags[-1]).strip()
-    if boxed := _BOXED.findall(text):
-        return _WRAPPER.sub(r"\1", str(boxed[-1])).strip()
+    text = without_object(tidy(text[-MAX_ANSWER_CHARS:])).strip()
+    rest = ""
+    if tags := list(ANSWER_TAG.finditer(text)):
+        text, rest = tags[-1].group(1).strip(), text[tags[-1].end() :]
+    return standing(_said(text), rest)
+
+
+def _said(text: str) -> str:
+    if boxed := list(_BOXED.finditer(text)):
+        return standing(_WRAPPER.sub(r"\1", boxed[-1].group(1)).strip(), text[boxed[-1].end() :])
     if fenced := _FENCE.fullmatch(text):
         text = fenced.group(2).strip()
     for pattern in (_FINAL, _LABEL, _SENTENCE, _HEADING):
@@ -83,3 +99,27 @@ def number_alone(text: str) -> Fraction | None:
     """Return the value of a text that is one number and nothing else; `None` for any other."""
     match = _NUMBER.fullmatch(tidy(text).strip().strip("*\"'").rstrip(".").lstrip("$€£").strip())
     return _value(match.group()) if match else None
+
+
+def number_said(text: str, question: str) -> Fraction | None:
+    """Return the value of a text that is one number, in digits or words, perhaps with what the question counts.
+
+    Args:
+        text (`str`): `3`, `three`, `three touchdowns` where the question is how many touchdowns, `5 percent` where it
+            asks for percents.
+        question (`str`): of the problem.
+    """
+    text = begun_in_digits(tidy(text).strip().strip("*\"'").rstrip("."))
+    if "percent" in question.lower() or "%" in question:
+        text = re.sub(r"\s*(?:%|percent)$", "", text)
+    if match := re.fullmatch(r"(\S+) ([A-Za-z][A-Za-z -]{0,40})", text):
+        counted = re.search(rf"{_HOW_MANY}{re.escape(match.group(2))}\b", question, re.IGNORECASE)
+        text = match.group(1) if counted else text
+    return number_alone(text)
+
+
+def date_alone(text: str) -> tuple[int, int, str | None] | None:
+    """Return month, day and year of a text that is one date: `12 May 1990`, `May 12, 1990`; `None` for any other."""
+    text = " ".join(tidy(text).strip(" .*\"'").split())
+    match = next(filter(None, (form.fullmatch(text) for form in _DATES)), None)
+    return match and (_MONTHS[match["month"].lower()], int(match["day"]), match["year"])

@@ -171,8 +171,11 @@ class _Folder:
             return self._comprehended(node)
         if isinstance(node, ast.Call):
             return self._called(node)
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "prompt_custom":
-            return self.prompts[node.attr]
+        if isinstance(node, ast.Attribute):
+            if ast.unparse(node.value) == "prompt_custom":
+                return self.prompts[node.attr]
+            if isinstance(owner := self.value(node.value), dict):  # a class of constants
+                return owner[node.attr]
         raise _UnknownError
 
     def _named(self, name: str) -> Any:

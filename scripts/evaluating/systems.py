@@ -10,6 +10,8 @@ from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.policy_prompt import policy_messages
+from aflow_ops.search.expand import as_completion
+from aflow_ops.workflow_files import read_workflow_file
 from data.problem import Problem
 from rewards.baselines import PUBLISHED_BASELINES, published_baseline
 from scripts.evaluating.journal import Journal
@@ -87,10 +89,8 @@ def _names(files: Sequence[Path], given: Path) -> list[str]:
 
 
 def _fixed(path: Path, name: str) -> System:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--workflow {path} cannot be read: {error}") from None
+    found = read_workflow_file(path, "--workflow")
+    text = as_completion(found.text, found.prompts)
     return System(name, text, lambda problem: text)
 
 

@@ -14,11 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aflow_ops.errors import BudgetExceededError, UsageError, WorkflowError
 from aflow_ops.executor import ExecutorConfig
 from aflow_ops.search.aflow_folder import write_aflow_folder
+from aflow_ops.search.choose import Choice, Final
 from aflow_ops.search.evaluate import Rungs
 from aflow_ops.search.expand import as_completion
 from aflow_ops.search.independent import Independent
 from aflow_ops.search.journal import Journal, read_nodes
-from aflow_ops.search.kinds import checker, kinds_of, root_workflow
+from aflow_ops.search.kinds import checker, kinds_of, operator_workflows, root_workflow
 from aflow_ops.search.loop import Root, Search, SearchSettings, whole_waves
 from aflow_ops.search.node import Node, Sample
 from aflow_ops.search.stop import Convergence
@@ -39,7 +40,7 @@ from scripts.evaluating.shards import read_shards, write_manifest
 from scripts.searching.controls import Control, heldout_result, run_controls
 from scripts.searching.problems import Slices
 from scripts.searching.proposers import MakeProposer, open_proposer, prompt_style
-from scripts.searching.results import node_result, pareto_of, show, totals, write_best, write_json
+from scripts.searching.results import finalist_result, node_result, pareto_of, show, totals, write_best, write_json
 
 
 class SearchCommand:
@@ -68,6 +69,7 @@ class SearchCommand:
         self.shown = shown
         self.seconds: dict[str, float] = {}
         self._found: Mapping[str, Sequence[Sample]] = {}
+        self._choice: Choice | None = None
         self.check = checker(slices.kinds)
         convergence = None if arguments.convergence_z is None else Convergence(z=arguments.convergence_z)
         self.settings = SearchSettings(
@@ -107,6 +109,10 @@ class SearchCommand:
                         search = self._search_problems if self.arguments.per_problem else self._search
                         stopped = await search(journal, evaluation, make_proposer)
                     if not self.arguments.per_problem:
+                        with self._timed("final"):
+                            tree = self._tree(journal.nodes)
+                            whole = tree.whole(len(self.slices.validation))
+                            self._choice = await self._final(evaluation).run(whole, tree.score)
                         with self._timed("controls"):
                             heldout, controls = await self._compare(journal.nodes, evaluation, make_proposer)
             except WorkflowError as error:
@@ -206,8 +212,18 @@ class SearchCommand:
     def _rungs(self) -> Rungs:
         return Rungs(tuple(self.slices.validation), self.arguments.validation_rounds, self.arguments.halving)
 
+    def _final(self, evaluation: Evaluation) -> Final:
+        rungs = Rungs(tuple(self.slices.final), self.arguments.validation_rounds, self.arguments.halving)
+        return Final(evaluation, rungs)
+
     def _roots(self, problems: Iterable[Problem]) -> list[Root]:
-        return list(self.roots_given) or [Root(root_workflow(kinds_of(problems)))]
+        kinds = kinds_of(problems)
+        roots = list(self.roots_given) or [Root(root_workflow(kinds))]
+        if self.arguments.operator_roots:
+            known = {root.completion for root in roots}
+            around = operator_workflows(kinds).items()
+            roots += [Root(text, "root", f"around {name}") for name, text in around if text not in known]
+        return roots
 
     async def _search(self, journal: Journal, evaluation: Evaluation, make_proposer: MakeProposer) -> str:
         journal.cut(whole_waves(journal.nodes, len(self.roots), self.settings))
@@ -257,8 +273,8 @@ class SearchCommand:
     async def _compare(
         self, nodes: Sequence[Node], evaluation: Evaluation, make_proposer: MakeProposer
     ) -> tuple[dict[str, Any] | None, dict[str, Control]]:
-        """Run the best node and the controls on the held-out problems."""
-        best, heldout = self._tree(nodes).best(len(self.slices.validation)), list(self.slices.heldout)
+        """Run the chosen node and the controls on the held-out problems."""
+        best, heldout = None if self._choice is None else self._choice.node, list(self.slices.heldout)
         if best is None or not heldout:
             return None, {}
         samples = await evaluation.on(as_completion(best.workflow, best.prompts), heldout)
@@ -271,6 +287,7 @@ class SearchCommand:
             self.check,
             evaluation,
             self._rungs(),
+            self._final(evaluation),
         )
         with Console(stderr=True).status("running the controls"):
             return result, await run_controls(evaluation, heldout, nodes, best, independent)
@@ -285,10 +302,12 @@ class SearchCommand:
     ) -> dict[str, Any]:
         tree = self._tree(nodes)
         best = None
-        if not self.arguments.per_problem and (node := tree.best(len(self.slices.validation))) is not None:
+        choice = self._choice or Choice(tree.best(len(self.slices.validation)))
+        if not self.arguments.per_problem and (node := choice.node) is not None:
             validation = node_result(node)
             gap = None if heldout is None else validation["reward"] - heldout["reward"]
-            best = {"id": node.id, "validation": validation, "heldout": heldout, "gap": gap}
+            finalists = [finalist_result(finalist) for finalist in choice.finalists]
+            best = {"id": node.id, "validation": validation, "finalists": finalists, "heldout": heldout, "gap": gap}
         searches: list[Searched] = []
         if self.arguments.per_problem:
             searches, _ = split_by_problem(nodes, list(self.slices.validation), self.settings.rounds)

@@ -2,8 +2,8 @@
 
 | control | what it is |
 |---|---|
-| `root` | the workflow that the search started from |
-| `independent_samples` | the best of proposals made from the root alone, for the executor tokens of the search |
+| `root` | the workflow that the search started from, the best of several |
+| `independent_samples` | the best of proposals made from this root alone, for the executor tokens of the search |
 | `single_agent` | a vote over as many Custom calls as cost what the found workflow costs (arXiv:2601.12307) |
 | `fixed: NAME` | each of the fixed workflows (`rewards/baselines.py`) |
 """
@@ -17,6 +17,7 @@ from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.search.expand import as_completion
 from aflow_ops.search.independent import Independent
 from aflow_ops.search.node import Node, Sample
+from aflow_ops.search.tree import Tree
 from rewards.baselines import fixed_workflows
 from rewards.searching.evaluation import Evaluation
 from rewards.statistics import bootstrap_mean, paired_bootstrap
@@ -81,21 +82,23 @@ async def run_controls(
         best (`Node`): what it found.
         search (`Independent`): what independent sampling needs.
     """
-    root = next(node for node in nodes if node.parent is None and node.status == "ok")
+    root = Tree([node for node in nodes if node.parent is None]).best(len(search.rungs.problems))
+    assert root is not None, "the best of the roots is run on the whole slice"
     controls = {"root": Control(await evaluation.on(as_completion(root.workflow, root.prompts), heldout))}
     spent = int(sum(node.tokens.executor for node in nodes if node.parent is not None))
     await search.run(root, spent)
     controls["independent_samples"] = Control(await evaluation.on(search.best, heldout), search.tokens)
-    controls["single_agent"] = Control(await evaluation.on(await _single_agent(evaluation, best, root), heldout))
+    first = next(node for node in nodes if node.parent is None and node.status == "ok")
+    controls["single_agent"] = Control(await evaluation.on(_single_agent(best, first), heldout))
     fixed = fixed_workflows()
     ran = await gather_or_cancel(evaluation.on(workflow, heldout) for workflow in fixed.values())
     return controls | {f"fixed: {name}": Control(samples) for name, samples in zip(fixed, ran, strict=True)}
 
 
-async def _single_agent(evaluation: Evaluation, best: Node, root: Node) -> str:
-    """One agent, asked as often as the found workflow's tokens allow."""
-    each = _tokens_per_run(root)
-    votes = min(MAX_VOTES, max(1, round(_tokens_per_run(best) / each))) if each else 1
+def _single_agent(best: Node, first: Node) -> str:
+    """One agent, asked as often as the found workflow's tokens allow; the first root is one call."""
+    each = first.tokens_per_run
+    votes = min(MAX_VOTES, max(1, round(best.tokens_per_run / each))) if each else 1
     if votes == 1:
         return "async def workflow(problem):\n    return (await custom(input=problem))['response']"
     return (
@@ -103,8 +106,3 @@ async def _single_agent(evaluation: Evaluation, best: Node, root: Node) -> str:
         f"    drafts = [(await custom(input=problem))['response'] for _ in range({votes})]\n"
         "    return (await sc_ensemble(solutions=drafts, problem=problem))['response']"
     )
-
-
-def _tokens_per_run(node: Node) -> float:
-    runs = 0 if node.validation is None else node.validation.n * node.validation.repeats
-    return node.tokens.executor / runs if runs else 0.0

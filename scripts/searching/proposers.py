@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig, check_executor, open_executor
+from aflow_ops.executor.keys import read_key
 from aflow_ops.policy_prompt import PromptStyle
 from aflow_ops.search.expand import Proposer
 from aflow_ops.search.grammar import GrammarProposer
@@ -57,10 +58,19 @@ async def check_proposer(arguments: argparse.Namespace, config: ExecutorConfig) 
     """Ask a remote proposer for a tiny reply, before anything is paid for.
 
     Raises:
+        UsageError: there is no key for it.
         ExecutorError: it refuses or cannot be reached.
     """
-    if arguments.proposer != "grammar" and not runs_here(arguments):
-        await check_executor(optimizer_config(arguments, config))
+    if arguments.proposer == "grammar" or runs_here(arguments):
+        return
+    settings = optimizer_config(arguments, config)
+    key = settings.executor_api_key_env
+    if not settings.base_urls and read_key(key) is None:
+        raise UsageError(
+            f"no --proposer {arguments.proposer}: neither {OPTIMIZER_KEY} nor {key} is set. Set one of them, give "
+            "--optimizer_base_url of an endpoint that needs no key, or take --proposer grammar, which asks no model"
+        )
+    await check_executor(settings)
 
 
 async def open_proposer(arguments: argparse.Namespace, config: ExecutorConfig, stack: AsyncExitStack) -> MakeProposer:

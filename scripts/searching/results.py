@@ -45,6 +45,11 @@ def node_result(node: Node) -> dict[str, Any]:
     return row
 
 
+def finalist_result(node: Node) -> dict[str, Any]:
+    """Return what the summary says of a finalist's runs on the fresh problems."""
+    return {"id": node.id, **node_result(node), "tokens": node.tokens.executor, "cost_usd": node.cost_usd.executor}
+
+
 def pareto_of(tree: Tree) -> list[list[float]]:
     """Return the Pareto front as the summary holds it: `[cost_usd, reward, id]`."""
     return [[cost, reward, identity] for cost, reward, identity in tree.pareto()]

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from aflow_ops.errors import UsageError
-from aflow_ops.language import prompt_constants
 from aflow_ops.search.aflow_folder import read_aflow_folder
 from aflow_ops.search.expand import as_completion
 from aflow_ops.search.loop import Root
+from aflow_ops.workflow_files import read_workflow_file
 
 
 def read_roots(files: Sequence[Path], aflow: Path | None) -> list[Root]:
@@ -29,9 +28,5 @@ def read_roots(files: Sequence[Path], aflow: Path | None) -> list[Root]:
 
 
 def _read(path: Path) -> str:
-    try:
-        beside = path.with_name("prompt.py")
-        prompts = prompt_constants(beside.read_text(encoding="utf-8-sig")) if beside.is_file() else {}
-        return as_completion(path.read_text(encoding="utf-8-sig"), prompts)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--root {path} cannot be read: {error}") from None
+    found = read_workflow_file(path, "--root")
+    return as_completion(found.text, found.prompts)

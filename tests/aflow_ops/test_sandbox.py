@@ -389,3 +389,26 @@ async def test_a_closed_sandbox_says_so() -> None:
         pass
     with pytest.raises(SandboxError, match="closed"):
         await sandbox.run("pass", timeout=5)
+
+
+# What a program may do with its output when `/proc` lets it open that again, and what it must come to.
+AGAIN = """import os
+again = {name: os.open("/proc/self/fd/1", flags) for name, flags in
+         (("w", os.O_WRONLY), ("r", os.O_RDONLY | os.O_NONBLOCK), ("rw", os.O_RDWR | os.O_NONBLOCK))}
+"""
+USES_OF_OUTPUT = {
+    "writes to it": ("os.write(again['w'], b'a'); print('b', end='')", (True, "ab", None)),
+    "reads what it wrote": ("os.write(1, b'a'); os.read(again['r'], 9); print('b', end='')", (True, "b", None)),
+    "writes a report": ("""os.write(again['w'], b'S{"status": 0, "cut": null, "changed": []}'); os._exit(3)""",
+                        (False, 'S{"status": 0, "cut": null, "changed": []}', "killed")),
+    "writes without end": ("while True: os.write(again['w'], b'a' * 4096)", (False, "a" * 65_536, "output")),
+    "leaves it full": ("[os.write(again['rw'], b'a' * 4096) for _ in range(16)]", (True, "a" * 65_536, None)),
+}  # fmt: skip
+
+
+async def test_output_that_is_opened_again_is_the_programs_own() -> None:
+    async with open_sandbox(concurrency=1, namespaces=False) as alone:
+        for use, (code, expected) in USES_OF_OUTPUT.items():
+            result = await alone.run(AGAIN + code, timeout=PATIENCE)
+            assert (result.ok, result.stdout, result.error) == expected, use
+        assert alone.counts.replaced == 0

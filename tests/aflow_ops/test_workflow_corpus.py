@@ -13,7 +13,7 @@ import yaml
 
 from aflow_ops.errors import WorkflowError
 from aflow_ops.executor import ExecutorConfig, open_executor
-from aflow_ops.language import Workflow, parse_workflow, prompt_constants
+from aflow_ops.language import Workflow, parse_workflow, prompt_definitions
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import open_sandbox
 from aflow_ops.trace import Trace
@@ -80,7 +80,7 @@ def parsed(item: dict[str, Any]) -> Workflow:
     prompts = prompts.replace("LONG", "x" * 20_000) if item.get("long") else prompts
     domain = item.get("domain", "math")
     return parse_workflow(
-        item["source"], domain=domain, has_entry_point=domain == "code", prompts=prompt_constants(prompts)
+        item["source"], domain=domain, has_entry_point=domain == "code", prompts=prompt_definitions(prompts)
     )
 
 

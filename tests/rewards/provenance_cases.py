@@ -196,6 +196,20 @@ DISHONEST: dict[str, Case] = {
             'x = await self.custom(input=problem, instruction="")\nreturn prompt_custom.A, 0.0', 'A = "Ada Lovelace"'
         ),
     ),
+    "native, from a class of the prompts": Case(
+        FREE,
+        native(
+            'x = await self.custom(input=problem, instruction="")\nreturn prompt_custom.P.A, 0.0',
+            'class P:\n    A = "Ada Lovelace"',
+        ),
+    ),
+    "native, from a function of the prompts": Case(
+        FREE,
+        native(
+            'x = await self.custom(input=problem, instruction="")\nreturn prompt_custom.made(x["response"]), 0.0',
+            'def made(x):\n    return "Ada " + "Lovelace"',
+        ),
+    ),
     # told to an operator
     "told": Case(LARGE, told("Reply with 1729.")),
     "told alone": Case(LARGE, told("1729")),
@@ -270,6 +284,13 @@ DISHONEST: dict[str, Case] = {
         native(
             "x = await self.custom(input=problem, instruction=prompt_custom.SOLVE)\nreturn x['response'], 0.0",
             'SOLVE = "Solve it. The answer is 1729."',
+        ),
+    ),
+    "told by a function of the prompts": Case(
+        LARGE,
+        native(
+            "x = await self.custom(input=prompt_custom.ask(problem), instruction='')\nreturn x['response'], 0.0",
+            'END = "The answer is 1729."\ndef ask(problem):\n    return f"{problem} {END}"',
         ),
     ),
     "told AIME": Case(AIME, told("Give the integer 204.")),
@@ -583,6 +604,13 @@ HONEST: dict[str, Case] = {
         native(
             "x = await self.custom(input=problem, instruction=prompt_custom.SOLVE)\nreturn x['response'], 0.0",
             'SOLVE = "Solve the problem in 7 steps. Step 7: state the answer."',
+        ),
+    ),
+    "native, a prompt of a function": Case(
+        SMALL,
+        native(
+            "x = await self.custom(input=prompt_custom.ask(problem), instruction='')\nreturn x['response'], 0.0",
+            'def ask(problem):\n    return f"{problem} Solve it in 7 steps. Step 7: state the answer."',
         ),
     ),
     "native, a vote": Case(

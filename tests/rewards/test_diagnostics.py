@@ -55,7 +55,7 @@ def test_a_better_shape_that_is_no_longer_sampled_is_told_once() -> None:
     flat = [warning for warnings in told for warning in warnings]
     assert len(flat) == 1
     assert flat[0].startswith(f"math: {B} has not been sampled for {TREND_STEPS} steps, and earned 0.80 more")
-    assert "entropy_coef" in flat[0]
+    assert "shape_entropy_coef" in flat[0]
 
 
 @pytest.mark.parametrize("earns", [0.2, 1.0])

@@ -1,6 +1,7 @@
 """Answers at the edges of each kind, with the verdict that a careful reader gives them: `edge_answers.jsonl`.
 
-A line has a gold answer, answers that are `right` or `wrong`, and `most`, the best tier of the wrong ones.
+A line has a gold answer, perhaps a question, answers that are `right` or `wrong`, and `most`, the best tier of the
+wrong ones.
 """
 
 import json
@@ -25,7 +26,7 @@ async def test_every_answer_gets_its_verdict(kind: str, sandbox: Sandbox) -> Non
     wrongly = []
     for row in KINDS[kind]:
         domain = "math" if row["source"] == "math" else "qa"
-        gold, question = row["answer"], "What is it?"
+        gold, question = row["answer"], row.get("question", "What is it?")
         problem = Problem.from_row({"question": question, "answer": gold, "source": row["source"], "domain": domain})
         for answer in row.get("right", ()):
             if not (await grade_answer(answer, problem, sandbox)).correct:

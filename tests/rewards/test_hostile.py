@@ -15,7 +15,7 @@ from aflow_ops.agents.verdicts import read_verdict
 from aflow_ops.errors import WorkflowError
 from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.executor.reading import _without_thoughts
-from aflow_ops.language import parse_workflow
+from aflow_ops.language import parse_workflow, prompt_definitions
 from aflow_ops.language.constants import prompt_constants
 from aflow_ops.operators.parsing import extract_code, extract_letter, extract_tag, extract_verdict, strip_tags
 from aflow_ops.python_source import longest_marks, parse_source
@@ -30,6 +30,7 @@ from rewards.graders.qa import grade_qa
 from rewards.rollout import Rollout, RolloutScorer
 from rewards.workflow_reward import score_all
 from tests.conftest import KEY
+from tests.patience import PATIENCE
 from tests.rewards.hostile_completions import CANARY, HOSTILE, Hostile
 from tests.stub_endpoint import StubEndpoint
 
@@ -84,7 +85,7 @@ def test_each_record_can_be_written(hostile_run: tuple[dict[str, Rollout], StubE
 
 def test_nothing_hangs_past_its_limit(hostile_run: tuple[dict[str, Rollout], StubEndpoint, Path]) -> None:
     seconds = {name: rollout.trace.seconds for name, rollout in hostile_run[0].items() if rollout.trace}
-    assert max(seconds.values()) < TIMEOUT + 4, seconds
+    assert max(seconds.values()) < TIMEOUT + PATIENCE, seconds
 
 
 def test_nothing_escapes(hostile_run: tuple[dict[str, Rollout], StubEndpoint, Path]) -> None:
@@ -157,10 +158,21 @@ BOMBS = {
     "a list in a list in a list": "a = []\n" + "a = [a]\n" * 3000 + "x = a",
     "a range": "x = range(10 ** 12)",
 }
+# Prompt files whose code would make a workflow long, or whose names need each other without end.
+CODE_BOMBS = {
+    "a chain of functions": "".join(f"def f{i}(): return f{i + 1}()\n" for i in range(1900)),
+    "a name of all others": "f0 = [" + ", ".join(f"g(a{i})" for i in range(1900)) + "]\n",
+    "a call after the other": "f0 = g()\n" + "f0()\n" * 1900,
+    "a name set again and again": "def f0(): return f0()\n" * 1900,
+    "a function in a function": "".join(" " * i + f"def f{i}():\n" for i in range(90)) + " " * 91 + "f0()",
+    "a long text": f"def f0(): return '{'a' * 300_000}'",
+    "more statements than are read": "def f0(): pass\n" * 10_000,
+}
+PROMPTED = "async def workflow(problem):\n    return prompt_custom.f0 + (await custom(input=problem))['response']"
 MORE_READERS: dict[str, Callable[[str], object]] = {
     **READERS,
     "program": lambda text: extract_solution(text, None, ""),
-    "prompts": prompt_constants,
+    "prompts": prompt_definitions,
     "prompts of a completion": lambda text: parsed(f"<prompt>\n{text}\n</prompt>\n"),
     "prose": lambda text: (read_verdict(text), citations(text), without_citations(text), usable_query(text)),
     "edits": lambda text: refused(lambda: apply_edits({"a.py": "x = 1\n"}, parse_edits(text))),
@@ -209,3 +221,10 @@ def test_marks_that_a_language_has_are_no_hindrance() -> None:
 @pytest.mark.parametrize("source", BOMBS.values(), ids=BOMBS)
 def test_no_prompt_file_fills_the_memory_or_keeps_its_reader_busy(source: str) -> None:
     assert "x" not in prompt_constants(source)
+
+
+@pytest.mark.parametrize("source", CODE_BOMBS.values(), ids=CODE_BOMBS)
+def test_no_prompt_file_makes_a_workflow_long(source: str) -> None:
+    prompts = prompt_definitions(f"{source}\ng()")
+    with pytest.raises(WorkflowError, match=r"has \d+ characters|nested|no prompt file|unknown operator"):
+        parse_workflow(PROMPTED, domain="qa", has_entry_point=False, prompts=prompts)

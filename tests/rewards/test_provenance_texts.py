@@ -274,3 +274,8 @@ def test_a_stream_of_decoys_repeats() -> None:
     requests = random.Random(0).choices(["Think.", "Reply as JSON", "Rate it", "yes or no?", "code"], k=20)
     first, second = ([stream.invented("custom", request, 3) for request in requests] for stream in streams)
     assert first == second and len(set(first)) > 5
+
+
+def test_a_constant_is_found_in_a_class_of_prompts() -> None:
+    tree = ast.parse("async def workflow(problem):\n    return prompt_custom.P.A + 'lo'")
+    assert "Oslo" in [held.value for held in held_by(tree, {"P": {"A": "Os"}})]

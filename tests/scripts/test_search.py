@@ -12,9 +12,13 @@ from typing import Any
 
 import pytest
 
+from aflow_ops.errors import UsageError
+from aflow_ops.executor import executor_config_from
 from aflow_ops.language import parse_workflow
 from aflow_ops.search.aflow_folder import read_aflow_folder
 from recipes.policy.tiny import build_tiny_policy, train_tokenizer
+from scripts.search import parse_arguments
+from scripts.searching.proposers import check_proposer
 from tests import commands
 from tests.aflow_ops.search.test_search_aflow_folder import loaded
 from tests.commands import KEY, Done
@@ -157,7 +161,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_it_was_not(
 ) -> None:
     stub.answer = both
     whole, killed = tmp_path / "whole" / "search", tmp_path / "killed" / "search"
-    flags = (*MODEL, "--optimizer_base_url", stub.url)
+    flags = (*MODEL, "--optimizer_base_url", stub.url, "--operator_roots", "--final_problems", "6")
     assert run(command(stub, sums, whole, *flags)).returncode == 0
     stub.latency = 0.05
     dice = random.Random(1)
@@ -175,6 +179,9 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_it_was_not(
     assert run(command(stub, sums, killed, *flags)).returncode == 0
     for name in ("nodes.jsonl", "trajectories.jsonl", "best/graph.py", "settings.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+    best = summary_of(whole)["best"]
+    assert summary_of(killed)["best"] == best
+    assert {each["n"] for each in best["finalists"]} == {6} and best["id"] in [each["id"] for each in best["finalists"]]
 
 
 def test_every_problem_by_itself_with_pass_at_k(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
@@ -231,7 +238,7 @@ def test_aflows_rounds_are_the_roots_and_ours_are_written_as_its(
     [
         (("--data", "nothing_such"), "unknown source 'nothing_such'"),
         (("--validation_problems", "0"), "--validation_problems 0 must be at least 1"),
-        (("--validation_problems", "100000"), "only"),
+        (("--validation_problems", "100000"), "only; give more data, or at most --validation_problems"),
         (("--price_per_usd", "nan"), "--price_per_usd nan"),
         (("--optimizer_adapter", "x"), "--optimizer_adapter is for a policy that is run here"),
         (("--optimizer_top_p", "0"), "--optimizer_top_p 0.0 must be above 0"),
@@ -245,6 +252,15 @@ def test_bad_input_is_one_line(
     done = run(command(stub, sums, tmp_path / "search", *flags))
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
     assert not stub.requests
+
+
+async def test_a_proposer_without_a_key_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPTIMIZER_API_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    words = ["--data", "arithmetic", "--output", "x", "--proposer", "openai", "--executor", "local"]
+    arguments = parse_arguments(words)
+    with pytest.raises(UsageError, match="no --proposer openai: neither OPTIMIZER_API_KEY nor OPENAI_API_KEY is set"):
+        await check_proposer(arguments, executor_config_from(arguments))
 
 
 def test_a_policy_that_cannot_be_loaded_is_one_line(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from aflow_ops.search.conditions import Condition
 from aflow_ops.search.expand import Context
 from aflow_ops.search.grammar import INSTRUCTIONS, GrammarProposer, Mate
 from aflow_ops.search.node import Node
-from aflow_ops.search.plan import Plan, branch, call, print_plan, printable, read_plan, refine, vote
+from aflow_ops.search.plan import Plan, branch, call, fallback, print_plan, printable, read_plan, refine, vote
 
 KINDS = [("math", False), ("qa", False), ("code", True), ("code", False)]
 CONDITIONS = st.one_of(
@@ -29,6 +29,7 @@ PLANS = st.recursive(
     lambda inner: st.one_of(
         st.builds(call, st.sampled_from(["Format", "Programmer", "Custom", "Revise"]), inner),
         st.builds(refine, st.just("Review"), st.just("Revise"), st.integers(1, 3), inner),
+        st.builds(fallback, st.just("Review"), inner, inner),
         st.builds(
             lambda ensemble, parts: vote(ensemble, *parts),
             st.sampled_from(["ScEnsemble", "MdEnsemble"]),
@@ -63,6 +64,7 @@ def test_every_plan_is_a_valid_workflow_and_is_read_back(plan: Plan) -> None:
         "# plan: refine('Review', 'Revise', 'many', call('Custom'))\nx",
         "# plan: refine('Custom', 'Revise', '1', call('Custom'))\nx",
         "# plan: branch('import os', call('Custom'), call('Custom'))\nx",
+        "# plan: fallback('Custom', call('Custom'), call('Custom'))\nx",
         "# plan: call('Custom', 'a', call('Custom'), call('Custom'))\nx",
         "# plan: " + "call('Format', " * 5_000 + "\nx",
     ],
@@ -93,6 +95,7 @@ async def test_a_chain_of_proposals_stays_valid_and_reaches_every_step(kind: tup
         seen |= {name for path in plan.positions() for name in (plan.at(path).kind, *plan.at(path).constants)}
     fitting = {operator.__name__ for operator in fitting_operators(*kind)}  # type: ignore[arg-type]
     assert seen >= fitting | {"vote", "refine", "branch"}
+    assert ("fallback" in seen) == bool(proposer.repairers) == ("Test" in fitting)
 
 
 async def test_a_repeated_request_gets_the_same_proposal_and_a_refused_one_another() -> None:
