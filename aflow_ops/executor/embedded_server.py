@@ -4,10 +4,13 @@
 
 A request is greedy at temperature 0. Otherwise the n-th request of the same words samples with seed n, so that what a
 run is told depends neither on when it asks nor on what else is asked at the time.
+
+A process that is stuck ends itself, with every thread's traceback in its log: whoever started it starts it again.
 """
 
 import argparse
 import asyncio
+import faulthandler
 import itertools
 import json
 import os
@@ -29,6 +32,9 @@ from aflow_ops.executor.embedded_weights import eight_bit
 SEQUENCES = 16
 # Prompt tokens of one forward pass, GiB of keys and values, and what the model was trained to read and write at once.
 BATCHED_TOKENS, CACHE_GIB, CONTEXT_TOKENS = 512, 1, 2048
+# A step of decoding takes well under a second. A process without one for so long, while it has requests, is stuck, and
+# so is one whose event loop does not come round. How often that is looked at.
+STUCK_SECONDS, BEAT_SECONDS = 60.0, 5.0
 # What narrows sampling where a request does not say: a small model's tail is noise.
 SAMPLING = {"top_p": 0.95, "min_p": 0.05, "top_k": 40}
 
@@ -61,9 +67,14 @@ class Engine:
 
     Args:
         model (`Path`): a GGUF file.
+
+    Attributes:
+        steps (`int`): of decoding so far.
+        busy (`bool`): whether there are requests to decode.
     """
 
     def __init__(self, model: Path) -> None:
+        self.steps, self.busy = 0, False
         schedule = openvino_genai.SchedulerConfig()
         schedule.cache_size = CACHE_GIB
         schedule.max_num_seqs = SEQUENCES
@@ -155,11 +166,14 @@ class Engine:
         numbers = itertools.count()
         while True:
             while not active or not self._arrived.empty():
+                self.busy = bool(active)
                 generation = self._arrived.get()
+                self.busy = True
                 if not generation.reply.done():
                     generation.handle = self._pipeline.add_request(next(numbers), generation.prompt, generation.config)
                     active.append(generation)
             self._pipeline.step()
+            self.steps += 1
             active = [generation for generation in active if not _ended(generation)]
 
 
@@ -221,13 +235,30 @@ async def serve(model: Path, url_file: Path, port: int) -> None:
     print(f"{model.name} answers at {address}, {SEQUENCES} requests at once", file=sys.stderr, flush=True)
     partial.write_text(address)
     partial.replace(url_file)
+    watching = asyncio.create_task(watch(engine))
     threads = {asyncio.create_task(asyncio.to_thread(work)) for work in (_until_input_ends, engine.decode)}
-    ended, _ = await asyncio.wait(threads, return_when=asyncio.FIRST_COMPLETED)
+    ended, _ = await asyncio.wait({*threads, watching}, return_when=asyncio.FIRST_COMPLETED)
     errors = [error for task in ended if (error := task.exception()) is not None]
     for error in errors:
         traceback.print_exception(error)
     sys.stderr.flush()
     os._exit(1 if errors else 0)  # nothing to save, and neither thread ends by itself
+
+
+async def watch(engine: Engine) -> None:
+    """Put off this process's end for as long as it is not stuck.
+
+    The end comes from a thread that needs no interpreter lock: a library that holds it for ever is noticed too.
+
+    Args:
+        engine (`Engine`): whose steps are looked at.
+    """
+    seen = -1
+    while True:
+        if not engine.busy or engine.steps != seen:
+            faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True)
+        seen = engine.steps
+        await asyncio.sleep(BEAT_SECONDS)
 
 
 def _until_input_ends() -> None:

@@ -1,6 +1,8 @@
 """The embedded executor's server, as a client of OpenAI's protocol sees it."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -81,3 +83,43 @@ async def test_a_client_that_leaves_takes_its_request_along(client: openai.Async
         task.cancel()
     await asyncio.gather(*gone, return_exceptions=True)
     assert text(await ask(client, temperature=0))
+
+
+WATCHED = """
+import asyncio, importlib, sys, time
+from types import SimpleNamespace
+
+embedded_server = importlib.import_module("aflow_ops.executor.embedded_server")
+embedded_server.STUCK_SECONDS, embedded_server.BEAT_SECONDS = 0.5, 0.05
+engine = SimpleNamespace(steps=0, busy=True)
+
+
+async def main(kind):
+    watching = asyncio.create_task(embedded_server.watch(engine))
+    for beat in range(40):
+        await asyncio.sleep(0.05)
+        engine.steps += kind == "decodes"
+        engine.busy = kind != "waits"
+    while kind == "stands still":
+        await asyncio.sleep(0.05)
+    if kind == "does not come round":
+        time.sleep({patience})
+    watching.cancel()
+
+asyncio.run(main(sys.argv[1]))
+print("ended by itself")
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "ends"),
+    [("decodes", True), ("waits", True), ("stands still", False), ("does not come round", False)],
+)
+async def test_a_process_that_is_stuck_ends_and_says_where(kind: str, ends: bool) -> None:
+    program = WATCHED.replace("{patience}", str(PATIENCE))
+    ran = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", program, kind], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (ran.returncode == 0) == ends, ran.stderr
+    assert ("ended by itself" in ran.stdout) == ends
+    assert ("Timeout" in ran.stderr and "most recent call first" in ran.stderr) != ends
