@@ -24,7 +24,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from transformers import PreTrainedModel
 
-from aflow_ops.errors import BudgetExceededError, InfraError
+from aflow_ops.errors import BudgetExceededError, InfraError, UsageError
 from aflow_ops.executor import Executor, ExecutorConfig, ExecutorUsage
 from data.problem import Problem
 from recipes.backup.backup import Backup
@@ -240,13 +240,19 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
 
     def start_from(self, checkpoint: Checkpoint | None) -> None:
         """Go on from a checkpoint with the next `train()`: what was written after it is forgotten."""
+        if checkpoint is not None:  # first: a state that cannot be taken must cost nothing
+            try:
+                self.signal.go_on_from(checkpoint.state["signal"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise UsageError(
+                    f"{checkpoint.path}: was written by another version of this project ({type(error).__name__}: "
+                    f"{error}); go on with that version, or start anew in another --output_dir"
+                ) from None
         super().start_from(checkpoint)
         if self.ahead is not None:
             self.ahead.start_from(None if checkpoint is None else checkpoint.path)
-        if checkpoint is not None:
-            self.signal.go_on_from(checkpoint.state["signal"])
-            if self.replayed is not None and "replay" in checkpoint.state:
-                self.replayed.go_on_from(checkpoint.state["replay"])
+        if checkpoint is not None and self.replayed is not None and "replay" in checkpoint.state:
+            self.replayed.go_on_from(checkpoint.state["replay"])
 
     def _checkpoint_state(self) -> dict[str, Any]:
         replay = {} if self.replayed is None else {"replay": self.replayed.state()}

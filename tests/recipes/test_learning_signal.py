@@ -5,6 +5,7 @@ for more than a tier.
 """
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean, stdev
@@ -13,10 +14,13 @@ from typing import Any
 import pytest
 import torch
 
+from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
+from recipes.run.checkpoints import Checkpoint
+from recipes.settings.arguments import RecipeArguments
 from recipes.training.trainer import WorkflowGRPOTrainer
 from rewards.advantages import TIER_STD
-from tests.recipes.tiny_run import K, drawn_completions, make_trainer, problems
+from tests.recipes.tiny_run import K, drawn_completions, given_completions, make_trainer, problems
 from tests.stub_endpoint import Messages, StubEndpoint
 
 RIGHT, WRONG, INVALID = "Custom", "Custom -> Revise", "nonsense"
@@ -105,3 +109,49 @@ def test_a_tie_break_never_counts_for_a_tier(trained: tuple[WorkflowGRPOTrainer,
                 tied += max(advantages) > min(advantages)
                 assert max(advantages) - min(advantages) <= 0.12 / TIER_STD + 1e-6 < 0.2 / TIER_STD
     assert tied, "no group of this run was tied: choose another seed"
+
+
+def test_the_entropy_bonus_reaches_the_advantages_and_falls_to_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two steps of the same completions: all of the bonus at the first, half of it at the second."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    runs = []
+    with StubEndpoint() as stub:
+        config = ExecutorConfig(executor_base_url=stub.url, executor_cache_dir="none", executor_temperature=0)
+        for coef in (0.0, 0.6):
+            recipe = RecipeArguments(prompt_style="brief", workflow_timeout=20, shape_entropy_coef=coef)
+            trainer = make_trainer(config, tmp_path / str(coef), recipe)
+            trainer._generate_single_turn = given_completions(  # type: ignore[method-assign]
+                trainer, [RIGHT, RIGHT, RIGHT, WRONG]
+            )
+            trainer.train()
+            trainer.close()
+            lines = (tmp_path / str(coef) / "rollouts.jsonl").read_text().splitlines()
+            runs.append([json.loads(line) for line in lines])
+    common, rare = (0.6 * (math.log(1 / share) - 0.75 * math.log(4 / 3) - 0.25 * math.log(4)) for share in (0.75, 0.25))
+    for plain, explored in zip(*runs, strict=True):
+        bonus = (rare if plain["completion"] == WRONG else common) * (1 - plain["step"] / 2)
+        assert explored["advantage"] - plain["advantage"] == pytest.approx(bonus, abs=1e-4)
+    assert {row["step"] for row in runs[0]} == {0, 1}
+
+
+@pytest.mark.parametrize("name", ["level_weight", "shape_entropy_coef"])
+def test_a_weight_of_the_signal_is_no_negative_number(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}=-0.1 must be a number of at least 0"):
+        RecipeArguments(**{name: -0.1})
+
+
+def test_a_checkpoint_of_another_version_is_refused_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    with StubEndpoint() as stub:
+        trainer = make_trainer(ExecutorConfig(executor_base_url=stub.url, executor_cache_dir="none"), tmp_path / "run")
+        written = trainer.run_dir / "rollouts.jsonl"
+        written.write_text('{"step": 7}\n')
+        state = {"signal": {"levels": {}, "watch": {"math": {"shapes": {"Custom": [1.0, 2]}, "rewards": [0.5]}}}}
+        with pytest.raises(UsageError, match="checkpoint-3: was written by another version"):
+            trainer.start_from(Checkpoint(tmp_path / "checkpoint-3", 3, state))
+        trainer.close()
+    assert written.read_text() == '{"step": 7}\n'
