@@ -28,8 +28,8 @@ def shape_entropy_advantages(samples: Sequence[Sample], group_size: int, coef: f
 
     Returns:
         `list[float]`: one a sample, in units of the advantages. A sample without a valid workflow, or with one that
-        asks no operator, is as the commonest possible, `s = 0`: nothing is gained by being useless in a new way. One without
-        a reward gets 0 and counts for nobody.
+        asks no operator, is as the commonest possible, `s = 0`: nothing is gained by being useless in a new way. One
+        without a reward gets 0 and counts for nobody.
 
     Raises:
         ValueError: `group_size` does not divide the number of samples.
