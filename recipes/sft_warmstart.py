@@ -43,7 +43,7 @@ from data.trajectory_sets import statistics
 from recipes.backup.open import open_backup
 from recipes.policy.embedded import load_embedded_policy
 from recipes.policy.loading import with_model_settings
-from recipes.policy.tiny import build_tiny_policy, train_tokenizer
+from recipes.policy.tiny import build_tiny_policy, train_tokenizer, untie_embeddings
 from recipes.run.command import run_command
 from recipes.run.config import write_config
 from recipes.run.progress import progress_of
@@ -128,12 +128,17 @@ class WarmStartArguments(BackupArguments):
     hidden_size: int = field(default=192, metadata={"help": "Width of the tiny policy."})
     num_layers: int = field(default=4, metadata={"help": "Layers of the tiny policy."})
     initializer_range: float = field(default=0.02, metadata={"help": "Spread of the tiny policy's first weights."})
+    untie_embeddings: bool = field(
+        default=False, metadata={"help": "Save the policy with an output layer of its own, which an adapter may train."}
+    )
     dry_run: bool = field(default=False, metadata={"help": "Check flags, files and problems, and stop."})
 
     def __post_init__(self) -> None:
         parse_mix(self.domain_mix)
         if self.from_scratch and self.from_embedded:
             raise ValueError("from_scratch and from_embedded exclude each other")
+        if self.untie_embeddings and not (self.from_scratch or self.from_embedded):
+            raise ValueError("untie_embeddings is for a policy that is built here: from_scratch or from_embedded")
         for entry in self.leave_out:
             domain, _, operator = entry.partition(":")
             if domain not in DOMAINS or not operator:
@@ -343,6 +348,8 @@ def main() -> None:
         raise UsageError(f"--model_name_or_path {model_args.model_name_or_path}: {error}") from error
     with progress_of(trainer, "warm start", {"loss": "loss {:.3f}"}):
         trainer.train()
+    if args.untie_embeddings:
+        untie_embeddings(trainer.accelerator.unwrap_model(trainer.model))
     trainer.save_model()
     if trainer.accelerator.is_main_process:
         write_config(Path(training.output_dir), __file__, config)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -93,3 +93,17 @@ def build_tiny_policy(
         pad_token_id=tokenizer.pad_token_id,
     )
     return LlamaForCausalLM(config)
+
+
+def untie_embeddings(model: PreTrainedModel) -> None:
+    """Give a model's output layer weights of its own, with the values that it shared with the embeddings so far.
+
+    What the model computes stays the same. But the output layer can now be trained beside an adapter, and merged:
+    while the two share one matrix, merging would change how every token is read too.
+
+    Args:
+        model (`PreTrainedModel`): changed in place; nothing happens where the two are not shared.
+    """
+    head = model.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.detach().clone())
+    model.config.tie_word_embeddings = False

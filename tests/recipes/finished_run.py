@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from aflow_ops.executor.types import ExecutorUsage
-from recipes.policy.tiny import build_tiny_policy
+from recipes.policy.tiny import build_tiny_policy, untie_embeddings
 from recipes.run.config import write_config
 from recipes.run.results import HeldOut, write_results
 from recipes.run.role_adapters import own_adapters, write_role_adapters
@@ -19,9 +20,11 @@ from tests.recipes.tiny_run import ASK, tiny_tokenizer
 GOLD = "the-gold-answer-9173"
 
 
-def save_base(folder: Path, max_length: int = 2048) -> Path:
+def save_base(folder: Path, max_length: int = 2048, *, untied: bool = False) -> Path:
     tokenizer = tiny_tokenizer()
     base = build_tiny_policy(tokenizer, hidden_size=64, num_layers=1, max_length=max_length, seed=0)
+    if untied:
+        untie_embeddings(base)
     base.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -36,17 +39,17 @@ def heldout_rows(reward: float) -> list[dict[str, object]]:
     ]
 
 
-def save_run(folder: Path, base: Path) -> Path:
+def save_run(folder: Path, base: Path, modules_to_save: list[str] | None = None) -> Path:
     """Write `folder/run`, with everything in it that must not be published, too."""
     run = folder / "run"
-    model = get_peft_model(
-        build_tiny_policy(tiny_tokenizer(), hidden_size=64, num_layers=1, max_length=2048, seed=0),
-        LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"),
-    )
+    lora = LoraConfig(
+        r=4, target_modules=["q_proj", "v_proj"], modules_to_save=modules_to_save, task_type="CAUSAL_LM"
+    )  # fmt: skip
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora)
     model.peft_config["default"].base_model_name_or_path = str(base)
     torch.manual_seed(1)
     for name, parameter in model.named_parameters():
-        if "lora_" in name:
+        if "lora_" in name or "modules_to_save" in name:
             parameter.data.normal_(std=0.3)
     model.save_pretrained(run)
     tiny_tokenizer().save_pretrained(run)

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from recipes.policy.tiny import build_tiny_policy, train_tokenizer
+from recipes.policy.tiny import build_tiny_policy, train_tokenizer, untie_embeddings
 
 WORKFLOW = 'async def workflow(problem):\n    result = await programmer(problem=problem)\n    return result["output"]'
 TEXTS = ["math: custom, programmer", "Calculate 12 + 345.", WORKFLOW] * 5
@@ -31,3 +32,17 @@ def test_a_line_that_recurs_becomes_few_tokens() -> None:
     tokenizer = train_tokenizer(TEXTS, 400)
     assert len(tokenizer.encode(WORKFLOW)) <= 8
     assert len(tokenizer.encode("1234")) == 4, "numbers are read digit by digit"
+
+
+def test_an_untied_policy_computes_the_same_and_keeps_its_two_matrices(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(TEXTS, 400)
+    policy = build_tiny_policy(tokenizer, hidden_size=64, num_layers=1, max_length=64, seed=0)
+    tokens = torch.tensor([tokenizer.encode(WORKFLOW)])
+    with torch.no_grad():
+        tied = policy(tokens).logits
+        untie_embeddings(policy)
+        policy.save_pretrained(tmp_path)
+        read = AutoModelForCausalLM.from_pretrained(tmp_path)
+        assert torch.equal(read(tokens).logits, tied)
+        read.get_output_embeddings().weight.zero_()
+        assert read.get_input_embeddings().weight.abs().sum() > 0

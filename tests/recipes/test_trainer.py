@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from aflow_ops.errors import BudgetExceededError, InfraError
 from aflow_ops.executor import ExecutorConfig
@@ -70,6 +71,22 @@ def test_training_moves_the_adapter_and_logs_every_stage(trainer: WorkflowGRPOTr
     paid = [log["executor/run_cost_usd"] for log in trainer.state.log_history if "reward" in log]
     assert 0 < paid[0] < paid[1] == trainer.executor.usage.cost_usd
     assert moved
+
+
+def test_an_output_layer_beside_the_adapter_is_trained_and_kept(config: ExecutorConfig, tmp_path: Path) -> None:
+    """The quickstart's way (`lora_modules_to_save: [lm_head]`); TRL refuses a LoRA adapter of the output layer."""
+    trainer = make_trainer(config, tmp_path / "run", modules_to_save=["lm_head"])
+    head = trainer.model.get_output_embeddings().modules_to_save["default"].weight  # type: ignore[union-attr]
+    before = head.detach().clone()
+    write_completions(trainer, [ASK, "nonsense", "Custom -> Format", "more nonsense"])
+    trainer.train()
+    trainer.save_model(str(tmp_path / "adapter"))
+    trainer.close()
+    moved = (head - before).abs().amax(dim=1) > 0
+    written = {token for row in rollouts(trainer) for token in trainer.processing_class.encode(row["completion"])}
+    assert moved[sorted(written)].all(), "each token of a completion with an advantage has a row of its own"
+    kept = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert torch.equal(kept["base_model.model.lm_head.weight"], head.detach())
 
 
 def test_the_workflow_that_is_credited_is_the_one_that_was_written(trainer: WorkflowGRPOTrainer) -> None:

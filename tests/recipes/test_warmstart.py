@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 from aflow_ops.errors import UsageError
 from aflow_ops.language import parse_workflow
@@ -155,6 +156,7 @@ def test_a_warm_started_policy_knows_its_prompt_and_its_problems(own: Path, monk
     flags = "--from_scratch --vocab_size 320 --hidden_size 64 --num_layers 1 --num_examples 8 --max_steps 1 --seed 3"
     flags += " --sources arithmetic --domain_mix math=1 --prompt_style brief --per_device_train_batch_size 4"
     flags += " --use_cpu --bf16 false --activation_checkpointing false --use_peft false --output_dir policies/tiny"
+    flags += " --untie_embeddings"
     monkeypatch.setattr(sys, "argv", ["sft_warmstart.py", *flags.split()])
     main()
     folder = own / "policies/tiny"
@@ -163,6 +165,7 @@ def test_a_warm_started_policy_knows_its_prompt_and_its_problems(own: Path, monk
     assert text.startswith("# accelerate launch recipes/sft_warmstart.py --config config.yaml\n")
     settings = yaml.safe_load(text)
     assert (settings["output_dir"], settings["num_examples"]) == ("policies/tiny", 8)
+    assert "lm_head.weight" in load_file(folder / "model.safetensors"), "an output layer of its own"
     check_replaceable(folder)
     monkeypatch.setattr(sys, "argv", ["sft_warmstart.py", "--config", str(folder / "config.yaml"), "--dry_run"])
     main()  # it makes the same again
@@ -181,3 +184,5 @@ def test_an_operator_that_is_left_out_of_a_domain_is_taught_in_the_others() -> N
     assert {"Custom", "AnswerGenerate"} <= calls["math"]
     with pytest.raises(ValueError, match="DOMAIN:OPERATOR"):
         WarmStartArguments(leave_out=["Programmer"])
+    with pytest.raises(ValueError, match="untie_embeddings is for a policy that is built here"):
+        WarmStartArguments(untie_embeddings=True)

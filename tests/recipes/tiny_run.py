@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from aflow_ops.executor import ExecutorConfig
 from data.problem import Problem
 from data.registry import load_problems
-from recipes.policy.tiny import build_tiny_policy, train_tokenizer
+from recipes.policy.tiny import build_tiny_policy, train_tokenizer, untie_embeddings
 from recipes.run.checkpoints import Checkpoint
 from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
 from recipes.settings.layers import Layers
@@ -57,6 +57,7 @@ def make_trainer(
     reward_funcs: Sequence[str | RewardFunc] = ("workflow",),
     start: Checkpoint | None = None,
     num_problems: int = 4,
+    modules_to_save: Sequence[str] = (),
     **changes: Any,
 ) -> WorkflowGRPOTrainer:
     tokenizer = tiny_tokenizer()
@@ -80,8 +81,11 @@ def make_trainer(
             **changes,
         }
     )
+    model = build_tiny_policy(tokenizer, hidden_size=hidden_size, num_layers=num_layers, max_length=512, seed=0)
+    if modules_to_save:
+        untie_embeddings(model)
     return WorkflowGRPOTrainer(
-        model=build_tiny_policy(tokenizer, hidden_size=hidden_size, num_layers=num_layers, max_length=512, seed=0),
+        model=model,
         args=args,
         recipe=recipe or RecipeArguments(prompt_style="brief", workflow_timeout=20),
         executor=config,
@@ -89,7 +93,7 @@ def make_trainer(
         reward_funcs=reward_funcs,
         start=start,
         processing_class=tokenizer,
-        peft_config=LoraConfig(r=4, target_modules=["q_proj", "v_proj"]),
+        peft_config=LoraConfig(r=4, target_modules=["q_proj", "v_proj"], modules_to_save=list(modules_to_save) or None),
     )
 
 

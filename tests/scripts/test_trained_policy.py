@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from data.registry import load_problems
@@ -164,6 +165,15 @@ def test_the_merged_model_is_base_and_adapter(made: Path, tmp_path: Path, comman
     code, _, err = command(merge_adapter.main, made / "run", "--output", half, "--dtype", "bfloat16")
     assert code == 0, err
     assert AutoModelForCausalLM.from_pretrained(half, dtype="auto").dtype == torch.bfloat16
+
+
+def test_a_trained_output_layer_is_merged_too(tmp_path: Path, command: Command) -> None:
+    save_run(tmp_path, save_base(tmp_path / "base", untied=True), ["lm_head"])
+    code, _, err = command(merge_adapter.main, tmp_path / "run", "--output", tmp_path / "merged")
+    assert code == 0, err
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    trained = load_file(tmp_path / "run" / "adapter_model.safetensors")["base_model.model.lm_head.weight"]
+    assert torch.equal(merged.get_output_embeddings().weight, trained)
 
 
 def test_merge_says_what_is_wrong_and_leaves_nothing(
