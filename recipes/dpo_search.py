@@ -27,6 +27,7 @@ from data.files import write_atomically
 from data.mixing import parse_mix
 from data.pairs import all_pairs, sample_pairs
 from data.problem import Problem
+from data.registry import DEFAULT_SOURCES
 from data.trajectories import Trajectory, read_trajectories
 from data.trajectory_sets import statistics
 from recipes.policy.loading import loading_policy, with_model_settings
@@ -60,7 +61,7 @@ class DPOSearchArguments(BackupArguments):
         default_factory=list, metadata={"help": "Files or folders of a search, a run or an evaluation to learn from."}
     )
     sources: list[str] = field(
-        default_factory=lambda: ["gsm_symbolic", "invented_facts", "small_functions"],
+        default_factory=lambda: list(DEFAULT_SOURCES),
         metadata={"help": "Problem sources: names of data/registry.py, or JSONL files."},
     )
     domain_mix: str = field(default="math=0.34,qa=0.33,code=0.33", metadata={"help": "Share of each domain."})

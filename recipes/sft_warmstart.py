@@ -38,6 +38,7 @@ from data.corpus import CorpusWorkflow, corpus_pairs, read_corpus, with_task_lin
 from data.domains import DOMAINS, domain_row
 from data.mixing import parse_mix
 from data.problem import Problem
+from data.registry import DEFAULT_SOURCES
 from data.trajectories import Trajectory
 from data.trajectory_sets import statistics
 from recipes.backup.open import open_backup
@@ -54,6 +55,7 @@ from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
 from recipes.training.experience import Caps, cap, load_trajectories, same_workflow
 from recipes.training.problems import mixed_problems
+from rewards.tiers import TIER_REWARDS
 
 
 @dataclass
@@ -77,7 +79,7 @@ class WarmStartArguments(BackupArguments):
     """
 
     sources: list[str] = field(
-        default_factory=lambda: ["gsm_symbolic", "invented_facts", "small_functions"],
+        default_factory=lambda: list(DEFAULT_SOURCES),
         metadata={"help": "Problem sources: names of data/registry.py, or JSONL files."},
     )
     domain_mix: str = field(default="math=0.34,qa=0.33,code=0.33", metadata={"help": "Share of each domain."})
@@ -113,7 +115,9 @@ class WarmStartArguments(BackupArguments):
         metadata={"help": "Also teach what did best in these: files or folders of a search, a run or an evaluation."},
     )
     trajectory_share: float = field(default=0.5, metadata={"help": "Share of the examples taken from trajectories."})
-    trajectory_reward: float = field(default=0.7, metadata={"help": "Least reward of a workflow that is taken."})
+    trajectory_reward: float = field(
+        default=TIER_REWARDS[4], metadata={"help": "Least reward of a workflow that is taken."}
+    )
     trajectories_per_problem: int = field(
         default=2, metadata={"help": "Different workflows taken of a problem, the best ones."}
     )

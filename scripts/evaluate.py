@@ -106,10 +106,16 @@ def parse_arguments() -> argparse.Namespace:
     operator_argument(parser)
     executor_argument_group(parser)
     arguments = parser.parse_args()
-    if arguments.merge:
-        if arguments.data or arguments.shard:
-            parser.error("--merge takes the folders of shards and --output: leave out --data and --shard")
-        return arguments
+    if not arguments.merge:
+        check_numbers(parser, arguments)
+        check_together(parser, arguments)
+    elif arguments.data or arguments.shard:
+        parser.error("--merge takes the folders of shards and --output: leave out --data and --shard")
+    return arguments
+
+
+def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse numbers out of range, each by its flag."""
     for name in ("num_samples", "batch_size", "limit", "max_completion_length"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
@@ -121,6 +127,10 @@ def parse_arguments() -> argparse.Namespace:
     for k in arguments.pass_k or ():
         if not 1 <= k <= arguments.num_samples:
             parser.error(f"--pass_k {k} must be from 1 to --num_samples {arguments.num_samples}")
+
+
+def check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse flags that have no meaning together, or none without another one."""
     if not (arguments.workflow or arguments.model or arguments.baseline or arguments.adapter):
         parser.error("one of --workflow, --model, --adapter and --baseline is required")
     if not arguments.agents and (arguments.corpus != OWN or arguments.retriever_url):
@@ -135,7 +145,6 @@ def parse_arguments() -> argparse.Namespace:
         parse_address(arguments.model_base_url or OPENAI_URL)
     except ValueError as error:
         parser.error(str(error).replace("executor_base_url=", "--model_base_url "))
-    return arguments
 
 
 @dataclasses.dataclass(frozen=True)
