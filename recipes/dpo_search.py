@@ -9,6 +9,7 @@ training problems, runs and grades them, and trains on all that is known by then
 stopped goes on with `--resume_from_checkpoint auto`. What a run leaves: recipes/README.md.
 """
 
+import copy
 import json
 import shutil
 import sys
@@ -214,7 +215,6 @@ def train_iteration(
     pairs = pairs_of(known, recipe, training.seed)
     with run.phase(f"{folder.name}_training"), loading_policy(model.model_name_or_path):
         trainer = ScoreDPOTrainer(
-            args=args,
             train_dataset=pairs_dataset(pairs),
             processing_class=AutoTokenizer.from_pretrained(model.model_name_or_path, revision=model.model_revision),
             score_weighting=recipe.score_weighting,
@@ -233,18 +233,23 @@ def train_iteration(
 
 
 def policy(adapter: Path | None, args: WorkflowDPOConfig, model: ModelConfig) -> dict[str, Any]:
-    """Return the policy as TRL takes it: the base, or what the iteration before came to, which is its reference too."""
+    """Return the policy and its settings as TRL takes them: the base, or what the iteration before came to.
+
+    That is its reference too.
+    """
     quantization = get_quantization_config(model)
     if adapter is None or not model.use_peft:
         name = model.model_name_or_path if adapter is None else str(adapter)
-        return {"model": name, "quantization_config": quantization, "peft_config": get_peft_config(model)}
+        lora = get_peft_config(model)
+        return {"args": args, "model": name, "quantization_config": quantization, "peft_config": lora}
     from peft import PeftModel  # takes seconds
 
-    settings, args.model_init_kwargs = args.model_init_kwargs, None
     base = AutoModelForCausalLM.from_pretrained(
-        model.model_name_or_path, quantization_config=quantization, **(settings or {})
+        model.model_name_or_path, quantization_config=quantization, **(args.model_init_kwargs or {})
     )
-    return {"model": PeftModel.from_pretrained(base, adapter, is_trainable=True)}
+    loaded = copy.copy(args)
+    loaded.model_init_kwargs = None  # TRL takes them for a model that it loads itself
+    return {"args": loaded, "model": PeftModel.from_pretrained(base, adapter, is_trainable=True)}
 
 
 def back_up(run: Run, number: int, base: str) -> None:

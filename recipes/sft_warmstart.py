@@ -11,7 +11,6 @@ search found best for its problems. With `--from_scratch` it first builds the ti
 
 import random
 import re
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -48,6 +47,7 @@ from recipes.policy.tiny import build_tiny_policy, train_tokenizer
 from recipes.run.command import run_command
 from recipes.run.config import write_config
 from recipes.run.progress import progress_of
+from recipes.run.replacing import check_replaceable, in_place_of
 from recipes.settings.arguments import BackupArguments
 from recipes.settings.checks import check_trackers
 from recipes.settings.chosen import ALWAYS, effective_config
@@ -281,20 +281,6 @@ def base_policy(
     return model, tokenizer
 
 
-def check_replaceable(output: Path) -> None:
-    """Refuse an output folder that holds anything but an earlier model: the finished one takes its place.
-
-    Raises:
-        UsageError: names the folder.
-    """
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
-        return
-    if not any((output / name).is_file() for name in ("config.json", "adapter_config.json")):
-        raise UsageError(
-            f"--output_dir {output} exists and holds no model; it would be replaced: choose another folder"
-        )
-
-
 def check_quantization(model: ModelConfig) -> None:
     """Refuse 4 or 8 bits without the package that they need, or without the adapter that alone can train then.
 
@@ -326,33 +312,31 @@ def main() -> None:
     with TemporaryDirectory() as nowhere, open_backup(args.backup_url, Path(nowhere), main_process=main_process):
         pass  # a URL that cannot work is said now, not after the training
     config = effective_config(args, training, model_args, always=ALWAYS)
-    training.output_dir = str(output.with_name(output.name + ".partial"))
     pairs = warm_start_pairs(args, training.seed)
     found = best_trajectories(args, training.seed)
     if args.dry_run:
         print(f"dry run: {len(pairs) + len(found)} examples for {output}; nothing was started")
         return
     dataset = warm_start_dataset(pairs, args.prompt_style, found)
-    try:
-        model, tokenizer = base_policy(args, model_args, dataset, training)
-        trainer = SFTTrainer(
-            model=model,
-            args=with_model_settings(training, model_args) if isinstance(model, str) else training,
-            train_dataset=dataset,
-            processing_class=tokenizer,
-            quantization_config=get_quantization_config(model_args) if isinstance(model, str) else None,
-            peft_config=get_peft_config(model_args),
-        )
-    except OSError as error:
-        raise UsageError(f"--model_name_or_path {model_args.model_name_or_path}: {error}") from error
-    with progress_of(trainer, "warm start", {"loss": "loss {:.3f}"}):
-        trainer.train()
-    trainer.save_model()
-    if trainer.accelerator.is_main_process:
-        write_config(Path(training.output_dir), __file__, config)
-        if output.exists():
-            shutil.rmtree(output)
-        Path(training.output_dir).rename(output)
+    with in_place_of(output, training) as beside:
+        try:
+            model, tokenizer = base_policy(args, model_args, dataset, training)
+            trainer = SFTTrainer(
+                model=model,
+                args=with_model_settings(beside, model_args) if isinstance(model, str) else beside,
+                train_dataset=dataset,
+                processing_class=tokenizer,
+                quantization_config=get_quantization_config(model_args) if isinstance(model, str) else None,
+                peft_config=get_peft_config(model_args),
+            )
+        except OSError as error:
+            raise UsageError(f"--model_name_or_path {model_args.model_name_or_path}: {error}") from error
+        with progress_of(trainer, "warm start", {"loss": "loss {:.3f}"}):
+            trainer.train()
+        trainer.save_model()
+        if main_process:
+            write_config(Path(beside.output_dir), __file__, config)
+    if main_process:
         print(f"warm-started policy in {output}")
         with open_backup(args.backup_url, output, wait_seconds=args.backup_wait_seconds) as backup:
             if backup is not None:

@@ -65,7 +65,7 @@ from scripts.evaluating.results import (
     write_files,
 )
 from scripts.evaluating.shards import Shard
-from scripts.evaluating.systems import System, ask_server, generate, name_base_model, systems
+from scripts.evaluating.systems import System, ask_server, base_model, generate, systems
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -300,12 +300,12 @@ def main() -> None:
     if arguments.agents is not None:
         from scripts.evaluating.agents import evaluate_team  # loads torch
 
-        name_base_model(arguments)
+        arguments.model = base_model(arguments.model, arguments.adapter)
         evaluate_team(arguments)
         return
     load_operators(arguments.operators)
     config = executor_config_from(arguments)
-    name_base_model(arguments)
+    arguments.model = base_model(arguments.model, arguments.adapter)
     found = systems(arguments)
     problems = read_data(arguments.data, arguments.limit, sources_of_policy(arguments))
     samples = [problem for problem in problems for _ in range(arguments.num_samples)]
