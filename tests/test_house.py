@@ -117,6 +117,22 @@ def test_the_lower_floors_and_light_commands_load_neither_torch_nor_trl(floor: s
     assert done.stdout.strip() == "[]"
 
 
+def test_every_folder_has_its_line_on_a_page() -> None:
+    front = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [
+        floor for floor in (*FLOORS, "accelerate_configs") if f"| [{floor}]({floor}/README.md) |" not in front
+    ] == []
+    untold = [
+        str(folder.relative_to(ROOT))
+        for floor in FLOORS
+        for folder in (ROOT / floor).rglob("*/")
+        if any(path.suffix in (".py", ".yaml", ".jsonl") for path in folder.iterdir())
+        and folder.relative_to(ROOT).parts[1] != "cache"
+        and f"`{folder.relative_to(ROOT / floor)}/`" not in (ROOT / floor / "README.md").read_text(encoding="utf-8")
+    ]
+    assert untold == []
+
+
 def test_no_file_is_longer_than_a_sitting() -> None:
     longest = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files().values()}
     assert {name: count for name, count in longest.items() if count > 400} == {}
