@@ -26,17 +26,16 @@ NOT_COMPARED = frozenset({"seconds", "lost_seconds", "cached"})
 NOT_COMPARED_COLUMNS = ("seconds", "time", "cache", "per_second", "cost_usd", "executor/efficiency")
 
 
-def launch(folder: Path, *flags: str, run: str = "run", examples: int = 48) -> subprocess.CompletedProcess[str]:
-    """Run the quickstart after a short warm start; its policy and its cache are in `folder` too.
+def launch(folder: Path, *flags: str, run: str = "run") -> subprocess.CompletedProcess[str]:
+    """Run the quickstart with a warm start of 48 examples; its policy and its cache are in `folder` too.
 
     Args:
         folder (`Path`): of everything that it leaves.
         flags (`str`): further ones, and others for those here.
         run (`str`): name of the run's own folder.
-        examples (`int`): of the warm start; after 48 hardly a workflow is valid.
     """
     warm_start = yaml.safe_load((CONFIGS / "quickstart_warmstart.yaml").read_text())
-    warm_start |= {"num_examples": examples, "num_train_epochs": 1}
+    warm_start |= {"num_examples": 48, "num_train_epochs": 1}
     (folder / "warm.yaml").write_text(yaml.safe_dump(warm_start))
     command = [
         sys.executable, str(ROOT / "recipes" / "grpo_mixed.py"), "--config", str(CONFIGS / "quickstart.yaml"),
@@ -83,7 +82,7 @@ def five_steps(folder: Path, name: str) -> dict[str, Any]:
     done = launch(
         folder, "--max_steps", "5", "--num_train_problems", "12", "--num_heldout_problems", "6", "--no_baselines",
         "--per_device_train_batch_size", "24", "--model_name_or_path", str(folder / name / "policy"),
-        run=f"{name}/run", examples=600,
+        run=f"{name}/run",
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
