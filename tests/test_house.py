@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = ("data", "aflow_ops", "rewards", "recipes", "scripts")
 # Programs for the sandbox: they are read as text, never imported.
 NOT_IMPORTED = {"aflow_ops/examiner/harness.py", "aflow_ops/examiner/worker.py", "aflow_ops/rings/child.py"}
-PAGE = 60  # lines
+PAGE = 65  # lines; a few more than fit on a screen
 # Commands that neither load nor train a policy, or only when they are asked to.
 LIGHT_COMMANDS = (
     "compare", "download_datasets", "evaluate", "grade", "process_datasets", "push_to_hub", "report", "restore",
