@@ -14,6 +14,7 @@ from aflow_ops.language.imports import BASE_OPERATOR, PROMPTS_NAME
 from aflow_ops.language.scope import Scope, method_of, scope_of
 from aflow_ops.language.workflow import SOURCE_NAME, Workflow
 from aflow_ops.operators import OPERATORS
+from aflow_ops.python_source import MODULES_AT_HAND
 from data.problem import Domain
 
 # What Python's own `format` is called where an operator has its name.
@@ -22,9 +23,9 @@ PYTHONS_FORMAT = "_pythons_format"
 OPERATOR_DOOR = "_call_operator"
 
 # Equal runs draw equal random numbers, in both interpreters.
-_MODULES = """import asyncio, collections, json, math, random, re
+_MODULES = f"""import {", ".join(MODULES_AT_HAND)}
 from collections import Counter
-random.seed({seed})
+random.seed({{seed}})
 """
 
 # `format` is also a builtin, which the interpreter finds before it asks for host functions.

@@ -8,6 +8,8 @@ import ast
 import unicodedata
 from itertools import groupby
 
+# What every workflow has without importing it.
+MODULES_AT_HAND = ("asyncio", "collections", "json", "math", "random", "re")
 # More marks on one letter than any text has that is meant to be read (UAX #15, stream-safe text).
 MAX_MARKS = 30
 

@@ -38,7 +38,8 @@ class Benchmark:
         splits (`Mapping[str, tuple[str, ...]]`): files of the repository for each of our splits, in order.
         module (`str`): module of `data.benchmarks` that reads its rows; by default the one of its name.
         source (`str`): what its problems call their source; by default its name.
-        metric (`str`, *optional*): its own metric where that is not its domain's (`rewards/benchmark_metrics.py`).
+        metric (`str`, *optional*): its own metric where that is not its domain's, by the name that the domain's grader
+            has for it (`METRICS` of `rewards/graders/qa.py`).
         by_id (`float`, *optional*): share of the rows, by ascending id, that is for training, where the Hub has but one
             split; the rest is the test set.
         on_request (`bool`): downloaded only when it is named.
@@ -86,6 +87,13 @@ def _benchmark(name: str, entry: Mapping[str, Any]) -> Benchmark:
 def _benchmarks_by_source() -> Mapping[str, Benchmark]:
     """Of two benchmarks with one source (MBPP and its sanitized part) the first."""
     return {item.source: item for item in reversed(list(benchmarks().values()))}
+
+
+def metric_of(source: str) -> str | None:
+    """Return the metric that a benchmark names as its own, by what its problems call their source; `None` for its
+    domain's, and for every other source."""
+    known = _benchmarks_by_source().get(source.lower())
+    return None if known is None else known.metric
 
 
 def source_domains() -> dict[str, Domain]:

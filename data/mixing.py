@@ -8,6 +8,8 @@ from data.problem import DOMAINS, DataError, Domain, Problem
 
 # (problems of a domain, how many) -> its part of an epoch, in order
 Queue = Callable[[Sequence[Problem], int], list[Problem]]
+# The specification's shares, where nobody says others.
+DEFAULT_MIX = "math=0.4,qa=0.3,code=0.3"
 
 
 def parse_mix(text: str) -> dict[Domain, float]:

@@ -8,15 +8,13 @@ an example.
 """
 
 import asyncio
-import importlib
 import random
-import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from accelerate import PartialState
 from datasets import Dataset
@@ -27,6 +25,7 @@ from aflow_ops.agents.team import Team
 from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.errors import UsageError
 from aflow_ops.executor.types import Message
+from aflow_ops.named import named_object
 from aflow_ops.sandbox import open_sandbox
 from data.mixing import parse_mix
 from data.problem import Problem
@@ -34,11 +33,12 @@ from recipes.policy.loading import with_model_settings
 from recipes.run.command import run_command
 from recipes.run.config import write_config
 from recipes.run.progress import progress_of
+from recipes.run.replacing import check_replaceable, in_place_of
 from recipes.settings.arguments import BackupArguments
 from recipes.settings.chosen import ALWAYS, effective_config
 from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
-from recipes.sft_warmstart import base_policy, check_replaceable
+from recipes.sft_warmstart import base_policy
 from recipes.training.problems import mixed_problems
 
 # Episodes played at once.
@@ -137,19 +137,6 @@ async def scripted_turns(
     return [turn for speaker in speakers for turn in speaker.turns]
 
 
-def named(path: str) -> Any:
-    """Return what `package.module:name` names.
-
-    Raises:
-        UsageError: there is nothing of that name.
-    """
-    module, _, name = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"{path}: {error}") from None
-
-
 def turn_dataset(turns: Sequence[tuple[list[Message], str]]) -> Dataset:
     """Return turns as TRL's conversational prompt-completion rows."""
     completions = [[{"role": "assistant", "content": text}] for _, text in turns]
@@ -165,8 +152,7 @@ def main() -> None:
     output = Path(training.output_dir)
     check_replaceable(output)
     config = effective_config(args, training, model_args, always=ALWAYS)
-    training.output_dir = str(output.with_name(output.name + ".partial"))
-    make_team, script = named(args.team), named(args.script)()
+    make_team, script = named_object(args.team), named_object(args.script)()
     problems = mixed_problems(args.sources, parse_mix(args.domain_mix), args.num_episodes, "train", training.seed)
     if args.dry_run:
         print(f"dry run: {len(problems)} scripted episodes for {output}; nothing was started")
@@ -176,21 +162,20 @@ def main() -> None:
     dataset = turn_dataset(turns)
     headers = [f"{role}\n" for role in ("system", "user", "assistant")]  # of every turn: a token each
     model, tokenizer = base_policy(args, model_args, dataset, training, headers * len(turns))
-    trainer = SFTTrainer(
-        model=model,
-        args=with_model_settings(training, model_args) if isinstance(model, str) else training,
-        train_dataset=dataset,
-        processing_class=tokenizer,
-        peft_config=get_peft_config(model_args),
-    )
-    with progress_of(trainer, "warm start", {"loss": "loss {:.3f}"}):
-        trainer.train()
-    trainer.save_model()
+    with in_place_of(output, training) as beside:
+        trainer = SFTTrainer(
+            model=model,
+            args=with_model_settings(beside, model_args) if isinstance(model, str) else beside,
+            train_dataset=dataset,
+            processing_class=tokenizer,
+            peft_config=get_peft_config(model_args),
+        )
+        with progress_of(trainer, "warm start", {"loss": "loss {:.3f}"}):
+            trainer.train()
+        trainer.save_model()
+        if PartialState().is_main_process:
+            write_config(Path(beside.output_dir), __file__, config)
     if PartialState().is_main_process:
-        write_config(Path(training.output_dir), __file__, config)
-        if output.exists():
-            shutil.rmtree(output)
-        Path(training.output_dir).rename(output)
         print(f"warm-started team in {output}: {len(turns)} turns of {len(problems)} scripted episodes")
 
 

@@ -9,6 +9,7 @@ training problems, runs and grades them, and trains on all that is known by then
 stopped goes on with `--resume_from_checkpoint auto`. What a run leaves: recipes/README.md.
 """
 
+import copy
 import json
 import shutil
 import sys
@@ -27,6 +28,7 @@ from data.files import write_atomically
 from data.mixing import parse_mix
 from data.pairs import all_pairs, sample_pairs
 from data.problem import Problem
+from data.registry import DEFAULT_SOURCES
 from data.trajectories import Trajectory, read_trajectories
 from data.trajectory_sets import statistics
 from recipes.policy.loading import loading_policy, with_model_settings
@@ -60,7 +62,7 @@ class DPOSearchArguments(BackupArguments):
         default_factory=list, metadata={"help": "Files or folders of a search, a run or an evaluation to learn from."}
     )
     sources: list[str] = field(
-        default_factory=lambda: ["gsm_symbolic", "invented_facts", "small_functions"],
+        default_factory=lambda: list(DEFAULT_SOURCES),
         metadata={"help": "Problem sources: names of data/registry.py, or JSONL files."},
     )
     domain_mix: str = field(default="math=0.34,qa=0.33,code=0.33", metadata={"help": "Share of each domain."})
@@ -213,7 +215,6 @@ def train_iteration(
     pairs = pairs_of(known, recipe, training.seed)
     with run.phase(f"{folder.name}_training"), loading_policy(model.model_name_or_path):
         trainer = ScoreDPOTrainer(
-            args=args,
             train_dataset=pairs_dataset(pairs),
             processing_class=AutoTokenizer.from_pretrained(model.model_name_or_path, revision=model.model_revision),
             score_weighting=recipe.score_weighting,
@@ -232,18 +233,23 @@ def train_iteration(
 
 
 def policy(adapter: Path | None, args: WorkflowDPOConfig, model: ModelConfig) -> dict[str, Any]:
-    """Return the policy as TRL takes it: the base, or what the iteration before came to, which is its reference too."""
+    """Return the policy and its settings as TRL takes them: the base, or what the iteration before came to.
+
+    That is its reference too.
+    """
     quantization = get_quantization_config(model)
     if adapter is None or not model.use_peft:
         name = model.model_name_or_path if adapter is None else str(adapter)
-        return {"model": name, "quantization_config": quantization, "peft_config": get_peft_config(model)}
+        lora = get_peft_config(model)
+        return {"args": args, "model": name, "quantization_config": quantization, "peft_config": lora}
     from peft import PeftModel  # takes seconds
 
-    settings, args.model_init_kwargs = args.model_init_kwargs, None
     base = AutoModelForCausalLM.from_pretrained(
-        model.model_name_or_path, quantization_config=quantization, **(settings or {})
+        model.model_name_or_path, quantization_config=quantization, **(args.model_init_kwargs or {})
     )
-    return {"model": PeftModel.from_pretrained(base, adapter, is_trainable=True)}
+    loaded = copy.copy(args)
+    loaded.model_init_kwargs = None  # TRL takes them for a model that it loads itself
+    return {"args": loaded, "model": PeftModel.from_pretrained(base, adapter, is_trainable=True)}
 
 
 def back_up(run: Run, number: int, base: str) -> None:

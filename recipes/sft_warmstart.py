@@ -11,7 +11,6 @@ search found best for its problems. With `--from_scratch` it first builds the ti
 
 import random
 import re
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -38,6 +37,7 @@ from data.corpus import CorpusWorkflow, corpus_pairs, read_corpus, with_task_lin
 from data.domains import DOMAINS, domain_row
 from data.mixing import parse_mix
 from data.problem import Problem
+from data.registry import DEFAULT_SOURCES
 from data.trajectories import Trajectory
 from data.trajectory_sets import statistics
 from recipes.backup.open import open_backup
@@ -47,6 +47,7 @@ from recipes.policy.tiny import build_tiny_policy, train_tokenizer, untie_embedd
 from recipes.run.command import run_command
 from recipes.run.config import write_config
 from recipes.run.progress import progress_of
+from recipes.run.replacing import check_replaceable, in_place_of
 from recipes.settings.arguments import BackupArguments
 from recipes.settings.checks import check_trackers
 from recipes.settings.chosen import ALWAYS, effective_config
@@ -54,6 +55,7 @@ from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
 from recipes.training.experience import Caps, cap, load_trajectories, same_workflow
 from recipes.training.problems import mixed_problems
+from rewards.tiers import TIER_REWARDS
 
 
 @dataclass
@@ -77,7 +79,7 @@ class WarmStartArguments(BackupArguments):
     """
 
     sources: list[str] = field(
-        default_factory=lambda: ["gsm_symbolic", "invented_facts", "small_functions"],
+        default_factory=lambda: list(DEFAULT_SOURCES),
         metadata={"help": "Problem sources: names of data/registry.py, or JSONL files."},
     )
     domain_mix: str = field(default="math=0.34,qa=0.33,code=0.33", metadata={"help": "Share of each domain."})
@@ -113,7 +115,9 @@ class WarmStartArguments(BackupArguments):
         metadata={"help": "Also teach what did best in these: files or folders of a search, a run or an evaluation."},
     )
     trajectory_share: float = field(default=0.5, metadata={"help": "Share of the examples taken from trajectories."})
-    trajectory_reward: float = field(default=0.7, metadata={"help": "Least reward of a workflow that is taken."})
+    trajectory_reward: float = field(
+        default=TIER_REWARDS[4], metadata={"help": "Least reward of a workflow that is taken."}
+    )
     trajectories_per_problem: int = field(
         default=2, metadata={"help": "Different workflows taken of a problem, the best ones."}
     )
@@ -282,20 +286,6 @@ def base_policy(
     return model, tokenizer
 
 
-def check_replaceable(output: Path) -> None:
-    """Refuse an output folder that holds anything but an earlier model: the finished one takes its place.
-
-    Raises:
-        UsageError: names the folder.
-    """
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
-        return
-    if not any((output / name).is_file() for name in ("config.json", "adapter_config.json")):
-        raise UsageError(
-            f"--output_dir {output} exists and holds no model; it would be replaced: choose another folder"
-        )
-
-
 def check_quantization(model: ModelConfig) -> None:
     """Refuse 4 or 8 bits without the package that they need, or without the adapter that alone can train then.
 
@@ -327,35 +317,33 @@ def main() -> None:
     with TemporaryDirectory() as nowhere, open_backup(args.backup_url, Path(nowhere), main_process=main_process):
         pass  # a URL that cannot work is said now, not after the training
     config = effective_config(args, training, model_args, always=ALWAYS)
-    training.output_dir = str(output.with_name(output.name + ".partial"))
     pairs = warm_start_pairs(args, training.seed)
     found = best_trajectories(args, training.seed)
     if args.dry_run:
         print(f"dry run: {len(pairs) + len(found)} examples for {output}; nothing was started")
         return
     dataset = warm_start_dataset(pairs, args.prompt_style, found)
-    try:
-        model, tokenizer = base_policy(args, model_args, dataset, training)
-        trainer = SFTTrainer(
-            model=model,
-            args=with_model_settings(training, model_args) if isinstance(model, str) else training,
-            train_dataset=dataset,
-            processing_class=tokenizer,
-            quantization_config=get_quantization_config(model_args) if isinstance(model, str) else None,
-            peft_config=get_peft_config(model_args),
-        )
-    except OSError as error:
-        raise UsageError(f"--model_name_or_path {model_args.model_name_or_path}: {error}") from error
-    with progress_of(trainer, "warm start", {"loss": "loss {:.3f}"}):
-        trainer.train()
-    if args.untie_embeddings:
-        untie_embeddings(trainer.accelerator.unwrap_model(trainer.model))
-    trainer.save_model()
-    if trainer.accelerator.is_main_process:
-        write_config(Path(training.output_dir), __file__, config)
-        if output.exists():
-            shutil.rmtree(output)
-        Path(training.output_dir).rename(output)
+    with in_place_of(output, training) as beside:
+        try:
+            model, tokenizer = base_policy(args, model_args, dataset, training)
+            trainer = SFTTrainer(
+                model=model,
+                args=with_model_settings(beside, model_args) if isinstance(model, str) else beside,
+                train_dataset=dataset,
+                processing_class=tokenizer,
+                quantization_config=get_quantization_config(model_args) if isinstance(model, str) else None,
+                peft_config=get_peft_config(model_args),
+            )
+        except OSError as error:
+            raise UsageError(f"--model_name_or_path {model_args.model_name_or_path}: {error}") from error
+        with progress_of(trainer, "warm start", {"loss": "loss {:.3f}"}):
+            trainer.train()
+        if args.untie_embeddings:
+            untie_embeddings(trainer.accelerator.unwrap_model(trainer.model))
+        trainer.save_model()
+        if main_process:
+            write_config(Path(beside.output_dir), __file__, config)
+    if main_process:
         print(f"warm-started policy in {output}")
         with open_backup(args.backup_url, output, wait_seconds=args.backup_wait_seconds) as backup:
             if backup is not None:

@@ -19,7 +19,7 @@ from rewards.wa_grpo import zero_signal_groups
 
 ScaleRewards = Literal["group", "batch", "none"]
 
-# Standard deviation of rewards that are spread evenly over the tiers, 0.354: what a healthy batch is near to.
+# Standard deviation of rewards that are spread evenly over the tiers, 0.356: what a healthy batch is near to.
 TIER_STD = pstdev(TIER_REWARDS.values())
 # A domain's level is the mean of so many of its latest rewards, and nothing before it has half as many.
 LEVEL_WINDOW = 256

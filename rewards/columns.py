@@ -19,6 +19,23 @@ from rewards.advantages import ScaleRewards, advantage_scale
 Row = Sequence[float | None]
 
 
+def finite_rows(rewards: Sequence[Sequence[float]], names: Sequence[str]) -> list[list[float | None]]:
+    """Return the rewards of each rollout, `None` for NaN: no verdict.
+
+    Args:
+        rewards (`Sequence`): one row a rollout, with a number for each reward.
+        names (`Sequence[str]`): of the rewards.
+
+    Raises:
+        ValueError: an infinite reward, which would leave no advantage in its group a number.
+    """
+    for row in rewards:
+        for name, value in zip(names, row, strict=True):
+            if math.isinf(value):
+                raise ValueError(f"the reward {name!r} returned an infinite number; rewards are finite, or None")
+    return [[None if math.isnan(value) else value for value in row] for row in rewards]
+
+
 def settle(rows: Sequence[Row], workflow: int, group_size: int) -> list[list[float | None]]:
     """Return the rows with what `None` stands for.
 

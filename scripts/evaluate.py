@@ -65,7 +65,7 @@ from scripts.evaluating.results import (
     write_files,
 )
 from scripts.evaluating.shards import Shard
-from scripts.evaluating.systems import System, ask_server, generate, name_base_model, systems
+from scripts.evaluating.systems import System, ask_server, base_model, generate, systems
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -106,10 +106,16 @@ def parse_arguments() -> argparse.Namespace:
     operator_argument(parser)
     executor_argument_group(parser)
     arguments = parser.parse_args()
-    if arguments.merge:
-        if arguments.data or arguments.shard:
-            parser.error("--merge takes the folders of shards and --output: leave out --data and --shard")
-        return arguments
+    if not arguments.merge:
+        check_numbers(parser, arguments)
+        check_together(parser, arguments)
+    elif arguments.data or arguments.shard:
+        parser.error("--merge takes the folders of shards and --output: leave out --data and --shard")
+    return arguments
+
+
+def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse numbers out of range, each by its flag."""
     for name in ("num_samples", "batch_size", "limit", "max_completion_length"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
@@ -121,6 +127,10 @@ def parse_arguments() -> argparse.Namespace:
     for k in arguments.pass_k or ():
         if not 1 <= k <= arguments.num_samples:
             parser.error(f"--pass_k {k} must be from 1 to --num_samples {arguments.num_samples}")
+
+
+def check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse flags that have no meaning together, or none without another one."""
     if not (arguments.workflow or arguments.model or arguments.baseline or arguments.adapter):
         parser.error("one of --workflow, --model, --adapter and --baseline is required")
     if not arguments.agents and (arguments.corpus != OWN or arguments.retriever_url):
@@ -135,7 +145,6 @@ def parse_arguments() -> argparse.Namespace:
         parse_address(arguments.model_base_url or OPENAI_URL)
     except ValueError as error:
         parser.error(str(error).replace("executor_base_url=", "--model_base_url "))
-    return arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,12 +300,12 @@ def main() -> None:
     if arguments.agents is not None:
         from scripts.evaluating.agents import evaluate_team  # loads torch
 
-        name_base_model(arguments)
+        arguments.model = base_model(arguments.model, arguments.adapter)
         evaluate_team(arguments)
         return
     load_operators(arguments.operators)
     config = executor_config_from(arguments)
-    name_base_model(arguments)
+    arguments.model = base_model(arguments.model, arguments.adapter)
     found = systems(arguments)
     problems = read_data(arguments.data, arguments.limit, sources_of_policy(arguments))
     samples = [problem for problem in problems for _ in range(arguments.num_samples)]

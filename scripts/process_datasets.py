@@ -26,7 +26,7 @@ from aflow_ops.errors import UsageError
 from data.benchmarks import benchmark, benchmarks
 from data.download import present
 from data.files import write_atomically
-from data.mixing import apportion, mix, parse_mix
+from data.mixing import DEFAULT_MIX, apportion, mix, parse_mix
 from data.preparing import NEAR_DUPLICATES, RawDataset, iter_processed, process_datasets, raw_benchmark
 from data.problem import DataError, Domain, Problem
 from data.processing import COUNTED, RawSplit, Rules, SplitReport
@@ -64,9 +64,7 @@ def parse_arguments() -> argparse.Namespace:
         "--aflow_split", action="store_true", help="cut a fifth of each test set off as validation, as AFlow does"
     )
     parser.add_argument("--mix", type=int, default=0, metavar="N", help="also write mixed/train.jsonl with N rows")
-    parser.add_argument(
-        "--mix_ratio", default="math=0.4,qa=0.3,code=0.3", help="shares of it [math=0.4,qa=0.3,code=0.3]"
-    )
+    parser.add_argument("--mix_ratio", default=DEFAULT_MIX, help=f"shares of it [{DEFAULT_MIX}]")
     parser.add_argument("--seed", type=int, default=0, help="which rows are in the mixed set [0]")
     return parser.parse_args()
 

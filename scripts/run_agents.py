@@ -11,7 +11,6 @@ be graded, and only the dialogue means something.
 
 import argparse
 import asyncio
-import importlib.util
 import inspect
 import json
 import sys
@@ -26,12 +25,13 @@ from aflow_ops.agents.team import Team
 from aflow_ops.agents.tools.corpus import Corpus
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import check_key, executor_argument_group, executor_config_from, open_executor
+from aflow_ops.named import named_object
 from aflow_ops.sandbox import open_sandbox
 from aflow_ops.terminal import printable
 from data.problem import Problem
 from recipes.run.command import CommandParser, run_command
 from recipes.settings.corpus import corpus_argument_group, corpus_from
-from scripts.evaluating.systems import name_base_model
+from scripts.evaluating.systems import base_model
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -63,13 +63,9 @@ def load_recipe(path: Path) -> Any:
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such recipe; recipes/math_tool.py is one")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise UsageError(f"{path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
+    return named_object(str(path))
 
 
 def team_of(module: Any, sandbox: Any, corpus: Corpus | None = None) -> Team:
@@ -168,7 +164,7 @@ def main() -> None:
     """Play and show."""
     args = parse_arguments()
     module = load_recipe(args.recipe)
-    name_base_model(args)
+    args.model = base_model(args.model, args.adapter)
     corpus = corpus_from(args)
     if args.model is None:
         check_key(executor_config_from(args))

@@ -81,6 +81,19 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     start.add_argument("--controls", action=argparse.BooleanOptionalAction, default=True,
                        help="run what the search has to beat on the held-out problems too [on]")  # fmt: skip
+    proposer_argument_group(parser)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the search")
+    parser.add_argument("--workflow_timeout", type=float, default=180.0, help="seconds for one workflow [180]")
+    parser.add_argument("--unsafe_subprocess", action="store_true", help="run solution code with rlimits only")
+    operator_argument(parser)
+    executor_argument_group(parser)
+    arguments = parser.parse_args(words)
+    check_numbers(parser, arguments)
+    return arguments
+
+
+def proposer_argument_group(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of who modifies workflows."""
     proposer = parser.add_argument_group("proposer", "who modifies workflows; its key: OPTIMIZER_API_KEY")
     proposer.add_argument("--proposer", choices=PROPOSERS, default="grammar", help="[grammar, which needs no LLM]")
     proposer.add_argument("--optimizer_model", default="gpt-4o", help="model that proposes [gpt-4o]")
@@ -93,14 +106,6 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     proposer.add_argument("--optimizer_temperature", type=float, default=0.7, help="of its sampling [0.7]")
     proposer.add_argument("--optimizer_top_p", type=float, default=1.0, help="of a policy that is run here [1]")
     proposer.add_argument("--optimizer_max_tokens", type=int, default=MAX_TOKENS, help=f"of a reply [{MAX_TOKENS}]")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the search")
-    parser.add_argument("--workflow_timeout", type=float, default=180.0, help="seconds for one workflow [180]")
-    parser.add_argument("--unsafe_subprocess", action="store_true", help="run solution code with rlimits only")
-    operator_argument(parser)
-    executor_argument_group(parser)
-    arguments = parser.parse_args(words)
-    check_numbers(parser, arguments)
-    return arguments
 
 
 def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

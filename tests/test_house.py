@@ -12,8 +12,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = ("data", "aflow_ops", "rewards", "recipes", "scripts")
 # Programs for the sandbox: they are read as text, never imported.
 NOT_IMPORTED = {"aflow_ops/examiner/harness.py", "aflow_ops/examiner/worker.py", "aflow_ops/rings/child.py"}
-
-
+PAGE = 65  # lines; a few more than fit on a screen
 # Commands that neither load nor train a policy, or only when they are asked to.
 LIGHT_COMMANDS = (
     "compare", "download_datasets", "evaluate", "grade", "process_datasets", "push_to_hub", "report", "restore",
@@ -38,14 +37,10 @@ def files() -> dict[str, Path]:
     return found
 
 
-def imports_of(path: Path, modules: dict[str, Path], *, at_import: bool) -> set[str]:
-    """Modules of ours that a file imports: when it is imported itself, or anywhere in it."""
-    nodes = parsed(path)
-    if at_import:
-        inside = {id(n) for f in nodes if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)}
-        nodes = [node for node in nodes if id(node) not in inside]
+def imports_of(path: Path, modules: dict[str, Path]) -> set[str]:
+    """Modules of ours that a file imports, anywhere in it."""
     names = set()
-    for node in nodes:
+    for node in parsed(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -60,7 +55,7 @@ def test_nothing_imports_upwards() -> None:
     upwards = []
     for name, path in modules.items():
         floor = FLOORS.index(name.split(".")[0])
-        for other in imports_of(path, modules, at_import=False):
+        for other in imports_of(path, modules):
             top = other.split(".")[0]
             if top == "tests" or FLOORS.index(top) > floor:
                 upwards.append(f"{name} -> {other}")
@@ -73,18 +68,19 @@ def test_settings_know_nothing_of_the_recipes_other_rooms() -> None:
     found = {
         f"{name} -> {other}"
         for name, path in inside.items()
-        for other in imports_of(path, modules, at_import=False)
+        for other in imports_of(path, modules)
         if other.startswith("recipes.") and other not in inside
     }
     assert inside and found == set()
 
 
 def test_no_circle_of_imports() -> None:
+    """Nor one that is closed by an import inside a function."""
     modules = files()
     graph = {
-        name: {other for other in imports_of(path, modules, at_import=True) if other in modules and other != name}
+        name: {other for other in imports_of(path, modules) if other in modules and other != name}
         for name, path in modules.items()
-        if str(path.relative_to(ROOT)) not in NOT_IMPORTED and path.name != "__init__.py"
+        if str(path.relative_to(ROOT)) not in NOT_IMPORTED
     }
     done: set[str] = set()
     open_: list[str] = []
@@ -121,9 +117,35 @@ def test_the_lower_floors_and_light_commands_load_neither_torch_nor_trl(floor: s
     assert done.stdout.strip() == "[]"
 
 
+def test_every_folder_has_its_line_on_a_page() -> None:
+    front = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [
+        floor for floor in (*FLOORS, "accelerate_configs") if f"| [{floor}]({floor}/README.md) |" not in front
+    ] == []
+    untold = [
+        str(folder.relative_to(ROOT))
+        for floor in FLOORS
+        for folder in (ROOT / floor).rglob("*/")
+        if any(path.suffix in (".py", ".yaml", ".jsonl") for path in folder.iterdir())
+        and folder.relative_to(ROOT).parts[1] != "cache"
+        and f"`{folder.relative_to(ROOT / floor)}/`" not in (ROOT / floor / "README.md").read_text(encoding="utf-8")
+    ]
+    assert untold == []
+
+
 def test_no_file_is_longer_than_a_sitting() -> None:
     longest = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files().values()}
     assert {name: count for name, count in longest.items() if count > 400} == {}
+
+
+def test_no_function_is_longer_than_a_page() -> None:
+    long = {
+        f"{path.relative_to(ROOT)}: {node.name}": node.end_lineno - node.lineno + 1
+        for path in files().values()
+        for node in parsed(path)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None
+    }
+    assert {name: count for name, count in long.items() if count > PAGE} == {}
 
 
 def test_no_class_has_more_than_fifteen_public_methods() -> None:

@@ -1,7 +1,6 @@
 """The executor: the frozen LLM that answers inside the operators."""
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from aflow_ops.executor.prices import price_of
 from aflow_ops.executor.requests import RequestForm
 from aflow_ops.executor.transport import Call, Completion, Transport, TransportError
 from aflow_ops.executor.types import Executor, ExecutorUsage, Message, Reply
+from aflow_ops.named import named_object
 
 
 @asynccontextmanager
@@ -64,15 +64,14 @@ async def _local_transport(config: ExecutorConfig, url: str) -> Transport:
 
 
 def _own_transport(config: ExecutorConfig) -> Transport:
-    """Build the transport that `--executor package.module:Class` names.
+    """Build the transport that `--executor package.module:Class` or `--executor file.py:Class` names.
 
     Raises:
         UsageError: there is none of that name.
     """
-    module, _, name = config.executor.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        found = named_object(config.executor)
+    except (ImportError, UsageError) as error:
         raise UsageError(f"--executor {config.executor}: {error}") from None
     if not (isinstance(found, type) and issubclass(found, Transport)):
         raise UsageError(f"--executor {config.executor} is no subclass of aflow_ops.executor.Transport")

@@ -26,7 +26,7 @@ class ExecutorConfig:
         default="openai",
         metadata={
             "help": "'openai' for any OpenAI-compatible endpoint, 'local' for the embedded SmolLM2 (no key, no GPU), "
-            "or your own transport as 'package.module:Class' (aflow_ops/executor/transport.py)."
+            "or your own transport as 'package.module:Class' or 'file.py:Class' (aflow_ops/executor/transport.py)."
         },
     )
     executor_model: str = field(default="gpt-4o-mini", metadata={"help": "Model name at the endpoint."})
@@ -112,7 +112,9 @@ class ExecutorConfig:
         elif self.executor == "openai":
             self.executor_base_url = self.executor_base_url or os.environ.get(URL_VARIABLE, "").strip() or None
         elif ":" not in self.executor:
-            raise ValueError(f"executor={self.executor!r} must be 'openai', 'local' or 'package.module:Class'")
+            raise ValueError(
+                f"executor={self.executor!r} must be 'openai', 'local', 'package.module:Class' or 'file.py:Class'"
+            )
         for name in ("executor_max_concurrency", "executor_timeout", "executor_outage_seconds"):
             if not getattr(self, name) > 0:  # nan too, here and below
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0")

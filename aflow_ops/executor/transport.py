@@ -7,7 +7,7 @@ providers. A provider of one's own is one class:
         async def send(self, call: Call) -> Completion:
             return Completion(call.messages[-1]["content"], call.prompt_tokens, 1)
 
-It is named where the flag is: `--executor my_package.parrot:Parrot`.
+It is named where the flag is: `--executor my_package.parrot:Parrot`, or `--executor parrot.py:Parrot`.
 """
 
 from abc import ABC, abstractmethod

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from aflow_ops.errors import WorkflowError
 from aflow_ops.language.imports import ALLOWED_MODULES, PARTS
+from aflow_ops.python_source import MODULES_AT_HAND
 
 # Attributes that lead from a value to the interpreter, its modules and its frames.
 INSIDE = frozenset(
@@ -38,7 +39,7 @@ def check_bounds(tree: ast.Module) -> None:
     """
     _check_depth(tree)
     nodes = list(ast.walk(tree))
-    modules = {name: name for name in ("asyncio", "collections", "json", "math", "random", "re")}
+    modules = {name: name for name in MODULES_AT_HAND}
     modules |= {n.asname or n.name: n.name for node in nodes if isinstance(node, ast.Import) for n in node.names}
     own = {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
     own |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}

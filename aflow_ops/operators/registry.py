@@ -12,6 +12,7 @@ from aflow_ops.errors import UsageError
 from aflow_ops.named import named_object
 from aflow_ops.operators.base import IGNORED_ARGUMENTS, Operator
 from aflow_ops.operators.prompt import read_prompt
+from aflow_ops.python_source import MODULES_AT_HAND
 from data.problem import Domain
 
 OPERATORS: dict[str, type[Operator]] = {}
@@ -23,8 +24,7 @@ _ARGUMENT_TYPES = (str, int, list[str], str | None)
 _TAKEN = frozenset(
     [name for name in vars(builtins) if name != "format"]
     + ["workflow", "problem", "entry_point", "operator", "prompt_custom", "logger", "self"]
-    + ["asyncio", "collections", "json", "math", "random", "re"]
-    + ["done", "verdict", "wrong"]
+    + ["done", "verdict", "wrong", *MODULES_AT_HAND]
 )
 
 OperatorClass = TypeVar("OperatorClass", bound=type[Operator])

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
 
+from aflow_ops.python_source import MODULES_AT_HAND
+
 # What each module has there, by name; "*" for all of it.
 _MODULES: dict[str, str] = {
     "__future__": "*",
@@ -141,7 +143,7 @@ def _has(module: str, name: str) -> bool:
 
 def _bound_modules(nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
     """Modules by the names that the source has for them; those of the prelude are always there."""
-    yield from ((name, name) for name in ("asyncio", "collections", "json", "math", "random", "re"))
+    yield from ((name, name) for name in MODULES_AT_HAND)
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from ((name.asname or name.name, name.name) for name in node.names)

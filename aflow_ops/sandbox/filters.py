@@ -13,7 +13,7 @@ import errno
 import tempfile
 from contextlib import suppress
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 from aflow_ops.errors import UsageError
 
@@ -58,6 +58,19 @@ CLONE_REFUSED = 0x80 | 0x20000 | 0x7E000000 | 0x2000 | 0x800000 | 0x8000
 _ALL_BITS = 2**64 - 1
 
 
+def _libseccomp() -> Any:
+    try:
+        import pyseccomp
+    except ImportError as error:
+        raise UsageError(f"{error}: install the project's dependencies again (pip install -e .)") from error
+    except (OSError, RuntimeError) as error:
+        raise UsageError(
+            f"libseccomp cannot be loaded ({error}), and without it system calls cannot be filtered: install it "
+            "(apt-get install libseccomp2), or accept resource limits only with --unsafe_subprocess"
+        ) from error
+    return pyseccomp
+
+
 @cache
 def compile_filter(kind: Literal["program", "single", "forking"]) -> bytes:
     """Return the filter as the kernel takes it (classic BPF), with `SELF` where the process's number belongs.
@@ -68,15 +81,7 @@ def compile_filter(kind: Literal["program", "single", "forking"]) -> bytes:
     Raises:
         UsageError: libseccomp is not installed.
     """
-    try:
-        import pyseccomp as seccomp
-    except ImportError as error:
-        raise UsageError(f"{error}: install the project's dependencies again (pip install -e .)") from error
-    except (OSError, RuntimeError) as error:
-        raise UsageError(
-            f"libseccomp cannot be loaded ({error}), and without it system calls cannot be filtered: install it "
-            "(apt-get install libseccomp2), or accept resource limits only with --unsafe_subprocess"
-        ) from error
+    seccomp = _libseccomp()
     rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.ENOSYS))
     with suppress(OSError, ValueError):  # libseccomp before 2.5 makes a list, which means the same
         rules.set_attr(seccomp.Attr.CTL_OPTIMIZE, 2)  # a tree: the kernel reads half as long before it takes it

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from aflow_ops.language import Workflow
 from aflow_ops.language.scope import Scope, scope_of
+from aflow_ops.python_source import MODULES_AT_HAND
 
 _IMPORTS = """\
 {modules}from typing import Literal
@@ -24,7 +25,6 @@ class Workflow:
         self.dataset = dataset
         self.llm = create_llm_instance(llm_config)
 """
-_MODULES = ("asyncio", "collections", "json", "math", "random", "re")
 _AFLOW = ("workspace", "scripts", "metagpt")
 # Operator -> an argument that has a default here and none in AFlow.
 _REQUIRED_BY_AFLOW = {"Custom": "instruction", "CustomCodeGenerate": "instruction"}
@@ -55,7 +55,7 @@ def native_files(workflow: Workflow, *, dataset: str, number: int) -> NativeFile
     scope = scope_of(tree)
     body = _class_of(scope) if scope.workflow_class is None else _without_imports(tree)
     used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
-    modules = "".join(f"import {name}\n" for name in _MODULES if name in used)
+    modules = "".join(f"import {name}\n" for name in MODULES_AT_HAND if name in used)
     if "Counter" in used:
         modules += "from collections import Counter\n"
     head = _IMPORTS.format(modules=modules, dataset=dataset, round=number)
@@ -134,7 +134,7 @@ def _is_helper(node: ast.stmt) -> bool:
 def _is_import(node: ast.stmt) -> bool:
     """Whether a statement is replaced by the imports at the head of the file."""
     if isinstance(node, ast.Import):
-        return all(alias.name.split(".")[0] in (*_MODULES, *_AFLOW) for alias in node.names)
+        return all(alias.name.split(".")[0] in (*MODULES_AT_HAND, *_AFLOW) for alias in node.names)
     if isinstance(node, ast.ImportFrom):
         return (node.module or "").split(".")[0] in (*_AFLOW, "typing", "collections")
     return False

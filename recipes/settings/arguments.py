@@ -7,9 +7,11 @@ from typing import Any, ClassVar, Self, cast
 from trl import DPOConfig, GRPOConfig
 
 from aflow_ops.secrets import without_secrets
-from data.mixing import parse_mix
+from data.mixing import DEFAULT_MIX, parse_mix
 from data.problem import Domain
+from data.registry import DEFAULT_SOURCES
 from recipes.settings.replay import ReplayArguments
+from rewards.domains import judged_domains
 from rewards.judge import JudgeConfig
 from rewards.wa_grpo import WAGRPOConfig
 
@@ -106,15 +108,13 @@ class RecipeArguments(ReplayArguments, BackupArguments):
     without_use: ClassVar[frozenset[str]] = frozenset()
 
     sources: list[str] = field(
-        default_factory=lambda: ["gsm_symbolic", "invented_facts", "small_functions"],
+        default_factory=lambda: list(DEFAULT_SOURCES),
         metadata={"help": "Problem sources: names of data/registry.py, or JSONL files of question/answer/source rows."},
     )
     train_on_test_set: bool = field(
         default=False, metadata={"help": "Allow sources that are nothing but a benchmark's test set, as humaneval."}
     )
-    domain_mix: str = field(
-        default="math=0.4,qa=0.3,code=0.3", metadata={"help": "Share of each domain in an epoch, exact."}
-    )
+    domain_mix: str = field(default=DEFAULT_MIX, metadata={"help": "Share of each domain in an epoch, exact."})
     num_train_problems: int = field(default=400, metadata={"help": "Training problems in one epoch."})
     curriculum: str = field(
         default="none",
@@ -196,10 +196,11 @@ class RecipeArguments(ReplayArguments, BackupArguments):
         metadata={"help": "Ask the executor about answers that the rules call unequal and may be wrong about."},
     )
     judge_domains: list[str] = field(
-        default_factory=lambda: ["math", "qa"], metadata={"help": "Domains whose answers the judge sees."}
+        default_factory=lambda: list(judged_domains()), metadata={"help": "Domains whose answers the judge sees."}
     )
     judge_audit: float = field(
-        default=0.05, metadata={"help": "Share of right answers it is asked about too, to log how often it agrees."}
+        default=JudgeConfig.audit,
+        metadata={"help": "Share of right answers it is asked about too, to log how often it agrees."},
     )
     reward_funcs: list[str] = field(
         default_factory=lambda: ["workflow"],

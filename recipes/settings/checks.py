@@ -79,8 +79,8 @@ def check_domains(mix: Mapping[Any, float], domains: Collection[str], given: str
     for domain, share in mix.items():
         if share > 0 and domain not in domains:
             raise UsageError(
-                f"domain_mix={given!r}: this recipe is for {', '.join(domains)} only; use recipes/grpo_{domain}.py, or "
-                "recipes/grpo_mixed.py for several"
+                f"domain_mix={given!r}: this recipe is for {', '.join(domains)} only; for {domain} use "
+                "recipes/grpo_mixed.py, which takes every domain, or a recipe of its own (recipes/README.md)"
             )
 
 

@@ -35,9 +35,9 @@ from data.problem import Problem
 from recipes.backup.backup import Backup
 from recipes.run.checkpoints import Checkpoint
 from recipes.run.role_adapters import NAMES_FILE, read_role_adapters, write_role_adapters
-from recipes.run.spending import Spending
 from recipes.settings.agents import ROW_LOSSES, AgentArguments
 from recipes.settings.arguments import WorkflowGRPOConfig
+from recipes.training.accounts import keep_accounts, process_share, rate_ledger
 from recipes.training.agent_adapters import AgentAdapters
 from recipes.training.agent_play import ChatTokens, EpisodePlayer, TokenRow, room_of
 from recipes.training.agent_rows import TrainingRow, episode_rows, row_reward, step_metrics, training_rows
@@ -130,16 +130,10 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
             return {}
         if config is None:
             raise ValueError(f"agent_models={self.recipe.agent_models} needs an executor")
-        shared = config.shared_by(self.accelerator.num_processes)
-
-        async def opened() -> Executor:
-            return await self._resources.enter_async_context(open_executor(shared, run_dir=self.run_dir, proven=True))
-
-        self.executor = self.run_async(opened())
-        spending = Spending(self.run_dir / f".spent-{self.accelerator.process_index}.json", fresh=fresh)
-        self._resources.callback(spending.close)
-        self.executor.restore(spending.usage)
-        self.executor.on_paid = spending.add
+        ledger = rate_ledger(self._resources)
+        opening = open_executor(process_share(config), run_dir=self.run_dir, ledger=ledger, proven=True)
+        self.executor = self.run_async(self._resources.enter_async_context(opening))
+        keep_accounts(self.executor, self.run_dir, self._resources, fresh=fresh)
         speaker = ExecutorSpeaker(self.executor, self.args.max_completion_length)
         return dict.fromkeys(roles, speaker)
 
@@ -217,10 +211,9 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
     def _stop_if_pointless(self, outcomes: Sequence[Outcome], errors: Sequence[str | None]) -> None:
         """Have the run stop after this step when for some steps nothing could be rewarded."""
         blind = all(outcome.team is None for outcome in outcomes)
-        self.steps_without_reward = self.steps_without_reward + 1 if blind else 0
-        if self.steps_without_reward >= self.recipe.max_outage_steps:
+        if outage := self.outage(blind=blind, longest=self.recipe.max_outage_steps):
             why = next((error for error in errors if error), "no episode was rewarded")
-            self.stop_error = InfraError(f"no episode of the last {self.steps_without_reward} steps counts: {why}")
+            self.stop_error = InfraError(f"no episode of the last {outage} steps counts: {why}")
 
     def _scored(
         self,

@@ -146,7 +146,7 @@ class RolloutsAhead:
                 self._in_flight[index].runs = self._begin_runs(self._in_flight[index], rows)
         self._current = current = self._in_flight[0]
         self._old_logps_due = asks_for_old_logps(self.trainer)
-        self.trainer._set_temperature(current.temperature)
+        self.trainer.sampling.set(current.temperature)
         self.trainer.reward.begun = current.runs
 
     def _keep_if_for(self, index: int, rows: Rows) -> None:
@@ -195,7 +195,7 @@ class RolloutsAhead:
     def _sample(self, rows: Rows) -> Generation:
         trainer = self.trainer
         temperature, held = trainer.current_temperature(), trainer._metrics["train"]
-        trainer._set_temperature(temperature)
+        trainer.sampling.set(temperature)
         trainer._metrics["train"] = metrics = defaultdict(list)
         try:
             sampled = trainer._generate([row["prompt"] for row in rows])

@@ -143,6 +143,16 @@ class ResumableGRPOTrainer(OffPolicyGRPOTrainer):
         """Whether every sampled completion has been trained on: only then is a checkpoint all there is to a run."""
         return bool(self._step % (self.args.steps_per_generation * self.num_iterations) == 0)
 
+    def outage(self, *, blind: bool, longest: int) -> int:
+        """Count a step towards an outage; returns its length once it is too long, 0 while there is none.
+
+        Args:
+            blind (`bool`): nothing in the step could be rewarded.
+            longest (`int`): steps in a row from which on it is an outage.
+        """
+        self.steps_without_reward = self.steps_without_reward + 1 if blind else 0
+        return self.steps_without_reward if self.steps_without_reward >= longest else 0
+
     # The learning rate
 
     def scale_learning_rate(self) -> None:

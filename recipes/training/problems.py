@@ -103,7 +103,7 @@ def _prepared(recipe: RecipeArguments) -> bool:
     except DataError as error:
         raise InfraError(
             f"{error} of scripts/download_datasets.py. Or train on problems that need no download: --sources "
-            "gsm_symbolic invented_facts small_functions (those of the recipe's domain), or a JSONL file of yours"
+            f"{' '.join(registry.DEFAULT_SOURCES)} (those of the recipe's domain), or a JSONL file of yours"
         ) from None
     return True
 

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AsyncExitStack
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,7 +21,7 @@ from data.trajectories import Trajectory
 from recipes.policy.generation import generate_completions
 from recipes.policy.loading import load_policy
 from recipes.run.bars import Bar
-from recipes.run.spending import Spending
+from recipes.training.accounts import keep_accounts, process_share, rate_ledger
 from rewards.opening import open_scorer
 from rewards.rollout import Rollout, RolloutScorer
 
@@ -98,9 +98,7 @@ def score_workflows(
         FatalExecutorError: the budget is spent, or the executor refuses every call.
     """
     different = list(dict.fromkeys((problem, text) for problem, text in written))
-    processes = PartialState().num_processes
-    shared = config.shared_by(processes, nodes=processes)
-    rollouts = asyncio.run(_score(different, shared, runs, run_dir, options))
+    rollouts = asyncio.run(_score(different, config, runs, run_dir, options))
     rows = [
         _trajectory(problem, text, results, style, policy)
         for (problem, text), results in zip(different, rollouts, strict=True)
@@ -111,11 +109,11 @@ def score_workflows(
 async def _score(
     written: Sequence[Written], config: ExecutorConfig, runs: int, run_dir: Path, options: dict[str, Any]
 ) -> list[list[Rollout]]:
-    spending = Spending(run_dir / f".spent-{PartialState().process_index}.json", fresh=False)
-    async with open_scorer(config, run_dir=run_dir, **options) as scorer:
-        scorer.runtime.executor.restore(spending.usage)
-        scorer.runtime.executor.on_paid = spending.add
-        with closing(spending), Bar("scoring workflows", len(written), visible=PartialState().is_main_process) as bar:
+    async with AsyncExitStack() as resources:
+        opening = open_scorer(process_share(config), run_dir=run_dir, ledger=rate_ledger(resources), **options)
+        scorer = await resources.enter_async_context(opening)
+        keep_accounts(scorer.runtime.executor, run_dir, resources, fresh=False)
+        with Bar("scoring workflows", len(written), visible=PartialState().is_main_process) as bar:
 
             async def one(problem: Problem, text: str) -> list[Rollout]:
                 results = await _runs(scorer, problem, text, runs)

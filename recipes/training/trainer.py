@@ -9,19 +9,14 @@ import asyncio
 import copy
 import logging
 import math
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from functools import cached_property
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object
 from transformers import PreTrainedModel
 
 from aflow_ops.errors import BudgetExceededError, InfraError, UsageError
@@ -29,20 +24,20 @@ from aflow_ops.executor import Executor, ExecutorConfig, ExecutorUsage
 from data.problem import Problem
 from recipes.backup.backup import Backup
 from recipes.run.checkpoints import Checkpoint
-from recipes.run.spending import Spending
 from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
+from recipes.training.accounts import keep_accounts, process_share, rate_ledger
 from recipes.training.ahead import RolloutsAhead
 from recipes.training.lifecycle import ResumableGRPOTrainer
 from recipes.training.problems import training_dataset
 from recipes.training.replay import Policy, open_replay
 from recipes.training.replayed_steps import GivenSteps, ReplayedSteps
 from recipes.training.tracking import add_policy_metrics
-from recipes.training.trl_internals import not_an_unscored_row, scoring_temperature, train_in_float32
-from rewards.columns import settle, tie_break_factor
+from recipes.training.trl_internals import SamplingTemperature, not_an_unscored_row, train_in_float32
+from rewards.columns import finite_rows, settle, tie_break_factor
 from rewards.diagnostics import Sample, shape_of
 from rewards.opening import open_scorer
 from rewards.reward_funcs import RewardFunc, load_rewards
-from rewards.rollout import Rollout
+from rewards.rollout import Rollout, RolloutScorer
 from rewards.signal import LearningSignal
 from rewards.wa_grpo import Ending, adjust_groups, zero_signal_groups
 from rewards.workflow_reward import WorkflowReward
@@ -103,6 +98,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         self.num_completions_to_print = args.num_completions_to_print or 0  # TRL's own default is all, every log
         self.recipe = recipe
         self.wa_config = recipe.wa_config
+        self.sampling = SamplingTemperature(self)
         self.signal = LearningSignal(
             args.num_generations, args.scale_rewards, recipe.level_weight, recipe.shape_entropy_coef
         )
@@ -118,28 +114,14 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         self._gathered: list[dict[str, Any]] = []
         self.run_usage = ExecutorUsage()
         self._resources = AsyncExitStack()
-        processes = self.accelerator.num_processes
-        config = executor.shared_by(processes, nodes=max(1, processes // processes_here()))
-        self.executor = self.run_async(self._open(config, self._rate_ledger()))
-        record = self.run_dir / f".spent-{self.accelerator.process_index}.json"
-        self.spending = Spending(record, fresh=start is None)
-        self._resources.callback(self.spending.close)
-        self.executor.restore(self.spending.usage)
-        self.executor.on_paid = self.spending.add
+        self.scorer = self.reward.scorer = self.run_async(self._open(executor, rate_ledger(self._resources)))
+        self.executor: Executor = self.scorer.runtime.executor
+        self.spending = keep_accounts(self.executor, self.run_dir, self._resources, fresh=start is None)
 
-    def _rate_ledger(self) -> Path | None:
-        """File in which the processes of this machine keep their common rate limits; none for a single process."""
-        if processes_here() == 1:
-            return None
-        (name,) = broadcast_object_list([uuid4().hex])
-        ledger = Path(tempfile.gettempdir()) / f"aflow-recipes-{name}.rates"
-        self._resources.callback(ledger.unlink, missing_ok=True)
-        return ledger
-
-    async def _open(self, config: ExecutorConfig, ledger: Path | None) -> Executor:
-        self.scorer = await self._resources.enter_async_context(
+    async def _open(self, config: ExecutorConfig, ledger: Path | None) -> RolloutScorer:
+        return await self._resources.enter_async_context(
             open_scorer(
-                config,
+                process_share(config),
                 judge=self.recipe.judge_config,
                 seed=str(self.args.seed),
                 workflow_timeout=self.recipe.workflow_timeout,
@@ -149,8 +131,6 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
                 proven=True,
             )
         )
-        self.reward.scorer = self.scorer
-        return self.scorer.runtime.executor
 
     def close(self) -> None:
         """Stop the runtime and the executor. The trainer cannot score anything afterwards."""
@@ -179,7 +159,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         if self.ahead is not None:
             self.ahead.begin(inputs)
         else:
-            self._set_temperature(self.current_temperature())
+            self.sampling.set(self.current_temperature())
         if self.replayed is not None:
             self.replayed.plan(inputs)
         output = super()._generate_and_score_completions(inputs)
@@ -220,22 +200,6 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
             if self.ahead is not None:
                 self.ahead.stop_runs()
 
-    def _set_temperature(self, temperature: float) -> None:
-        """Sample and score at `temperature` from here on."""
-        self.temperature = temperature
-        if self.use_vllm:
-            self.vllm_generation.temperature = temperature
-        else:
-            self.generation_config.temperature = temperature
-        for cell in self._temperature_cells:
-            cell.cell_contents = temperature
-
-    @cached_property
-    def _temperature_cells(self) -> list[Any]:
-        """Where the fused LM heads of the policy and of the reference keep their temperature; unwrapping takes time."""
-        models = [model for model in (self.model, self.ref_model) if model is not None]
-        return [scoring_temperature(self.accelerator.unwrap_model(model)) for model in models]
-
     # Checkpoints
 
     def start_from(self, checkpoint: Checkpoint | None) -> None:
@@ -275,7 +239,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
             left out of a group (`rewards/columns.py`).
         """
         columns = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        given = self._finite_rows(columns)
+        given = finite_rows(columns.tolist(), self.reward_func_names)
         replayed = {} if self.replayed is None else self.replayed.weigh(given, self._workflow_column)
         settled = settle(given, self._workflow_column, self.num_generations)
         rollouts, adjusted = self._break_ties(self.reward.last, settled)
@@ -287,17 +251,6 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
             for row, reward, values in zip(gather_object(rows), adjusted, given, strict=True)
         ]
         return columns.new_tensor([[math.nan if value is None else value for value in row] for row in settled])
-
-    def _finite_rows(self, columns: torch.Tensor) -> list[list[float | None]]:
-        """Rewards of each rollout of all processes, `None` where one has no verdict.
-
-        Raises:
-            ValueError: an infinite reward, which would leave no advantage in its group a number.
-        """
-        for name, column in zip(self.reward_func_names, columns.T, strict=True):
-            if column.isinf().any():
-                raise ValueError(f"the reward {name!r} returned an infinite number; rewards are finite, or None")
-        return [[None if value != value else value for value in row] for row in columns.tolist()]
 
     @property
     def _workflow_column(self) -> int:
@@ -348,13 +301,11 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         *errors, usages = zip(*gather_object([state]), strict=True)
         spent, failed = ([item for item in column if item] for column in errors)
         self.run_usage = sum(usages, ExecutorUsage())
-        blind = all(reward is None for reward in rewards)
-        self.steps_without_reward = self.steps_without_reward + 1 if blind else 0
+        outage = self.outage(blind=all(reward is None for reward in rewards), longest=self.recipe.max_outage_steps)
         if spent:
             self.stop_error = BudgetExceededError(spent[0])
-        elif self.steps_without_reward >= self.recipe.max_outage_steps:
-            steps = self.steps_without_reward
-            self.stop_error = InfraError(f"no rollout of the last {steps} steps could be graded: {failed[0]}")
+        elif outage:
+            self.stop_error = InfraError(f"no rollout of the last {outage} steps could be graded: {failed[0]}")
 
     def _watch_for_collapse(self, endings: Sequence[Ending]) -> None:
         """Have the run stop after this step when hardly any workflow has been valid for long."""
@@ -375,11 +326,6 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         if self.accelerator.is_main_process:
             rows = zip(self._gathered, advantages, strict=True)
             self.rollout_log.write(self.state.global_step, [{**row, "advantage": value} for row, value in rows])
-
-
-def processes_here() -> int:
-    """How many processes of this run are on this machine, as the launcher says."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", PartialState().num_processes))
 
 
 def _sample(rollout: Rollout) -> Sample:

@@ -1,6 +1,7 @@
 """Where TRL 1.16 has no seam: what is reached into, and why."""
 
 import logging
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -37,6 +38,34 @@ def scoring_temperature(model: torch.nn.Module) -> Any:
             return function.__closure__[function.__code__.co_freevars.index("temperature")]
         head = getattr(function, "__wrapped__", None)
     raise RuntimeError("TRL's fused LM head was not found on the policy; this trl version is not supported")
+
+
+class SamplingTemperature:
+    """The temperature that a `GRPOTrainer` samples and scores at, in every place where TRL keeps it.
+
+    Args:
+        trainer (`GRPOTrainer`): its model and its reference model are looked up once, at first use.
+    """
+
+    def __init__(self, trainer: Any) -> None:
+        self._trainer = trainer
+
+    def set(self, temperature: float) -> None:
+        """Sample and score at `temperature` from here on."""
+        trainer = self._trainer
+        trainer.temperature = temperature
+        if trainer.use_vllm:
+            trainer.vllm_generation.temperature = temperature
+        else:
+            trainer.generation_config.temperature = temperature
+        for cell in self._cells:
+            cell.cell_contents = temperature
+
+    @cached_property
+    def _cells(self) -> list[Any]:
+        """Those of the fused LM heads of the policy and of the reference; unwrapping takes time."""
+        models = [model for model in (self._trainer.model, self._trainer.ref_model) if model is not None]
+        return [scoring_temperature(self._trainer.accelerator.unwrap_model(model)) for model in models]
 
 
 def asks_for_old_logps(trainer: Any) -> bool:

@@ -2,9 +2,9 @@
 
 Example: gold `Ada Lovelace`, answer `It was Lovelace.` has token F1 0.5 after normalisation.
 
-The metric is that of the row's benchmark (`qa_metrics.py`): DROP's for `source: drop`, else SQuAD's with
-HotpotQA's rule for yes and no. Several gold answers: the best one counts. An empty gold answer means that the passage
-does not say (SQuAD 2.0), and only an answer that says so is right.
+The metric is that of the row's benchmark (`qa_metrics.py`): the one that its entry in `data/benchmarks/hub.yaml` names
+(DROP's), else SQuAD's with HotpotQA's rule for yes and no. Several gold answers: the best one counts. An empty gold
+answer means that the passage does not say (SQuAD 2.0), and only an answer that says so is right.
 
 The reward is stricter than the metric where the official normalisation makes different values equal, and reads
 sentences where the metric counts tokens (`qa_reading.py`): an answer that hedges, denies or lists is no answer.
@@ -12,9 +12,11 @@ sentences where the metric counts tokens (`qa_reading.py`): an answer that hedge
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from itertools import product
 
+from aflow_ops.errors import UsageError
+from data.catalogue import metric_of
 from data.problem import SPAN_SEPARATOR, Problem
 from rewards.graders.notation import tidy
 from rewards.graders.qa_metrics import drop_scores, normalized, squad_scores
@@ -127,19 +129,38 @@ def answer_scores(extracted: str, gold: str, problem: Problem) -> tuple[bool, fl
         extracted (`str`): the answer.
         gold (`str`): one gold answer; empty when the passage does not say.
         problem (`Problem`): whose source names the benchmark.
+
+    Raises:
+        UsageError: the benchmark names a metric that there is not.
     """
     if not gold:
         silent = says_unanswerable(extracted)
         return silent, float(silent)
     spans = [span.strip() for span in gold.split(SPAN_SEPARATOR)]
-    if problem.source.lower() != "drop":
-        return squad_scores(" ".join(_spans(extracted)) if len(spans) > 1 else extracted, " ".join(spans))
+    metric = metric_of(problem.source) or "squad"
+    if metric not in METRICS:
+        raise UsageError(
+            f"data/benchmarks/hub.yaml: {problem.source} has the metric {metric!r}; qa has {', '.join(METRICS)}"
+        )
+    return METRICS[metric](extracted, spans)
+
+
+def _squad(extracted: str, spans: Sequence[str]) -> tuple[bool, float]:
+    return squad_scores(" ".join(_spans(extracted)) if len(spans) > 1 else extracted, " ".join(spans))
+
+
+def _drop(extracted: str, spans: Sequence[str]) -> tuple[bool, float]:
     if len(spans) == 1:
         return drop_scores([extracted], spans)
-    splits = list(_ways_to_split(extracted, set(_WEAK.findall(gold))))
+    splits = list(_ways_to_split(extracted, set(_WEAK.findall(SPAN_SEPARATOR.join(spans)))))
     if len(splits[0]) > MAX_SPANS_TRIED:
         splits = splits[:1]
     return max(drop_scores(split, spans) for split in splits)
+
+
+# By the name that a benchmark has for its metric in `data/benchmarks/hub.yaml`; answer and spans of the gold answer to
+# exact match and F1.
+METRICS: Mapping[str, Callable[[str, Sequence[str]], tuple[bool, float]]] = {"squad": _squad, "drop": _drop}
 
 
 def best_scores(extracted: str, problem: Problem) -> tuple[bool, float]:

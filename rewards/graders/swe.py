@@ -12,7 +12,7 @@ from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
 from data.repository_tasks import repository_task
 from rewards.agents.repository import mended
-from rewards.tiers import Grade
+from rewards.tiers import TIER_REWARDS, Grade
 
 
 async def grade_swe(answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
@@ -44,4 +44,5 @@ async def grade_swe(answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
     detail += f"; first failure: {report.error}" if report.error else ""
     if report.solves(task):
         return Grade(5, True, answer, detail)
-    return Grade.of_reward(max(0.2, min(0.7, score)), answer, detail, correct=False)
+    reward = max(TIER_REWARDS[2], min(TIER_REWARDS[4], score))
+    return Grade.of_reward(reward, answer, detail, correct=False)

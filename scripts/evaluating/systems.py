@@ -54,18 +54,18 @@ def systems(arguments: argparse.Namespace) -> list[System]:
     return [System("policy", facts, None)]
 
 
-def name_base_model(arguments: argparse.Namespace) -> None:
-    """Set `model` to the one that the adapter names, where the command line names none.
+def base_model(model: str | None, adapter: str | None) -> str | None:
+    """Return the policy's model: the one that is named, else the one that the adapter names.
 
     Raises:
         UsageError: there is no such adapter, or it does not say.
     """
-    if arguments.adapter is None or arguments.model is not None:
-        return
+    if adapter is None or model is not None:
+        return model
     # torch takes seconds to import and a fixed workflow does not need it
     from recipes.policy.loading import base_model_of
 
-    arguments.model = base_model_of(arguments.adapter)
+    return base_model_of(adapter)
 
 
 def _workflow_files(path: Path) -> list[Path]:

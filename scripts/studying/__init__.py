@@ -1,1 +1,1 @@
-"""What `scripts/report.py` is made of: `reading` -> `collect` -> `charts`, `trace_graph` -> `page`."""
+"""The parts of `scripts/study_learning.py` and `scripts/study_replay.py`: settings, rows, pages."""

@@ -3,6 +3,7 @@
 import json
 from typing import Any, get_args
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -21,9 +22,10 @@ class Parrot(Transport):
         return Completion(call.messages[-1]["content"], call.prompt_tokens, 1)
 
 
-async def test_a_provider_of_ones_own_is_one_class_and_inherits_cache_and_accounts(tmp_path: Any) -> None:
+@pytest.mark.parametrize("where", [__name__, __file__])
+async def test_a_provider_of_ones_own_is_one_class_and_inherits_cache_and_accounts(where: str, tmp_path: Any) -> None:
     config = ExecutorConfig(
-        executor=f"{__name__}:Parrot", executor_price=[1.0, 1.0], executor_cache_dir=str(tmp_path / "cache")
+        executor=f"{where}:Parrot", executor_price=[1.0, 1.0], executor_cache_dir=str(tmp_path / "cache")
     )
     async with open_executor(config) as executor:
         first, second = [await executor.complete(CALL.messages, temperature=0, max_tokens=8) for _ in range(2)]

@@ -16,6 +16,7 @@ from data.catalogue import source_domains
 from data.jsonl import gradable
 from data.problem import DOMAINS, DataError, Problem
 from data.raw_files import SUFFIXES
+from rewards.graders.qa import METRICS, best_scores
 from rewards.grading import grade_answer
 
 GSM8K = {
@@ -507,6 +508,13 @@ def test_every_benchmark_has_a_converter_and_a_domain() -> None:
         problem = converted(name, row)
         assert source_domains()[problem.source] == problem.domain
         assert problem.domain in DOMAINS
+
+
+def test_a_benchmarks_own_metric_is_one_that_its_grader_has() -> None:
+    own = {name: known.metric for name, known in benchmarks().items() if known.metric is not None}
+    assert own == {"drop": "drop"} and set(own.values()) <= set(METRICS)
+    decimal = {source: best_scores("12.0", Problem("?", "12", source, "qa", "1"))[0] for source in ("drop", "squad")}
+    assert decimal == {"drop": True, "squad": False}
 
 
 def test_an_unknown_benchmark_names_the_known_ones() -> None:

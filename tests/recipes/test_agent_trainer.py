@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +20,17 @@ from transformers import TrainerCallback
 from aflow_ops.agents.episode import Agents
 from aflow_ops.agents.team import Outcome
 from aflow_ops.errors import InfraError, UsageError
+from aflow_ops.executor import ExecutorConfig
 from data.problem import Problem
 from recipes.run.checkpoints import latest_checkpoint
 from recipes.settings.agents import ROWS, AgentArguments
+from recipes.training import accounts
 from recipes.training.agent_adapters import AgentAdapters, use_role_adapters
 from recipes.training.agent_heldout import evaluate_agents
 from recipes.training.agents import AgentGRPOTrainer
 from recipes.training.phases import train_policy
 from tests.recipes.tiny_agents import K, given_turns, goodness, make_agents, problems, run
+from tests.stub_endpoint import StubEndpoint
 
 ROOT = Path(__file__).parents[2]
 ALONE = AgentArguments(alpha=0.0)
@@ -441,3 +445,24 @@ def test_two_processes_learn_what_one_does(form: str, tmp_path: Path) -> None:
     assert found[0].keys() == found[1].keys()
     for name, one in found[0].items():
         torch.testing.assert_close(found[1][name], one, atol=1e-5, rtol=1e-4)
+
+
+def test_an_executors_role_keeps_to_its_machines_rate_limits_and_to_the_runs_budget(
+    config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub.answer = lambda messages: "good"
+    monkeypatch.setattr(accounts, "processes_here", lambda: 2)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    recipe = AgentArguments(agent_models=["critic=executor"])
+    limited = replace(config, executor_rpm=6_000, executor_budget_usd=1.0)
+    for start in (1, 2):
+        trainer = opened(tmp_path, recipe, executor=limited, max_steps=1)
+        (ledger,) = tmp_path.glob("*.rates")
+        trainer.train()
+        assert ledger.stat().st_size > 0
+        trainer.close()
+        assert not ledger.exists()
+        asked = [request["messages"][0]["content"] for request in stub.requests]
+        assert asked and set(asked) == {"You judge."}
+        record = json.loads((tmp_path / "run" / ".spent-0.json").read_text())
+        assert (record["cost_usd"] > 0) == (start == 1)  # a fresh start begins at nothing, and has every reply

@@ -21,7 +21,7 @@ from recipes import grpo_aime, grpo_code, grpo_math, grpo_mixed, grpo_qa, grpo_s
 from recipes.dpo_search import DPOSearchArguments
 from recipes.grpo_replay import GRPOReplayArguments
 from recipes.settings.arguments import RecipeArguments, WorkflowDPOConfig, WorkflowGRPOConfig
-from recipes.settings.checks import check_packages
+from recipes.settings.checks import check_domains, check_packages
 from recipes.settings.effective import SHOWN, effective_values, run_settings
 from recipes.settings.gpus import detect_gpu, gpu_class
 from recipes.settings.layers import CONFIGS
@@ -32,6 +32,8 @@ from recipes.sft_warmstart import WarmStartArguments
 from recipes.sft_warmstart import main as warm_start_main
 from recipes.training.problems import mixed_problems
 from recipes.training.trl_internals import train_in_float32
+from rewards.domains import DOMAIN_REWARDS, DomainRewards
+from rewards.graders.math import grade_math
 from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -163,6 +165,17 @@ def test_a_run_always_says_its_prompt_and_its_problems() -> None:
 def test_a_bad_mix_names_the_offender(text: str, offender: str) -> None:
     with pytest.raises(ValueError, match=offender):
         parse_mix(text)
+
+
+def test_a_judge_is_for_the_domains_whose_rows_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert RecipeArguments().judge_domains == ["math", "qa"]
+    monkeypatch.setitem(DOMAIN_REWARDS, "spelling", DomainRewards(grade_math, judged=True))  # type: ignore[arg-type]
+    assert RecipeArguments().judge_domains == ["math", "qa", "spelling"]
+
+
+def test_a_recipe_for_other_domains_says_which_one_takes_the_mix() -> None:
+    with pytest.raises(UsageError, match=r"for swe use recipes/grpo_mixed\.py, which takes every domain"):
+        check_domains({"swe": 1.0}, ("math",), "swe=1")
 
 
 def test_the_mix_is_exact_over_the_sources() -> None:

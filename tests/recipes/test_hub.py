@@ -17,11 +17,15 @@ import torch
 import yaml
 from huggingface_hub import ModelCard, constants, hf_api
 
+from aflow_ops.domains import domain_prompt
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
 from aflow_ops.policy_prompt import policy_messages
+from data.domains import DOMAINS
 from data.problem import ProblemView
+from data.registry import SOURCES
 from recipes import grpo_mixed
+from recipes.hub.card import describe_source
 from recipes.hub.publication import HubError, Publication
 from recipes.hub.publish import publish
 from recipes.hub.staging import portable, published_config, read_run, stage
@@ -141,6 +145,27 @@ def test_the_card_is_whole_and_its_metadata_is_the_hubs(run: Path) -> None:
                  "`apache-2.0`", "reward_curve.png", "mine.jsonl", 'style="brief"'):  # fmt: skip
         assert said in text, said
     assert "{{" not in text and "{%" not in text and "None" not in text
+
+
+@pytest.mark.parametrize("domain", [*DOMAINS, "spelling"])
+def test_the_card_shows_a_problem_of_a_domain_that_the_policy_was_trained_on(domain: str, run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    summary["heldout"]["by_domain"] = {domain: summary["heldout"]["by_domain"]["math"]}
+    (run / "summary.json").write_text(json.dumps(summary))
+    text = (stage(read_run(run), Publication(NAME)) / "README.md").read_text()
+    shown: ProblemView = eval(text.split("\nproblem = ")[1].split("\n")[0])
+    assert shown.domain == domain
+    assert domain not in DOMAINS or shown.question == domain_prompt(domain).sample.question
+    command = text.split("python scripts/run_workflow.py ")[1].split("\n```")[0]
+    words = subprocess.run(["bash", "-c", f"printf '%s\\n' {command}"], capture_output=True, text=True, check=True)
+    flags = words.stdout.splitlines()
+    assert flags[flags.index("--question") + 1] == shown.question
+    assert ("--domain" in flags) == (domain != "math") and ("--context_file" in flags) == (shown.context is not None)
+
+
+def test_the_card_says_what_every_embedded_source_is() -> None:
+    assert [name for name in SOURCES if "own problems" in describe_source(name)] == []
+    assert "the trainer's own problems" in describe_source("mine.jsonl")
 
 
 def test_a_base_on_the_hub_is_named_with_its_license_and_not_sent_along(run: Path, hub: FakeHub) -> None:

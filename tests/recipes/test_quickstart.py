@@ -3,33 +3,11 @@
 import csv
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.patience import PATIENCE
-
-ROOT = Path(__file__).parents[2]
-CONFIGS = ROOT / "recipes" / "configs"
-
-
-def launch(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    warm_start = yaml.safe_load((CONFIGS / "quickstart_warmstart.yaml").read_text())
-    warm_start |= {"num_examples": 48, "num_train_epochs": 1}
-    (tmp_path / "warm.yaml").write_text(yaml.safe_dump(warm_start))
-    command = [
-        sys.executable, str(ROOT / "recipes" / "grpo_mixed.py"), "--config", str(CONFIGS / "quickstart.yaml"),
-        "--warm_start_config", str(tmp_path / "warm.yaml"), "--model_name_or_path", str(tmp_path / "policy"),
-        "--output_dir", str(tmp_path / "run"), "--executor_cache_dir", str(tmp_path / "cache"),
-        "--num_train_problems", "6", "--num_heldout_problems", "3", "--num_generations", "4",
-        "--per_device_train_batch_size", "8", *flags,
-    ]  # fmt: skip
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "WANDB_"))}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
+from tests.recipes.short_quickstart import five_steps, launch
 
 
 @pytest.mark.long
@@ -74,3 +52,10 @@ def test_a_short_run_leaves_everything_a_reader_relies_on(tmp_path: Path) -> Non
     )
     steps = [json.loads(line)["step"] for line in (run / "rollouts.jsonl").read_text().splitlines()]
     assert sorted(set(steps)) == [0, 1, 2]
+
+
+@pytest.mark.long
+def test_on_the_same_replies_a_run_is_the_same_to_the_byte(tmp_path: Path) -> None:
+    first, second = (five_steps(tmp_path, name) for name in ("1", "2"))
+    assert len({row["reward"] for row in first["rollouts.jsonl"]}) > 1  # there is something to compare
+    assert first == second

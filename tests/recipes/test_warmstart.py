@@ -13,7 +13,8 @@ from aflow_ops.operators import OPERATORS, load_operators
 from data.problem import DataError
 from recipes.policy.loading import trained_prompt_style, trained_sources
 from recipes.policy.warm_start import ensure_policy, fingerprint_of
-from recipes.sft_warmstart import WarmStartArguments, check_replaceable, main, warm_start_dataset, warm_start_pairs
+from recipes.run.replacing import check_replaceable
+from recipes.sft_warmstart import WarmStartArguments, main, warm_start_dataset, warm_start_pairs
 
 OPERATOR = """
 from aflow_ops.operators import Operator, register_operator

@@ -14,6 +14,7 @@ from peft import LoraConfig
 
 from aflow_ops.agents.episode import Agents
 from aflow_ops.agents.team import Outcome, Role, Team
+from aflow_ops.executor import ExecutorConfig
 from data.problem import Problem
 from data.registry import load_problems
 from recipes.policy.tiny import build_tiny_policy, train_tokenizer
@@ -57,6 +58,7 @@ def make_agents(
     recipe: AgentArguments | None = None,
     play: Any = run,
     start: Checkpoint | None = None,
+    executor: ExecutorConfig | None = None,
     **changes: Any,
 ) -> AgentGRPOTrainer:
     tasks = problems(8)
@@ -88,6 +90,7 @@ def make_agents(
         recipe=recipe or AgentArguments(),
         team=team(play),
         problems=tasks,
+        executor=executor,
         start=start,
         processing_class=tokenizer,
         peft_config=LoraConfig(r=4, target_modules=["q_proj", "v_proj"]),
