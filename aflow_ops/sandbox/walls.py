@@ -11,13 +11,13 @@ import random
 import shutil
 import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import psutil
 
+from aflow_ops.sandbox.shown import shown_files
 from aflow_ops.sandbox.worker import ENVIRONMENT
 
 # Of a program: threads and, where a program of ours forks, processes.
@@ -58,12 +58,12 @@ class Walls:
             return program
         user = ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY)] if self.user_namespace else []
         names = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
-        parents = {parent for path in [*interpreter_files(), "/dev/null"] for parent in Path(path).parents}
+        files = shown_files()
+        parents = {parent for path in (*files.roots, *files.packages, Path("/dev/null")) for parent in path.parents}
         folders = [part for path in sorted(parents)[1:] for part in ("--perms", "0755", "--dir", str(path))]
-        files = [part for path in interpreter_files() for part in ("--ro-bind", path, path)]
         devices = [part for path in ("/dev/null", "/dev/urandom") for part in ("--dev-bind", path, path)]
         rest = ["--remount-ro", "/", "--hostname", "sandbox", "--chdir", "/", "--die-with-parent"]
-        return [self.bwrap, *user, *names, *folders, *files, *devices, *rest, "--", *program]
+        return [self.bwrap, *user, *names, *folders, *files.mounts(), *devices, *rest, "--", *program]
 
     def user(self) -> int | None:
         """Return the number of a user for one worker; `None` where it stays the one that it is."""
@@ -101,14 +101,6 @@ def find_walls(*, namespaces: bool = True) -> tuple[Walls, str | None]:
             return dropped, missing
         missing += ", a user of their own (the interpreter's files are readable by root only)"
     return Walls(), missing
-
-
-def interpreter_files() -> list[str]:
-    """Return the paths that Python, numpy and sympy read: the interpreter's prefixes and the system's libraries."""
-    paths = {sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), str(Path(sys.executable).resolve().parent)}
-    paths |= {"/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache"}
-    # A prefix of "/usr" would open all of it, which holds nothing secret; "/" or a home folder never is one.
-    return sorted(path for path in paths if path not in ("/", str(Path.home())) and Path(path).exists())
 
 
 def _tools() -> list[str]:

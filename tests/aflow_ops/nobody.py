@@ -1,9 +1,10 @@
 """Runs a command as a user who owns nothing, from a test that runs as root."""
 
 import shutil
+import sys
 from pathlib import Path
 
-from aflow_ops.sandbox.walls import _tools, interpreter_files
+from aflow_ops.sandbox.walls import _tools
 
 ROOT = Path(__file__).parents[2]
 NOBODY = "65534"
@@ -14,7 +15,7 @@ def as_nobody(command: list[str]) -> list[str] | None:
 
     What only root can enter and the interpreter or this repository lies in is shown to it with nothing else in it.
     """
-    needed = [Path(path) for path in interpreter_files() if Path(path).exists()] + [ROOT]
+    needed = [Path(sys.prefix), Path(sys.base_prefix), ROOT]
     closed = {parent for path in needed for parent in path.parents if not parent.stat().st_mode & 0o001}
     closed = {folder for folder in closed if not closed & set(folder.parents)}
     shown: list[str] = []

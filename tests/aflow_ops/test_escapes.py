@@ -17,12 +17,15 @@ import pytest
 
 from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.language import Workflow
+from aflow_ops.operators.programs import run_public_tests
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import Sandbox, open_sandbox
 from aflow_ops.sandbox.walls import find_walls
 from data.problem import ProblemView
+from rewards.graders.code import grade_code
 from tests.aflow_ops.escapes import CALLS, LEAKS, MAY_BE_MISSING, PROGRAMS, program
 from tests.aflow_ops.nobody import ROOT, as_nobody
+from tests.aflow_ops.test_verdicts import FORGED, PROBLEM, TESTS
 from tests.aflow_ops.unprotected import walled_in
 from tests.patience import PATIENCE
 
@@ -78,6 +81,16 @@ async def run_escapes(run: RunProgram, names: list[str], first: int) -> dict[str
         await run(leave)
         if "ESCAPED" in await run(f"{look}\nprint('ESCAPED')"):
             found["leaked"].append(name)
+    return found
+
+
+async def forged_verdicts(sandbox: Sandbox) -> list[str]:
+    """Which wrong solutions that say that they are right are believed, by the Test operator or the grader."""
+    found = []
+    for name, code in FORGED.items():
+        report = await run_public_tests(code, "double", TESTS, sandbox.run, seconds=2)
+        if report.passed or (await grade_code(code, PROBLEM, sandbox)).correct:
+            found.append(name)
     return found
 
 
@@ -143,13 +156,14 @@ def test_no_program_escapes(form: str, nobody: bool, namespaces: bool) -> None:
             "escaped": [],
             "harmed": [],
             "leaked": [],
+            "forged": [],
             "replaced": 0,
         }
     elif namespaces:
         pytest.skip("the kernel gives no namespaces")
     else:
         assert set(found["escaped"]) == listed()
-        assert (found["harmed"], found["leaked"], found["replaced"]) == ([], [], 0)
+        assert (found["harmed"], found["leaked"], found["forged"], found["replaced"]) == ([], [], [], 0)
 
 
 async def everything(form: str, namespaces: bool) -> dict[str, object]:
@@ -162,8 +176,15 @@ async def everything(form: str, namespaces: bool) -> dict[str, object]:
     ):
         run = as_workflows(runtime) if form == "workflow" else as_solutions(sandbox)
         found = await run_escapes(run, [*PROGRAMS, *CALLS], GIVEN[form])
+        forged = await forged_verdicts(sandbox) if form == "solution" else []
         used = find_walls(namespaces=namespaces)[0].bwrap is not None
-        return {**found, "user": os.geteuid(), "namespaces": used, "replaced": sandbox.counts.replaced}
+        return {
+            **found,
+            "forged": forged,
+            "user": os.geteuid(),
+            "namespaces": used,
+            "replaced": sandbox.counts.replaced,
+        }
 
 
 if __name__ == "__main__":
