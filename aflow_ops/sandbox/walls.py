@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from aflow_ops.sandbox.shown import shown_files
+from aflow_ops.sandbox.shown import SYSTEM, shown_files
 from aflow_ops.sandbox.worker import ENVIRONMENT
 
 # Of a program: threads and, where a program of ours forks, processes.
@@ -26,6 +26,9 @@ MAX_TASKS = 64
 _FREE_USERS = range(1_900_000_000, 2_000_000_000)
 _NOBODY = 65534
 _PROBE_SECONDS = 30
+_OWN_USER = ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY)]
+_NAMESPACES = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+_CLOSED = ["--remount-ro", "/", "--hostname", "sandbox", "--chdir", "/", "--die-with-parent"]
 
 _PROBE = """
 import os, sys
@@ -56,14 +59,12 @@ class Walls:
         """Return the command that runs a program behind these walls."""
         if self.bwrap is None:
             return program
-        user = ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY)] if self.user_namespace else []
-        names = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+        user = _OWN_USER if self.user_namespace else []
         files = shown_files()
         parents = {parent for path in (*files.roots, *files.packages, Path("/dev/null")) for parent in path.parents}
         folders = [part for path in sorted(parents)[1:] for part in ("--perms", "0755", "--dir", str(path))]
         devices = [part for path in ("/dev/null", "/dev/urandom") for part in ("--dev-bind", path, path)]
-        rest = ["--remount-ro", "/", "--hostname", "sandbox", "--chdir", "/", "--die-with-parent"]
-        return [self.bwrap, *user, *names, *folders, *files.mounts(), *devices, *rest, "--", *program]
+        return [self.bwrap, *user, *_NAMESPACES, *folders, *files.mounts(), *devices, *_CLOSED, "--", *program]
 
     def user(self) -> int | None:
         """Return the number of a user for one worker; `None` where it stays the one that it is."""
@@ -87,8 +88,8 @@ def find_walls(*, namespaces: bool = True) -> tuple[Walls, str | None]:
         namespaces (`bool`): use them where there are any.
     """
     root, missing = os.geteuid() == 0, "namespaces"
-    candidates = [Walls(tool, False, True) for tool in _tools() if root and namespaces]
-    candidates += [Walls(tool, True, False) for tool in _tools() if namespaces]
+    candidates = [Walls(tool, False, True) for tool in bubblewraps() if root and namespaces]
+    candidates += [Walls(tool, True, False) for tool in bubblewraps() if namespaces]
     for walls in candidates:
         error = _failure(walls)
         if error is None:
@@ -103,7 +104,30 @@ def find_walls(*, namespaces: bool = True) -> tuple[Walls, str | None]:
     return Walls(), missing
 
 
-def _tools() -> list[str]:
+@cache
+def walled_binary(binary: str) -> list[str] | None:
+    """Return the command that runs a binary where there is nothing but it and the system's libraries.
+
+    Namespaces of its own, no right of root's, an empty environment and no file that could be written.
+
+    Args:
+        binary (`str`): says its version when asked with `--version`.
+
+    Returns:
+        `list[str]`: arguments may follow; `None` where there are no namespaces.
+    """
+    files = [part for path in SYSTEM if Path(path).exists() for part in ("--ro-bind", path, path)]
+    for tool in bubblewraps():
+        for user in (_OWN_USER, []):
+            rights = [*user, *_NAMESPACES, "--cap-drop", "ALL", "--clearenv"]
+            name = f"/{Path(binary).name}"
+            command = [tool, *rights, *files, "--ro-bind", binary, name, *_CLOSED, "--", name]
+            if _complaint([*command, "--version"]) is None:
+                return command
+    return None
+
+
+def bubblewraps() -> list[str]:
     """The bubblewrap of the package index and the system's: where AppArmor guards namespaces only the latter may."""
     found = [shutil.which("bwrap")]
     try:
@@ -118,10 +142,14 @@ def _tools() -> list[str]:
 def _failure(walls: Walls) -> str | None:
     """Try the walls; what went wrong, in a line."""
     user = walls.user()
-    probe = [sys.executable, "-I", "-B", "-c", _PROBE, str(-1 if user is None else user)]
+    return _complaint(walls.command([sys.executable, "-I", "-B", "-c", _PROBE, str(-1 if user is None else user)]))
+
+
+def _complaint(command: list[str]) -> str | None:
+    """Run a command; what it complains of, in a line."""
     try:
         done = subprocess.run(
-            walls.command(probe),
+            command,
             capture_output=True,
             text=True,
             timeout=_PROBE_SECONDS,

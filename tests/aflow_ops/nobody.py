@@ -4,7 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from aflow_ops.sandbox.walls import _tools
+from aflow_ops.sandbox.walls import bubblewraps
 
 ROOT = Path(__file__).parents[2]
 NOBODY = "65534"
@@ -26,7 +26,7 @@ def as_nobody(command: list[str]) -> list[str] | None:
             for parent in sorted(set(path.parents) & {p for p in path.parents if folder in p.parents}):
                 shown += ["--perms", "0755", "--dir", str(parent)]
             shown += ["--ro-bind", str(path), str(path)]
-    tools, drop = _tools(), shutil.which("setpriv")
+    tools, drop = bubblewraps(), shutil.which("setpriv")
     if drop is None or (shown and not tools):
         return None
     dropped = [drop, "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", *command]
