@@ -1,7 +1,7 @@
 """Nothing gets out of the sandbox: by root and by nobody, with namespaces and without; and every attempt is a real one.
 
-Each is tried as a solution and as a workflow that has got at the builtins which it is not shown. As a program, this
-runs the escapes as the user who starts it and prints in JSON which succeeded.
+Each is tried as a solution, as a workflow that has got at the builtins which it is not shown, and in the first ring,
+past the checker. As a program, this runs the escapes as the user who starts it and prints in JSON which succeeded.
 """
 
 import asyncio
@@ -12,14 +12,18 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
+from pydantic_monty import MontyError
+from pydantic_monty._binary import find_monty_binary
 
 from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.language import Workflow
 from aflow_ops.operators.programs import run_public_tests
+from aflow_ops.rings.first import FirstRing
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
-from aflow_ops.sandbox import Sandbox, open_sandbox
+from aflow_ops.sandbox import Sandbox, open_sandbox, walls
 from aflow_ops.sandbox.walls import find_walls
 from data.problem import ProblemView
 from rewards.graders.code import grade_code
@@ -29,10 +33,10 @@ from tests.aflow_ops.test_verdicts import FORGED, PROBLEM, TESTS
 from tests.aflow_ops.unprotected import walled_in
 from tests.patience import PATIENCE
 
-HONEST = "import math; print(math.comb(10, 5), sum([1, 2]), __import__('json').dumps([1]))"
+HONEST = "import json, math; print(math.comb(10, 5), sum([1, 2]), json.dumps([1]))"
 HONEST_OUTPUT = "252 3 [1]"
 # Its channel, and the three of its event loop.
-GIVEN = {"solution": 3, "workflow": 7}
+GIVEN = {"solution": 3, "workflow": 7, "first ring": 3}
 WORKFLOW = """
 async def workflow(problem):
     found = [kind for kind in ().__class__.__mro__[1].__subclasses__() if kind.__name__ == "_wrap_close"][0]
@@ -65,6 +69,19 @@ def as_workflows(runtime: WorkflowRuntime) -> RunProgram:
         trace = await runtime.run(Workflow("short", source, source, ()), VIEW)
         assert trace.outcome != "infra_error", trace.error
         return trace.answer or ""
+
+    return run
+
+
+def in_first_ring(ring: FirstRing) -> RunProgram:
+    """What runs a program in Monty and returns what it printed."""
+
+    async def run(code: str) -> str:
+        printed: list[str] = []
+        with suppress(MontyError):
+            async with ring._pool.checkout(limits=ring._limits) as session:
+                await session.feed_run(code, print_callback=lambda stream, text: printed.append(text))
+        return "".join(printed).strip()
 
     return run
 
@@ -103,6 +120,9 @@ def listed() -> set[str]:
 
 async def test_a_sample_of_escapes(sandbox: Sandbox, runtime: WorkflowRuntime) -> None:
     names = sorted([*PROGRAMS, *CALLS])
+    async with FirstRing(LIMITS) as ring:
+        found = await run_escapes(in_first_ring(ring), names[3::24], GIVEN["first ring"])
+    assert found == {"escaped": [], "harmed": [], "leaked": []}
     assert await run_escapes(as_solutions(sandbox), names[::12], 3) == {"escaped": [], "harmed": [], "leaked": []}
     async with WorkflowRuntime(runtime.executor, sandbox, LIMITS, "cpython") as cpython:
         found = await run_escapes(as_workflows(cpython), names[6::24], GIVEN["workflow"])
@@ -162,12 +182,14 @@ def test_no_program_escapes(form: str, nobody: bool, namespaces: bool) -> None:
     elif namespaces:
         pytest.skip("the kernel gives no namespaces")
     else:
-        assert set(found["escaped"]) == listed()
+        assert set(found["escaped"]) == (set() if form == "first ring" else listed())
         assert (found["harmed"], found["leaked"], found["forged"], found["replaced"]) == ([], [], [], 0)
 
 
 async def everything(form: str, namespaces: bool) -> dict[str, object]:
     """Run all escapes as the user that this is."""
+    if form == "first ring":
+        return await everything_in_first_ring(namespaces)
     unasked = ExecutorConfig(executor_base_url="http://127.0.0.1:9/v1", executor_cache_dir="none")
     async with (
         open_sandbox(concurrency=1, namespaces=namespaces) as sandbox,
@@ -185,6 +207,16 @@ async def everything(form: str, namespaces: bool) -> dict[str, object]:
             "namespaces": used,
             "replaced": sandbox.counts.replaced,
         }
+
+
+async def everything_in_first_ring(namespaces: bool) -> dict[str, object]:
+    """The same in Monty."""
+    if not namespaces:
+        walls.bubblewraps = list
+    async with FirstRing(LIMITS) as ring:
+        found = await run_escapes(in_first_ring(ring), [*PROGRAMS, *CALLS], GIVEN["first ring"])
+    used = walls.walled_binary(find_monty_binary()) is not None
+    return {**found, "forged": [], "user": os.geteuid(), "namespaces": used, "replaced": 0}
 
 
 if __name__ == "__main__":
