@@ -555,6 +555,18 @@ MAY_BE_MISSING = {
     "quotactl_fd",
     "removexattrat",
     "the nursery's socket by its frames",
+    "when a file was read",
+    "a handle on who made a socket",
+    "file_getattr",
+    "futex_requeue",
+    "futex_wake",
+    "lsm_get_self_attr",
+    "lsm_set_self_attr",
+    "map_shadow_stack",
+    "set_mempolicy_home_node",
+    "statmount of others",
+    "sysfs",
+    "uselib",
 }
 # By name: what a program does to what it could share with the next, and how the next would find it.
 LEAKS = {
@@ -656,6 +668,14 @@ LEAKS = {
     "an interval between threads": (
         "import sys; sys.setswitchinterval(7)",
         "import sys; assert sys.getswitchinterval() == 7",
+    ),
+    # Most file systems note it once a day, and when the file is newer than its last reading.
+    "when a file was read": (
+        "import encodings, os\nfor entry in os.scandir(encodings.__path__[0]):\n    found = entry.stat()\n"
+        "    if entry.is_file() and found.st_atime <= max(found.st_mtime, found.st_ctime):\n"
+        "        open(entry.path, 'rb').read()\n        break",
+        "import encodings, os, time\n"
+        "assert max(entry.stat().st_atime for entry in os.scandir(encodings.__path__[0])) > time.time() - 5",
     ),
     "shared memory": (
         "import ctypes; assert ctypes.CDLL(None).shmget(77, 4096, 0o1600) >= 0",

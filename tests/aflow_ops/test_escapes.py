@@ -146,7 +146,7 @@ def test_every_escape_works_where_no_wall_stands() -> None:
         pytest.skip(f"no namespaces to try it in: {done.stderr}")
     found = json.loads(done.stdout)
     assert set(PROGRAMS) | set(CALLS) <= set(found["escaped"]) | MAY_BE_MISSING
-    assert set(LEAKS) == set(found["leaked"])
+    assert set(LEAKS) - MAY_BE_MISSING == set(found["leaked"]) - MAY_BE_MISSING
 
 
 @pytest.mark.long
@@ -155,7 +155,7 @@ def test_every_escape_works_where_no_wall_stands() -> None:
 @pytest.mark.parametrize("nobody", [False, True], ids=["myself", "nobody"])
 @pytest.mark.parametrize("form", list(GIVEN))
 def test_no_program_escapes(form: str, nobody: bool, namespaces: bool) -> None:
-    assert len(PROGRAMS) + len(CALLS) >= 300
+    assert len(PROGRAMS) + len(CALLS) >= 390
     command: list[str] | None = [sys.executable, "-m", "tests.aflow_ops.test_escapes", form, str(int(namespaces))]
     if nobody:
         if os.geteuid() != 0:
@@ -182,8 +182,11 @@ def test_no_program_escapes(form: str, nobody: bool, namespaces: bool) -> None:
     elif namespaces:
         pytest.skip("the kernel gives no namespaces")
     else:
-        assert set(found["escaped"]) == (set() if form == "first ring" else listed())
-        assert (found["harmed"], found["leaked"], found["forged"], found["replaced"]) == ([], [], [], 0)
+        open_ones = set() if form == "first ring" else listed()
+        assert set(found["escaped"]) == open_ones - set(LEAKS)
+        # Not every file system keeps what leaks.
+        assert set(found["leaked"]) <= open_ones & set(LEAKS)
+        assert (found["harmed"], found["forged"], found["replaced"]) == ([], [], 0)
 
 
 async def everything(form: str, namespaces: bool) -> dict[str, object]:
