@@ -90,6 +90,7 @@ def _launch(warmth: Warmth, walls: Walls, degraded: list[int] | None, compiled: 
         "self": filters.SELF,
         "readable": [*shown_files().files(), "/dev/urandom", "/dev/null"],
         "user": walls.user(),
+        "enters_closed": walls.enters_closed,
         "contained": walls.bwrap is not None,
     }
     # Isolated but for our own environment, which fixes the order of sets: "-I" would ignore that too.

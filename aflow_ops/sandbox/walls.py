@@ -30,14 +30,12 @@ _OWN_USER = ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY)]
 _NAMESPACES = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
 _CLOSED = ["--remount-ro", "/", "--hostname", "sandbox", "--chdir", "/", "--die-with-parent"]
 
+# Behind what `inside/confinement.py` defines.
 _PROBE = """
-import os, sys
 user = int(sys.argv[1])
 if user >= 0:
-    os.setgroups([])
-    os.setresgid(user, user, user)
-    os.setresuid(user, user, user)
-import ctypes, json, socket, sandlock
+    drop_privileges(user, enters_closed=sys.argv[2] == "True")
+import json, socket, sandlock
 """
 
 
@@ -49,11 +47,13 @@ class Walls:
         bwrap (`str`, *optional*): the tool that builds namespaces; `None` where there are none.
         user_namespace (`bool`): one of the worker's own; otherwise bubblewrap is root and needs none.
         drop_user (`bool`): the worker becomes a user who owns nothing. Needs root.
+        enters_closed (`bool`): that user enters folders as root would, for the interpreter lies in one.
     """
 
     bwrap: str | None = None
     user_namespace: bool = False
     drop_user: bool = False
+    enters_closed: bool = False
 
     def command(self, program: list[str]) -> list[str]:
         """Return the command that runs a program behind these walls."""
@@ -97,10 +97,10 @@ def find_walls(*, namespaces: bool = True) -> tuple[Walls, str | None]:
             return walls, None if bounded else "no limit on threads, which the kernel does not count for root"
         missing = f"namespaces ({error})"
     if root:
-        dropped = Walls(drop_user=True)
-        if _failure(dropped) is None:
-            return dropped, missing
-        missing += ", a user of their own (the interpreter's files are readable by root only)"
+        for dropped in (Walls(drop_user=True), Walls(drop_user=True, enters_closed=True)):
+            if _failure(dropped) is None:
+                return dropped, missing
+        missing += ", a user of their own, and with that a limit on threads"
     return Walls(), missing
 
 
@@ -142,7 +142,9 @@ def bubblewraps() -> list[str]:
 def _failure(walls: Walls) -> str | None:
     """Try the walls; what went wrong, in a line."""
     user = walls.user()
-    return _complaint(walls.command([sys.executable, "-I", "-B", "-c", _PROBE, str(-1 if user is None else user)]))
+    program = (Path(__file__).with_name("inside") / "confinement.py").read_text(encoding="utf-8") + _PROBE
+    arguments = [str(-1 if user is None else user), str(walls.enters_closed)]
+    return _complaint(walls.command([sys.executable, "-I", "-B", "-c", program, *arguments]))
 
 
 def _complaint(command: list[str]) -> str | None:

@@ -380,6 +380,17 @@ for _ in range(40):
         end.close()
 assert sent > 64 << 20
 """
+# Threads that the interpreter knows nothing of, on stacks of their own.
+_THREADS = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+stacks, made = ctypes.create_string_buffer(400 << 14), 0
+for number in range(1, 400):
+    top = ctypes.addressof(stacks) + (number << 14) & ~15
+    made += libc.clone(ctypes.cast(libc.pause, ctypes.c_void_p), top, 0x10F00, None) > 0
+assert made > 350
+"""
 # Programs in plain Python.
 PROGRAMS = {
     # files
@@ -480,6 +491,7 @@ PROGRAMS = {
     "a name for a socket": "import socket; a, b = socket.socketpair(); a.bind('\\0escaped')",
     # more of what it may have some of
     "files of sixty threads": _TABLES,
+    "four hundred threads by hand": _THREADS,
     "files of a thread's own": (
         "import ctypes, os, threading\ncall, made, end = ctypes.CDLL(None).syscall, [], threading.Event()\n"
         "def work():\n    call(436, ctypes.c_uint(4 * 10**9), ctypes.c_uint(4 * 10**9), 2)\n"

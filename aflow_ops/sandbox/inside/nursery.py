@@ -36,7 +36,8 @@ from aflow_ops.sandbox.inside.child import Prepared, be_the_child
 from aflow_ops.sandbox.inside.confinement import Filter, bytes_by, enclose
 from aflow_ops.sandbox.inside.modules import Listed
 
-LINGER_SECONDS = 0.1
+# How long a process that is killed may take to be gone, on a busy machine too.
+LINGER_SECONDS = 1.0
 LIMITS = [value for name, value in sorted(vars(resource).items()) if name.startswith("RLIMIT_")]
 
 
