@@ -1,23 +1,32 @@
 """The first ring: Monty, a Python interpreter in Rust with no files, network or environment.
 
-It bounds time, memory, recursion and calls of the code by itself. It speaks a part of Python only; what it does not
-speak looks like an error of the workflow's, such as `NotImplementedError`.
+It bounds time, memory, recursion and calls of the code by itself. Where the kernel gives namespaces, each interpreter's
+process has its own, so that a hole in Monty would lead nowhere. It speaks a part of Python only; what it does not speak
+looks like an error of the workflow's, such as `NotImplementedError`.
 """
 
 import asyncio
+import shlex
+import subprocess
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 
 from pydantic_monty import AsyncMonty, AsyncMontySession, MontyCrashedError, MontyError, ResourceLimits
+from pydantic_monty._binary import find_monty_binary  # where the pool itself looks; the version is pinned
 
 from aflow_ops.rings.calls import Run
 from aflow_ops.rings.ending import Ending, within_deadline
 from aflow_ops.rings.limits import RuntimeLimits
+from aflow_ops.sandbox.walls import walled_binary
 from aflow_ops.trace import TraceError
 from aflow_ops.values import MAX_TRACE_CHARS
 
 # Closing a Monty pool and exiting right after a feed was cut off aborts the interpreter (pydantic-monty 1.4.0).
 SETTLE_SECONDS = 0.6
+# Of an interpreter's process, far beyond those that it keeps itself: no core file, open files, KiB of address space.
+PROCESS_LIMITS = ("-c 0", "-n 64", "-v 2097152")
 # Errors that end the work in any interpreter: limits, and mistakes that Monty does not make.
 _FINAL = (TimeoutError, MemoryError, RecursionError, ArithmeticError, LookupError, AssertionError)
 
@@ -36,10 +45,12 @@ class FirstRing:
             max_recursion_depth=limits.recursion_depth,
             max_suspensions=limits.exchanges,
         )
-        self._pool = AsyncMonty(max_processes=limits.processes)
+        self._processes = limits.processes
         self._cut_off_at = float("-inf")
 
     async def __aenter__(self) -> "FirstRing":
+        self._folder = TemporaryDirectory(prefix="monty")
+        self._pool = AsyncMonty(max_processes=self._processes, binary_path=walled_monty(Path(self._folder.name)))
         await self._pool.__aenter__()
         return self
 
@@ -48,6 +59,7 @@ class FirstRing:
     ) -> None:
         await asyncio.sleep(max(0.0, self._cut_off_at + SETTLE_SECONDS - time.monotonic()))
         await self._pool.__aexit__(kind, error, traceback)
+        self._folder.cleanup()
         if self._cut_off_at > 0:
             await asyncio.sleep(SETTLE_SECONDS)
 
@@ -96,6 +108,27 @@ class FirstRing:
             return Ending("raised", error=_trace_error(inner), final=isinstance(inner, _FINAL))
         finally:
             await run.cancel_calls()
+
+
+def walled_monty(folder: Path) -> Path | None:
+    """Write a program into a folder that starts Monty behind walls; return its path, `None` if there are none.
+
+    Args:
+        folder (`Path`): where programs may lie.
+    """
+    binary = find_monty_binary()
+    command = walled_binary(binary)
+    if command is None:
+        return None
+    path = folder / "monty"
+    limits = "".join(f"ulimit {limit}\n" for limit in PROCESS_LIMITS)
+    path.write_text(f'#!/bin/sh\n{limits}exec {shlex.join(command)} "$@"\n', encoding="utf-8")
+    path.chmod(0o700)
+    try:
+        subprocess.run([path, "--version"], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):  # such as a folder for temporary files that nothing may run in
+        return None
+    return path
 
 
 def _trace_error(error: BaseException) -> TraceError:

@@ -36,8 +36,8 @@ class Report:
 
     @classmethod
     def parse(cls, data: bytes) -> "Report | None":
-        """Read a report: `S` when the program began, then JSON when it had ended. `None` without an end."""
-        if not data[1:]:
+        """Read a report: `S` when the program began, then JSON when it had ended. `None` without either."""
+        if not has_begun(data) or not data[1:]:
             return None
         fields = json.loads(data[1:])
         return cls(int(fields["status"]), fields["cut"], tuple(fields["changed"]))
@@ -54,6 +54,11 @@ class Report:
         if last.startswith("MemoryError"):
             return "memory"
         return last[:500] if last and self.status > 0 else "killed"
+
+
+def has_begun(report: bytes) -> bool:
+    """Whether the program began; what else stands there is why its process could not be shut off for it."""
+    return report[:1] == b"S"
 
 
 class Exchange:
@@ -150,10 +155,11 @@ class Exchange:
         return report
 
     def _lost(self, message: str) -> WorkerLostError:
-        started = bool(self._read[self._status])
-        return WorkerLostError(
-            message if started else f"{message}, unstarted: {self._worker.last_words()}", started=started
-        )
+        said = bytes(self._read[self._status])
+        if has_begun(said):
+            return WorkerLostError(message, started=True)
+        why = said.decode("utf-8", "replace") or self._worker.last_words()
+        return WorkerLostError(f"{message}, unstarted: {why}", started=False)
 
     def _feed(self) -> bool:
         """Write input, as much as fits; true when that was the last of it."""

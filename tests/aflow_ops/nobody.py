@@ -1,9 +1,10 @@
 """Runs a command as a user who owns nothing, from a test that runs as root."""
 
 import shutil
+import sys
 from pathlib import Path
 
-from aflow_ops.sandbox.walls import _tools, interpreter_files
+from aflow_ops.sandbox.walls import bubblewraps
 
 ROOT = Path(__file__).parents[2]
 NOBODY = "65534"
@@ -14,7 +15,7 @@ def as_nobody(command: list[str]) -> list[str] | None:
 
     What only root can enter and the interpreter or this repository lies in is shown to it with nothing else in it.
     """
-    needed = [Path(path) for path in interpreter_files() if Path(path).exists()] + [ROOT]
+    needed = [Path(sys.prefix), Path(sys.base_prefix), ROOT]
     closed = {parent for path in needed for parent in path.parents if not parent.stat().st_mode & 0o001}
     closed = {folder for folder in closed if not closed & set(folder.parents)}
     shown: list[str] = []
@@ -25,7 +26,7 @@ def as_nobody(command: list[str]) -> list[str] | None:
             for parent in sorted(set(path.parents) & {p for p in path.parents if folder in p.parents}):
                 shown += ["--perms", "0755", "--dir", str(parent)]
             shown += ["--ro-bind", str(path), str(path)]
-    tools, drop = _tools(), shutil.which("setpriv")
+    tools, drop = bubblewraps(), shutil.which("setpriv")
     if drop is None or (shown and not tools):
         return None
     dropped = [drop, "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", *command]

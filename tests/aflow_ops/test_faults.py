@@ -139,7 +139,7 @@ async def test_the_start_of_a_sandbox_worker_is_not_held_against_a_workflow(
 
 async def test_killed_interpreters_cost_no_grade(config: ExecutorConfig, stub: StubEndpoint, sandbox: Sandbox) -> None:
     def workers() -> list[psutil.Process]:
-        return [process for process in psutil.Process().children() if process.name() == "monty"]
+        return [process for process in psutil.Process().children(recursive=True) if process.name() == "monty"]
 
     stub.held = True
     batch = asyncio.create_task(graded(quick(config, executor_timeout=PATIENCE), sandbox, 24, timeout=PATIENCE))

@@ -2,11 +2,14 @@
 
 import json
 import time
+from pathlib import Path
 
 import psutil
 import pytest
+from pydantic_monty._binary import find_monty_binary
 
 from aflow_ops.runtime import WorkflowRuntime
+from aflow_ops.sandbox.walls import walled_binary
 from aflow_ops.trace import Trace
 from aflow_ops.values import MAX_PARTS, answer_text, is_bounded
 from tests.aflow_ops.test_operators import run
@@ -76,6 +79,17 @@ async def test_a_hostile_workflow_costs_the_trainer_nothing(name: str, runtime: 
     assert time.process_time() - before[1] < 30  # of this process's own computing
     assert len(json.dumps(str(trace))) < 100_000
     assert (await run(runtime, "return (await custom(input=problem))['response']")).answer == "42"
+
+
+async def test_each_interpreter_stands_in_namespaces_of_its_own(runtime: WorkflowRuntime) -> None:
+    if walled_binary(find_monty_binary()) is None:
+        pytest.skip("the kernel gives no namespaces")
+    assert (await run(runtime, "return '42'")).answer == "42"
+    interpreters = [process for process in psutil.Process().children(recursive=True) if process.name() == "monty"]
+    assert interpreters
+    for process in interpreters:
+        for kind in ("net", "pid", "ipc", "mnt", "uts"):
+            assert Path(f"/proc/{process.pid}/ns/{kind}").readlink() != Path(f"/proc/self/ns/{kind}").readlink()
 
 
 def test_a_value_that_is_small_and_large_written_out_is_no_answer() -> None:

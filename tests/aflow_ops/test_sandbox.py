@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from aflow_ops.errors import SandboxError
-from aflow_ops.sandbox import Program, Sandbox, open_sandbox
+from aflow_ops.sandbox import Program, Sandbox, filters, open_sandbox
 from data.problem import Problem
 from rewards.graders.code import grade_code
 from tests.conftest import KEY
@@ -242,6 +242,18 @@ async def test_a_solution_during_which_two_workers_are_lost_earns_tier_1() -> No
         code = f"def f():\n    return 1\n{SPIN}"
         grade, _ = await asyncio.gather(grade_code(code, problem, sandbox), kill_while_a_program_runs(2))
         assert (grade.tier, grade.detail) == (1, "a sandbox worker was lost twice")
+
+
+async def test_a_program_that_cannot_be_shut_off_is_not_run_and_that_is_our_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(filters, "compile_filter", lambda kind: bytes(8))  # no filter that a kernel takes
+    async with open_sandbox(concurrency=1) as sandbox:
+        with pytest.raises(SandboxError, match="prctl 22"):
+            await sandbox.run("print(1)", timeout=PATIENCE)
+        async with sandbox.converse("_send(b'x')", timeout=PATIENCE) as session:
+            with pytest.raises(SandboxError, match="prctl 22"):
+                await session.result()
 
 
 CHANGES: dict[str, Callable[[psutil.Process], object]] = {

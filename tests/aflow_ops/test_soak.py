@@ -1,11 +1,14 @@
 """Many programs, a tenth of them hostile, half of them graded: none honest comes to harm, and nothing stays behind.
 
-`AFLOW_SOAK_PROGRAMS=20000 make test-long` is the long form: two hours on two cores.
+`AFLOW_SOAK_PROGRAMS=20000 make test-long` is the long form. With `-s`, pytest shows what was left.
 """
 
 import asyncio
 import os
 import random
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import psutil
 import pytest
@@ -31,11 +34,46 @@ DOUBLE = Problem.from_row(
 )
 
 
+@dataclass
+class Held:
+    """What this process and those below it hold.
+
+    Args:
+        processes (`int`): below it.
+        descriptors (`int`): of its own.
+        ports (`int`): on which any of them listens or talks.
+        files (`int`): that programs would leave where anybody may write.
+        megabytes (`float`): its own memory.
+        worker_megabytes (`float`): that of the processes below it.
+    """
+
+    processes: int
+    descriptors: int
+    ports: int
+    files: int
+    megabytes: float
+    worker_megabytes: float
+
+
+def held() -> Held:
+    """Count it all."""
+    this, ports, memory = psutil.Process(), 0, 0
+    below = this.children(recursive=True)
+    for process in below:
+        with suppress(psutil.NoSuchProcess):
+            ports += len(process.net_connections("inet"))
+            memory += process.memory_info().rss
+    places = [Path(folder) / name for folder in ("/tmp", "/var/tmp", "/dev/shm") for name in ("escaped", "left")]
+    ports += len(this.net_connections("inet"))
+    files = sum(path.exists() for path in places)
+    own = this.memory_info().rss
+    return Held(len(below), this.num_fds(), ports, files, own / MEGABYTE, memory / MEGABYTE)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3 * 3600)
 async def test_a_soak_harms_no_honest_program_and_leaves_nothing() -> None:
     draw, names = random.Random(0), sorted([*CALLS, *PROGRAMS])
-    this = psutil.Process()
     async with open_sandbox(concurrency=2) as sandbox:
 
         async def is_right(solution: str) -> bool:
@@ -54,12 +92,16 @@ async def test_a_soak_harms_no_honest_program_and_leaves_nothing() -> None:
             return result.stdout == f"{sum(range(number))}\n"
 
         assert all([await one(number) for number in range(20)])
-        before = set(this.children(recursive=True)), this.num_fds(), this.memory_info().rss
+        before = held()
         for start in range(0, PROGRAM_COUNT, 100):
-            assert all(await asyncio.gather(*(one(start + offset) for offset in range(100))))
+            right = await asyncio.gather(*(one(start + offset) for offset in range(100)))
+            assert all(right), f"{right.count(False)} wrong from program {start} on"
+        after = held()
+        print(f"{PROGRAM_COUNT} programs, {sandbox.counts.replaced} workers replaced", asdict(before), asdict(after))
         # Both workers may be others by now; each is two processes of bubblewrap's and an interpreter.
-        assert len(this.children(recursive=True)) <= 2 * len(before[0])
-        assert this.num_fds() - before[1] <= 4
-        assert this.memory_info().rss - before[2] < 64 * MEGABYTE
-        print(f"{sandbox.counts.replaced} workers replaced")
+        assert after.processes <= 2 * before.processes
+        assert after.descriptors - before.descriptors <= 4
+        assert (after.ports, after.files) == (before.ports, 0)
+        assert after.megabytes - before.megabytes < 64
+        assert after.worker_megabytes < 2 * before.worker_megabytes + 64
         assert sandbox.counts.replaced <= 0.1 * HOSTILE_SHARE * PROGRAM_COUNT

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from aflow_ops.sandbox.walls import _tools
+from aflow_ops.sandbox.walls import bubblewraps
 from tests.aflow_ops.escapes import CALLS, LEAKS, PROGRAMS, program
 
 SECONDS = 30.0
@@ -23,7 +23,7 @@ SECONDS = 30.0
 def walled_in(command: list[str]) -> list[str]:
     """Return a command that runs another one with all system calls, but with nothing to harm."""
     folders = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/dev/shm"]
-    return [_tools()[0], "--unshare-all", "--cap-drop", "ALL", *folders, "--die-with-parent", "--", *command]
+    return [bubblewraps()[0], "--unshare-all", "--cap-drop", "ALL", *folders, "--die-with-parent", "--", *command]
 
 
 def said(body: Callable[[], None]) -> str:

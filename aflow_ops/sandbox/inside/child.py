@@ -62,11 +62,8 @@ class Prepared:
         self.module.__dict__["main"]()
 
 
-def run_program(settings: dict[str, Any], job: dict[str, Any], prepared: Prepared | None) -> int:
+def run_program(settings: dict[str, Any], session: bool, prepared: Prepared | None) -> int:
     """Run a program, one that is read first or a prepared one; return the exit status an interpreter would give."""
-    session = job["kind"] == "session"
-    limit(settings, job)
-    confine(settings, job["filter"])
     main = types.ModuleType("__main__") if prepared is None else prepared.module
     main.__dict__.update(_read=read_exactly, _confine=lambda: confine(settings))
     if session:
@@ -101,19 +98,33 @@ def compiled(program: bytes) -> types.CodeType:
     return compile(program.decode("utf-8", "surrogatepass"), "<program>", "exec", dont_inherit=True)
 
 
+def take(fds: list[int], report: int, *, session: bool) -> int:
+    """Make the descriptors standard files and channel, with the report behind them; close all others."""
+    given = [os.dup2(fd, 100 + index) for index, fd in enumerate([*fds, report])]  # above those that are written over
+    null = os.open("/dev/null", os.O_RDWR)
+    kept = [null, null, null, *given] if session else given
+    for number, fd in enumerate(kept):
+        os.dup2(fd, number)
+    os.closerange(len(kept), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    return len(kept) - 1
+
+
 def be_the_child(
     settings: dict[str, Any], job: dict[str, Any], fds: list[int], report: int, prepared: Prepared | None
 ) -> NoReturn:
-    """Say that it begins, take the descriptors as standard files and channel, run the program, end."""
-    status = 1
+    """Put up the walls, say that the program begins, run it, end."""
+    status, session = 1, job["kind"] == "session"
     try:
+        try:
+            report = take(fds, report, session=session)
+            limit(settings, job)
+            confine(settings, job["filter"])
+        except BaseException as error:  # of ours: the program has not begun
+            os.write(report, f"{type(error).__name__}: {error}"[:200].encode())
+            raise
         os.write(report, b"S")
-        given = [os.dup2(fd, 100 + index) for index, fd in enumerate(fds)]  # above those that are written over
-        null = os.open("/dev/null", os.O_RDWR)
-        for standard, fd in enumerate([null, null, null, *given] if job["kind"] == "session" else given):
-            os.dup2(fd, standard)
-        os.closerange(4 if job["kind"] == "session" else 3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-        status = run_program(settings, job, prepared)
+        os.close(report)
+        status = run_program(settings, session, prepared)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
     finally:

@@ -13,9 +13,11 @@ import struct
 import sys
 from typing import Any
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 36, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER = 1, 4, 8, 22, 36
+PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_MODE_FILTER = 2
 CAPABILITY_VERSION_3 = 0x20080522
+CAP_DAC_READ_SEARCH = 1 << 2
 # Of a child; the nursery needs two for each job.
 OPEN_FILES = 64
 
@@ -109,24 +111,32 @@ def bytes_by(which: int) -> int:
     return high
 
 
-def drop_privileges(user: int) -> None:
-    """Become a user who owns nothing."""
+def drop_privileges(user: int, *, enters_closed: bool = False) -> None:
+    """Become a user who owns nothing.
+
+    Args:
+        user (`int`): who.
+        enters_closed (`bool`): keep one right of root's, to enter the folder in which the interpreter lies. What can be
+            read is for Landlock to say.
+    """
+    prctl(PR_SET_KEEPCAPS, int(enters_closed))
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
+    drop_capabilities(CAP_DAC_READ_SEARCH if enters_closed else 0)
 
 
-def drop_capabilities() -> None:
+def drop_capabilities(kept: int = 0) -> None:
     """Stay who it is, root perhaps, without root's rights: limits that are set hold."""
-    header, none = struct.pack("=Ii", CAPABILITY_VERSION_3, 0), bytes(24)
-    if _libc.capset(header, none) != 0:
+    header, rights = struct.pack("=Ii", CAPABILITY_VERSION_3, 0), struct.pack("=6I", kept, kept, 0, 0, 0, 0)
+    if _libc.capset(header, rights) != 0:
         raise OSError(ctypes.get_errno(), "capset")
 
 
 def enclose(settings: dict[str, Any]) -> None:
     """Put the nursery itself behind its walls: another user, no file but the interpreter's, fixed limits."""
     if settings["user"] is not None:
-        drop_privileges(settings["user"])
+        drop_privileges(settings["user"], enters_closed=settings["enters_closed"])
     else:
         drop_capabilities()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which clears it

@@ -10,8 +10,9 @@ A job is one message on the socket that is our standard input: JSON `{"job", "ki
 Of a session: the channel and the status pipe. The child reads its program from its standard input or channel, after its
 length: the nursery never holds what is secret to a later job. A program of ours is named by `program` instead: a
 message `{"prepare": program}` brought it, with a descriptor to read its code from, and the nursery has run its body.
-No program holds the status pipe: its child writes `S` before it takes the program up, so that a worker which is lost
-without that was not lost by the program, and when it has ended the nursery writes JSON `{"status", "cut", "changed"}`.
+No program holds the status pipe: its child writes `S` when the walls stand, before it takes the program up, or why they
+do not, so that what goes wrong without that was not the program's doing; when it has ended the nursery writes JSON
+`{"status", "cut", "changed"}`.
 `changed` names what is not as it was when the nursery started, or `"processes"` when one was left behind; whoever reads
 that ends this worker.
 A message `{"kill": job, "reason"}` ends a job, and so does closing the other end of its status pipe.
@@ -33,8 +34,10 @@ from typing import Any
 
 from aflow_ops.sandbox.inside.child import Prepared, be_the_child
 from aflow_ops.sandbox.inside.confinement import Filter, bytes_by, enclose
+from aflow_ops.sandbox.inside.modules import Listed
 
-LINGER_SECONDS = 0.1
+# How long a process that is killed may take to be gone, on a busy machine too.
+LINGER_SECONDS = 1.0
 LIMITS = [value for name, value in sorted(vars(resource).items()) if name.startswith("RLIMIT_")]
 
 
@@ -200,6 +203,8 @@ def main() -> None:
     # Modules ask for their locks and random numbers to be made anew in a child: that takes longer than the fork, and
     # here is one thread, and every child starts with the same numbers.
     os.register_at_fork = lambda **hooks: None
+    if settings["degraded"] is not None:
+        Listed(settings["readable"]).install()
     enclose(settings)
     for name in settings["preload"]:
         try:
