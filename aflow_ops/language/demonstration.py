@@ -12,20 +12,22 @@ def without_demonstration(tree: ast.Module) -> tuple[ast.Module, tuple[ast.stmt,
 
     There is a loop already, and a problem of ours: `asyncio.run(workflow("1 + 1"))` would fail, or ask and pay for it.
     """
-    shown = [*_demonstration(tree), *(node for node in tree.body if _is_for_type_checkers(node))]
+    shown = [*_demonstration(tree), *filter(_is_for_type_checkers, tree.body)]
     if not shown:
         return tree, ()
-    left = [node for node in tree.body if node not in shown]
-    read, only_shown = set(_names(left)), set(_names(shown))
+    left = _without(tree.body, shown)
+    unread = set(_names(shown)) - set(_names(left)) - {"workflow"}
     shown += [
         node
         for node in left
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        and node.name in only_shown - read - {"workflow"}
-        and not node.decorator_list
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name in unread and not node.decorator_list
     ]
-    kept = [node for node in left if node not in shown]
-    return ast.Module(kept, tree.type_ignores), tuple(shown)
+    return ast.Module(_without(left, shown), tree.type_ignores), tuple(shown)
+
+
+def _without(statements: list[ast.stmt], others: list[ast.stmt]) -> list[ast.stmt]:
+    identities = set(map(id, others))
+    return [statement for statement in statements if id(statement) not in identities]
 
 
 def _names(statements: list[ast.stmt]) -> Iterator[str]:
