@@ -231,11 +231,11 @@ def _reads_items(tree: ast.Module) -> bool:
 
 def _constructor_arguments(scope: Scope, domain: Domain) -> str:
     """AFlow's constructor takes a name, a configuration and a data set; ScoreFlow's the problem."""
-    method = method_of(scope.classes, "__init__")
-    if method is None:
-        return ""
     values = {"name": "'workflow'", "problem": "_problem", "dataset": repr(domain)}
     values |= dict.fromkeys(("llm_config", "config", "llm"), "{}")
+    method = method_of(scope.classes, "__init__")
+    if method is None:
+        return ", ".join(f"{name}={values.get(name, repr(''))}" for name in _dataclass_fields(scope.classes[0]))
     arguments = method.args
     positional = [argument.arg for argument in [*arguments.posonlyargs, *arguments.args]][1:]
     required = len(positional) - len(arguments.defaults)
@@ -245,6 +245,14 @@ def _constructor_arguments(scope: Scope, domain: Domain) -> str:
         if default is None or argument.arg in values:
             given.append(f"{argument.arg}={values.get(argument.arg, repr(''))}")
     return ", ".join([*given, *_passed_on(scope, values)])
+
+
+def _dataclass_fields(node: ast.ClassDef) -> Iterator[str]:
+    """Yield the arguments without a default of the constructor that `@dataclass` makes."""
+    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        for item in node.body:
+            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value is None:
+                yield item.target.id
 
 
 def _passed_on(scope: Scope, values: Mapping[str, str]) -> Iterator[str]:

@@ -16,13 +16,20 @@ def without_demonstration(tree: ast.Module) -> tuple[ast.Module, tuple[ast.stmt,
     if not shown:
         return tree, ()
     left = _without(tree.body, shown)
-    unread = set(_names(shown)) - set(_names(left)) - {"workflow"}
-    shown += [
-        node
-        for node in left
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name in unread and not node.decorator_list
-    ]
-    return ast.Module(_without(left, shown), tree.type_ignores), tuple(shown)
+    for _ in range(2):  # `main`, then what it alone uses
+        unread = set(_names(shown)) - set(_names(left)) - {"workflow"}
+        shown += [node for node in left if _serves_only(node, unread)]
+        left = _without(left, shown)
+    return ast.Module(left, tree.type_ignores), tuple(shown)
+
+
+def _serves_only(node: ast.stmt, unread: set[str]) -> bool:
+    """Whether a statement gives names to what is set aside, and to nothing else."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return node.name in unread and not node.decorator_list
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return all((alias.asname or alias.name.split(".")[0]) in unread for alias in node.names)
+    return False
 
 
 def _without(statements: list[ast.stmt], others: list[ast.stmt]) -> list[ast.stmt]:

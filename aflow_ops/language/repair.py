@@ -135,6 +135,7 @@ def repair_tree(scope: Scope) -> list[str]:
     repairs = _respell(scope)
     parents = {child: node for node in ast.walk(scope.tree) for child in ast.iter_child_nodes(node)}
     repairs += _add_awaits(scope, parents)
+    repairs += _await_what_is_returned(scope, parents)
     repairs += _add_return(scope)
     if repairs:
         ast.fix_missing_locations(scope.tree)
@@ -186,6 +187,25 @@ def _add_awaits(scope: Scope, parents: dict[ast.AST, ast.AST]) -> list[str]:
         _replace(parent, call.node, ast.Await(value=call.node))
         repairs.append(f"awaited {call.operator.__name__}")
     return repairs
+
+
+def _await_what_is_returned(scope: Scope, parents: dict[ast.AST, ast.AST]) -> list[str]:
+    """Await a coroutine of the source's own that the workflow returns as it is: whoever calls it expects the answer."""
+    own = {node.name for node in ast.walk(scope.tree) if isinstance(node, ast.AsyncFunctionDef) and not _yields(node)}
+    repairs = []
+    for node in ast.walk(scope.main):
+        if isinstance(node, ast.Return) and isinstance(node.value, ast.Call):
+            called = node.value.func
+            of_self = isinstance(called, ast.Attribute) and is_self_attribute(called)
+            name = str(getattr(called, "attr" if of_self else "id", ""))
+            if name in own and _enclosing_function(node, parents) is scope.main:
+                node.value = ast.Await(value=node.value)
+                repairs.append(f"awaited {name}, whose result is returned")
+    return repairs
+
+
+def _yields(function: ast.AsyncFunctionDef) -> bool:
+    return any(isinstance(node, ast.Yield) for node in ast.walk(function))
 
 
 def _move_await(call: ast.Call, parents: dict[ast.AST, ast.AST]) -> bool:
