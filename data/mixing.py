@@ -23,6 +23,8 @@ def parse_mix(text: str) -> dict[Domain, float]:
         name, _, ratio = (piece.strip() for piece in part.partition("="))
         if name not in DOMAINS:
             raise ValueError(f"domain_mix={text!r}: {name!r} is not one of {', '.join(DOMAINS)}")
+        if name in ratios:
+            raise ValueError(f"domain_mix={text!r}: {name!r} stands twice")
         try:
             ratios[name] = float(ratio)
         except ValueError:

@@ -312,8 +312,8 @@ def main() -> None:
     part = (arguments.shard or Shard()).part(len(problems))
     mine = range(part.start * arguments.num_samples, part.stop * arguments.num_samples)
     evaluation = Evaluation(arguments, config, samples, mine, Console(stderr=True))
-    asyncio.run(check_executor(config))
     with claimed(arguments.output):
+        asyncio.run(check_executor(config))
         run(evaluation, found)
 
 

@@ -80,7 +80,8 @@ def read_answers(path: Path) -> list[Answer]:
     """Read and check every row before any is graded.
 
     Raises:
-        DataError: the file is missing or empty, or a row is malformed; names the line and the reason.
+        DataError: the file is missing or empty, a row is malformed, or there is nothing to grade; names the line and
+            the reason.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -89,6 +90,9 @@ def read_answers(path: Path) -> list[Answer]:
         raise DataError(f"{path}: cannot be read: {error}") from None
     if not answers:
         raise DataError(f"{path}: no rows")
+    if not any("prediction" in answer.row for answer in answers):
+        keys = ", ".join(answers[0].row)
+        raise DataError(f'{path}: no row has a "prediction", the answer to grade; the first one has {keys}')
     return answers
 
 

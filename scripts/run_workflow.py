@@ -107,9 +107,11 @@ def parse_arguments() -> argparse.Namespace:
         ("workflow_timeout", arguments.workflow_timeout > 0),
         ("max_completion_length", arguments.max_completion_length > 0),
         ("temperature", arguments.temperature >= 0),
+        ("entry_point", arguments.entry_point is None or arguments.entry_point.isidentifier()),
     ):
         if not fine:
-            parser.error(f"--{name} {getattr(arguments, name)} is out of range")
+            told = "is no function's name" if name == "entry_point" else "is out of range"
+            parser.error(f"--{name} {getattr(arguments, name)} {told}")
     if arguments.question is not None and not arguments.question.strip():
         parser.error("--question is empty: give the problem to run the workflow on")
     if arguments.interactive and arguments.file == "-":

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import math
 import os
+import re
 from dataclasses import dataclass, field
 
 from aflow_ops.errors import UsageError
@@ -129,8 +130,20 @@ class ExecutorConfig:
         ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        if not 0 <= (self.executor_temperature or 0.0) < math.inf:
+            raise ValueError(f"executor_temperature={self.executor_temperature} must be a number of at least 0")
+        self._check_names()
         self._check_addresses()
         self._check_price()
+
+    def _check_names(self) -> None:
+        if not self.executor_model.strip():
+            raise ValueError("executor_model is empty: give the model's name at the endpoint, e.g. gpt-4o-mini")
+        if not re.fullmatch(r"[A-Za-z_]\w*", self.executor_api_key_env, re.ASCII):
+            raise ValueError(
+                "executor_api_key_env must be the name of an environment variable that holds the key, such as "
+                f"{KEY_VARIABLE}, and never the key itself"
+            )
 
     def _check_addresses(self) -> None:
         try:

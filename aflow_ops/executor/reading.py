@@ -25,9 +25,17 @@ _FILTERED = re.compile(
 _FAILED = re.compile(r"error|abort|cancel|insufficient_system_resource|malformed|unexpected", re.IGNORECASE)
 _CUT_OFF = re.compile(r"length|max_?(?:output_)?tokens", re.IGNORECASE)
 _TOOLS = re.compile(r"tool|function", re.IGNORECASE)
-# The tags of DeepSeek and most others, Magistral's, Kimi's and Seed's. A tag that is quoted is text about tags.
-_OPEN = r"(?<![\"'`])(?:<(?:seed:)?think(?:ing)?>|\[THINK\]|◁think▷)"
-_CLOSE = r"(?<![\"'`])(?:</(?:seed:)?think(?:ing)?>|\[/THINK\]|◁/think▷)"
+# The tags of DeepSeek and most others, Magistral's, Kimi's, Seed's, Cohere's and OpenThinker's. A tag that is quoted is
+# text about tags.
+_OPEN = (
+    r"(?<![\"'`])(?:<(?:seed:)?think(?:ing)?>|<THINK>|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|begin_of_thought\|>)"
+)
+_CLOSE = (
+    r"(?<![\"'`])(?:</(?:seed:)?think(?:ing)?>|</THINK>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_thought\|>)"
+)
+_MAY_THINK = re.compile(r"think|THINK|_of_thought")
+# What two of them put around the answer.
+_AROUND = re.compile(r"<\|(?:begin_of_solution|end_of_solution|START_RESPONSE|END_RESPONSE)\|>")
 _THOUGHT = re.compile(f"{_OPEN}.*?{_CLOSE}", re.DOTALL)
 _THOUGHT_END, _THOUGHT_START = re.compile(_CLOSE), re.compile(_OPEN)
 # gpt-oss where the server does not take its channels apart.
@@ -153,11 +161,17 @@ def _from_events(text: str) -> dict[str, Any] | None:
                     parts.setdefault(name, []).append(value)
     if ending is None and not done:
         return None
-    message = {
-        name: "".join(values) if all(isinstance(v, str) for v in values) else values[-1]
-        for name, values in parts.items()
-    }
+    message = {name: _joined(values) for name, values in parts.items()}
     return {"choices": [{"message": message, "finish_reason": ending}], "usage": usage}
+
+
+def _joined(values: list[Any]) -> Any:
+    """What the pieces of one field make: a text, the list of all parts, or the last one of anything else."""
+    if all(isinstance(value, str) for value in values):
+        return "".join(values)
+    if all(isinstance(value, (str, list)) for value in values):
+        return [part for value in values for part in (value if isinstance(value, list) else [value])]
+    return values[-1]
 
 
 def _is_finished(choice: Mapping[str, Any]) -> bool:
@@ -185,13 +199,10 @@ def _said(choice: Mapping[str, Any]) -> _Said:
     for part in parts:
         if isinstance(part, dict):
             kind = str(part.get("type", "text"))
-            text = next(
-                (part[name] for name in ("text", "content", "refusal", "thinking") if isinstance(part.get(name), str)),
-                "",
-            )
+            text = _text_of(part)
             into = refusals if "refusal" in kind else thoughts if re.search("reason|think", kind) else texts
-            if "text" in kind or into is not texts:
-                into.append(text)
+            if into is not texts or ("text" in kind and text is not None):
+                into.append(text or "")
         elif isinstance(part, str):
             texts.append(part)
         elif part is not None:
@@ -205,12 +216,22 @@ def _said(choice: Mapping[str, Any]) -> _Said:
     )
 
 
+def _text_of(part: Mapping[str, Any]) -> str | None:
+    """The text of one part, as `{"text": "42"}` or `{"text": {"value": "42"}}`; `None` where there is none."""
+    for name in ("text", "content", "refusal", "thinking"):
+        value = part.get(name)
+        value = value.get("value") if isinstance(value, dict) else value
+        if isinstance(value, str):
+            return value
+    return None
+
+
 def _without_thoughts(text: str) -> str | None:
     """The answer in a text with thoughts between tags, or only closed; `None` when a thought is still open."""
     if _CHANNELS.match(text):
         final = _FINAL_CHANNEL.match(text)
         return final and final.group(1).strip()
-    if "think" not in text and "[/THINK]" not in text and "[THINK]" not in text:
+    if not _MAY_THINK.search(text):
         return text
     # Behind the last end no thought has one: each beginning there would be followed through all the rest.
     last = max((end.end() for end in _THOUGHT_END.finditer(text)), default=0)
@@ -219,7 +240,7 @@ def _without_thoughts(text: str) -> str | None:
         answer = answer[end.end() :]
     if _THOUGHT_START.search(answer):
         return None
-    return text if answer == text else answer.strip()
+    return text if answer == text else _AROUND.sub("", answer).strip()
 
 
 def _usage(usage: Any, call: Call, said: str) -> Completion:

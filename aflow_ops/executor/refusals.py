@@ -41,10 +41,13 @@ _FILTERED = re.compile(
 _SPENT = re.compile(
     r"insufficient[\W_]+(?:[a-z]+[\W_]+){0,2}(?:quota|balance|credit|fund)|billing.?(?:hard.?limit|not.?active)|"
     r"credit balance is too low|out of credits|no credits|requires more credits|(?:key|credit|spend\w*) limit exceeded|"
-    r"(?:reached|exceeded) your (?:\w+ ){0,3}usage limit",
+    r"(?:reached|exceeded) your (?:\w+ ){0,3}usage limit|n['o]t have any credits|arrearage|overdue|"
+    r"monthly spending limit|"
+    # No money in the account, as it is said in China.
+    r"欠费|余额不足",
     re.IGNORECASE,
 )
-_DAILY = re.compile(r"\b(?:per|a)[ _-]day|PerDay|daily limit", re.IGNORECASE)
+_DAILY = re.compile(r"\b(?:per|a)[ _-]day|(?:Per|By)Day|daily (?:limit|free allocation)|calls ?/ ?month", re.IGNORECASE)
 _PLAN = re.compile(r"check your plan and billing", re.IGNORECASE)
 _MINUTE = re.compile(r"per.?minute|RESOURCE_EXHAUSTED|retry in", re.IGNORECASE)
 _BAD_KEY = re.compile(
@@ -136,11 +139,12 @@ def failure_of(refusal: Refusal, *, answered: bool) -> Failure:
 
 
 def _is_spent(text: str, status: int) -> bool:
-    if status not in (400, 403, 429, 502):  # 502 is also what a reply of status 200 without a code stands for
+    # 502 is also what a reply of status 200 without a code stands for.
+    if status not in (400, 401, 403, 412, 429, 502):
         return False
     if _SPENT.search(text):
         return True
-    return status in (403, 429) and bool(_DAILY.search(text) or (_PLAN.search(text) and not _MINUTE.search(text)))
+    return status in (401, 403, 429) and bool(_DAILY.search(text) or (_PLAN.search(text) and not _MINUTE.search(text)))
 
 
 def _reasons(body: Any, depth: int = 0) -> Iterator[str]:
@@ -195,7 +199,7 @@ def _asked_wait(headers: Mapping[str, str]) -> float | None:
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         value = headers.get(name, "")
         try:
-            seconds = float(value) / unit
+            seconds = float(value.strip().removesuffix("s")) / unit
         except ValueError:
             try:
                 seconds = max(0.0, parsedate_to_datetime(value).timestamp() - time.time())

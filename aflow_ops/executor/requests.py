@@ -18,10 +18,13 @@ _OPENAI_REASONING = re.compile(r"^(?:.*/)?(?:o[1-9](?:-|$)|gpt-5)")
 _THINKING = re.compile(r"deepseek-r\d|reasoner|reasoning|thinking|qwq|qwen3|magistral|gpt-oss|grok-[34]|\br1\b", re.I)
 _REFUSES = re.compile(
     r"unsupported|not support|unrecognized|unknown|invalid|not allowed|not permitted|not enabled|extra|"
-    r"only the default|must alternate|should alternate|alternating",
+    r"only the default|must alternate|should alternate|alternating|deprecated|first message must|only user "
+    r"and assistant",
     re.IGNORECASE,
 )
 _TOO_LONG = re.compile(r"context|too large|too long|exceed|at most|maximum|must be <=|valid range", re.IGNORECASE)
+_ABOUT_TOKENS = re.compile(r"tokens|context_length_exceeded")
+_NO_SUCH_FIELD = re.compile(r"unsupported|not supported|unrecognized|unknown|extra", re.IGNORECASE)
 _RATE = re.compile(r"per.minute|rate.?limit", re.IGNORECASE)
 _MOST_COMPLETION = re.compile(
     r"at most (\d+) completion tokens|maximum (?:value )?(?:for|of) .?max_(?:completion_)?tokens.? "
@@ -56,6 +59,7 @@ class RequestForm:
         self.system = True
         self.alternating = False
         self.version = 0
+        self._renamed = False  # the limit, on a mere guess
         self._thinking_tokens = thinking_tokens
         self.room = thinking_tokens if reasoning or _THINKING.search(model) else 0
 
@@ -86,13 +90,20 @@ class RequestForm:
             self.limit_name = "max_completion_tokens"
         elif "max_tokens" in refusal and self.limit_name == "max_completion_tokens":
             self.limit_name = "max_tokens"
+        elif (
+            self.limit_name == "max_tokens"
+            and not self._renamed
+            and "max_tokens" in refusal
+            and _NO_SUCH_FIELD.search(refusal)
+        ):
+            self.limit_name, self._renamed = "max_completion_tokens", True
         elif "temperature" in refusal and self.temperature:
             self.temperature = False
         elif re.search(r"\bstop\b", refusal) and self.stop:
             self.stop = False
         elif re.search(r"alternat", refusal, re.I) and not self.alternating:
             self.alternating, self.system = True, False
-        elif re.search(r"system|developer", refusal, re.I) and self.system:
+        elif re.search(r"system|developer|first message must|only user and assistant", refusal, re.I) and self.system:
             self.system = False
         else:
             return False
@@ -132,7 +143,7 @@ def fitting_limit(refusal: str, limit: int) -> int | None:
             messages".
         limit (`int`): the limit that was asked for.
     """
-    if "tokens" not in refusal or not _TOO_LONG.search(refusal) or _RATE.search(refusal):
+    if not _ABOUT_TOKENS.search(refusal) or not _TOO_LONG.search(refusal) or _RATE.search(refusal):
         return None
     most = _MOST_COMPLETION.search(refusal)
     context, used = _CONTEXT.search(refusal), _INPUT.search(refusal)

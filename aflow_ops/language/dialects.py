@@ -1,13 +1,14 @@
 """Under which names and with which arguments workflows call operators.
 
 AFlow's own form calls the operators by their class names. Two relatives of it call some of them by other names, or
-without the problem, which their operators know already: the older `SolveGraph` form (`operator.Generate`), and
-ScoreFlow's (https://github.com/Gen-Verse/ScoreFlow), whose operators are built from the problem and return text.
+without the problem, which their operators know already: the older `SolveGraph` form (`operator.Generate`), whose
+operators named their results differently from version to version, and ScoreFlow's
+(https://github.com/Gen-Verse/ScoreFlow), whose operators are built from the problem and return text.
 """
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -15,8 +16,10 @@ from aflow_ops.operators import OPERATORS, Operator
 from aflow_ops.operators.base import IGNORED_ARGUMENTS
 from data.problem import ProblemView
 
-# Prefix of the keys under which ScoreFlow's operators go through the door.
-SCOREFLOW = "scoreflow:"
+# Prefixes of the keys under which the operators of these dialects go through the door.
+SCOREFLOW, SOLVEGRAPH = "scoreflow:", "solvegraph:"
+# What some version of the older form called the result of some operator.
+_OLDER_RESULTS = ("response", "solution", "final_solution")
 # What AFlow's templates leave out in places: the workflow has one problem, so there is one thing it can be.
 _FILLED = frozenset({"problem", "entry_point"})
 
@@ -83,8 +86,11 @@ def spoken_operator(key: str) -> Spoken | None:
     """Return the operator that a key stands for.
 
     Args:
-        key (`str`): an operator's class name, a name of the older form, or `SCOREFLOW` and ScoreFlow's name.
+        key (`str`): an operator's class name, a name of the older form, or a dialect's prefix and its name.
     """
+    if key.startswith(SOLVEGRAPH):
+        spoken = spoken_operator(key.removeprefix(SOLVEGRAPH))
+        return None if spoken is None else _solvegraph(spoken)
     if key.startswith(SCOREFLOW):
         name = key.removeprefix(SCOREFLOW)
         return _SCOREFLOW.get(name) or spoken_operator(name)
@@ -93,22 +99,47 @@ def spoken_operator(key: str) -> Spoken | None:
     return _OLDER.get(key)
 
 
-def operator_keys(*, scoreflow: bool) -> dict[str, str]:
-    """Return the keys of all operators by the names under which a workflow constructs them."""
+def operator_keys(dialect: str = "") -> dict[str, str]:
+    """Return the keys of all operators by the names under which a workflow constructs them.
+
+    Args:
+        dialect (`str`): `SCOREFLOW`, `SOLVEGRAPH`, or nothing for AFlow's own.
+    """
     names = [*OPERATORS, *(name for name in _OLDER if name not in OPERATORS)]
-    if not scoreflow:
-        return {name: name for name in names}
-    return {name: SCOREFLOW + name for name in [*names, *(name for name in _SCOREFLOW if name not in names)]}
+    names += [name for name in _SCOREFLOW if dialect == SCOREFLOW and name not in names]
+    return {name: dialect + name for name in names}
 
 
-def _older(name: str, *parameters: str, **renamed: str) -> Spoken:
-    return Spoken(OPERATORS[name], parameters, renamed, keys=("response", "solution"))
+def _solvegraph(spoken: Spoken) -> Spoken:
+    parameters = _parameters(spoken.operator)
+    task = "problem" if "problem" in parameters else "input"
+    renamed = {"problem_description": task, **spoken.renamed}
+    keys = (*spoken.keys, *_OLDER_RESULTS)
+    return replace(spoken, renamed=renamed, keys=tuple(key for key in keys if key not in spoken.operator.returns))
+
+
+def _older(name: str, *parameters: str, keys: tuple[str, ...] = (), **renamed: str) -> Spoken:
+    return Spoken(OPERATORS[name], parameters, renamed, keys=("response", "solution", *keys))
+
+
+def _code(*parameters: str) -> Spoken:
+    return _older("CustomCodeGenerate", *parameters, keys=("code", "code_solution"), function_name="entry_point")
 
 
 _OLDER = {
     "Generate": _older("Custom", "input", "instruction", problem="input", prompt="instruction"),
-    "ContextualGenerate": _older("Custom", "input", "instruction", problem="input", context="instruction"),
-    "CodeGenerate": _older("CustomCodeGenerate", "problem", "entry_point", "instruction", function_name="entry_point"),
+    "ContextualGenerate": _older(
+        "Custom", "input", "instruction", problem="input", context="instruction", thought="instruction"
+    ),
+    "CodeGenerate": _code("problem", "entry_point", "instruction"),
+    "GenerateCode": _code("problem", "instruction"),
+    "GenerateCodeBlock": _code("problem", "entry_point", "instruction"),
+    "Rephrase": replace(
+        _older("Custom", "input", keys=("rephrased_problem",), problem="input"),
+        defaults={
+            "instruction": "Say the problem again in your own words, with everything that is needed to solve it."
+        },
+    ),
     "FuEnsemble": _older("ScEnsemble", "solutions", "problem"),
 }
 

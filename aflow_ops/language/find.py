@@ -6,6 +6,8 @@ policy's thoughts before its answer are not looked at. An unterminated fence or 
 the code in it is whole is for the parser to say.
 """
 
+import html
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ MAX_LEFT_OVER = 20
 
 _TAG = re.compile(r"<(workflow|graph)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _PROMPT = re.compile(r"<prompt>(.*?)(?:</prompt>|\Z)", re.DOTALL | re.IGNORECASE)
+_LITERAL_END = re.compile(r"\]\]>(?=\s*(?:</|\Z))")
 _FENCE = re.compile(r"(?<!`)```+[^\n`]*\n(.*?)(?:\n[^\S\n]*```|\Z)", re.DOTALL)
 _AROUND = re.compile(r"```+[^\n`]*\n(.*?)(?:\n\s*```+)?", re.DOTALL)
 _PYTHON = re.compile(
@@ -74,7 +77,7 @@ def find_workflows(completion: str) -> Iterator[FoundCode]:
         raise WorkflowError("find", "the completion contains NUL bytes")
     # Beyond this nothing is searched: a workflow starts early, and patterns on megabytes of text cost seconds.
     completion = completion[: 8 * MAX_SOURCE_CHARS].replace("\r\n", "\n").replace("\r", "\n")
-    completion = without_thoughts(completion.lstrip("\ufeff\u200b"))
+    completion = _unwrapped(without_thoughts(completion.lstrip("\ufeff\u200b")))
     prompts = _prompts_of(completion)
     texts = list(dict.fromkeys(_candidates(_PROMPT.sub("", completion))))[:MAX_CANDIDATES]
     if not texts:
@@ -87,6 +90,22 @@ def find_workflows(completion: str) -> Iterator[FoundCode]:
             yield FoundCode(with_helpers(text, blocks), {**definitions_beside(text, blocks), **prompts}, is_python)
         else:
             yield FoundCode(text if is_python else _without_markup(text), prompts, is_python)
+
+
+def _unwrapped(completion: str) -> str:
+    """A completion with the fields of a JSON object as tags, and tags without the marks of literal text in XML."""
+    for text in (completion, *_fenced(completion)):
+        if text.lstrip().startswith("{") and '"graph"' in text:
+            try:
+                fields = json.loads(text, strict=False)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(fields, dict):
+                return "\n".join(
+                    f"<{name}>\n{fields[name]}\n</{name}>" for name in ("graph", "prompt") if name in fields
+                )
+    literal = completion.replace("<![CDATA[", "")
+    return completion if literal == completion else _LITERAL_END.sub("", literal)
 
 
 def check_size(text: str) -> None:
@@ -211,7 +230,10 @@ def _prompts_of(completion: str) -> dict[str, Any]:
     text = match.group(1).strip()
     # A line of backquotes may be a fence around the prompts, or stand in one of them.
     unfenced = _AROUND.fullmatch(text)
-    return prompt_definitions(unfenced.group(1) if unfenced else text) or prompt_definitions(_trimmed(text))
+    for found in (unfenced.group(1) if unfenced else text, _trimmed(text), html.unescape(text)):
+        if definitions := prompt_definitions(found):
+            return definitions
+    return {}
 
 
 def _nesting(text: str) -> int:

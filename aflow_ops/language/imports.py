@@ -7,12 +7,13 @@ of AFlow's binds is looked up here, and `lower.py` replaces the statement by pla
 
 import ast
 import importlib
+import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aflow_ops.errors import WorkflowError
-from aflow_ops.language.dialects import operator_keys
+from aflow_ops.language.dialects import SCOREFLOW, operator_keys
 
 # Harmless modules of the standard library: no files, no network, no processes, no view of the interpreter.
 _ALLOWED = """
@@ -41,6 +42,9 @@ AFLOW_MODULES = frozenset(_AFLOW.split())
 _AFLOW_PARTS = frozenset({"workflows", "template", "async_llm", "operator_an", "op_prompt", "evaluator"})
 _OPERATOR_MODULES = frozenset({"operator", "operators"})
 _PROMPT_MODULES = frozenset({"prompt", "prompts", "prompt_custom", "op_prompt"})
+# What nothing but a package of AFlow's or of a relative's has.
+_AFLOW_NAMES = _OPERATOR_MODULES | _PROMPT_MODULES
+_AFLOW_NAMES |= {"create_llm_instance", "AsyncLLM", "CostManager", "DatasetType", "LLMsConfig", "TokenUsageTracker"}
 
 # What the prelude of a native workflow calls the things that AFlow's modules hold.
 OPERATORS_NAME, PROMPTS_NAME = "operator", "prompt_custom"
@@ -94,29 +98,81 @@ def read_imports(tree: ast.Module, prompts: Collection[str]) -> Imports:
         WorkflowError: stage `"check"`: a module that no workflow may import.
     """
     found = Imports()
-    keys = operator_keys(scoreflow=True)
+    keys = operator_keys(SCOREFLOW)
+    guarded, defined = set(_guarded(tree)), {*prompts, *_set_prompts(tree)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            kept = [alias for alias in node.names if not _is_aflow(alias.name, 0, tree, alias.asname)]
-            lines = [_bind_module(alias, found) for alias in node.names if alias not in kept]
-            if lines:
-                plain = [f"import {', '.join(map(_printed, kept))}"] if kept else []
-                found.replacements[node.lineno, node.col_offset] = "; ".join(plain + lines)
-            plain_names = {alias.asname or alias.name.split(".")[0] for alias in kept}
-            found.bound.update(plain_names)
-            found.operators.difference_update(plain_names)  # `import operator` may mean Python's own
-        elif isinstance(node, ast.ImportFrom):
-            if _imports_from(node) or _is_aflow(node.module or "", node.level, None, None):
-                lines = [line for alias in node.names for line in _bind_names(node, alias, found, keys, prompts)]
-                found.replacements[node.lineno, node.col_offset] = "; ".join(lines) or "pass"
-            elif node.module == "__future__":
-                found.replacements[node.lineno, node.col_offset] = "pass"
+        if not isinstance(node, (ast.Import, ast.ImportFrom)):
+            continue
+        try:
+            if isinstance(node, ast.Import):
+                _read_import(node, tree, found)
             else:
-                found.bound.update(_names_of(node))
+                _read_import_from(node, found, keys, prompts, defined if id(node) in guarded else None)
+        except WorkflowError:
+            if id(node) not in guarded:
+                raise
+            # The source says itself what to do without it.
+            found.bound.update(alias.asname or alias.name.split(".")[0] for alias in node.names)
+            found.replacements[node.lineno, node.col_offset] = f"raise ImportError({ast.unparse(node)!r})"
     return found
 
 
-def _is_aflow(module: str, level: int, tree: ast.Module | None, name: str | None) -> bool:
+def _read_import(node: ast.Import, tree: ast.Module, found: Imports) -> None:
+    kept = [alias for alias in node.names if not _is_aflow(alias.name, 0, tree, alias.asname)]
+    lines = [_bind_module(alias, found) for alias in node.names if alias not in kept]
+    if lines:
+        plain = [f"import {', '.join(map(_printed, kept))}"] if kept else []
+        found.replacements[node.lineno, node.col_offset] = "; ".join(plain + lines)
+    plain_names = {alias.asname or alias.name.split(".")[0] for alias in kept}
+    found.bound.update(plain_names)
+    found.operators.difference_update(plain_names)  # `import operator` may mean Python's own
+
+
+def _read_import_from(
+    node: ast.ImportFrom,
+    found: Imports,
+    keys: Mapping[str, str],
+    prompts: Collection[str],
+    defined: Collection[str] | None,
+) -> None:
+    """Read `from ... import ...`; `defined` are the prompts that there are, where the source minds their absence.
+
+    Raises:
+        WorkflowError: no workflow may import it, or a prompt is not defined whose absence the source minds.
+    """
+    if _imports_from(node) or _is_aflow(node.module or "", node.level, None, None, node.names):
+        is_prompts = (node.module or "").split(".")[-1] in _PROMPT_MODULES
+        if defined is not None and is_prompts and not {alias.name for alias in node.names} <= {*defined, "*"}:
+            raise WorkflowError("check", "no prompt file defines it")
+        lines = [line for alias in node.names for line in _bind_names(node, alias, found, keys, prompts)]
+        found.replacements[node.lineno, node.col_offset] = "; ".join(lines) or "pass"
+    elif node.module == "__future__":
+        found.replacements[node.lineno, node.col_offset] = "pass"
+    else:
+        found.bound.update(_names_of(node))
+
+
+def _guarded(tree: ast.Module) -> Iterator[int]:
+    """Yield the identities of imports that the source can do without: those in a `try` that minds their absence."""
+    caught = re.compile(r"\b(?:ImportError|ModuleNotFoundError|Exception|BaseException)\b")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Try) and any(
+            handler.type is None or caught.search(ast.unparse(handler.type)) for handler in node.handlers
+        ):
+            yield from map(id, node.body)
+
+
+def _set_prompts(tree: ast.Module) -> Iterator[str]:
+    """Yield the names that a source gives its prompts itself."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=owner), attr=name, ctx=ast.Store()) if owner == PROMPTS_NAME:
+                yield name
+
+
+def _is_aflow(
+    module: str, level: int, tree: ast.Module | None, name: str | None, taken: Sequence[ast.alias] = ()
+) -> bool:
     """Whether a module is AFlow's rather than Python's.
 
     Raises:
@@ -130,7 +186,9 @@ def _is_aflow(module: str, level: int, tree: ast.Module | None, name: str | None
     if parts[0] in ALLOWED_MODULES:
         return False
     if parts[0] not in sys.stdlib_module_names and (
-        parts[-1] in _OPERATOR_MODULES | _PROMPT_MODULES or not _AFLOW_PARTS.isdisjoint(parts)
+        parts[-1] in _OPERATOR_MODULES | _PROMPT_MODULES
+        or not _AFLOW_PARTS.isdisjoint(parts)
+        or any(alias.name in _AFLOW_NAMES for alias in taken)
     ):
         return True
     listed = ", ".join(sorted(ALLOWED_MODULES - {"__future__"}))
@@ -139,7 +197,7 @@ def _is_aflow(module: str, level: int, tree: ast.Module | None, name: str | None
 
 def _constructs_from(tree: ast.Module, name: str) -> bool:
     """Whether a module called `operator` is used for AFlow's operators, not for Python's."""
-    keys = operator_keys(scoreflow=True)
+    keys = operator_keys(SCOREFLOW)
     return any(
         isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
@@ -151,7 +209,7 @@ def _constructs_from(tree: ast.Module, name: str) -> bool:
 
 def _imports_from(node: ast.ImportFrom) -> bool:
     """Whether `from operator import ...` takes AFlow's operators, not Python's functions."""
-    keys = operator_keys(scoreflow=True)
+    keys = operator_keys(SCOREFLOW)
     return node.module in _OPERATOR_MODULES and any(alias.name == "*" or alias.name in keys for alias in node.names)
 
 

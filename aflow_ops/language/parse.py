@@ -84,7 +84,7 @@ def _python_workflow(found: FoundCode, domain: Domain, has_entry_point: bool, pr
         tree_repairs = repair_tree(scope)
         notes = check_workflow(scope, domain=domain, has_entry_point=has_entry_point, prompts=definitions)
         if tree_repairs:
-            text = ast.unparse(tree)
+            text = ast.unparse(scope.tree)
         operators = tuple(call.operator.__name__ for call in scope.operator_calls())
     except RecursionError:
         raise WorkflowError("syntax", "the code is nested too deeply") from None

@@ -1,13 +1,15 @@
 """Repairs of what can only have been meant one way, each recorded.
 
-Source text: uniform extra indentation, a stray line after the code. Tree: another spelling of an operator, a missing
-`await`, a plain `def workflow`, a missing `return` of the last result. A repaired tree is printed back with
-`ast.unparse`; a workflow that needs no repair keeps its text byte for byte.
+Source text: uniform extra indentation, a stray line after the code, signs and quotes as pages write them. Tree: another
+spelling of an operator, a missing `await`, a plain `def workflow`, a missing `return` of the last result. A repaired
+tree is printed back with `ast.unparse`; a workflow that needs no repair keeps its text byte for byte.
 """
 
 import ast
+import html
 import re
 import textwrap
+from collections.abc import Iterator
 
 from aflow_ops.errors import WorkflowError
 from aflow_ops.language.check import returns_value
@@ -22,6 +24,8 @@ from aflow_ops.python_source import parse_source
 COLLECTORS = frozenset(
     {"gather", "create_task", "ensure_future", "wait", "wait_for", "shield", "as_completed", "append", "extend"}
 )
+_ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|#39|#x27|#34);")
+_QUOTES = str.maketrans({"\u201c": '"', "\u201d": '"', "\u2018": "'", "\u2019": "'"})
 _PLAIN_DEF = re.compile(r"^[^\S\n]*(def\s+(?:workflow|__call__|run_workflow)\s*\()", re.MULTILINE)
 
 
@@ -35,18 +39,28 @@ def parse_python(text: str) -> tuple[ast.Module, str, list[str]]:
         WorkflowError: stage `"syntax"`.
     """
     first_error: SyntaxError | None = None
-    read = plain_fstrings(text)
-    made_async = _made_async(read)
-    asynced = [] if read == text else ["wrote f-strings as every Python reads them"]
-    asynced += [] if made_async == read else ["made the workflow function async"]
-    for candidate, repairs in _indentations(made_async):
-        try:
-            return _parse(candidate), candidate, asynced + repairs
-        except SyntaxError as error:
-            first_error = first_error or error
+    for characters, respelled in _characters(text):
+        read = plain_fstrings(characters)
+        made_async = _made_async(read)
+        asynced = [] if read == characters else ["wrote f-strings as every Python reads them"]
+        asynced += [] if made_async == read else ["made the workflow function async"]
+        for candidate, repairs in _indentations(made_async):
+            try:
+                return _parse(candidate), candidate, respelled + asynced + repairs
+            except SyntaxError as error:
+                first_error = first_error or error
     assert first_error is not None
     line = f" at line {first_error.lineno}" if first_error.lineno else ""
     raise WorkflowError("syntax", f"{first_error.msg}{line}")
+
+
+def _characters(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the text as it is, then with what stands for characters of Python's in a page or a document."""
+    yield text, []
+    if _ENTITY.search(text):
+        yield html.unescape(text), ["read the entities of HTML as characters"]
+    if _QUOTES.keys() & set(map(ord, text)):
+        yield text.translate(_QUOTES), ["read typographic quotes as quotes"]
 
 
 def _made_async(text: str) -> str:
@@ -121,6 +135,7 @@ def repair_tree(scope: Scope) -> list[str]:
     repairs = _respell(scope)
     parents = {child: node for node in ast.walk(scope.tree) for child in ast.iter_child_nodes(node)}
     repairs += _add_awaits(scope, parents)
+    repairs += _await_what_is_returned(scope, parents)
     repairs += _add_return(scope)
     if repairs:
         ast.fix_missing_locations(scope.tree)
@@ -172,6 +187,25 @@ def _add_awaits(scope: Scope, parents: dict[ast.AST, ast.AST]) -> list[str]:
         _replace(parent, call.node, ast.Await(value=call.node))
         repairs.append(f"awaited {call.operator.__name__}")
     return repairs
+
+
+def _await_what_is_returned(scope: Scope, parents: dict[ast.AST, ast.AST]) -> list[str]:
+    """Await a coroutine of the source's own that the workflow returns as it is: whoever calls it expects the answer."""
+    own = {node.name for node in ast.walk(scope.tree) if isinstance(node, ast.AsyncFunctionDef) and not _yields(node)}
+    repairs = []
+    for node in ast.walk(scope.main):
+        if isinstance(node, ast.Return) and isinstance(node.value, ast.Call):
+            called = node.value.func
+            of_self = isinstance(called, ast.Attribute) and is_self_attribute(called)
+            name = str(getattr(called, "attr" if of_self else "id", ""))
+            if name in own and _enclosing_function(node, parents) is scope.main:
+                node.value = ast.Await(value=node.value)
+                repairs.append(f"awaited {name}, whose result is returned")
+    return repairs
+
+
+def _yields(function: ast.AsyncFunctionDef) -> bool:
+    return any(isinstance(node, ast.Yield) for node in ast.walk(function))
 
 
 def _move_await(call: ast.Call, parents: dict[ast.AST, ast.AST]) -> bool:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from aflow_ops.errors import WorkflowError
-from aflow_ops.language.dialects import Spoken, operator_keys, spoken_operator
+from aflow_ops.language.demonstration import without_demonstration
+from aflow_ops.language.dialects import SCOREFLOW, SOLVEGRAPH, Spoken, operator_keys, spoken_operator
 from aflow_ops.language.imports import PROMPTS_NAME, Imports, dotted, read_imports
 from aflow_ops.operators import OPERATORS, Operator, spelled
 
@@ -41,7 +42,7 @@ class Scope:
     """A workflow's tree with what its names mean.
 
     Args:
-        tree (`ast.Module`): the whole source.
+        tree (`ast.Module`): the source, without what it shows its workflow by (`demonstration.py`).
         main (`FunctionNode`): what is run: `workflow`, `Workflow.__call__` or ScoreFlow's `run_workflow`.
         workflow_class (`ast.ClassDef`, *optional*): the class, in native form.
         classes (`tuple[ast.ClassDef, ...]`): it and those of its bases that the source defines.
@@ -51,6 +52,7 @@ class Scope:
         keys (`dict[str, str]`): keys of all operators by the names that the source may construct them by.
         derived (`dict[str, str]`): the operator, by name, that each class of the source's own is derived from.
         inherited (`dict[int, str]`): key of the operator that a call by `super()` runs, by the identity of its node.
+        demonstration (`tuple[ast.stmt, ...]`): what the source has beside its workflow; none of it is in `tree`.
     """
 
     tree: ast.Module
@@ -60,9 +62,10 @@ class Scope:
     attributes: dict[str, str]
     bound: frozenset[str]
     imports: Imports = field(default_factory=Imports)
-    keys: dict[str, str] = field(default_factory=lambda: operator_keys(scoreflow=False))
+    keys: dict[str, str] = field(default_factory=operator_keys)
     derived: dict[str, str] = field(default_factory=dict)
     inherited: dict[int, str] = field(default_factory=dict)
+    demonstration: tuple[ast.stmt, ...] = ()
 
     @property
     def is_scoreflow(self) -> bool:
@@ -134,6 +137,7 @@ def scope_of(tree: ast.Module, prompts: Collection[str] = ()) -> Scope:
         WorkflowError: neither a workflow's class nor `async def workflow` (stage `"find"`), or an import that no
             workflow may make (stage `"check"`).
     """
+    tree, shown = without_demonstration(tree)
     imports = read_imports(tree, prompts)
     bound = frozenset(_bound_names(tree)) | imports.bound
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
@@ -143,14 +147,15 @@ def scope_of(tree: ast.Module, prompts: Collection[str] = ()) -> Scope:
     if workflow_class is not None:
         line = _with_bases(workflow_class, classes)
         main = _main_method(line)
-        keys = operator_keys(scoreflow=main.name in _SCOREFLOW_NAMES)
-        scope = Scope(tree, main, workflow_class, line, {}, bound, imports, keys)
+        older = SOLVEGRAPH if "SolveGraph" in (workflow_class.name, *aliases) else ""
+        keys = operator_keys(SCOREFLOW if main.name in _SCOREFLOW_NAMES else older)
+        scope = Scope(tree, main, workflow_class, line, {}, bound, imports, keys, demonstration=shown)
         _find_derived(scope, classes)
         scope.attributes.update(_operator_attributes(scope, classes))
         return scope
     for node in tree.body:
         if isinstance(node, FunctionNode) and node.name == aliases.get("workflow", "workflow"):
-            scope = Scope(tree, node, None, (), {}, bound, imports)
+            scope = Scope(tree, node, None, (), {}, bound, imports, demonstration=shown)
             _find_derived(scope, classes)
             return scope
     raise WorkflowError("find", "no `async def workflow(problem)` and no `class Workflow` at the top level")
@@ -285,4 +290,5 @@ def _bound_names(tree: ast.Module) -> Iterator[str]:
 
 def is_known_function(name: str, scope: Scope) -> bool:
     """Whether a called bare name is defined by the source, Python, or AFlow's surroundings."""
-    return name in scope.bound or hasattr(builtins, name) or name in AFLOW_NAMES or name == "Counter"
+    given = AFLOW_NAMES | {"Counter"} | ({"create"} if scope.is_scoreflow else set())
+    return name in scope.bound or hasattr(builtins, name) or name in given

@@ -17,13 +17,15 @@ import builtins
 import importlib
 import itertools
 import json
+import math
 import operator
 import os
 import signal
 import string
 import sys
+import typing
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from types import FrameType, GeneratorType, ModuleType
@@ -265,6 +267,25 @@ def compiled(source: str) -> Any:
     return compile(tree, "<workflow>", "exec", flags=flags, dont_inherit=True)
 
 
+def batched(items: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
+    """Python 3.12's `itertools.batched`."""
+    iterator = iter(items)
+    while batch := tuple(itertools.islice(iterator, size)):
+        yield batch
+
+
+def add_later_names() -> None:
+    """Give the library the names that Python 3.12 added: whether a workflow runs must not depend on who runs it."""
+    later: dict[tuple[ModuleType, str], Any] = {
+        (itertools, "batched"): batched,
+        (typing, "override"): lambda method: method,
+        (math, "sumprod"): lambda p, q: sum(a * b for a, b in zip(p, q, strict=True)),
+    }
+    for (module, name), value in later.items():
+        if not hasattr(module, name):
+            setattr(module, name, value)
+
+
 async def run(job: dict[str, Any]) -> NoReturn:
     """Run the workflow, and end with it: its tasks and generators have no say in that."""
     try:
@@ -275,6 +296,7 @@ async def run(job: dict[str, Any]) -> NoReturn:
         names = vars(sys.modules["workflow"])
         # Python's own `format` comes before the operator of its name, as in the first ring.
         names.update({name: door.function(name) for name in job["functions"] if not hasattr(builtins, name)})
+        add_later_names()
         seen = visible_builtins(frozenset(job["modules"]), job["parts"], frozenset(job["inside"]))
         names.update(job["inputs"], __builtins__=seen)
         bound(job["limits"])

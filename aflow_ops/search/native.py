@@ -51,9 +51,8 @@ def native_files(workflow: Workflow, *, dataset: str, number: int) -> NativeFile
         dataset (`str`): AFlow's name of the data set, part of its import paths.
         number (`int`): the round, likewise.
     """
-    tree = ast.parse(workflow.source)
-    scope = scope_of(tree)
-    body = _class_of(scope) if scope.workflow_class is None else _without_imports(tree)
+    scope = scope_of(ast.parse(workflow.source))
+    body = _class_of(scope) if scope.workflow_class is None else _without_imports(scope.tree)
     used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
     modules = "".join(f"import {name}\n" for name in MODULES_AT_HAND if name in used)
     if "Counter" in used:

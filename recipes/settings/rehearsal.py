@@ -35,6 +35,8 @@ TRAINING: dict[str, Check] = {
     "max_completion_length": _AT_LEAST_ONE,
     "per_device_train_batch_size": _AT_LEAST_ONE,
     "gradient_accumulation_steps": _AT_LEAST_ONE,
+    "steps_per_generation": _AT_LEAST_ONE,
+    "generation_batch_size": _AT_LEAST_ONE,
     "num_iterations": _AT_LEAST_ONE,
     "learning_rate": _POSITIVE,
     "beta": _NOT_NEGATIVE,
@@ -78,6 +80,11 @@ def rehearse(model: ModelConfig, training: WorkflowGRPOConfig) -> None:
     if evaluation != "no":
         raise UsageError(
             f"eval_strategy={evaluation}: the recipes evaluate on held-out problems themselves; use --heldout_every N"
+        )
+    if training.max_steps < 1 and not training.num_train_epochs > 0:
+        raise UsageError(
+            f"num_train_epochs={training.num_train_epochs:g} with max_steps={training.max_steps}: nothing would be "
+            "trained; give one of them above 0"
         )
     _rehearse_generation(training)
     _rehearse_optimizer(training)

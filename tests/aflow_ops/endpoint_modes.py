@@ -158,6 +158,11 @@ THOUGHTS = [
     Mode("no content, its thoughts in the total", (Raw({"choices": [{"finish_reason": "length", "message": {}}],
          "usage": {"prompt_tokens": 7, "completion_tokens": 0, "total_tokens": 107}}),), "no verdict",
          says="done thinking", requests=2, cost=2 * 107),
+    Mode("thinking tags in capitals", (said("<THINK>a</THINK>42"),), "answer"),
+    Mode("Cohere's tags", (said("<|START_THINKING|>a<|END_THINKING|><|START_RESPONSE|>42<|END_RESPONSE|>"),), "answer"),
+    Mode("OpenThinker's tags", (said("<|begin_of_thought|>a<|end_of_thought|>\n<|begin_of_solution|>42"
+         "<|end_of_solution|>"),), "answer"),
+    Mode("a thought in a thought", (said("<think>a<think>b</think>c</think>42"),), "answer"),
 ]  # fmt: skip
 
 PARTS = [
@@ -173,6 +178,11 @@ PARTS = [
          says="without content", requests=2, cost=2 * COUNTED),
     Mode("an empty list of parts", (said([]),), "no verdict", says="without content", requests=2, cost=2 * COUNTED),
     Mode("content that is no text", (said(42.5),), "no verdict", says="no text", requests=2, cost=0),
+    Mode("texts that are objects", (said([{"type": "text", "text": {"value": "42", "annotations": []}}]),), "answer"),
+    Mode("a text part without a text", (said([{"type": "text", "text": None}]),), "no verdict", says="without content",
+         requests=2, cost=2 * COUNTED),
+    Mode("a text part without a text, then one", (said([{"type": "text", "text": None}, {"type": "text", "text":
+         "42"}]),), "answer"),
 ]  # fmt: skip
 
 STREAMS = [
@@ -204,6 +214,10 @@ STREAMS = [
          GOOD), "answer", requests=2),
     Mode("events cut off while thinking", (events(piece(reasoning="6"), piece("length")),), "no verdict",
          says="done thinking", requests=2, cost=2 * ESTIMATED),
+    Mode("events of parts", (events(piece(content=[{"type": "text", "text": "4"}]), piece("stop", content=[{"type":
+         "text", "text": "2"}])),), "answer", cost=ESTIMATED),
+    Mode("events of texts and parts", (events(piece(content="4"), piece("stop", content=[{"type": "text", "text":
+         "2"}])),), "answer", cost=ESTIMATED),
 ]  # fmt: skip
 
 COUNTS = [
@@ -232,6 +246,12 @@ COUNTS = [
     Mode("usage of truths", (said("42", usage={"prompt_tokens": True, "completion_tokens": True}),), "answer",
          cost=ESTIMATED),
     Mode("a total below its parts", (said("42", usage={**USAGE, "total_tokens": 3}),), "answer"),
+    Mode("usage in words", (said("42", usage={"prompt_tokens": "7 tokens", "completion_tokens": "two"}),), "answer",
+         cost=ESTIMATED),
+    Mode("usage of infinities as text", (said("42", usage={"prompt_tokens": "inf", "completion_tokens": "-inf"}),),
+         "answer", cost=ESTIMATED),
+    Mode("a negative side of the usage", (said("42", usage={"prompt_tokens": 7, "completion_tokens": -2}),), "answer",
+         cost=8),
 ]  # fmt: skip
 
 NO_ANSWERS = [
@@ -297,6 +317,11 @@ NO_ANSWERS = [
          "no verdict", says="Unexpected endpoint", requests=2, cost=0),
     Mode("Ollama's own form", (Raw({"message": {"role": "assistant", "content": "42"}, "done": True}),), "no verdict",
          says="no completion", requests=2, cost=0),
+    Mode("moderation of status 200", (Raw({"error": {"message": "Input flagged", "code": 403, "metadata": {"reasons":
+         ["violence"]}}}),), "no verdict", says="violence", cost=0),
+    Mode("JSON that is nothing", (Raw("null"),), "no verdict", says="no completion", requests=2, cost=0),
+    Mode("a job that is accepted", (Raw({"requestId": "x", "status": "pending"}, 202),), "no verdict", requests=2,
+         cost=0),
 ]  # fmt: skip
 
 FILTER = {"error": {"message": "The response was filtered due to the prompt triggering Azure OpenAI's content "
@@ -374,6 +399,21 @@ REFUSALS = [
          says="Request too large", cost=0),
     Mode("a prompt that was flagged", (failed(400, "Invalid prompt: flagged as potentially violating our policy"),),
          "no verdict", says="flagged", cost=0),
+    *(Mode(f"no credit, as {who} says it", (failed(status, body),), "budget spent", says="no credit left", cost=0)
+      for who, status, body in (
+          ("DashScope", 400, {"error": {"message": "Access denied, please make sure your account is in good standing.",
+           "type": "Arrearage", "code": "Arrearage"}}),
+          ("Zhipu", 429, {"error": {"code": "1113", "message": "您的账户已欠费，请充值后重试。"}}),
+          ("xAI", 403, {"code": "The caller does not have permission", "error": "Your newly created team doesn't have "
+           "any credits yet."}),
+          ("Fireworks", 412, "Account is suspended, possibly due to reaching the monthly spending limit"),
+          ("Cloudflare", 429, {"errors": [{"message": "you have used up your daily free allocation of 9 neurons"}]}),
+          ("GitHub", 429, "Rate limit of 50 per 86400s exceeded for UserByModelByDay. Please wait 43200 seconds"),
+          ("Perplexity", 401, {"error": {"message": "You exceeded your current quota", "type": "insufficient_quota"}}),
+          ("Cohere", 429, {"message": "You are using a Trial key, which is limited to 1000 API calls / month."}),
+          ("Volcengine", 403, {"error": {"code": "AccountOverdueError", "message": "The request failed."}}),
+          ("Moonshot", 429, {"error": {"type": "exceeded_current_quota_error", "message": "Your account org-x is "
+           "suspended, please check your plan and billing details"}}))),
 ]  # fmt: skip
 
 BUSY = [
@@ -391,6 +431,8 @@ BUSY = [
          requests=2),
     *(Mode(f"Retry-After: {value}", (failed(429, "later", Retry_After=value), GOOD), "answer", requests=2)
       for value in ("soon", "-5", "nan", "inf", "1e400", "")),
+    Mode("Retry-After: 3600s", (failed(429, "later", Retry_After="3600s"),), "no verdict",
+         says="pause of 3600 s, which is longer than --executor_outage_seconds", cost=0),
 ]  # fmt: skip
 
 REASONS = [
@@ -447,6 +489,15 @@ FORMS = [
          requests=4),
     Mode("a limit that never suits", (failed(400, "temperature is not supported"),), "no verdict", requests=2, cost=0,
          says="temperature is not supported"),
+    Mode("a temperature that is deprecated", (unless(lambda r: "temperature" in r, failed(400, "`temperature` is "
+         "deprecated for this model.")),), "answer", requests=2),
+    Mode("max_tokens is an extra field", (unless(lambda r: "max_tokens" in r, failed(422, {"detail": [{"type":
+         "extra_forbidden", "loc": ["body", "max_tokens"], "msg": "Extra inputs are not permitted"}]})),), "answer",
+         requests=2),
+    Mode("the user speaks first", (unless(lambda r: roles(r) != ["user"], failed(400, 'messages: first message must '
+         'use the "user" role')),), "answer", requests=2),
+    Mode("two roles only", (unless(lambda r: "system" in roles(r), failed(400, "Only user and assistant roles are "
+         "supported!")),), "answer", requests=2),
 ]  # fmt: skip
 
 LIMITS = [
@@ -467,6 +518,8 @@ LIMITS = [
          "`inputs` tokens and 100 `max_new_tokens`", 52, 2),
         ("Together's limit", 422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 30. Given: 8 "
          "`inputs` tokens and 100 `max_new_tokens`", 22, 2),
+        ("a limit that only a code names", 400, {"error": {"code": "context_length_exceeded", "message": "Please "
+         "reduce the length of the messages or completion."}}, 30, 3),
         ("a limit without a number", 400, "the requested tokens exceed the context window", 30, 3),
     )
 ]  # fmt: skip

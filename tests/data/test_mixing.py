@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.mixing import apportion, in_turns, mix, shuffled_cycles
+from data.mixing import apportion, in_turns, mix, parse_mix, shuffled_cycles
 from data.problem import DOMAINS, DataError, Domain, Problem
 
 RATIOS = st.dictionaries(st.sampled_from(list(DOMAINS)), st.floats(0, 10, allow_nan=False), min_size=1).filter(
@@ -63,3 +63,16 @@ def test_sources_of_a_domain_take_turns_while_they_last(one: int, other: int, co
 def test_impossible_mixes_are_refused(ratios: dict[Domain, float]) -> None:
     with pytest.raises(DataError):
         mix({"math": problems("math", 5), "qa": problems("qa", 5)}, ratios, 10, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("maths=1", "'maths' is not one of"),
+        ("math", "'' is not a number"),
+        ("math=0.5,math=0.5", "'math' stands twice"),
+    ],
+)
+def test_a_mix_that_is_none_says_what_is_wrong_with_it(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_mix(text)

@@ -27,6 +27,7 @@ REFUSED = [
     ("--loss_type nonsense", "loss_type=nonsense"),
     ("--save_strategy best", "save_strategy"),
     ("--learning_rate -1", "learning_rate=-1"),
+    ("--max_steps 0 --num_train_epochs 0", "num_train_epochs=0 with max_steps=0"),
     ("--adam_beta1 2", "optim="),
     ("--lr_scheduler_type inverse_sqrt_of_nothing", "lr_scheduler_type"),
     ('--generation_kwargs {"tempo":1}', "tempo"),

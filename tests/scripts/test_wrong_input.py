@@ -11,7 +11,7 @@ import pytest
 
 from aflow_ops.terminal import printable
 from recipes.run.command import run_command
-from scripts import evaluate, run_workflow
+from scripts import evaluate, grade, run_workflow
 from tests.patience import PATIENCE
 from tests.stub_endpoint import StubEndpoint
 
@@ -56,6 +56,11 @@ def complaint(
         (["--executor_price", "1"], "expected 2 arguments"),
         (["--executor_max_concurrency", "0"], "must be above 0"),
         (["--executor_max_retries", "-1"], "must not be negative"),
+        (["--executor_temperature", "nan"], "executor_temperature=nan"),
+        (["--executor_temperature", "-1"], "executor_temperature=-1.0"),
+        (["--executor_model", ""], "executor_model is empty"),
+        (["--executor_api_key_env", "sk-0123"], "never the key itself"),
+        (["--entry_point", "f(x)"], "--entry_point f(x) is no function's name"),
         (["--context_file", "nowhere.txt"], "--context_file nowhere.txt cannot be read"),
         (["--domain", "maths"], "choose from 'math'"),
     ],
@@ -92,6 +97,26 @@ def test_an_answer_that_is_no_number(
     rows.write_text(f'{{"question": "What?", "answer": {answer}, "source": "gsm8k"}}\n')
     arguments = ["--data", str(rows), "--workflow", workflow, "--output", str(tmp_path / "out")]
     assert "rows.jsonl, line 1" in complaint(evaluate.main, arguments, capsys, monkeypatch)
+
+
+def test_rows_without_a_prediction_name_what_they_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"question": "What?", "answer": 1, "response": "1", "source": "gsm8k"}\n')
+    said = complaint(grade.main, [str(rows), str(tmp_path / "graded.jsonl")], capsys, monkeypatch)
+    assert '"prediction"' in said and "question, answer, response, source" in said
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_executor_is_asked(
+    stub: StubEndpoint, workflow: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"question": "What?", "answer": 1, "source": "gsm8k"}\n')
+    flags = ["--data", str(rows), "--workflow", workflow, "--executor_base_url", stub.url]
+    monkeypatch.setattr(sys, "argv", ["command", *flags, "--output", workflow])
+    assert run_command(evaluate.main) == 1
+    assert stub.requests == []
 
 
 @pytest.mark.parametrize("key", ["a key", "sk-\nx", '"sk-0123456789"', "“sk-0123456789”", " "])
