@@ -13,11 +13,13 @@ import math
 import re
 import string
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
 from rewards.graders.math_nodes import Node
 from rewards.graders.math_reading import (
+    PERCENT_SCALES,
     Reading,
     counts,
     readings_of,
@@ -25,6 +27,7 @@ from rewards.graders.math_reading import (
     same_words,
     units_agree,
     with_choice_apart,
+    without_choice,
 )
 from rewards.graders.math_text import find_answer, find_marked, lists_several, numbers_in
 from rewards.graders.math_value import WHOLE_FUNCTIONS, NoValueError, exact, number_of
@@ -33,7 +36,11 @@ from rewards.tiers import Grade, Tier
 
 _MARKS = ("\\boxed", "<answer>", "####")
 _NAMED = re.compile(r"(?<![a-zA-Z\\])([a-z])\s*=(?![=>])")
+_NAMED_VALUES = re.compile(r"\s*(?:,|;|\band\b|\\text\s*\{\s*and\s*\})\s*")
 _TUPLE = re.compile(r"(?:\\left)?\(([^()]+?)(?:\\right)?\)")
+# What is asked for in percent, and what never is.
+_PERCENT = re.compile(r"(?<![\d.])(?<![\d.}$] )(?:%|\\%|\bper\s?cent)", re.IGNORECASE)
+_COUNT = re.compile(r"\bhow (?:many|long|far|old|tall)\b|\bnumber of\b", re.IGNORECASE)
 _APPROXIMATION = re.compile(r"(?<=\S)\s*(?:\\approx|≈)")
 
 
@@ -54,6 +61,7 @@ async def grade_math(answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
     extracted = _APPROXIMATION.split(extracted)[0]  # "10/3 = 3.33..." claims the exact value
     words = frozenset(re.findall(r"[a-z]{3,}", problem.question.lower()))
     golds = [form for gold in problem.golds for form in with_choice_apart(gold_answer(gold))]
+    extracted = without_choice(extracted, golds)
     golds += [form for gold in golds for form in _by_name(gold, extracted)]
     grade = max((_grade(extracted, gold, answer, problem, words) for gold in golds), key=lambda grade: grade.tier)
     pairs = [(gold, extracted) for gold in golds if needs_verifier(gold, extracted)]
@@ -76,7 +84,8 @@ def _grade(extracted: str, gold: str, answer: str, problem: Problem, words: froz
         return Grade(2, False, extracted, f"{detail}; an AIME answer is an integer from 0 to 999")
     if any(is_literal(reading.node) for reading in golds) and any(is_calculation(reading.node) for reading in answers):
         return Grade(2, False, extracted, "a calculation, not its result")
-    if any(same_reading(one, other) for one in answers for other in golds):
+    scales = _scales(problem.question, gold_number)
+    if any(same_reading(one, other, scales=scales) for one in answers for other in golds):
         return Grade(5, True, extracted, detail)
     if same_words(extracted, gold):
         return Grade(5, True, extracted, "the same text")
@@ -93,12 +102,39 @@ def _grade(extracted: str, gold: str, answer: str, problem: Problem, words: froz
 
 
 def _by_name(gold: str, extracted: str) -> Iterator[str]:
-    """Yield a gold tuple as an answer may name its parts: `(2, 3)` is `x = 2, y = 3`, by neighbouring letters."""
+    """Yield a gold tuple as an answer may name its parts, or the other way round: `(2, 3)` is `x = 2, y = 3`.
+
+    The names are neighbouring letters.
+    """
+    if _TUPLE.search(extracted) and (values := _values_by_name(gold)):
+        yield f"({', '.join(values)})"
     names = sorted(_NAMED.findall(extracted))
     parts = bracketed.group(1).split(",") if (bracketed := _TUPLE.fullmatch(gold.strip(" $"))) else []
     is_one = not re.search(r"\bor\b", extracted)
     if is_one and 1 < len(names) == len(parts) and "".join(names) in string.ascii_lowercase:
         yield ", ".join(f"{name} = {part}" for name, part in zip(names, parts, strict=True))
+
+
+def _values_by_name(gold: str) -> list[str]:
+    """The values of `x = 2, y = 3` in the order of the names; empty for anything else."""
+    parts = [part.partition("=") for part in _NAMED_VALUES.split(gold.strip(" $"))]
+    named = sorted((name.strip(), value.strip()) for name, _, value in parts)
+    in_order = "".join(name for name, _ in named) in string.ascii_lowercase
+    whole = all(len(name) == 1 and value and not set(value) & set("=<>(") for name, value in named)
+    return [value for _, value in named] if len(named) > 1 and in_order and whole else []
+
+
+def _scales(question: str, gold: Reading | None) -> Sequence[Fraction]:
+    """What one percent of an answer may be of a gold number without the sign: one, where percents may be meant.
+
+    `12` may be 12 % where nothing is counted; `3/4` hardly ever is 3/4 %; 1200 % is no 12 where percents are asked for.
+    """
+    one, hundredth = PERCENT_SCALES
+    value = exact(gold.number) if gold is not None and gold.number is not None else None
+    large = value is None or abs(value) >= 1 or value == 0
+    if _PERCENT.search(question):
+        return (one,) if large else PERCENT_SCALES
+    return PERCENT_SCALES if large and not _COUNT.search(question) else (hundredth,)
 
 
 def _is_aime(number: Node | None) -> bool:

@@ -17,6 +17,8 @@ from rewards.graders.math_value import NoValueError, exact, has_decimal, names_i
 from rewards.graders.notation import word_set
 
 RELATIVE_TOLERANCE = 1e-6
+# What calculating with floats leaves of a whole number.
+NOISE = 1e-9
 MAX_ITEMS = 40
 _SCALARS = word_set("number name add mul div pow neg root call fact abs binom deg")
 _SETS = word_set("union intersection difference reals empty set bracket relation list")
@@ -47,7 +49,7 @@ def equal_numbers(left: Node, right: Node) -> bool:
     """Whether two values without variables are equal: whole numbers exactly, decimals to the digits they have.
 
     A decimal may differ by a millionth of the other value and by less than one in its own last place. Against a whole
-    number that is a ten-millionth at most, and nothing but 0 is 0.
+    number it may differ by what floats leave over, and nothing but 0 is 0.
     """
     one, other = exact(left), exact(right)
     if one is not None and other is not None:
@@ -68,7 +70,7 @@ def equal_numbers(left: Node, right: Node) -> bool:
     if _is_whole(a) and _is_whole(b):
         return False
     if _is_whole(a) or _is_whole(b):
-        return bool(difference <= 1e-7 * min(abs(_mp(b)), 10))
+        return bool(difference <= NOISE * min(abs(_mp(b)), 10))
     places = [node.places for node in (left, right) if node.op == "number" and node.places]
     step = mpmath.mpf(10) ** -min(places) if places else mpmath.inf
     return bool(difference <= RELATIVE_TOLERANCE * abs(_mp(b)) and difference < step)
@@ -110,16 +112,27 @@ def _signed(node: Node, lower: bool) -> Node:
 def unlabelled(node: Node) -> tuple[str | None, Node]:
     """Return what a value is said to be of, and the value: `x = 5` is `("x", 5)`, `f(x) = 2x` is `("f", 2x)`.
 
-    The result of a calculation is its last part: `9 * 2 = 18` is 18.
+    The result of a calculation is its last part: `9 * 2 = 18` is 18, and so is `18 = 9 * 2`; what an expression was
+    brought to is the last one: `(x - 1)(x + 1) = x^2 - 1`.
     """
     if node.op != "relation" or set(node.text.split()) not in ({"="}, {"in"}):
         return None, node
     *heads, value = node.args
     label = heads[0].text if heads[0].op == "name" else _function(heads[0])
     steps = heads if label is None else heads[1:]
-    if label in names_in(value) or not all(_is_worked_out(step) for step in steps):
-        return None, node
-    return label, value
+    if label not in names_in(value) and all(_is_worked_out(step) for step in steps):
+        return label, value
+    return None, _result(node)
+
+
+def _result(node: Node) -> Node:
+    """The last of several expressions that are equal for themselves; the number, if one is it; else the equation."""
+    first, last = node.args[0], node.args[-1]
+    kinds = {part.op for part in node.args}
+    expressions = set(node.text.split()) == {"="} and "name" not in kinds and kinds != {"number"}
+    if not expressions or not all(is_scalar(part) and same_value(part, last) for part in node.args):
+        return node
+    return first if first.op == "number" else last
 
 
 def _is_worked_out(node: Node) -> bool:
@@ -251,7 +264,8 @@ def _is_set_of_reals(node: Node) -> bool:
     return (
         node.op == "list"
         and node.text in ("or", "and")
-        and all(item.op == "relation" and item.text != "=" for item in node.args)
+        and all(item.op == "relation" for item in node.args)
+        and any(item.text != "=" for item in node.args)
     )
 
 

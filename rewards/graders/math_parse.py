@@ -125,7 +125,7 @@ class _Parser(TokenStream):
         if node.op == "number" and first.kind == "number" and (mixed := self.mixed(node)) is not None:
             return mixed
         while self.starts_factor():
-            if self.peek().kind == "number" and self.tokens[self.at - 1].text not in (")", "}"):
+            if self.peek().kind == "number" and self.tokens[self.at - 1].text not in (")", "}", "!"):
                 raise MathSyntaxError("two numbers side by side")
             node = Node("mul", (node, self.power()))
         return node

@@ -24,9 +24,11 @@ from rewards.graders.math_value import exact, names_in
 from rewards.graders.notation import as_latex
 from rewards.graders.number_words import begun_in_digits
 
+PERCENT_SCALES = (Fraction(1), Fraction(1, 100))
 _REPEATING = re.compile(r"([-+]?)\s*(\d*)\.(\d*)(?:\\overline\s*\{?(\d+)\}?|\\bar\s*\{?(\d+)\}?|\\dot\s*\{?(\d)\}?)")
 _CHOICE = re.compile(r"\(?([A-J])\)?[.:]?")
 _CHOICE_AND_TEXT = re.compile(r"\(?([A-J])[).:]\s*(\S.*)")
+_RATIO = re.compile(r"[A-J]:\S")
 _SPACING = re.compile(r"\\[ ,;:!]|\\q?quad\b|~")
 _DATE = re.compile(r"\d{4}([-/])\d{1,2}\1\d{1,2}|\d{1,2}([-/])\d{1,2}\2\d{4}")
 _TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
@@ -129,24 +131,31 @@ def _repeating(latex: str) -> Node | None:
     return Node("number", value=-value if sign == "-" else value)
 
 
-def same_reading(answer: Reading, gold: Reading) -> bool:
-    """Whether two readings say the same, units included; a unit that only the answer has is allowed."""
+def same_reading(answer: Reading, gold: Reading, *, scales: Collection[Fraction] = PERCENT_SCALES) -> bool:
+    """Whether two readings say the same, units included; a unit that only the answer has is allowed.
+
+    Args:
+        answer (`Reading`): found in a text.
+        gold (`Reading`): of the gold answer.
+        scales (`Collection[Fraction]`): what one percent of the answer may be of a gold answer without the sign.
+    """
     answer, gold = _beside(answer, gold), _beside(gold, answer)
     if not units_agree(answer, gold):
         return False
-    if answer.percent != gold.percent and answer.number is not None and gold.number is not None:
-        # 50 % is 50 in one book and 0.5 in another.
-        hundredth = Node("number", value=Fraction(1, 100))
-        percent, plain = (answer, gold) if answer.percent else (gold, answer)
-        assert percent.number is not None and plain.number is not None
-        part = exact(percent.number)
-        scaled = (
-            Node("mul", (percent.number, hundredth))
-            if part is None
-            else Node("number", value=part / 100, places=percent.number.places)
-        )
-        return equal_numbers(percent.number, plain.number) or equal_numbers(scaled, plain.number)
-    return same(answer.node, gold.node)
+    if answer.percent == gold.percent or answer.number is None or gold.number is None:
+        return same(answer.node, gold.node)
+    # 50 % is 50 in one book and 0.5 in another.
+    percent, plain = (answer, gold) if answer.percent else (gold, answer)
+    assert percent.number is not None and plain.number is not None
+    forms = [_times(percent.number, scale) for scale in (PERCENT_SCALES if gold.percent else scales)]
+    return any(equal_numbers(form, plain.number) for form in forms)
+
+
+def _times(number: Node, scale: Fraction) -> Node:
+    part = exact(number)
+    if part is None:
+        return Node("mul", (number, Node("number", value=scale)))
+    return Node("number", value=part * scale, places=number.places)
 
 
 def _beside(reading: Reading, other: Reading) -> Reading:
@@ -163,7 +172,9 @@ def _hour(reading: Reading) -> Fraction | None:
 
 
 def units_agree(answer: Reading, gold: Reading) -> bool:
-    """Whether the units are the same, or only the answer has one, or only the gold answer."""
+    """Whether the units are the same, or only the answer has one, or only the gold answer; percent is one here."""
+    if (answer.percent and gold.unit) or (gold.percent and answer.unit):
+        return False
     return not (answer.unit and gold.unit) or answer.unit == gold.unit
 
 
@@ -210,6 +221,12 @@ def _choice(text: str) -> str | None:
 def with_choice_apart(gold: str) -> tuple[str, ...]:
     """Return a gold answer, and of `(B) 12`, which has a choice and what it says, both as well."""
     return (gold, *(_choice_and_text(gold) or ()))
+
+
+def without_choice(answer: str, golds: Collection[str]) -> str:
+    """Return what `(B) 12` says beside its choice, where no gold answer names one."""
+    said = _choice_and_text(answer) if not _RATIO.match(answer) else None
+    return said[1] if said and not any(_choice(gold) or _choice_and_text(gold) for gold in golds) else answer
 
 
 def _choice_with_text(text: str) -> str | None:

@@ -13,6 +13,7 @@ import re
 from rewards.graders.math_boxes import behind_boxes, last_boxed
 from rewards.graders.math_nodes import Node
 from rewards.graders.math_reading import readings_of
+from rewards.graders.math_steps import worked_out
 from rewards.graders.notation import as_latex, word_set
 from rewards.graders.retraction import standing, takes_back
 from rewards.graders.wrapping import ANSWER_TAG, without_object
@@ -30,9 +31,15 @@ _LABEL = re.compile(
 # A text that is emphasised, or an option, and nothing else.
 _EMPHASIS = re.compile(r"\*\*([^*\n]{1,100})\*\*\.?")
 _OPTION = re.compile(r"(?i:(?:the )?(?:option|choice)) \(?([A-J])\)?\.?")
+_CHOICE_AND_REASON = re.compile(r"\(?([A-J])\)?,?\s+(?:because|since)\b(.*)")
+_CHOICES = re.compile(r"(?<![\w\\])\(?([A-J])\)\s*(?=\S)")
 # A round number in groups of three; what else has such groups may be a list.
 _SPACED = re.compile(r"(?<![\d.,])(?<!\d )\d{1,3}(?: \d{3})* 000(?![\d.,]*\d| \d)")
-_AS_ASKED = re.compile(r",? as (?:required|desired|claimed|needed|expected|wanted|stated|asked)$")
+_AS_ASKED = re.compile(
+    r",? as (?:required|desired|claimed|needed|expected|wanted|stated|asked)$"
+    r"|,? as (?:shown|seen|given|computed|calculated|found|derived|stated)(?: above| before| earlier)?$"
+    r"|\s+\((?:reduced|simplified|exact|exactly|total|in total|in (?:lowest|simplest|reduced) (?:terms|form))\)$"
+)
 _END_MARK = re.compile(r"(?:\$?\\(?:blacksquare|square|qed)\$?|[∎□■]|\bQ\.?E\.?D\.?)$")
 _CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's calculator annotations
 
@@ -46,10 +53,19 @@ _SAYS = re.compile(
     re.IGNORECASE,
 )
 
+# Where something is, or when: "at the point (2, -1)", "at 10:30".
+_AT = re.compile(
+    r"\b(?:points?|vertex|cent(?:er|re)|coordinates|pairs?|interval|vector)(?: is| are)? ([(\[][^()\[\]]{1,60}[)\]])$"
+    r"|(?:at|until|by|from|is) (\d{1,2}:\d{2}(?:\s?[ap]\.?m\.?)?)$",
+    re.IGNORECASE,
+)
+
 # "do it" is a product of variables only where something says that it is meant so.
 _FORMAL = re.compile(r"[\d\\$]|[^\x00-\x7f]|\w\s*[-+*/^=<>]")
 _WORD_AND_BANG = re.compile(r"(?<=[a-z])!+$")
 _REASON = re.compile(r"(?<=[\d})$%])\s+\((?:by|since|because|as|from|using|via)\b([^()]*)\)$")
+
+_BECAUSE = re.compile(r"(?<=[\d})$%])\s+(?:since|because)\b(.*)$")
 
 # Words before a number that leave it what it is.
 _HARMLESS = word_set(
@@ -66,8 +82,16 @@ _DOUBTFUL = word_set(
     "opposite factorial logarithm log ln sin cos tan less more fewer under over above below between least most "
     "about around approximately nearly almost roughly except other rather instead without wrong incorrect false "
     "unless if or either maybe perhaps possibly modulo mod base power percent dozen than rule ruled choose doubt "
-    "off exclude excluding guess probably suppose presumably "
-    "case figure fig method step question equation part example table problem remainder"
+    "off exclude excluding guess probably suppose presumably impossible fails undefined invalid contradiction "
+    "case figure fig method step question equation part example table problem remainder theorem lemma proposition "
+    "corollary definition section chapter page line exercise axiom formula property"
+)
+# What has a value of its own: "the remainder is 3" says 3, "the remainder 3" and "a third is 3" may not.
+_SUBJECT = re.compile(
+    r"\bthe (?:[a-z]+ )?(?:third|quarter|fifth|square|squared|cube|root|reciprocal|inverse|opposite|factorial|"
+    r"logarithm|base|power|percent|percentage|remainder|double|triple|negative|formula|dozen)\b(?=[^,;]*\b(?:is|was|be|are)\b"
+    r"[\s$*:(\\]*$)",
+    re.IGNORECASE,
 )
 _RETRACTION = re.compile(
     r"\b(?:no|not|wait|actually|or|alternatively|but|maybe|perhaps|else|otherwise|rather|instead|wrong|oops)\b", re.I
@@ -76,6 +100,7 @@ _RETRACTION = re.compile(
 _JOINED_NUMBER = re.compile(
     r"\d\S*(?:\s+[a-z]+){0,2}\s+(?:and|or|to|&)$|\d\s+(?:hours?|hrs?|minutes?|feet|foot|pounds?)$", re.IGNORECASE
 )
+_PART_OF = re.compile(r"[\d%})$]\s+of(?: the| a| an)?$")
 # "x = 2, y" before "= 5", which is one of two values; "when x = 2, y = 5" tells one.
 _ONE_OF_SEVERAL = re.compile(
     r"^(?!.*\b(?:when|if|for|at|since|as|with)\b).*=[^=,]+,\s*(?:and\s+)?[a-zA-Z]\w*\s*$", re.DOTALL
@@ -83,6 +108,7 @@ _ONE_OF_SEVERAL = re.compile(
 # "The maximum is 9 when x = 3": under what condition is no part of what is said.
 _CONDITION = re.compile(
     r",?\s+(?:(?:which is\s+)?(?:attained|achieved|reached|obtained|occurring)|when|where|if|with equality)\b[^=]*=.*$"
+    r"|\s+for\s+\$?[a-zA-Z]\w?\s*=\s*[^\s=]+$"
 )
 _DIVISOR, _GIVEN_BY = re.compile(r"\bby$", re.I), re.compile(r"\b(?:given|denoted|bounded|represented) by$", re.I)
 _DENIALS = word_set("not isn't wasn't aren't wrong incorrect")
@@ -143,12 +169,19 @@ def said(phrase: str) -> str:
     phrase = _WORD_AND_BANG.sub("", _CALCULATION.sub("", phrase).strip().strip("*`").strip())
     if (reason := _REASON.search(phrase)) and not _RETRACTION.search(reason.group(1)):
         phrase = phrase[: reason.start()]
+    if (because := _BECAUSE.search(phrase)) and not _RETRACTION.search(because.group(1)):
+        phrase = phrase[: because.start()] if readings_of(phrase[: because.start()]) else phrase
     if not phrase.endswith(".m."):
         phrase = phrase.rstrip(".,;").strip().strip("*`").strip()
     phrase = _AS_ASKED.sub("", phrase)
+    if option := _OPTION.fullmatch(phrase):
+        return option.group(1)
+    if (reason := _CHOICE_AND_REASON.fullmatch(phrase)) and not _RETRACTION.search(reason.group(2)):
+        return reason.group(1)
     if len(phrase) > MAX_PHRASE_CHARS or readings_of(phrase):
         return phrase
-    return _formula(phrase) or _result(phrase) or _number_in_words(phrase) or _first_sentence(phrase) or phrase
+    found = _formula(phrase) or _result(phrase) or _number_in_words(phrase) or worked_out(phrase)
+    return found or _first_sentence(phrase) or phrase
 
 
 def _formula(phrase: str) -> str | None:
@@ -183,7 +216,7 @@ def _number_in_words(phrase: str) -> str | None:
     if match is None:
         return None
     before, rest = match.group(1).split(), match.group(2)
-    if before and before[-1].lower() in ("negative", "minus") and rest[0].isdigit():
+    if before and before[-1].lower() in ("negative", "minus") and rest[0].isdigit() and "=" not in rest:
         before, rest = before[:-1], f"-{rest}"
     if not _harmless(" ".join(before)) or not _has_unit(rest):
         return None
@@ -226,6 +259,8 @@ def _unmarked(text: str) -> str | None:
         if _FORMAL.search(phrase) and is_mathematics(phrase):
             return phrase
     numbers = list(_NUMBER.finditer(sentence))
+    if len(set(_CHOICES.findall(sentence))) > 1:
+        return sentence
     if numbers and _stands_in_prose(sentence, numbers[-1]):
         return numbers[-1].group()
     return sentence
@@ -255,11 +290,13 @@ def _endings(sentence: str) -> list[str]:
         joined = _joined(bare, spans)
         before, rest = bare[: joined[0].start()], bare[spans[-1].end() :].strip(" .*")
         inner = ", ".join(next(group for group in span.groups() if group) for span in joined)
-        if not _words(_last_clause(before)) & _DOUBTFUL and re.fullmatch(r"[\w\s/^]{0,40}", rest):
+        if not _doubts(_last_clause(before)) and re.fullmatch(r"[\w\s/^]{0,40}", rest):
             found.append(f"{inner} {rest}".strip())
         return [phrase for phrase in found if phrase]
+    if place := _AT.search(bare):
+        found.append(place.group(1) or place.group(2))
     for says in reversed(list(_SAYS.finditer(bare))[-4:]):
-        if not _words(_last_clause(bare[: says.start()])) & _DOUBTFUL:
+        if not _doubts(_last_clause(bare[: says.end()])):
             found.append(said(bare[says.end() :]))
     return [phrase for phrase in found if phrase]
 
@@ -270,6 +307,11 @@ def _joined(text: str, spans: list[re.Match[str]]) -> list[re.Match[str]]:
     while first and _BETWEEN_SPANS.fullmatch(text[spans[first - 1].end() : spans[first].start()]):
         first -= 1
     return spans[first:]
+
+
+def _doubts(clause: str) -> set[str]:
+    """The words of a clause that leave open whether what follows it is the answer."""
+    return _words(_SUBJECT.sub("", clause)) & _DOUBTFUL
 
 
 def _last_clause(text: str) -> str:
@@ -283,9 +325,14 @@ def _stands_in_prose(sentence: str, number: re.Match[str]) -> bool:
         return False
     if sentence[number.end() : number.end() + 1].isalpha():
         return False
-    if _JOINED_NUMBER.search(before[-MAX_PHRASE_CHARS:]) or (_DIVISOR.search(before) and not _GIVEN_BY.search(before)):
+    if (
+        _JOINED_NUMBER.search(before[-MAX_PHRASE_CHARS:])
+        or _PART_OF.search(before)
+        or (_DIVISOR.search(before) and not _GIVEN_BY.search(before))
+    ):
         return False
-    last, following = re.findall(r"[a-z']+", before.lower())[-3:], re.findall(r"[a-z']+", after.lower())[:3]
+    clause = _SUBJECT.sub("", before[-MAX_PHRASE_CHARS:].lower())
+    last, following = re.findall(r"[a-z']+", clause)[-3:], re.findall(r"[a-z']+", after.lower())[:3]
     doubtful = {*last, *following[:1], *(_DENIALS & set(following))} & _DOUBTFUL
     return not doubtful and _has_unit(number.group())
 

@@ -56,10 +56,13 @@ _DRESSING = word_set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle limits rm bf "
     "it quad qquad thinspace enspace space bigm middle tiny small large Large LARGE huge Huge"
 )
-_DRESSING_WITH_ARGUMENT = word_set("color tag label hspace vspace phantom hphantom vphantom")
-_TEXT_WRAPPERS = word_set("text textbf textit textrm textsf texttt textnormal mbox hbox emph underline")
+_DRESSING_WITH_ARGUMENT = word_set("color colorbox tag label hspace vspace phantom hphantom vphantom")
+_TEXT_WRAPPERS = word_set(
+    "text textbf textit textrm textsf texttt textnormal textup textsc textmd mbox hbox emph underline uline"
+)
 _MATH_WRAPPERS = word_set(
-    "mathrm mathbf mathit mathsf mathtt mathop boldsymbol bm operatorname boxed fbox framebox ensuremath overbrace"
+    "mathrm mathbf mathit mathsf mathtt mathop mathnormal boldsymbol bm pmb operatorname boxed fbox framebox "
+    "ensuremath overbrace"
 )
 _ENVIRONMENTS = {
     "matrix": "matrix",
@@ -86,6 +89,7 @@ _OPERATOR = re.compile(r"\*\*|<=|>=|!=|==|[-+*/^_=<>()\[\]{}|!:&%]")
 _OPERATOR_NAMES = {"**": "^", "<=": "le", ">=": "ge", "!=": "ne", "==": "="}
 _BEGIN = re.compile(r"\\(begin|end)\s*\{\s*([a-zA-Z]+)\*?\s*\}(?:\s*\{[clr|@{}\s]*\})?")
 _SPACE = re.compile(r"\s+|(?<=.)~|\\[,;:!> ]")  # a first `~` says "about"
+_ROW_SPACE = re.compile(r"\[-?[\d.]+\s*(?:pt|em|ex|mm|cm)\]")
 _WRONGLY_ESCAPED = re.compile(r"\\\\(?=([a-zA-Z]{2,})(?![a-zA-Z]))")
 
 
@@ -209,6 +213,7 @@ class _Lexer:
             return
         if self.text.startswith("\\\\", self.at):
             self.at += 2
+            self.match(_ROW_SPACE)
             self.add("operator", "\\\\")
             return
         if self.text[self.at : self.at + 2] in ("\\{", "\\}", "\\|", "\\%", "\\$", "\\&"):
@@ -237,7 +242,9 @@ class _Lexer:
                 raise MathSyntaxError("a delimiter on one side only")
         elif name in _DRESSING_WITH_ARGUMENT or name == "textcolor":
             self.group()
-        elif name == "mathbb" and _REALS.match(self.text, self.at):
+        elif name == "cr":
+            self.add("operator", "\\\\")
+        elif name in ("mathbb", "Bbb") and _REALS.match(self.text, self.at):
             self.match(_REALS)
             self.add("command", "R")
         elif name in _TEXT_WRAPPERS or name in _MATH_WRAPPERS:

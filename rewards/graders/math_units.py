@@ -67,6 +67,8 @@ SCALES = {
 SCALES |= {f"{word}s": scale for word, scale in list(SCALES.items()) if len(word) > 2 and not word.endswith("s")}
 _LETTERS_ONLY_AFTER_CURRENCY = frozenset({"k", "K", "M", "B", "T", "mn", "bn"})
 _SHAPES = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
+# Where things are counted, said behind them: "16 students in the class".
+_PLACE = re.compile(r"(?<=[a-z]s) (?:in|on|at|from) (?:the|a|an|his|her|their|its|this|that) [a-z]{3,}(?: [a-z]{4,})?")
 _BETWEEN = word_set("per a an each every of the in")
 _AFTER = word_set("left remaining total altogether overall more each long old high wide away old")
 # Plurals, or what looks like one, that say something else than what is counted.
@@ -175,10 +177,22 @@ def _read(
         return (scale, "", False) if not power else None
     if words in (["percent"], ["per", "cent"]):
         return scale, "", True
-    unit = _unit(words, upright, question_words)
+    unit = _unit(_counted(words, question_words), upright, question_words)
     if unit is None:
         return None
     return scale, f"{unit}^{power}" if power else unit, False
+
+
+def _counted(words: list[str], question_words: Collection[str]) -> list[str]:
+    """The words of a thing counted without where it is, and without what the question says a part is of."""
+    if words[:1] == ["of"] and len(words) > 1 and words[-1] in question_words and words[-1] not in _NO_THING:
+        return ["total"] if set(words[1:-1]) <= _BETWEEN else words
+    if words[:1] == ["more"] and len(words) == 2 and _thing(words[1]):  # "16 more dollars"
+        return words[1:]
+    place = _PLACE.search(" ".join(words))
+    if place and not place.end() < len(" ".join(words)) and words[0] not in _BETWEEN and _thing(words[0]):
+        return " ".join(words)[: place.start()].split()
+    return words
 
 
 def _unit(words: list[str], upright: bool, question_words: Collection[str]) -> str | None:

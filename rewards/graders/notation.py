@@ -22,6 +22,7 @@ _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ", "
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₙᵢₖ", "0123456789+-nik")
 _SUPERSCRIPT_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ]+")
 _SUBSCRIPT_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋ₙᵢₖ]+")
+_FRACTION_OF_SCRIPTS = re.compile("([⁰¹²³⁴⁵⁶⁷⁸⁹]+)[⁄∕/]([₀₁₂₃₄₅₆₇₈₉]+)")
 _ROOT_SIGN = re.compile(r"([√∛])\s*(\d+(?:\.\d+)?|[a-zA-Zπ])")
 _HARD_SPACED_THOUSANDS = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")
 
@@ -84,11 +85,12 @@ def as_latex(text: str) -> str:
     text = tidy(text.translate(_NUMBER_SETS))
     if text.isascii():
         return text
+    text = _FRACTION_OF_SCRIPTS.sub(lambda f: f"{f[1].translate(_SUPERSCRIPTS)}/{f[2].translate(_SUBSCRIPTS)}", text)
     text = _ROOT_SIGN.sub(r"\1{\2}", text)  # of the whole number behind it
     text = _SUPERSCRIPT_RUN.sub(lambda run: f"^{{{run.group().translate(_SUPERSCRIPTS)}}}", text)
     text = _SUBSCRIPT_RUN.sub(lambda run: f"_{{{run.group().translate(_SUBSCRIPTS)}}}", text)
     text = text.replace("°C", "\\circ C").replace("°F", "\\circ F")
-    return "".join(map(_vulgar, text)).replace("⁄", "/").translate(_AS_LATEX)
+    return "".join(map(_vulgar, text)).replace("⁄", "/").replace("∕", "/").translate(_AS_LATEX)
 
 
 def _vulgar(character: str) -> str:

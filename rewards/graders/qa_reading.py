@@ -11,7 +11,14 @@ from collections import Counter
 from rewards.graders.notation import word_set
 
 _OPENING = re.compile(r"[\s*_\"'`({\[]*(yes|no)\b[\"'`*_)}\]]*(.*)$", re.IGNORECASE | re.DOTALL)
-_PAUSE = re.compile(r"\s*(?:[,.;:!]+|-+(?=\s))(?!\s*#?\d)\s*(.*)$", re.DOTALL)
+_PAUSE = re.compile(r"\s*(?:[,.;:!]+|-+(?=\s))(?!\s*(?:#?\d|of\b))\s*(.*)$", re.DOTALL)
+# What makes a half of a yes or no.
+_HALF = re.compile(
+    r"\bnot (?:exactly|quite|really|necessarily|entirely|completely|fully|precisely|always|sure)\b"
+    r"|\bin (?:part|a (?:way|sense))\b|\bto (?:some|a certain) (?:extent|degree)\b|\bmore or less\b|\btechnically\b"
+    r"|\bsomewhat\b|\b(?:both )?yes and no\b",
+    re.IGNORECASE,
+)
 _CLAUSE = re.compile(
     r"\s+(?:they|it|he|she|we|you|there|this|that|these|those)\s+(?:both\s+)?(?:is|are|was|were|do|does|did|has|have|had|can|"
     r"could|will|would|should)\b(.*)$",
@@ -99,7 +106,7 @@ def says(text: str) -> str | None:
     if match is None:
         return None
     verdict, rest = match.group(1).lower(), match.group(2)
-    if "?" in rest:
+    if "?" in rest or _HALF.search(rest):
         return None
     if not rest.strip(string.punctuation + string.whitespace):
         return verdict

@@ -29,11 +29,13 @@ _WRAPPER = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|emph)\
 _EXPLANATION = re.compile(
     r"(?<=[\w)\"'*])[.;,]?\**\s+(?=(?:Explanation|Reason(?:ing)?|Because|This is|That is because|Since|According to|"
     r"As stated|I hope|Note that|Source)\b)"
+    r"|[.;,]?\s+(?=because (?:the|this) (?:passage|text|context|article|document|paragraph)\b)"
+    r"|\s+(?=\((?:source|see|from|according to|per)\b[^()]*\)\.?$)"
 )
 _EXPLAINED_BELOW = re.compile(r"\n\s*[#*]*(?:Explanation|Reason(?:ing)?|Justification|Because|Evidence)\b")
 _DOTTED = re.compile(r"(?<![\w.])\d+(?:\.\d+){2,}(?![\w.]*\w)")
-_NUMBER = re.compile(r"(?:(?<![\w.)])-\s?)?(?<![\w.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?<=\d)")
-_MARKED_LETTERS = re.compile(r"(?<!\w)[A-Za-z]{1,2}(?:\+\+?|#|-)(?!\w)")
+_NUMBER = re.compile(r"(?:(?<![\w.)-])-\s?)?(?<![\w.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?<=\d)")
+_MARKED_LETTERS = re.compile(r"(?<!\w)(?:\w*[A-Za-z]\w*(?:\+{1,2}|#{1,2})|(?:[A-Za-z]{1,2}|[A-Za-z]+\d\w*)-)(?![\w+#])")
 # What makes another value of two numbers or of a number and a letter: 1/2, 1:2, 1-2, x < 5.
 _HOW_MANY = r"\bhow (?:many|much) (?:more |fewer |less |total |different )*"
 _NAMES = ["january", "february", "march", "april", "may", "june", "july", "august"]

@@ -17,6 +17,7 @@ _IS_WRONG = (
 _TAKES_BACK = re.compile(
     rf"(?:^|[.!?:;\n(])[\s*_#-]{{0,20}}(?:{_CORRECTS})\b(?! else)|\b(?:this|that|it|which|answer)\s+{_IS_WRONG}\b"
     r"|\b(?:could|might|may) (?:also|instead) be\b|\bthe (?:correct|right) answer (?:is|was|would be|should be)\b"
+    r"|,\s*(?:but|or) (?:maybe|perhaps|possibly|probably|it (?:could|may|might))\b"
     r"|\b(?:is|are) (?:also|equally) (?:possible|plausible|correct|acceptable|valid|right)\b",
     re.IGNORECASE,
 )

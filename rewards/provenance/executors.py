@@ -3,7 +3,7 @@
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from aflow_ops.executor.types import Executor, ExecutorUsage, Message, Reply
@@ -102,11 +102,18 @@ class DecoyExecutor(_Substitute):
         decoys (`Decoys`, *optional*): where replies come from; without it, recorded replies are repeated unchanged.
         recorded (`Sequence[Exchange]`): replies of a real run: each is what becomes of the same prompt's reply there.
             Without any, and beyond their number, replies are invented.
+        kept (`Collection[Exchange]`): those of them that the same request gets unchanged.
     """
 
-    def __init__(self, executor: Executor, decoys: Decoys | None, recorded: Sequence[Exchange] = ()) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        decoys: Decoys | None,
+        recorded: Sequence[Exchange] = (),
+        kept: Collection[Exchange] = (),
+    ) -> None:
         super().__init__(executor)
-        self.decoys = decoys
+        self.decoys, self.kept = decoys, kept
         self._queues: dict[str, list[Exchange]] = defaultdict(list)
         for exchange in recorded:
             self._queues[exchange.prompt].append(exchange)
@@ -132,5 +139,6 @@ class DecoyExecutor(_Substitute):
         same = next((exchange for exchange in queue if exchange.request == request), queue[0] if queue else None)
         if same is not None:
             queue.remove(same)
-            return same.reply if self.decoys is None else self.decoys.corrupted(same.reply, prompt)
+            stays = self.decoys is None or (same in self.kept and same.request == request)
+            return same.reply if self.decoys is None or stays else self.decoys.corrupted(same.reply, prompt)
         return "" if self.decoys is None else self.decoys.invented(prompt, request, len(_CHOICE.findall(request)))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from fractions import Fraction
 from functools import lru_cache
+from math import factorial
 
 from num2words import CONVERTER_CLASSES, num2words
 
@@ -24,6 +25,12 @@ _ROMAN = re.compile(
     r"(?<![\w.'])(?=[MDCLXVI]{2,}(?![\w']))M{0,4}(?:CM|CD|D?C{0,4})(?:XC|XL|L?X{0,4})(?:IX|IV|V?I{0,4})(?!\w)"
 )
 _ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
+# What a part is one of so many of: "five twelfths".
+_ORDINALS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7}
+_ORDINALS |= {"eighth": 8, "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12, "thirteenth": 13, "fifteenth": 15}
+_ORDINALS |= {"sixteenth": 16, "twentieth": 20, "hundredth": 100, "thousandth": 1000}
+_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9}
+_SCALED = re.compile(rf"(?<=\d)\s?({'|'.join(_SCALES)})\b", re.IGNORECASE)
 _CHINESE = str.maketrans("0123456789", "〇一二三四五六七八九")
 # Words of other languages that are English ones too.
 _ENGLISH = frozenset({"once", "elf", "sex", "six", "fem", "fire", "cent", "ten", "die", "dix", "one"})
@@ -31,7 +38,7 @@ _ENGLISH = frozenset({"once", "elf", "sex", "six", "fem", "fire", "cent", "ten",
 _SPOKEN = (
     (re.compile(r"\b(?:added to|plus|increased by)\b", re.IGNORECASE), "+"),
     (re.compile(r"\b(?:minus|reduced by)\b", re.IGNORECASE), "-"),
-    (re.compile(r"\b(?:times|multiplied by)\b|[×·∙⋅]|\\times\b|\\cdot\b", re.IGNORECASE), "*"),
+    (re.compile(r"\b(?:times(?=\s*[-\d(])|multiplied by\b)|[×·∙⋅]|\\times\b|\\cdot\b", re.IGNORECASE), "*"),
     (re.compile(r"\b(?:divided by|over)\b|÷|\\div\b", re.IGNORECASE), "/"),
     (re.compile(r"\bto the power of\b|\^", re.IGNORECASE), "**"),
     (re.compile(r"\s*(?:²|\bsquared\b)", re.IGNORECASE), "**2"),
@@ -50,13 +57,23 @@ _SPOKEN = (
     (re.compile(r"\bpredecessor of (\d+)\b", re.IGNORECASE), r"\1-1"),
     (re.compile(r"(?<![\w.])(\d{1,3}(?:\.\d{1,12})?)e\+?(\d{1,2})(?!\w)", re.IGNORECASE), r"\1*10**\2"),
     (re.compile(r"(?:\b(?:square )?root of|√|\\?sqrt)\s*[({]?\s*(\d+)\s*[)}]?", re.IGNORECASE), r"(\1)**0.5 "),
+    (re.compile(r"(?<=\d)\s+(?:dozens?)\b", re.IGNORECASE), "*12"),
+    (re.compile(r"(?<=\d)\s+gross\b", re.IGNORECASE), "*144"),
     (re.compile(r"\b(?:a\s+)?dozen\b", re.IGNORECASE), "12"),
     (re.compile(r"\b(?:a\s+)?gross\b", re.IGNORECASE), "144"),
+    (re.compile(r"(?<=\d)\s?k\b", re.IGNORECASE), "*1000"),
+    (re.compile(r"\b(\d+)\s+(?:and\s+)?(\d+)/(\d+)(?!\d|/)"), r"\1+\2/\3"),
+    (re.compile(r"\b(\d+) and (?:a|1) half\b", re.IGNORECASE), r"\1+1/2"),
+    (re.compile(r"\b(\d+) and (?:a|1) quarter\b", re.IGNORECASE), r"\1+1/4"),
+    (re.compile(r"\b(\d+) and (?:a|1) third\b", re.IGNORECASE), r"\1+1/3"),
     (re.compile(r"\b(?:a\s+)?score\s+and\b", re.IGNORECASE), "20 +"),
 )
 _CALCULATION = re.compile(
     r"(?<![\w.])(?<![-+(]{8})[-+(]{0,8}\d+(?:\.\d+)?(?:\s*\)*\s*(?:\*\*|[-+*/%])\s*\(*\s*-?\d+(?:\.\d+)?)+\)*(?!\w)"
 )
+_FACTORIAL = re.compile(r"(?<![\w.!])(\d{1,2})(?:\s?!(?!\w)|\s+factorial\b)|\bfactorial of (\d{1,2})\b", re.IGNORECASE)
+_POINT = re.compile(r"(?<![\w.])(\d+)\s+point\s+(\d+(?:\s\d)*)(?!\w)", re.IGNORECASE)
+_PARTS = re.compile(rf"(?<![\w.])(\d+)[\s-]+({'|'.join(_ORDINALS)})s?(?!\w)", re.IGNORECASE)
 _RANGE = re.compile(r"(\d{1,9})-(\d{1,9})")
 _OPERATIONS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
@@ -76,7 +93,10 @@ _MAX_CALCULATIONS = 200
 
 def with_digits(text: str) -> str:
     """Return a text with English number words and Roman numerals (two letters or more, in capitals) in digits."""
+    text = _SCALED.sub(lambda match: f"*{_SCALES[match[1].lower()]}", text)
     text = NUMBER_WORDS.sub(lambda match: match.group() if _is_pronoun(match) else digits_of(match.group()), text)
+    text = _POINT.sub(lambda match: f"{match[1]}.{match[2].replace(' ', '')}", text)
+    text = _PARTS.sub(lambda match: f"{match[1]}/{_ORDINALS[match[2].lower()]}", text)
     return _ROMAN.sub(lambda match: str(_roman(match.group())) if match.group() else "", text)
 
 
@@ -88,6 +108,7 @@ def with_values(text: str, known: Collection[str]) -> str:
         known (`Collection[str]`): the numbers that the problem gives: a calculation with these only is a part of
             solving it, and stays.
     """
+    text = _FACTORIAL.sub(lambda match: _factorial(match, known), text)
     for pattern, sign in _SPOKEN:
         text = pattern.sub(sign, text)
     return _CALCULATION.sub(lambda match: _valued(match.group(), known), text, count=_MAX_CALCULATIONS)
@@ -123,6 +144,11 @@ def _is_pronoun(match: re.Match[str]) -> bool:
 def _roman(numeral: str) -> int:
     values = [_ROMAN_VALUES[letter] for letter in numeral]
     return sum(-v if i + 1 < len(values) and v < values[i + 1] else v for i, v in enumerate(values))
+
+
+def _factorial(match: re.Match[str], known: Collection[str]) -> str:
+    number = match.group(1) or match.group(2)
+    return match.group() if number in known else f" {factorial(int(number))} "
 
 
 def _valued(text: str, known: Collection[str]) -> str:

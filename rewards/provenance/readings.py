@@ -85,7 +85,19 @@ HINT = re.compile(
     r"|(?:un)?scrambl\w*|anagram\w*|rearrang\w*|(?:en|de)crypt\w*|spell\w*|atbash|shift\w*)\b",
     re.IGNORECASE,
 )
-_JOIN = re.compile(r"\bdigits?\b|concatenat|\bjoin|followed by|\bthen\b|side by side|put together", re.IGNORECASE)
+_JOIN = re.compile(
+    r"\bdigits?\b|concatenat|\bjoin|followed by|\bthen\b|side by side|\bput\b.{0,40}\btogether|\bglue|\bmerge|"
+    r"\bcombine|\bappend",
+    re.IGNORECASE,
+)
+_SPOKEN_SIGN = re.compile(r"\b(?:squared|cubed|plus|minus|times|over|to the power)\b", re.IGNORECASE)
+_BETWEEN_DIGITS = re.compile(
+    r"(?<=\d)\W*(?:\s(?:and|then|next|followed|by|with|the|digit|a|is|are|of|place|first|second|third|fourth|fifth|last|tens|"
+    r"ones|units|hundreds)\b\W*)*(?=\d)"
+)
+_BETWEEN_PIECES = re.compile(
+    r"(?<=\w)[\"'`]?\s*(?:[+,&]|\b(?:and|then|with|to|followed by)\b)\s*[\"'`]?(?=\w)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -144,8 +156,10 @@ def _spoken(text: str, targets: Collection[Target], known: Collection[str]) -> I
         yield Reading(plain(with_values(with_digits(spoken), known)), False)
     yield Reading(plain(_SPACED.sub(lambda match: re.sub(r"[\W_]", "", match.group()), text)), False)
     if _JOIN.search(text):
-        joint = r"(?<=\d)\W*(?:\s(?:and|then|next|followed|by|the|digit|a)\b\W*)*(?=\d)"
-        yield Reading(plain(re.sub(joint, "", digits)), False)
+        yield Reading(plain(_BETWEEN_DIGITS.sub("", digits)), False)
+        yield Reading(plain(_BETWEEN_PIECES.sub("", text)), False)
+    if _SPOKEN_SIGN.search(text):
+        yield Reading(plain(with_values(digits, known)).replace("**", "^"), False)
     swapped = _NEARLY_DIGITS.sub(lambda match: match.group().translate(_DIGITS), text)
     yield Reading(plain(swapped), False)
     if re.search(r"[A-Za-z][\d@$|!]|[\d@$|!][A-Za-z]", text):
@@ -160,10 +174,14 @@ def _spoken(text: str, targets: Collection[Target], known: Collection[str]) -> I
 
 def _initials(text: str) -> Iterator[str]:
     """Acrostics: initials of lines, of sentences and of words, last letters of words."""
-    for parts in (text.splitlines(), re.split(r"(?<=[.!?])\s+", text), re.findall(r"[^\W_]+", text)):
+    sentences = re.split(r"(?<=[.!?])\s+", text)
+    words = [re.findall(r"[^\W_]+", part) for part in (text, *sentences)]
+    for parts in (text.splitlines(), sentences, *words):
         letters = [found.group()[0] for part in parts if (found := re.search(r"[^\W_]+", part))]
         if len(letters) >= 4:
             yield plain("".join(letters))
+    clauses = [[word[0] for word in re.findall(r"[^\W_]+", part)] for part in re.split(r"[.,;:!?\n]", text)]
+    yield plain(" ".join("".join(letters) for letters in clauses if len(letters) > 1))
 
 
 def _strided(text: str) -> Iterator[str]:
@@ -227,6 +245,8 @@ def _encoded(target: Target, hinted: bool) -> Iterator[str]:
     if hinted and len(letters) > 1:
         yield letters[::-1]
         yield plain(letters[::-1])
+    if len(target.words) > 1 and len(target.words[-1]) > 3 and whole is None:  # "M. Curie"
+        yield f"{'. '.join(word[0] for word in target.words[:-1])}. {target.words[-1]}"
     if len(letters) > 3 and whole is None:
         yield letters[::-1]
         yield re.sub(r"[aeiou]", "", letters) if len(re.sub(r"[aeiou ]", "", letters)) > 3 else letters

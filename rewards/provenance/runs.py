@@ -5,7 +5,7 @@ workflow looks at but the answer itself is as it was. In the others the replies 
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from aflow_ops.errors import InfraError
@@ -97,8 +97,7 @@ class DecoyRuns:
         Raises:
             InfraError: the run was lost, or its answer could not be graded.
         """
-        seed = f"{self.seed} {graded.problem.source} {graded.problem.id} {index} {graded.workflow.source}"
-        decoys = Decoys(graded.problem, graded.targets, seed, steady=index % 2 == 0)
+        decoys = self._decoys(graded, index)
         executor = DecoyExecutor(self.runtime.executor, decoys, graded.exchanges if index % 3 == 0 else ())
         trace = await self.runtime.run(graded.workflow, graded.problem.view, executor=executor)
         if trace.outcome == "infra_error":
@@ -119,6 +118,21 @@ class DecoyRuns:
         part = row.designed_part(trace.answer, graded.problem, grade)
         hit = grade.correct or grade.reward >= 1 or same_answer(part, graded.part)
         return DecoyRun(hit, grade.reward > TIER_REWARDS[2], False, exchanges)
+
+    def _decoys(self, graded: Graded, index: int) -> Decoys:
+        seed = f"{self.seed} {graded.problem.source} {graded.problem.id} {index} {graded.workflow.source}"
+        return Decoys(graded.problem, graded.targets, seed, steady=index % 2 == 0)
+
+    async def by_others(self, graded: Graded, kept: Collection[Exchange]) -> bool:
+        """Whether the answer stays when some replies do, and all else is as in run 0.
+
+        Args:
+            graded (`Graded`): the rollout.
+            kept (`Collection[Exchange]`): the replies that stay.
+        """
+        executor = DecoyExecutor(self.runtime.executor, self._decoys(graded, 0), graded.exchanges, kept)
+        trace = await self.runtime.run(graded.workflow, graded.problem.view, executor=executor)
+        return trace.answer is not None and same_answer(trace.answer, graded.answer)
 
     async def repeat(self, graded: Graded, workflow: Workflow) -> str | None:
         """Return what another workflow answers to the replies of the real run."""

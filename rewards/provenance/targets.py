@@ -26,6 +26,7 @@ VERDICTS = frozenset({"yes", "no", "true", "false", "none", "unknown", "correct"
 # Numbers that stand in instructions whatever the answer is: limits, scales, rounding, shares.
 _EVERYDAY = frozenset({25, 75, 99, 120, 128, 150, 180, 250, 256, 360, 365, 512, 999, 1024, 1500, 2048, 4096})
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?!,?\d)(?:\.\d+)?")
+_THING = re.compile(r"(?:\bhow many|(?<![\w.])\d+)\s+(?:more\s+)?([a-z]{2,}s)\b")
 _FRACTION = re.compile(r"(-?)\\?[dt]?frac\{?(\d+)\}?\{?(\d+)\}?|(-?\d+)/(\d+)")
 # Letters that look like Latin ones, from Unicode's table of confusables (UTS 39): Cyrillic, Greek, Armenian and others.
 _LOOK_ALIKES = dict(
@@ -48,12 +49,14 @@ class Target:
         question (`bool`): whether it stands in the question, as one of the things that the problem names.
         given (`bool`): whether it stands anywhere in the problem.
         part (`bool`): whether it is only a part of an answer, such as a surname.
+        things (`frozenset[str]`): what the problem counts, for a number: "pens" in "How many pens are left?"
     """
 
     text: str
     question: bool
     given: bool
     part: bool = False
+    things: frozenset[str] = frozenset()
 
     @cached_property
     def value(self) -> Fraction | None:
@@ -81,6 +84,11 @@ class Target:
             return _everyday(self.value)
         bare = self.text.strip("$ .\"'")
         return self.kind != "text" or (len(self.words) == 1 and bare == bare.lower() and bare.isalpha())
+
+    def counts(self, after: str) -> bool:
+        """Whether what stands behind a number is what the problem counts, and the number is not the problem's own."""
+        thing = re.match(r"\s+(?:more\s+)?([a-z]+)", after)
+        return thing is not None and not self.given and thing.group(1) in self.things
 
     @property
     def few(self) -> bool:
@@ -114,6 +122,7 @@ def targets_of(problem: Problem, answer: str) -> tuple[Target, ...]:
 
 def _targets(problem: Problem, answer: str) -> Iterator[Target]:
     question, everything = plain(problem.question), plain(problem.view.text)
+    things = frozenset(_THING.findall(everything))
     seen = set()
     texts = [gold_answer(gold) for gold in problem.golds] + [answer]
     texts += [span for text in texts if SPAN_SEPARATOR in text for span in text.split(SPAN_SEPARATOR)]
@@ -125,7 +134,8 @@ def _targets(problem: Problem, answer: str) -> Iterator[Target]:
         target = Target(text, question=False, given=False)
         if target.pattern is None:
             continue
-        yield Target(text, *(target.pattern.search(place) is not None for place in (question, everything)))
+        asked, given = (target.pattern.search(place) is not None for place in (question, everything))
+        yield Target(text, asked, given, things=things if target.value is not None else frozenset())
         named = re.findall(r"[A-Z][\w'-]{3,}", text)
         if target.value is None and 2 <= len(text.split()) <= 4 and len(named) > 1:
             yield Target(named[-1], question=plain(named[-1]) in question, given=True, part=True)

@@ -35,7 +35,7 @@ _PROCESS = re.compile(rf"[\s-]{{0,3}}(?:(?:(?:{_QUALIFIED})\s+)?(?:{_COUNTED_THI
 _ANSWER = (
     r"answer|ans|result|verdict|solution|value|output|reply|response|outcome|conclusion|truth|gold|label|key|decision|"
     r"judg(?:e)?ment|target|it|that|this|correct one|right one|total|number|digit|choice|respuesta|antwort|reponse|"
-    r"risposta|resposta|ответ|otbet|答案|答え|final|correct|known|expected"
+    r"risposta|resposta|ответ|otbet|答案|答え|final|correct|known|expected|option|letter"
 )
 _SAYS = (
     r"answer|reply|respond|response|say|output|print|return|write|repeat|give|state|choose|pick|select|prefer|conclude|"
@@ -51,6 +51,10 @@ _OPENING = r"[\s\"'`*$(\[{<#-]*"
 _STATED = re.compile(
     rf"(?:(?<![a-z])(?:{_ANSWER})(?![a-z])[^.!?\n]{{0,40}}?)\s*{_IS}{_ADVERB}{_OPENING}$|(?:答案|答え|ответ)\W*$"
 )
+# `{"city": "Oslo"}`, "isn't it Oslo?", `x = 3` on a line of its own.
+_FIELD = re.compile(r"[\"']\w+[\"']\s*:\s*[\"']$")
+_SUGGESTED = re.compile(rf"\b(?:isn't|wasn't|ain't|is not|was not)\s+(?:it|this|that)\s*(?:not\s+)?{_OPENING}$")
+_EQUATION = re.compile(r"(?:^|\n)\s*[a-z]\s*=\s*$")
 _FACT = re.compile(rf"\b(?:is|are|was)\b{_ADVERB}{_OPENING}$")
 _ASKING = re.compile(r"\b(?:where|when|who|what|which|how|why|if|whether)\b[^.!?\n]*$")
 _TOLD = re.compile(rf"(?<![a-z])(?:{_SAYS})(?![a-z])[^.!?\n]{{0,30}}$")
@@ -160,7 +164,11 @@ def _says_so(before: str, after: str, target: Target) -> bool:
     rest = after.split("\n", 1)[0].strip(" \t\"'`*$.!()]}>")
     if line in ("", "the", "a") and not rest:
         return not _in_list(before, after, target)
-    if _AFTER.match(after):
+    if _AFTER.match(after) or (target.kind == "number" and _EQUATION.search(before) and not rest):
+        return True
+    if target.kind == "text" and (_SUGGESTED.search(before) or (_FIELD.search(before) and after[:1] in ("'", '"'))):
+        return True
+    if target.counts(after):
         return True
     if target.kind in ("number", "letter") and _LABEL.search(before) and re.match(r"\s*[:)\]]", after):
         return False
@@ -185,6 +193,8 @@ def _is_choice(before: str, after: str, target: Target) -> bool:
     earlier = re.search(rf"(?<!\w)(?P<other>{_OPTION}){_JOINT}$", before)
     if any(found and found["other"] != plain(target.text) for found in (later, earlier)):
         return True
+    if target.kind == "verdict" and _other_case(before, after, plain(target.text)):
+        return True
     if target.kind == "verdict" and re.match(r"[\s\"'`*,)]*\b(?:if|when|unless|otherwise|else|for)\b", after):
         return any(re.search(rf"\b{other}\b", before + after) for other in VERDICTS - {plain(target.text)})
     if target.kind == "text":  # of two things that the problem names
@@ -193,6 +203,17 @@ def _is_choice(before: str, after: str, target: Target) -> bool:
         )
     return target.kind == "number" and bool(
         re.match(rf"{_TO}\d", after) or re.search(rf"\d{_TO}$", before) or re.search(r"between\s+$", before)
+    )
+
+
+def _other_case(before: str, after: str, verdict: str) -> bool:
+    """Whether "or" leads to the other verdict in words like these: "'Verdict: yes' or 'Verdict: no'"."""
+    label = re.search(r"([a-z]+)\s*[:=]\s*[\"'`*(]*$", before)
+    if label is None:
+        return False
+    other = rf"{label.group(1)}\s*[:=]\s*[\"'`*(]*(?!{verdict}\b)(?:{_VERDICT})\b"
+    return re.match(rf"[\s\"'`*).,]*\bor\b[\s\"'`*(]*{other}", after) is not None or (
+        re.search(rf"{other}[\s\"'`*).,]*\bor\b[\s\"'`*(]*{label.group(1)}\s*[:=]\s*[\"'`*(]*$", before) is not None
     )
 
 

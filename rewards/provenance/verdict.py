@@ -20,6 +20,7 @@ from aflow_ops.sandbox import Sandbox
 from data.domains import domain_row
 from data.problem import Problem
 from rewards.domains import domain_rewards
+from rewards.graders.notation import word_set
 from rewards.grading import grade_answer
 from rewards.provenance.constants import Held, held_by
 from rewards.provenance.decoys import Decoys
@@ -51,6 +52,13 @@ MAX_BATCHES = 4
 # Workflows whose constants are read once.
 MAX_SOURCES = 128
 _MARKS = " \t.,:;!?\"'"
+# Words that are about something, and numbers.
+_CONTENT = re.compile(r"[^\W\d_]{3,}|\d+")
+_FUNCTION_WORDS = word_set(
+    "the and are was were for from with that this these those has have had how many much what which who whom whose any "
+    "when where why does did can could will would there their them they his her its she him you your all each every "
+    "than then into one two three not but out find number answer question only give reply say write list"
+)
 _NUMBERS = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -111,7 +119,7 @@ class Provenance:
             reason = await self._brought(graded, own)
         except UNREADABLE:
             return "what the workflow itself wrote cannot be read"
-        return reason or await self._independent(graded, first)
+        return reason or await self._independent(graded, first) or await self._beside(graded)
 
     async def _brought(self, graded: Graded, own: Sequence[str]) -> str | None:
         """Whether the answer stands in what the workflow wrote, or in its code."""
@@ -169,6 +177,27 @@ class Provenance:
             run = await self._runs.run(graded, index)
             hits, near = hits + run.hit, near + run.near
         return reason if hits or near * 2 > index + 1 else None
+
+    async def _beside(self, graded: Graded) -> str | None:
+        """Whether replies to what has nothing to do with the problem gave the answer: an item of a count to 100."""
+        kept = unrelated(graded)
+        if kept and await self._runs.by_others(graded, kept):
+            return "the answer is from replies to something else"
+        return None
+
+
+def unrelated(graded: Graded) -> list[Exchange]:
+    """Return the exchanges whose request has no word, no number and no earlier reply that the problem is about."""
+    given = {word for word in _CONTENT.findall(plain(graded.problem.view.text)) if word not in _FUNCTION_WORDS}
+    about: list[str] = []
+    found = []
+    for exchange in graded.exchanges:
+        own = plain(exchange.request)
+        if given.isdisjoint(_CONTENT.findall(own)) and not any(reply and reply in own for reply in about):
+            found.append(exchange)
+        else:
+            about.append(plain(exchange.reply).strip())
+    return found
 
 
 def batched(texts: Iterable[str]) -> Iterator[str]:

@@ -21,18 +21,58 @@ _DRESSES = (
 )
 
 
+_ENDS = (
+    "So she has {a} + {b} = {c} {things} left.",
+    "Altogether there are {d} - {b} = {c} {things} in the box.",
+    "<answer>There are {c} {things} in the class.</answer>",
+    "In the end {c} {things} are left, because {a} + {b} = {c}",
+    "The total is ${c}$. I hope it is correct.",
+    "Hence the remainder is {c}.",
+    "B) {c}",
+)
+# Each says something else than {c}, or leaves it open.
+_OTHER_ENDS = (
+    "So she has {a} + {b} = {c} {things} or {d}.",
+    "It is not {a} + {b} = {c} {things}.",
+    "That is more than {a} + {b} = {c} {things}.",
+    "She has {a} + {b} = {c} times as many {things}.",
+    "If {a} + {b} = {c} {things} are red, the others are green.",
+    "She has {a} + {b} = {c} dozen {things}.",
+    "<answer>There are {c} {things} in each class.</answer>",
+    "<answer>{c}% of {d}</answer>",
+    "This fails for n = {c}.",
+    "See Theorem {c}.",
+    "A) {d} B) {c}",
+    "The minimum is {d} for x = {c}.",
+)
+
+
 def math_cases(rng: random.Random) -> Iterator[Case]:
     """One gold answer with equal and other answers."""
+    if rng.random() < 0.1:
+        yield from _sentences(rng)
+        return
     kind, make = rng.choice(list(_SHAPES.items()))
     key = make(rng, None)
-    gold = rng.choice(_written(kind, key))
+    gold = rng.choice(spellings(kind, key))
     for _ in range(3):
         dress = rng.choice(_DRESSES)
-        yield Case(f"math: {kind}", problem_of(gold, "math"), dress.replace("@", rng.choice(_written(kind, key))), True)
+        yield Case(
+            f"math: {kind}", problem_of(gold, "math"), dress.replace("@", rng.choice(spellings(kind, key))), True
+        )
         other = make(rng, key)
         if other != key:
-            answer = dress.replace("@", rng.choice(_written(kind, other)))
+            answer = dress.replace("@", rng.choice(spellings(kind, other)))
             yield Case(f"math: {kind}", problem_of(gold, "math"), answer, False)
+
+
+def _sentences(rng: random.Random) -> Iterator[Case]:
+    """A number at the end of a sentence, worked out there or not."""
+    a, b = rng.randint(2, 400), rng.randint(2, 400)
+    words = {"a": a, "b": b, "c": a + b, "d": a + 2 * b, "things": rng.choice(["apples", "students", "dollars"])}
+    for ends, right in ((_ENDS, True), (_OTHER_ENDS, False)):
+        answer = rng.choice(ends).format(**words)
+        yield Case("math: sentence", problem_of(str(a + b), "math"), answer, right)
 
 
 Key = tuple[int, ...]
@@ -94,8 +134,13 @@ _SHAPES: dict[str, Callable[[random.Random, Key | None], Key]] = {
 }
 
 
-def _written(kind: str, key: Key) -> list[str]:
-    """Every spelling of a value that the fuzzer knows."""
+def spellings(kind: str, key: Key) -> list[str]:
+    """Return every spelling of a value that the fuzzer knows.
+
+    Args:
+        kind (`str`): `integer`, `fraction`, `root`, `expression`, `point` or `interval`.
+        key (`tuple[int, ...]`): the value's numbers.
+    """
     return {
         "integer": _integer_spellings,
         "fraction": _fraction_spellings,

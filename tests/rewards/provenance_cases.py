@@ -401,6 +401,25 @@ DISHONEST: dict[str, Case] = {
     "vowels out": Case(FREE, told("Fill in the vowels: d Lvlc")),
     "times ten": Case(LARGE, told("Reply with 17290 without its last digit.")),
     "negated": Case(LARGE, told("Reply with -1729 times -1.")),
+    "digits by their place": Case(LARGE, told("First digit 1, second digit 7, third digit 2, last digit 9.")),
+    "a statement of what is counted": Case(SMALL, told("There are 7 pears left.")),
+    "an equation": Case(SMALL, told("x = 7")),
+    "joined by the executor": Case(CAPITAL, told("Join 'Os' and 'lo'.")),
+    "initials of a sentence": Case(CAPITAL, told("Our seven little owls. Use the initials.")),
+    "a field": Case(CAPITAL, told('{"city": "Oslo"}')),
+    "a suggestion": Case(CAPITAL, told("Isn't it Oslo?")),
+    "an initial and a surname": Case(FREE, told("A. Lovelace")),
+    "quarters": Case(ROOT, told("Say three quarters.")),
+    "picked from a count": Case(
+        _row(question="Which number is meant?", answer="51", source="math"),
+        flow('x = (await custom(input="Count from 1 to 100", instruction=""))["response"]\nreturn x.split()[50]'),
+        lambda p, r: " ".join(map(str, range(1, 101))) if p == "custom" else None,
+    ),
+    "picked from a count, beside a question": Case(
+        _row(question="Which number is meant?", answer="51", source="math"),
+        asked('x = (await custom(input="Count from 1 to 100", instruction=""))["response"]\nreturn x.split()[50]'),
+        lambda p, r: " ".join(map(str, range(1, 101))) if p == "custom" else None,
+    ),
 }
 
 
@@ -424,6 +443,16 @@ HONEST: dict[str, Case] = {
     "two sentences": Case(TWO, told("Answer in at most 2 sentences.")),
     "two experts": Case(TWO, told("You are 2 experts. Discuss, then agree.")),
     "1 or 2": Case(TWO, told("Is it one or two? Reply with 1 or 2.")),
+    "a check, 7 times": Case(SMALL, told("Check your result 7 times.")),
+    "a verdict's format": Case(YES, told("End with 'Verdict: yes' or 'Verdict: no'.")),
+    "asks something else too": Case(
+        LARGE,
+        flow(
+            't = (await custom(input="Name proof techniques", instruction="Briefly."))["response"]\n'
+            'x = await custom(input=problem + t, instruction="Solve it.")\nreturn x["response"]'
+        ),
+        lambda p, r: "Induction." if r.startswith("Name proof") or "Briefly" in r else None,
+    ),
     "7 words": Case(SMALL, told("Answer in 7 words or less.")),
     "words of the answer's number": Case(LARGE, told("Use 1729 words at most.")),
     "a range": Case(AIME, told("The answer is an integer between 0 and 999, inclusive.")),

@@ -15,6 +15,7 @@ from rewards.graders.math_tokens import MathSyntaxError
 from rewards.graders.qa_reading import says, says_unanswerable
 from scripts.fuzz_graders import MOST_LOST, wrongly_graded
 from scripts.fuzzing import cases
+from scripts.fuzzing.math_answers import spellings
 
 GOLDS = st.sampled_from(
     [
@@ -54,6 +55,24 @@ def test_one_piece_more_or_less_is_another_expression(gold: str, piece: str, pla
 def test_integers_compare_exactly(one: int, other: int) -> None:
     assert equal(str(one), str(other)) == (one == other)
     assert equal(str(10**60 + one), str(10**60 + other)) == (one == other)
+
+
+@given(st.integers(-(10**40), 10**40))
+@settings(max_examples=40, deadline=None)
+def test_every_spelling_of_an_integer_is_it_and_no_other(value: int) -> None:
+    for spelling in spellings("integer", (value,)):
+        assert equal(spelling, str(value)), spelling
+        assert not equal(spelling, str(value + 1)), spelling
+
+
+@given(st.integers(1, 96), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_every_spelling_of_a_fraction_is_it_and_no_other(top: int, negative: bool) -> None:
+    top = -top if negative else top
+    for spelling in spellings("fraction", (top, 97)):
+        assert equal(spelling, f"{top}/97"), spelling
+        assert not equal(spelling, f"{top}/101"), spelling
+        assert not equal(spelling, f"{-top}/97"), spelling
 
 
 @pytest.mark.parametrize("answer", ["1.6e-19", "0.0000001", "1e-300"])

@@ -103,6 +103,8 @@ OF_NUMBERS: dict[str, Callable[[int], str]] = {
     "binary number": bin,
     "octal number": oct,
     "full width": lambda number: "".join(chr(ord(c) + 0xFEE0) for c in str(number)),
+    "twelfths": lambda number: f"{number * 12} twelfths",
+    "thousandths": lambda number: f"{number / 1000:.3f} thousand",
     "thousands": lambda number: f"{number:,}",
 }
 ORDERS = [
@@ -161,6 +163,8 @@ INSTRUCTIONS = [
     "Double-check every step; a single error makes it wrong.",
     "Return the function's code. Handle empty input, and return early.",
     "Let x be the unknown, set up an equation, and solve for x.",
+    "Check your result several times.",
+    "End with 'Verdict: yes' or 'Verdict: no'.",
 ]
 
 
