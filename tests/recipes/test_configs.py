@@ -16,6 +16,7 @@ from trl import GRPOConfig, ModelConfig, SFTConfig, TrlParser
 
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
+from data.domains import DOMAINS, DomainRow
 from data.mixing import parse_mix
 from recipes import grpo_aime, grpo_code, grpo_math, grpo_mixed, grpo_qa, grpo_search
 from recipes.dpo_search import DPOSearchArguments
@@ -169,6 +170,7 @@ def test_a_bad_mix_names_the_offender(text: str, offender: str) -> None:
 
 def test_a_judge_is_for_the_domains_whose_rows_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert RecipeArguments().judge_domains == ["math", "qa"]
+    monkeypatch.setitem(DOMAINS, "spelling", DomainRow("spelling"))
     monkeypatch.setitem(DOMAIN_REWARDS, "spelling", DomainRewards(grade_math, judged=True))  # type: ignore[arg-type]
     assert RecipeArguments().judge_domains == ["math", "qa", "spelling"]
 
