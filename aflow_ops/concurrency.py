@@ -1,7 +1,9 @@
-"""One way to wait for many coroutines at once."""
+"""One way to wait for many coroutines at once, and what makes a process with thousands of them cheaper."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+import gc
+from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -24,3 +26,21 @@ async def ended(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextmanager
+def collecting_seldom() -> Iterator[None]:
+    """Look for garbage in cycles a hundred times as seldom while inside, and not among what was there before.
+
+    A thousand workflows under way are hundreds of thousands of objects, which Python looks through again and again to
+    find cycles that there are not: a quarter of an evaluation's CPU time.
+    """
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100 * before[0], *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()

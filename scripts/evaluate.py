@@ -22,16 +22,16 @@ import asyncio
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 
 from aflow_ops.agents.tools.corpus import OWN
-from aflow_ops.concurrency import gather_or_cancel
+from aflow_ops.concurrency import collecting_seldom
 from aflow_ops.errors import BudgetExceededError
 from aflow_ops.executor import (
     ExecutorConfig,
@@ -43,15 +43,15 @@ from aflow_ops.executor.address import OPENAI_URL, parse_address
 from aflow_ops.operators import load_operators, operator_argument
 from aflow_ops.policy_prompt import PROMPT_STYLES
 from data.files import claimed
-from data.problem import Problem
 from recipes.run.command import CommandParser, run_command
 from recipes.settings.corpus import corpus_argument_group
 from rewards.baselines import PUBLISHED_BASELINES
-from rewards.benchmark_metrics import benchmark_metrics
 from rewards.judge import JudgeConfig
 from rewards.opening import open_scorer
 from rewards.rollout import RolloutScorer
-from scripts.evaluating.journal import Journal, Row, fingerprint
+from scripts.evaluating.evaluation import Evaluation, Grading, bar, samples_of
+from scripts.evaluating.grading import grade, grade_in_processes
+from scripts.evaluating.journal import Journal
 from scripts.evaluating.problems import read_data, sources_of_policy
 from scripts.evaluating.results import (
     Measured,
@@ -98,6 +98,7 @@ def parse_arguments() -> argparse.Namespace:
         "--prompt_style", choices=PROMPT_STYLES, help="policy prompt [what the adapter was trained with, else full]"
     )
     parser.add_argument("--batch_size", type=int, default=16, help="completions generated at once [16]")
+    parser.add_argument("--processes", type=int, default=1, help="event loops to grade on, a process each [1]")
     parser.add_argument("--seed", type=int, default=0, help="seed of the policy's sampling [0]")
     parser.add_argument("--workflow_timeout", type=float, default=180.0, help="seconds for one workflow [180]")
     parser.add_argument("--unsafe_subprocess", action="store_true", help="run solution code with rlimits only")
@@ -116,7 +117,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """Refuse numbers out of range, each by its flag."""
-    for name in ("num_samples", "batch_size", "limit", "max_completion_length"):
+    for name in ("num_samples", "batch_size", "limit", "max_completion_length", "processes"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             parser.error(f"--{name} {value} must be at least 1")
@@ -131,6 +132,11 @@ def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace
 
 def check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """Refuse flags that have no meaning together, or none without another one."""
+    if arguments.processes > 1 and is_one_process(arguments):
+        parser.error(
+            f"--processes {arguments.processes} needs an executor that is served elsewhere, no --executor_budget_usd, "
+            "which one process keeps, and no --model that is loaded here"
+        )
     if not (arguments.workflow or arguments.model or arguments.baseline or arguments.adapter):
         parser.error("one of --workflow, --model, --adapter and --baseline is required")
     if not arguments.agents and (arguments.corpus != OWN or arguments.retriever_url):
@@ -145,63 +151,6 @@ def check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespac
         parse_address(arguments.model_base_url or OPENAI_URL)
     except ValueError as error:
         parser.error(str(error).replace("executor_base_url=", "--model_base_url "))
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """What all systems are evaluated with.
-
-    Args:
-        arguments (`argparse.Namespace`): the command line.
-        config (`ExecutorConfig`): the executor's flags.
-        samples (`Sequence[Problem]`): the problems of all shards, repeated `num_samples` times.
-        mine (`range`): the samples of this one.
-        console (`Console`): for progress.
-    """
-
-    arguments: argparse.Namespace
-    config: ExecutorConfig
-    samples: Sequence[Problem]
-    mine: range
-    console: Console
-
-    @property
-    def shard(self) -> Shard | None:
-        """Which part this is; `None` for the whole."""
-        found: Shard | None = self.arguments.shard
-        return found
-
-    def folder(self, system: System, count: int) -> Path:
-        """Where a system's files go."""
-        output: Path = self.arguments.output
-        return output if count == 1 else output / system.name
-
-    def fingerprint(self, system: System) -> str:
-        """What decides the system's rows here."""
-        whole = self.whole(system)
-        return whole if self.shard is None else fingerprint(whole, str(self.shard))
-
-    def settings(self, system: System) -> dict[str, Any]:
-        """The flags behind it, to be read."""
-        shown = {
-            name: value for name, value in vars(self.arguments).items() if name not in ("output", "shard", "merge")
-        }
-        return {**shown, **dataclasses.asdict(self.config), "system": system.name}
-
-    def whole(self, system: System) -> str:
-        """What decides the system's rows in all shards."""
-        arguments = self.arguments
-        settings = arguments.num_samples, arguments.workflow_timeout, arguments.judge, *arguments.operators
-        facts = [problem.to_row() for problem in self.samples], dataclasses.asdict(self.config), settings
-        return fingerprint(system.facts, *facts)
-
-
-@contextmanager
-def bar(evaluation: Evaluation, label: str) -> Any:
-    """Show progress over all samples while inside; yields what advances it."""
-    with Progress(console=evaluation.console) as progress:
-        task = progress.add_task(label, total=len(evaluation.mine))
-        yield lambda count: progress.advance(task, count)
 
 
 async def write_completions(evaluation: Evaluation, system: System, journal: Journal) -> dict[int, str]:
@@ -223,71 +172,87 @@ async def write_completions(evaluation: Evaluation, system: System, journal: Jou
     return {index: journal.completions[index] for index in evaluation.mine}
 
 
-async def graded_rows(
-    evaluation: Evaluation, completions: Mapping[int, str], journal: Journal, scorer: RolloutScorer, label: str
-) -> list[Row]:
-    """Run and grade what the journal does not have; returns all rows in order.
-
-    Raises:
-        BudgetExceededError: the budget is spent; what was graded is in the journal.
-    """
-    samples, repeats = evaluation.samples, evaluation.arguments.num_samples
-    rows = dict(journal.rows)
-
-    async def one(index: int, advance: Callable[[int], object]) -> None:
-        rollout = await scorer.score(completions[index], samples[index], repeat=index % repeats)
-        rows[index] = {**rollout.to_row(), "metrics": benchmark_metrics(rollout)}
-        if rollout.reward is not None:  # a failure of ours is tried again by the next start
-            journal.add_row(index, rows[index])
-        advance(1)
-
-    with bar(evaluation, label) as advance:
-        advance(len(rows))
-        await gather_or_cancel(one(index, advance) for index in evaluation.mine if index not in rows)
-    if scorer.spent is not None:
-        raise BudgetExceededError(f"{scorer.spent}; the same command goes on from {len(journal.rows)} finished rows")
-    return [rows[index] for index in evaluation.mine]
+def opened_scorer(
+    evaluation: Evaluation, config: ExecutorConfig, ledger: Path | None = None
+) -> AbstractAsyncContextManager[RolloutScorer]:
+    """Return what grades, to be opened; with a ledger where several processes share the rate limits."""
+    return open_scorer(
+        config,
+        judge=JudgeConfig(enabled=evaluation.arguments.judge),
+        workflow_timeout=evaluation.arguments.workflow_timeout,
+        unsafe_subprocess=evaluation.arguments.unsafe_subprocess,
+        run_dir=evaluation.arguments.output,
+        ledger=ledger,
+        proven=True,
+    )
 
 
 async def evaluate(evaluation: Evaluation, found: Sequence[tuple[System, Path, Journal]], generation: float) -> None:
     """Run, grade and write every system's rows and summary, with one executor for all."""
-    arguments, config = evaluation.arguments, evaluation.config
     start = time.monotonic() - generation
-    async with open_scorer(
-        config,
-        judge=JudgeConfig(enabled=arguments.judge),
-        workflow_timeout=arguments.workflow_timeout,
-        unsafe_subprocess=arguments.unsafe_subprocess,
-        run_dir=arguments.output,
-        proven=True,
-    ) as scorer:
+    async with opened_scorer(evaluation, evaluation.config) as scorer:
         executor = scorer.runtime.executor
         for system, folder, journal in found:
             completions = await write_completions(evaluation, system, journal)
             executor.on_paid = journal.add_payment
             began = time.monotonic()
-            label = "running workflows" if len(found) == 1 else f"running {system.name}"
-            rows = await graded_rows(evaluation, completions, journal, scorer, label)
-            seconds = {"startup": round(began - start, 3), "run": round(time.monotonic() - began, 3)}
-            measured = Measured(journal.paid, executor.cache_statistics, seconds, own_seconds(rows))
-            write_results(evaluation, system, folder, journal, [reproducible(row, executor) for row in rows], measured)
+            with Grading(evaluation, journal, label_of(system, found)) as grading:
+                await grade(samples_of(evaluation, completions, journal), scorer, grading.add)
+            write_results(evaluation, system, folder, grading, executor.cache_statistics, start, began)
             start = time.monotonic()
 
 
+def evaluate_in_processes(
+    evaluation: Evaluation, found: Sequence[tuple[System, Path, Journal]], processes: int, generation: float
+) -> None:
+    """The same in several processes, each with an executor of its own."""
+    config, start = evaluation.config, time.monotonic() - generation
+    for system, folder, journal in found:
+        completions = asyncio.run(write_completions(evaluation, system, journal))
+        began = time.monotonic()
+        samples = samples_of(evaluation, completions, journal)
+        opened = partial(opened_scorer, evaluation)
+        grading = Grading(evaluation, journal, label_of(system, found))
+        cache = grade_in_processes(samples, config, processes, opened, journal, grading.add, grading)
+        write_results(evaluation, system, folder, grading, cache, start, began)
+        start = time.monotonic()
+
+
+def label_of(system: System, found: Sequence[Any]) -> str:
+    """Label of a system's bar."""
+    return "running workflows" if len(found) == 1 else f"running {system.name}"
+
+
 def write_results(
-    evaluation: Evaluation, system: System, folder: Path, journal: Journal, rows: Sequence[Row], measured: Measured
+    evaluation: Evaluation,
+    system: System,
+    folder: Path,
+    grading: Grading,
+    cache: Mapping[str, int] | None,
+    start: float,
+    began: float,
 ) -> None:
     """Write rows.jsonl and summary.json, print the table, and drop the journal.
 
     Raises:
         InfraError: every run failed through no fault of a workflow's.
     """
+    journal, found = grading.journal, grading.in_order()
+    seconds = {"startup": round(began - start, 3), "run": round(time.monotonic() - began, 3)}
+    measured = Measured(journal.paid, cache, seconds, own_seconds(found))
+    rows = [reproducible(row, evaluation.config) for row in found]
     summary = summary_of(rows, evaluation.arguments.pass_k, measured, journal.facts)
     write_files(folder, rows, summary)
     if evaluation.shard is not None:
         seal_shard(folder, evaluation.shard, evaluation.whole(system), evaluation.settings(system), measured)
     journal.close(finished=True)
     tell(rows, summary, folder)
+
+
+def is_one_process(arguments: argparse.Namespace) -> bool:
+    """Whether there is one of what grading needs: the embedded executor, a budget, a policy on the GPU."""
+    loaded = (arguments.model or arguments.adapter) and not arguments.model_base_url
+    return bool(loaded or arguments.executor == "local" or arguments.executor_budget_usd > 0 or arguments.agents)
 
 
 def main() -> None:
@@ -331,10 +296,28 @@ def run(evaluation: Evaluation, found: Sequence[System]) -> None:
             with bar(evaluation, "writing workflows") as advance:
                 generate(arguments, evaluation.samples, evaluation.mine, opened[0][2], advance)
         if opened:
-            asyncio.run(evaluate(evaluation, opened, time.monotonic() - start))
+            with collecting_seldom():
+                grade_all(evaluation, opened, time.monotonic() - start)
     finally:
         for _, _, journal in opened:
             journal.close(finished=False)
+
+
+def grade_all(evaluation: Evaluation, opened: Sequence[tuple[System, Path, Journal]], generation: float) -> None:
+    """Run, grade and write all systems, on one event loop or several.
+
+    Raises:
+        BudgetExceededError: the budget is spent; what was graded is in the journal.
+    """
+    processes = evaluation.arguments.processes
+    try:
+        if processes > 1:
+            evaluate_in_processes(evaluation, opened, processes, generation)
+        else:
+            asyncio.run(evaluate(evaluation, opened, generation))
+    except BudgetExceededError as error:
+        finished = sum(len(journal.rows) for _, _, journal in opened)
+        raise BudgetExceededError(f"{error}; the same command goes on from {finished} finished rows") from None
 
 
 if __name__ == "__main__":

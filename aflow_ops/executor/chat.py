@@ -7,11 +7,12 @@ from functools import cache
 from typing import Any
 
 # It comes with openai.
-from httpx2 import URL, AsyncClient, Limits, ReadTimeout, RequestError, Response, create_ssl_context
+from httpx2 import URL, AsyncClient, Limits, create_ssl_context
 from openai import AsyncOpenAI, DefaultAioHttpClient, Omit
 
 from aflow_ops.executor.address import OPENAI_URL, Address, parse_address
 from aflow_ops.executor.config import ExecutorConfig
+from aflow_ops.executor.connections import Connections, Response, UnreachableError
 from aflow_ops.executor.keys import read_key, scrubbed, without_key
 from aflow_ops.executor.reading import CutOffThinkingError, read_completion, read_tokens
 from aflow_ops.executor.refusals import Refusal, failure_of, read_refusal
@@ -66,8 +67,8 @@ class ChatTransport(Transport):
         self._token_ids = token_ids
         self._form = form
         self._key = read_key(config.executor_api_key_env) if config.executor == "openai" else None
-        self._client = _client(self.address, self._key, config)
-        self._url = URL(f"{self.address.url}{COMPLETIONS}", params=self.address.query)
+        place = URL(f"{self.address.url}{COMPLETIONS}", params=self.address.query)
+        self._connections = Connections(_client(self.address, self._key, config), place)
         self._in_flight = 0
         self._answered, self._denials = proven, 0
 
@@ -86,7 +87,7 @@ class ChatTransport(Transport):
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        await self._connections.close()
 
     async def send(self, call: Call) -> Completion:
         """Send the request once, as the model wants it.
@@ -106,9 +107,9 @@ class ChatTransport(Transport):
         for _ in range(MOST_LIMITS):
             version = self._form.version
             response = await self._post(self._form.request(call, limit) | (ASK_TOKENS if self._token_ids else {}))
-            if response.is_success:
+            if response.status // 100 == 2:
                 return self._read(response.content, call)
-            refusal = read_refusal(response.status_code, response.content, response.headers)
+            refusal = read_refusal(response.status, response.content, response.headers)
             if refusal.status not in (400, 413, 422) or (fitting := fitting_limit(refusal.text, limit)) is None:
                 raise self._refused(refusal, version, call)
             limit, told = fitting, scrubbed(str(refusal), self._key)
@@ -117,15 +118,16 @@ class ChatTransport(Transport):
     async def _post(self, request: dict[str, Any]) -> Response:
         """Send one request; returns the response, whatever its status, with its body.
 
-        Not by `chat.completions.create`: building each request anew and checking it is three quarters of a call's work.
+        Raises:
+            TransportError: none came.
         """
         timeout = self.config.executor_timeout
         try:
             async with asyncio.timeout(timeout + GRACE_SECONDS):  # `wait_for` would make a task of each call
-                return await self._client.post(self._url, json=request)
-        except (TimeoutError, ReadTimeout):
+                return await self._connections.post(request)
+        except TimeoutError:
             raise TransportError("outage", f"no reply in {timeout:g} s") from None
-        except RequestError as error:
+        except UnreachableError as error:
             cause = scrubbed(str(error), self._key)[:200]
             raise TransportError(
                 "outage", f"cannot be reached; check --executor_base_url and the network: {cause}"

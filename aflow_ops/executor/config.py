@@ -176,6 +176,11 @@ class ExecutorConfig:
             return price_of(self.executor_model)
         return self.executor_price[0] / PER_MILLION, self.executor_price[1] / PER_MILLION
 
+    def price(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """USD for so many tokens; 0 when the model's price is unknown."""
+        price = self.price_per_token
+        return 0.0 if price is None else prompt_tokens * price[0] + completion_tokens * price[1]
+
     @property
     def temperature(self) -> float:
         """The effective temperature of operator calls."""

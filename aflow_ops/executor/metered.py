@@ -42,8 +42,7 @@ class MeteredExecutor:
         self._pool = EndpointPool(transports, config.executor_outage_seconds)
         self._identity = config.executor_cache_namespace or ",".join(sorted({each.identity for each in transports}))
         self._ledger = ledger
-        self._price = config.price_per_token
-        if self._price is None:
+        if config.price_per_token is None:
             print(
                 f"warning: the price of {config.executor_model} is not in aflow_ops/executor/prices.yaml: its tokens "
                 "are counted, its cost is not; --executor_price IN OUT (USD per million tokens) tells it",
@@ -95,9 +94,7 @@ class MeteredExecutor:
 
     def price(self, prompt_tokens: int, completion_tokens: int) -> float:
         """USD for so many tokens; 0 when the model's price is unknown."""
-        if self._price is None:
-            return 0.0
-        return prompt_tokens * self._price[0] + completion_tokens * self._price[1]
+        return self.config.price(prompt_tokens, completion_tokens)
 
     async def complete(
         self,
@@ -118,7 +115,7 @@ class MeteredExecutor:
         """
         start = time.monotonic()
         call = Call(messages, temperature, max_tokens, stop, faults)
-        key = cache_key(self._identity, self.config.executor_model, call, sample)
+        key = "" if self._cache is None else cache_key(self._identity, self.config.executor_model, call, sample)
         stored = await self._stored(key, call)
         cached = stored is not None
         cost = 0.0

@@ -14,6 +14,7 @@ def _table() -> dict[str, list[float]]:
     return table
 
 
+@cache
 def price_of(model: str) -> tuple[float, float] | None:
     """Return USD per token (input, output) of a model by `prices.yaml`, or `None` when it is not listed."""
     names = [name for name in _table() if model == name or model.startswith(name + "-")]

@@ -148,6 +148,7 @@ class Operator(ABC):
         return None
 
     @classmethod
+    @functools.cache
     def snake_name(cls) -> str:
         """Name of the operator in the short form, e.g. `sc_ensemble`."""
         return _WORD_STARTS.sub("_", cls.__name__).lower()

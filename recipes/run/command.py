@@ -84,7 +84,7 @@ def _code_of(main: Callable[[], None]) -> int:
     _prepare_terminal()
     signal.signal(signal.SIGTERM, _terminate)
     if "ACCELERATE_MIXED_PRECISION" in os.environ or "LOCAL_RANK" in os.environ:
-        _end_with_parent()
+        end_with_parent()
     try:
         main()
         sys.stdout.flush()
@@ -118,7 +118,7 @@ def _prepare_terminal() -> None:
         del os.environ["COLUMNS"]
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Get a SIGTERM when the launcher goes: `accelerate launch` does not pass its own on, and leaves an orphan."""
     with suppress(OSError, AttributeError):  # another system than Linux
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

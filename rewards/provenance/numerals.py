@@ -16,6 +16,7 @@ from math import factorial
 from num2words import CONVERTER_CLASSES, num2words
 
 from rewards.graders.number_words import NUMBER_WORDS, digits_of
+from rewards.provenance.targets import SHORT_CHARS
 
 _BEFORE_PRONOUN = re.compile(
     r"\b(?:which|this|that|each|every|any|no|choose|pick|select|the|some|correct|right|best|other|wrong|by)\s+$", re.I
@@ -93,6 +94,15 @@ _MAX_CALCULATIONS = 200
 
 def with_digits(text: str) -> str:
     """Return a text with English number words and Roman numerals (two letters or more, in capitals) in digits."""
+    return _short_with_digits(text) if len(text) <= SHORT_CHARS else _with_digits(text)
+
+
+@lru_cache(4096)
+def _short_with_digits(text: str) -> str:
+    return _with_digits(text)
+
+
+def _with_digits(text: str) -> str:
     text = _SCALED.sub(lambda match: f"*{_SCALES[match[1].lower()]}", text)
     text = NUMBER_WORDS.sub(lambda match: match.group() if _is_pronoun(match) else digits_of(match.group()), text)
     text = _POINT.sub(lambda match: f"{match[1]}.{match[2].replace(' ', '')}", text)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aflow_ops.errors import InfraError, UsageError
-from aflow_ops.executor import Executor, ExecutorUsage
+from aflow_ops.executor import ExecutorConfig, ExecutorUsage
 from aflow_ops.terminal import printable
 from data.files import write_atomically
 from rewards.evaluation import DEFAULT_PASS_K, summarize_rows
@@ -63,7 +63,7 @@ def finished_before(folder: Path, facts: str) -> bool:
     return True
 
 
-def reproducible(row: Row, executor: Executor) -> Row:
+def reproducible(row: Row, config: ExecutorConfig) -> Row:
     """Return a row without what depends on the day: wall times, and what the cache saved.
 
     Costs are by the price table, whether paid or not. So replaying an evaluation, or one that was killed and went on,
@@ -75,7 +75,7 @@ def reproducible(row: Row, executor: Executor) -> Row:
     trace = {name: value for name, value in row["trace"].items() if name not in clock}
     calls = [{name: value for name, value in call.items() if name not in clock} for call in trace["calls"]]
     for call in (*calls, trace):
-        call["cost_usd"] = executor.price(call["prompt_tokens"], call["completion_tokens"])
+        call["cost_usd"] = config.price(call["prompt_tokens"], call["completion_tokens"])
     return {**row, "trace": {**trace, "calls": calls}}
 
 

@@ -36,8 +36,9 @@ def run_on_cluster(arguments: argparse.Namespace, job: Job, name: str) -> int:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     try:
         ray.init(address=arguments.ray_address, configure_logging=True, log_to_driver=True)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InfraError(f"no Ray cluster at {arguments.ray_address or 'RAY_ADDRESS'}: {error}") from None
+    except Exception as error:  # noqa: BLE001 - of a node that does not start, ray says so in a plain one
+        where = f"at {arguments.ray_address}" if arguments.ray_address else "at RAY_ADDRESS, or none starts here"
+        raise InfraError(f"no Ray cluster {where}: {_first_line(error)}") from None
     storage = None if arguments.ray_storage is None else arguments.ray_storage.resolve()
     if storage is not None:
         folder = storage / name

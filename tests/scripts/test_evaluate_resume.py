@@ -24,11 +24,11 @@ async def workflow(problem):
     return second["response"]"""
 
 
-def start(url: str, tmp_path: Path, name: str) -> subprocess.Popen[str]:
+def start(url: str, tmp_path: Path, name: str, processes: int = 1) -> subprocess.Popen[str]:
     command = [sys.executable, str(ROOT / "scripts/evaluate.py"), "--data", str(tmp_path / "rows.jsonl")]
     command += ["--workflow", str(tmp_path / "workflow.py"), "--output", str(tmp_path / name)]
     command += ["--executor_base_url", url, "--executor_cache_dir", str(tmp_path / f"cache_{name}")]
-    command += ["--executor_max_concurrency", str(CONCURRENCY), "--num_samples", "2"]
+    command += ["--executor_max_concurrency", str(CONCURRENCY), "--num_samples", "2", "--processes", str(processes)]
     environment = {**os.environ, "OPENAI_API_KEY": KEY}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -53,7 +53,7 @@ def test_ten_kills_change_neither_the_rows_nor_what_was_paid(tmp_path: Path) -> 
         stub.requests.clear()
         dice, kills = random.Random(1), 0
         while kills < KILLS:
-            process = start(stub.url, tmp_path, "killed")
+            process = start(stub.url, tmp_path, "killed", processes=1 + kills % 2)
             seen = len(stub.requests)
             while len(stub.requests) < seen + 2 and process.poll() is None:  # the check, and the first call
                 time.sleep(0.02)

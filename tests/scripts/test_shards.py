@@ -1,15 +1,16 @@
 """An evaluation and a search in parts come to exactly what one run gives; parts that do not fit are refused by name."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.evaluating.shards import Shard
-from tests.commands import Done, fails, run
+from tests.commands import Done, fails, run, run_process
 from tests.scripts.test_search import executor, sums
-from tests.stub_endpoint import Messages, StubEndpoint
+from tests.stub_endpoint import Failure, Messages, StubEndpoint
 
 __all__ = ["sums"]  # a fixture
 
@@ -35,7 +36,7 @@ def data(stub: StubEndpoint, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def evaluate(stub: StubEndpoint, data: Path, name: str, *flags: object) -> Done:
+def evaluate(stub: StubEndpoint, data: Path, name: str, *flags: object, run: Callable[..., Done] = run) -> Done:
     executed = ("--executor_base_url", stub.url, "--executor_cache_dir", "none")
     given = ("--data", data / "rows.jsonl", "--workflow", data / "workflows" / "one.py", "--num_samples", 2)
     return run("scripts/evaluate.py", *given, "--output", data / name, *executed, *flags)
@@ -63,8 +64,10 @@ def shards(stub: StubEndpoint, data: Path) -> list[str]:
 def test_merged_shards_are_what_one_run_gives(stub: StubEndpoint, data: Path, shards: list[str]) -> None:
     assert evaluate(stub, data, "whole").returncode == 0
     assert merge(data, *reversed(shards)).returncode == 0
-    assert (data / "merged" / "rows.jsonl").read_bytes() == (data / "whole" / "rows.jsonl").read_bytes()
-    assert lasting(data / "merged") == lasting(data / "whole")
+    assert evaluate(stub, data, "processes", "--processes", 3, run=run_process).returncode == 0
+    for name in ("merged", "processes"):
+        assert (data / name / "rows.jsonl").read_bytes() == (data / "whole" / "rows.jsonl").read_bytes()
+        assert lasting(data / name) == lasting(data / "whole")
     assert 0 < lasting(data / "whole")["correct"] < 1
     asked = len(stub.requests)
     again = evaluate(stub, data, "merged")
@@ -105,6 +108,17 @@ def test_what_does_not_fit_is_refused_by_name(stub: StubEndpoint, data: Path, sh
     evaluate(stub, data, "shard1", "--shard", "1/3")
     fails(merge(data, *shards), 2, "of different problems, workflows or weights")
     assert not (data / "merged" / "rows.jsonl").exists()
+
+
+def test_several_processes_end_as_one_would(stub: StubEndpoint, data: Path) -> None:
+    done = evaluate(stub, data, "out", "--processes", 2, "--executor_budget_usd", 1)
+    fails(done, 2, "--processes 2 needs an executor that is served elsewhere, no --executor_budget_usd")
+    stub.answer = lambda messages: Failure(401) if len(stub.requests) > 4 else "1"
+    failed = evaluate(stub, data, "out", "--processes", 2, run=run_process)
+    fails(failed, 1, "refuses the key in OPENAI_API_KEY")
+    stub.answer = answer
+    assert evaluate(stub, data, "out").returncode == 0
+    assert sorted(path.name for path in (data / "out").iterdir()) == ["rows.jsonl", "summary.json"]
 
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "3", "a/b", "1/-2"])
