@@ -4,7 +4,6 @@ A mode is a script of responses: the last one is repeated. A token costs a dolla
 tokens in and 2 out, one that is estimated 9 in (the question and a system message) and one for each three bytes out.
 """
 
-import gzip
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -303,12 +302,6 @@ NO_ANSWERS = [
     Mode("bytes that are no text", (plain(b"\xff\xfe\x00\x01"),), "no verdict", requests=2, cost=0),
     Mode("a body that is no gzip", (Raw(b"42", headers={"Content-Encoding": "gzip"}),), "no verdict", requests=2,
          cost=0),
-    Mode("a body in gzip", (Raw(gzip.compress(json.dumps(GOOD.body).encode()), headers={"Content-Encoding": "gzip"}),),
-         "answer"),
-    Mode("moved for good", (Raw("", 308, {"Location": "/v1/chat/completions"}), Raw("", 307, {"Location":
-         "/v1/chat/completions"}), GOOD), "answer", requests=3),
-    Mode("moved in circles", (Raw("", 307, {"Location": "/v1/chat/completions"}),), "no verdict",
-         says="cannot be reached", requests=44, cost=0),
     Mode("JSON a thousand deep", (plain("[" * 100_000),), "no verdict", requests=2, cost=0),
     Mode("a closed connection", (Broken("cut"),), "no verdict", says="cannot be reached", requests=2, cost=0),
     Mode("a closed connection, then an answer", (Broken("cut"), GOOD), "answer", requests=2),
