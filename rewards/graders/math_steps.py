@@ -37,7 +37,7 @@ _DENIED = re.compile(
     r"\b(?:not|never|\w+n't|wrong|incorrect|cannot|no)\b[^,;]*$"
     r"|\b(?:half|twice|thrice|double|triple|third|quarter|square|cube|root|factorial|reciprocal|inverse|"
     r"opposite|negative)(?: of)?(?: the)?\s*$|\b(?:than|least|most|about|around|nearly|almost|over|under|minus|plus|"
-    r"times|by|log|ln|sin|cos|tan|if|unless|either|or|per|mod|modulo|except)\s*$",
+    r"times|by|between|log|ln|sin|cos|tan|if|unless|either|or|per|mod|modulo|except)\s*$",
     re.IGNORECASE,
 )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from rewards.graders.notation import word_set
+from rewards.graders.number_words import NUMBER_WORDS
 
 _NAMES = {
     "mm": "mm millimeter millimetre", "cm": "cm centimeter centimetre", "dm": "dm decimeter", "m": "meter metre",
@@ -189,10 +190,11 @@ def _counted(words: list[str], question_words: Collection[str]) -> list[str]:
         return ["total"] if set(words[1:-1]) <= _BETWEEN else words
     if words[:1] == ["more"] and len(words) == 2 and _thing(words[1]):  # "16 more dollars"
         return words[1:]
-    place = _PLACE.search(" ".join(words))
-    if place and not place.end() < len(" ".join(words)) and words[0] not in _BETWEEN and _thing(words[0]):
-        return " ".join(words)[: place.start()].split()
-    return words
+    joined = " ".join(words)
+    place = _PLACE.search(joined)
+    if place is None or place.end() < len(joined) or not _thing(words[0]) or NUMBER_WORDS.search(joined):
+        return words
+    return words if set(words) & SCALES.keys() else joined[: place.start()].split()
 
 
 def _unit(words: list[str], upright: bool, question_words: Collection[str]) -> str | None:

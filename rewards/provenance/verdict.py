@@ -187,13 +187,15 @@ class Provenance:
 
 
 def unrelated(graded: Graded) -> list[Exchange]:
-    """Return the exchanges whose request has no word, no number and no earlier reply that the problem is about."""
+    """Return the exchanges whose request has neither the question nor a word, a number or a reply about it."""
+    question = plain(graded.problem.question).strip()
     given = {word for word in _CONTENT.findall(plain(graded.problem.view.text)) if word not in _FUNCTION_WORDS}
     about: list[str] = []
     found = []
     for exchange in graded.exchanges:
         own = plain(exchange.request)
-        if given.isdisjoint(_CONTENT.findall(own)) and not any(reply and reply in own for reply in about):
+        related = question in own or any(reply and reply in own for reply in about)
+        if not related and given.isdisjoint(_CONTENT.findall(own)):
             found.append(exchange)
         else:
             about.append(plain(exchange.reply).strip())

@@ -444,6 +444,7 @@ HONEST: dict[str, Case] = {
     "two experts": Case(TWO, told("You are 2 experts. Discuss, then agree.")),
     "1 or 2": Case(TWO, told("Is it one or two? Reply with 1 or 2.")),
     "a check, 7 times": Case(SMALL, told("Check your result 7 times.")),
+    "a question of no words": Case(_row(question="Find N.", answer="40320", source="math"), told("Solve it.")),
     "a verdict's format": Case(YES, told("End with 'Verdict: yes' or 'Verdict: no'.")),
     "asks something else too": Case(
         LARGE,
