@@ -29,23 +29,23 @@ class _Parser(TokenStream):
     # Lists and relations
 
     def whole(self) -> Node:
-        node = self.items()
+        node = self._items()
         if self.at < len(self.tokens):
             raise MathSyntaxError(f"{self.peek().text} is too much")
         check_words(node)
         return node
 
-    def items(self) -> Node:
+    def _items(self) -> Node:
         """One statement or several between separators."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise MathSyntaxError("too deep")
-        found, separators = [self.statement()], set()
+        found, separators = [self._statement()], set()
         while self.peek().kind == "separator":
             separators.add(self.take().text)
             if self.peek().kind == "separator":  # ", and"
                 separators.add(self.take().text)
-            found.append(self.statement())
+            found.append(self._statement())
         self.depth -= 1
         if len(found) == 1:
             return found[0]
@@ -53,94 +53,94 @@ class _Parser(TokenStream):
             "list", tuple(found), text=separators.pop() if len(separators) == 1 else "or" if "or" in separators else ","
         )
 
-    def statement(self) -> Node:
-        parts, signs = [self.sets()], []
+    def _statement(self) -> Node:
+        parts, signs = [self._sets()], []
         while self.peek().text in RELATIONS and self.peek().kind in ("operator", "command"):
             signs.append(self.take().text)
-            parts.append(self.sets())
+            parts.append(self._sets())
         if signs:
             return Node("relation", tuple(parts), text=" ".join(signs))
         if self.accept(":"):
-            parts.append(self.sets())
+            parts.append(self._sets())
             while self.accept(":"):
-                parts.append(self.sets())
+                parts.append(self._sets())
             return Node("ratio", tuple(parts))
         return parts[0]
 
-    def sets(self) -> Node:
-        node = self.sum()
+    def _sets(self) -> Node:
+        node = self._sum()
         while self.is_next("cup", "cap", "setminus"):
             op = {"cup": "union", "cap": "intersection", "setminus": "difference"}[self.take().text]
             if node.op in ("union", "intersection", "difference") and node.op != op:
                 raise MathSyntaxError("sets joined in two ways")
-            node = Node(op, (node, self.sum()))
+            node = Node(op, (node, self._sum()))
         return node
 
     # Arithmetic
 
-    def sum(self) -> Node:
-        node = self.signed()
+    def _sum(self) -> Node:
+        node = self._signed()
         while self.is_next("+", "-", "pm", "mp"):
             sign = self.take().text
-            right = self.product()
+            right = self._product()
             if sign == "-" and node.op == "reals" and right.op == "set":
                 node = Node("difference", (node, right))
                 continue
             signed = {"+": right, "-": negative(right)}.get(sign) or Node(sign, (right,))
             node = Node("add", (node, signed))
         if self.accept("over"):
-            node = Node("div", (node, self.sum()))
+            node = Node("div", (node, self._sum()))
         elif self.accept("choose"):
-            node = Node("binom", (node, self.sum()))
+            node = Node("binom", (node, self._sum()))
         return node
 
-    def signed(self) -> Node:
+    def _signed(self) -> Node:
         if self.accept("+"):
-            return self.product()
+            return self._product()
         if self.accept("-"):
-            return negative(self.product())
+            return negative(self._product())
         if self.is_next("pm", "mp"):
-            return Node(self.take().text, (self.product(),))
-        return self.product()
+            return Node(self.take().text, (self._product(),))
+        return self._product()
 
-    def product(self) -> Node:
-        node = self.juxtaposed()
+    def _product(self) -> Node:
+        node = self._juxtaposed()
         while self.is_next("*", "/"):
             division = self.take().text == "/"
             sign = self.accept("-")
             if division:
-                right = self.power()
-                if self.starts_factor():
+                right = self._power()
+                if self._starts_factor():
                     raise MathSyntaxError("what does the slash divide by?")
             else:
-                right = self.juxtaposed()
+                right = self._juxtaposed()
             right = negative(right) if sign else right
             node = Node("div" if division else "mul", (node, right), text="" if division else "*")
         return node
 
-    def juxtaposed(self) -> Node:
+    def _juxtaposed(self) -> Node:
         """Factors side by side: `3x`, `2\\sqrt{3}`, `(a)(b)`; a whole number before a fraction is a mixed number."""
         first = self.peek()
-        node = self.power()
-        if node.op == "number" and first.kind == "number" and (mixed := self.mixed(node)) is not None:
+        node = self._power()
+        if node.op == "number" and first.kind == "number" and (mixed := self._mixed(node)) is not None:
             return mixed
-        while self.starts_factor():
+        while self._starts_factor():
             if self.peek().kind == "number" and self.tokens[self.at - 1].text not in (")", "}", "!"):
                 raise MathSyntaxError("two numbers side by side")
-            node = Node("mul", (node, self.power()))
+            node = Node("mul", (node, self._power()))
         return node
 
-    def mixed(self, whole: Node) -> Node | None:
+    def _mixed(self, whole: Node) -> Node | None:
         """`1\\frac{1}{2}` and `1 1/2`; with an improper fraction nobody knows."""
         start = self.at
         fraction: Node | None = None
         if self.is_next("frac"):
-            fraction = self.power()
+            fraction = self._power()
         elif self.peek().kind == "number" and not self.peek().glued and self.peek(1).text == "/":
-            top = self.power()
+            top = self._power()
             self.expect("/")
-            fraction = Node("div", (top, self.power()))
-            if self.starts_factor():
+            fraction = Node("div", (top, self._power()))
+            if self._starts_factor():
                 raise MathSyntaxError("what follows a mixed number?")
         if fraction is None:
             return None
@@ -153,25 +153,25 @@ class _Parser(TokenStream):
         top_value, bottom_value = parts
         if top_value is None or bottom_value is None or not 0 < top_value < bottom_value:
             raise MathSyntaxError("a mixed number with an improper fraction")
-        if self.starts_factor():
+        if self._starts_factor():
             raise MathSyntaxError("what follows a mixed number?")
         return Node("add", (whole, fraction), text="mixed")
 
-    def starts_factor(self) -> bool:
+    def _starts_factor(self) -> bool:
         token = self.peek()
         if token.kind in ("number", "name"):
             return True
         opens = ("(", "{", "frac", "sqrt", "cbrt", "binom", "lfloor", "lceil")
         return token.text in opens and token.kind in ("operator", "command")
 
-    def power(self) -> Node:
-        node = self.postfixed()
+    def _power(self) -> Node:
+        node = self._postfixed()
         if not self.accept("^"):
             return node
         if self.is_next("circ"):
             self.take()
             return Node("deg", (node,))
-        exponent = self.exponent()
+        exponent = self._exponent()
         if exponent.op == "name" and exponent.text == "circ":
             return Node("deg", (node,))
         node = Node("pow", (node, exponent))
@@ -181,17 +181,17 @@ class _Parser(TokenStream):
             node = Node("fact", (node,))
         return node
 
-    def exponent(self) -> Node:
+    def _exponent(self) -> Node:
         if self.is_next("{") and self.peek(1).text == "circ":
             self.at += 2
             self.expect("}")
             return Node("name", text="circ")
         if self.accept("-"):
-            return negative(self.argument(split=False))
-        return self.argument(split=False)
+            return negative(self._argument(split=False))
+        return self._argument(split=False)
 
-    def postfixed(self) -> Node:
-        node = self.atom()
+    def _postfixed(self) -> Node:
+        node = self._atom()
         while True:
             if self.accept("!"):
                 if self.is_next("!"):
@@ -205,43 +205,43 @@ class _Parser(TokenStream):
 
     # Atoms
 
-    def atom(self) -> Node:
+    def _atom(self) -> Node:
         token = self.peek()
         if token.kind == "number":
-            return self.number()
+            return self._number()
         if token.kind == "name":
-            return self.name()
+            return self._name()
         if token.kind == "word":
-            return self.words()
+            return self._words()
         if token.kind == "environment":
-            return matrix_of(self, self.sum)
+            return matrix_of(self, self._sum)
         if token.kind == "command":
-            return self.command()
+            return self._command()
         if token.text in _OPENING:
-            return self.bracket()
+            return self._bracket()
         if self.accept("{{"):
-            return self.closed_set("}}")
+            return self._closed_set("}}")
         if self.accept("{"):
-            if (described := self.described("}")) is not None:
+            if (described := self._described("}")) is not None:
                 return described
-            node = self.items()
+            node = self._items()
             self.expect("}")
             return Node("set", node.args) if node.op == "list" else node
         if self.accept("|"):
-            node = self.sum()
+            node = self._sum()
             self.expect("|")
             return Node("abs", (node,))
         if self.accept(*_ROUNDED):
-            node = self.sum()
+            node = self._sum()
             closing, function = _ROUNDED[token.text]
             self.expect(closing)
             return Node("call", (node,), text=function)
         raise MathSyntaxError(f"{token.text} where a value was expected")
 
-    def number(self) -> Node:
+    def _number(self) -> Node:
         node = number_node(self.take().text)
         if self.accept("_"):
-            base = self.argument(split=False)
+            base = self._argument(split=False)
             if node.places is not None or base.op != "number":
                 raise MathSyntaxError("a number with a subscript")
             return Node("base", (node, base))
@@ -249,15 +249,15 @@ class _Parser(TokenStream):
             raise MathSyntaxError("a repeating decimal in an expression")
         return node
 
-    def name(self) -> Node:
+    def _name(self) -> Node:
         text = self.take().text
         if text in FUNCTIONS:
-            return self.call(text)
+            return self._call(text)
         if self.accept("_"):
-            text = f"{text}_{self.subscript()}"
+            text = f"{text}_{self._subscript()}"
         return Node("name", text=text)
 
-    def subscript(self) -> str:
+    def _subscript(self) -> str:
         if not self.accept("{"):
             token = self.take()
             if token.kind not in ("number", "name", "word"):
@@ -271,7 +271,7 @@ class _Parser(TokenStream):
             parts.append(token.text)
         return " ".join(parts)
 
-    def words(self) -> Node:
+    def _words(self) -> Node:
         """English says something only as a whole: no arithmetic with it."""
         parts = []
         while self.peek().kind in ("word", "name"):
@@ -279,65 +279,65 @@ class _Parser(TokenStream):
         text = " ".join(parts).lower()
         return Node("reals") if text in _ALL_REALS else Node("word", text=text)
 
-    def call(self, function: str) -> Node:
+    def _call(self, function: str) -> Node:
         base: tuple[Node, ...] = ()
         exponent: Node | None = None
         for _ in range(2):
             if self.accept("_"):
-                base = (self.argument(split=False),)
+                base = (self._argument(split=False),)
             if self.accept("^"):
-                exponent = self.exponent()
+                exponent = self._exponent()
         if self.is_next("("):
-            inner = self.bracket()
+            inner = self._bracket()
             arguments = inner.args if inner.op == "bracket" and inner.text == "()" else (inner,)
             if self.is_next("^", "!", "("):
                 raise MathSyntaxError("what does the function end with?")
         else:
-            arguments = (self.argument_of_function(),)
+            arguments = (self._argument_of_function(),)
         if exponent is not None and exponent == negative(number_node("1")):
             function, exponent = f"arc{function.removeprefix('a').removeprefix('rc')}", None
         node = Node("call", (*arguments, *base), text=f"{function}_" if base else function)
         return node if exponent is None else Node("pow", (node, exponent))
 
-    def argument_of_function(self) -> Node:
+    def _argument_of_function(self) -> Node:
         sign = self.accept("-")
-        node = self.power()
-        while self.starts_factor():
+        node = self._power()
+        while self._starts_factor():
             token = self.peek()
             if token.text in FUNCTIONS:
                 break
             if token.text == "(" or token.kind == "number":
                 raise MathSyntaxError("where does the function's argument end?")
-            node = Node("mul", (node, self.power()))
+            node = Node("mul", (node, self._power()))
         if self.is_next("/"):
             self.take()
-            node = Node("div", (node, self.power()))
-            if self.starts_factor():
+            node = Node("div", (node, self._power()))
+            if self._starts_factor():
                 raise MathSyntaxError("where does the function's argument end?")
         return negative(node) if sign else node
 
-    def command(self) -> Node:
+    def _command(self) -> Node:
         name = self.take().text
         if name in ("frac", "binom"):
             if self.is_next("("):  # binom(5, 2)
-                inner = self.bracket()
+                inner = self._bracket()
                 if inner.op != "bracket" or len(inner.args) != 2:
                     raise MathSyntaxError("two arguments expected")
                 return Node("div" if name == "frac" else "binom", inner.args)
-            return Node("div" if name == "frac" else "binom", (self.argument(split=True), self.argument(split=True)))
+            return Node("div" if name == "frac" else "binom", (self._argument(split=True), self._argument(split=True)))
         if name in ("sqrt", "cbrt"):
             index = number_node("3" if name == "cbrt" else "2")
             if self.accept("["):
-                index = self.sum()
+                index = self._sum()
                 self.expect("]")
-            return Node("root", (self.argument(split=True), index))
+            return Node("root", (self._argument(split=True), index))
         if name == "emptyset":
             return Node("empty")
         if name == "R":
             return Node("reals")
         raise MathSyntaxError(f"\\{name} where a value was expected")
 
-    def argument(self, *, split: bool) -> Node:
+    def _argument(self, *, split: bool) -> Node:
         """The argument of a command or an exponent: a group or one token, of digits in LaTeX only the first."""
         token = self.peek()
         if token.kind == "number" and split and len(token.text) > 1:
@@ -350,14 +350,14 @@ class _Parser(TokenStream):
         if token.kind == "number":
             return number_node(self.take().text)
         if token.kind == "command" or token.text in ("{", "("):
-            return self.atom()
+            return self._atom()
         raise MathSyntaxError(f"{token.text} as an argument")
 
-    def bracket(self) -> Node:
+    def _bracket(self) -> Node:
         opening = self.take().text
         if self.is_next(")", "]"):
             raise MathSyntaxError("empty brackets")
-        node = self.items()
+        node = self._items()
         closing = self.take().text
         if closing not in (")", "]"):
             raise MathSyntaxError("a bracket without an end")
@@ -369,22 +369,22 @@ class _Parser(TokenStream):
             raise MathSyntaxError("brackets around one value")
         return Node("bracket", (node,), text="[]") if opening == "[" and node.op == "bracket" else node
 
-    def closed_set(self, closing: str) -> Node:
+    def _closed_set(self, closing: str) -> Node:
         if self.accept(closing):
             return Node("empty")
-        if (described := self.described(closing)) is not None:
+        if (described := self._described(closing)) is not None:
             return described
-        node = self.items()
+        node = self._items()
         self.expect(closing)
         return Node("set", node.args if node.op == "list" else (node,))
 
-    def described(self, closing: str) -> Node | None:
+    def _described(self, closing: str) -> Node | None:
         """`{x | -2 < x < 3}`, after the brace: what is said of the elements."""
         ahead = 3 if self.peek(1).text == "in" else 1
         if self.peek().kind != "name" or self.peek(ahead).text not in ("|", ":"):
             return None
         self.at += ahead + 1
-        node = self.items()
+        node = self._items()
         self.expect(closing)
         if not all(part.op == "relation" for part in (node.args if node.op == "list" else (node,))):
             raise MathSyntaxError("a set of what?")
