@@ -5,7 +5,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -47,11 +47,12 @@ def claimed(folder: Path) -> Iterator[None]:
     """Be the only process that writes a folder's files while inside; a kill gives it back.
 
     Args:
-        folder (`Path`): it is created.
+        folder (`Path`): it is created, and removed again if nothing was written into it.
 
     Raises:
         DataError: another process has claimed it.
     """
+    new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     place = os.open(folder, os.O_RDONLY)
     deadline = time.monotonic() + CLAIM_SECONDS
@@ -71,3 +72,6 @@ def claimed(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(place)
+        if new:
+            with suppress(OSError):  # something is in it
+                folder.rmdir()

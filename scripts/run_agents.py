@@ -79,13 +79,14 @@ def team_of(module: Any, sandbox: Any, corpus: Corpus | None = None) -> Team:
     Raises:
         UsageError: it has none, or its agents search nothing.
     """
+    recipe = module.__name__.rpartition(".")[2]
     makers = [value for name, value in vars(module).items() if name.endswith("_team") and callable(value)]
     if not makers:
-        raise UsageError(f"{module.__name__} has no function whose name ends in _team: it is no multi-agent recipe")
+        raise UsageError(f"{recipe} has no function whose name ends in _team: it is no multi-agent recipe")
     if corpus is None:
         return makers[0](sandbox)  # type: ignore[no-any-return]
     if "corpus" not in inspect.signature(makers[0]).parameters:
-        raise UsageError(f"--corpus, --retriever_url: the agents of {module.__name__} search nothing; leave it out")
+        raise UsageError(f"--corpus, --retriever_url: the agents of {recipe} search nothing; leave it out")
     return makers[0](sandbox, corpus=corpus)  # type: ignore[no-any-return]
 
 
