@@ -7,6 +7,8 @@ thread; each has its own executor and interpreters, and sends what it graded and
 import asyncio
 import dataclasses
 import multiprocessing
+import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -122,17 +124,23 @@ def _start(
 ) -> tuple[BaseProcess, Connection]:
     context = multiprocessing.get_context("fork")  # what is imported and read is shared
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(samples, opened, sender), daemon=True)
+    process = context.Process(target=_run, args=(samples, opened, sender, os.getpid()), daemon=True)
     process.start()
     sender.close()
     return process, receiver
 
 
 def _run(
-    samples: Sequence[Sample], opened: Callable[[], AbstractAsyncContextManager[RolloutScorer]], sender: Connection
+    samples: Sequence[Sample],
+    opened: Callable[[], AbstractAsyncContextManager[RolloutScorer]],
+    sender: Connection,
+    parent: int,
 ) -> None:
     """What a process does; a failure of any kind is the other side's to raise."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # it ends at once, and what it has open with it
     end_with_parent()
+    if os.getppid() != parent:  # which was gone before
+        return
 
     async def work() -> Mapping[str, int] | None:
         async with opened() as scorer:

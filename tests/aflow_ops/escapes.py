@@ -615,7 +615,7 @@ LEAKS = {
         "import os; pair = os.pipe(); os.write(pair[1], b'x'); os.dup2(pair[0], 51)",
         "import os; assert os.read(51, 1)",
     ),
-    "a folder to stand in": ("import os; os.chdir('/usr')", "import os; assert os.getcwd() == '/usr'"),
+    "where a program stood": ("import os; os.chdir('/usr')", "import os; assert os.getcwd() == '/usr'"),
     "a mask for files": ("import os; os.umask(0o123)", "import os; assert os.umask(0) == 0o123"),
     "a limit": (
         "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))",
