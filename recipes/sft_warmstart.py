@@ -310,6 +310,8 @@ def main() -> None:
     output = Path(training.output_dir)
     check_replaceable(output)
     check_quantization(model_args)
+    if args.untie_embeddings and model_args.use_peft:
+        raise UsageError("--untie_embeddings with --use_peft: an adapter is saved then, and no output layer")
     check_trackers(training.report_to)
     if training.resume_from_checkpoint:
         raise UsageError("--resume_from_checkpoint: a warm start is short and starts anew; leave the flag out")

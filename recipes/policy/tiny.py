@@ -102,7 +102,7 @@ def untie_embeddings(model: PreTrainedModel) -> None:
     while the two share one matrix, merging would change how every token is read too.
 
     Args:
-        model (`PreTrainedModel`): changed in place; nothing happens where the two are not shared.
+        model (`PreTrainedModel`): changed in place.
     """
     head = model.get_output_embeddings()
     head.weight = torch.nn.Parameter(head.weight.detach().clone())

@@ -71,6 +71,7 @@ def test_a_folder_with_anything_but_a_model_is_never_replaced(tmp_path: Path) ->
     [
         (("--resume_from_checkpoint", "auto"), "resume_from_checkpoint"),
         (("--load_in_4bit", "--use_peft", "false"), "use_peft"),
+        (("--from_scratch", "--untie_embeddings", "--use_peft"), "no output layer"),
         (("--report_to", "wandbb"), "wandbb"),
     ],
 )
