@@ -35,7 +35,7 @@ from recipes.run.config import write_config
 from recipes.run.progress import progress_of
 from recipes.run.replacing import check_replaceable, in_place_of
 from recipes.settings.arguments import BackupArguments
-from recipes.settings.chosen import ALWAYS, effective_config
+from recipes.settings.chosen import RunConfig
 from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
 from recipes.sft_warmstart import base_policy
@@ -151,7 +151,7 @@ def main() -> None:
     )
     output = Path(training.output_dir)
     check_replaceable(output)
-    config = effective_config(args, training, model_args, always=ALWAYS)
+    config = RunConfig.of(__file__, args, training, model_args)
     make_team, script = named_object(args.team), named_object(args.script)()
     problems = mixed_problems(args.sources, parse_mix(args.domain_mix), args.num_episodes, "train", training.seed)
     if args.dry_run:
@@ -174,7 +174,7 @@ def main() -> None:
             trainer.train()
         trainer.save_model()
         if PartialState().is_main_process:
-            write_config(Path(beside.output_dir), __file__, config)
+            write_config(Path(beside.output_dir), config.script, config.chosen)
     if PartialState().is_main_process:
         print(f"warm-started team in {output}: {len(turns)} turns of {len(problems)} scripted episodes")
 

@@ -50,7 +50,7 @@ from recipes.run.progress import progress_of
 from recipes.run.replacing import check_replaceable, in_place_of
 from recipes.settings.arguments import BackupArguments
 from recipes.settings.checks import check_trackers
-from recipes.settings.chosen import ALWAYS, effective_config
+from recipes.settings.chosen import RunConfig
 from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
 from recipes.training.experience import Caps, cap, load_trajectories, same_workflow
@@ -318,7 +318,7 @@ def main() -> None:
     main_process = PartialState().is_main_process
     with TemporaryDirectory() as nowhere, open_backup(args.backup_url, Path(nowhere), main_process=main_process):
         pass  # a URL that cannot work is said now, not after the training
-    config = effective_config(args, training, model_args, always=ALWAYS)
+    config = RunConfig.of(__file__, args, training, model_args)
     pairs = warm_start_pairs(args, training.seed)
     found = best_trajectories(args, training.seed)
     if args.dry_run:
@@ -344,7 +344,7 @@ def main() -> None:
             untie_embeddings(trainer.accelerator.unwrap_model(trainer.model))
         trainer.save_model()
         if main_process:
-            write_config(Path(beside.output_dir), __file__, config)
+            write_config(Path(beside.output_dir), config.script, config.chosen)
     if main_process:
         print(f"warm-started policy in {output}")
         with open_backup(args.backup_url, output, wait_seconds=args.backup_wait_seconds) as backup:

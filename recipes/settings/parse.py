@@ -15,6 +15,7 @@ from trl import ModelConfig, TrlParser
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig, check_key
 from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
+from recipes.settings.chosen import RunConfig
 from recipes.settings.layers import Layers, check_finite, read_layers, typed_values
 
 R = TypeVar("R", bound=RecipeArguments)
@@ -34,6 +35,14 @@ class Arguments(Generic[R]):
     def parts(self) -> tuple[R, WorkflowGRPOConfig, ModelConfig, ExecutorConfig]:
         """The settings, without where they came from."""
         return self.recipe, self.training, self.model, self.executor
+
+    def config(self, script: str) -> RunConfig:
+        """Return what the run's `config.yaml` says, the values of its GPU class too.
+
+        Args:
+            script (`str`): the recipe's file.
+        """
+        return RunConfig.of(script, *self.parts, always=frozenset(self.layers.class_values))
 
 
 def parse_arguments(
