@@ -91,15 +91,13 @@ def _executor_config(argv: Sequence[str], layers: Layers) -> ExecutorConfig:
     return cast(ExecutorConfig, executor)
 
 
-def parse_with_config(
-    classes: Sequence[type], default_config: str, description: str | None, argv: Sequence[str] | None = None
-) -> tuple[Any, ...]:
-    """Read flags over the YAML into dataclasses.
+def parse_with_config(classes: Sequence[type], default_config: str, description: str | None) -> tuple[Any, ...]:
+    """Read the command line's flags over the YAML into dataclasses.
 
     Raises:
         UsageError: a bad flag or YAML key, with the reason.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = sys.argv[1:]
     layers = read_layers(argv, default_config, with_gpu_class=False)
     return _parse(classes, layers, description, argv, defaults={})
 

@@ -7,7 +7,6 @@ follows its schedule; every rollout is written to `rollouts.jsonl` with the adva
 
 import asyncio
 import copy
-import logging
 import math
 import sys
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from recipes.training.problems import training_dataset
 from recipes.training.replay import Policy, open_replay
 from recipes.training.replayed_steps import GivenSteps, ReplayedSteps
 from recipes.training.tracking import add_policy_metrics
-from recipes.training.trl_internals import SamplingTemperature, not_an_unscored_row, train_in_float32
+from recipes.training.trl_internals import SamplingTemperature
 from rewards.columns import finite_rows, settle, tie_break_factor
 from rewards.diagnostics import Sample, shape_of
 from rewards.opening import open_scorer
@@ -75,8 +74,6 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         rewards = load_rewards(reward_funcs, args.reward_weights)
         self.reward = next(reward for reward in rewards if isinstance(reward, WorkflowReward))
         args = copy.copy(args)
-        args.push_to_hub = False  # transformers would push every checkpoint, with what must not leave the machine
-        args.resume_from_checkpoint = None if start is None else str(start.path)
         args.shuffle_dataset = args.shuffle_dataset and recipe.curriculum == "none"
         super().__init__(
             model=model,
@@ -90,12 +87,6 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
             **kwargs,
         )
         self.kinds = [problem.source for problem in problems]
-        if backup is not None and isinstance(model, str) and Path(model).is_dir():
-            backup.policy(Path(model))
-        if args.fp16:
-            train_in_float32(self.model)
-        logging.getLogger("trl.trainer.grpo_trainer").addFilter(not_an_unscored_row)
-        self.num_completions_to_print = args.num_completions_to_print or 0  # TRL's own default is all, every log
         self.recipe = recipe
         self.wa_config = recipe.wa_config
         self.sampling = SamplingTemperature(self)
