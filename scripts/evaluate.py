@@ -19,7 +19,6 @@ each with an --output of its own, then --merge of these folders, which gives wha
 
 import argparse
 import asyncio
-import dataclasses
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -65,7 +64,7 @@ from scripts.evaluating.results import (
     write_files,
 )
 from scripts.evaluating.shards import Shard
-from scripts.evaluating.systems import System, ask_server, base_model, generate, systems
+from scripts.evaluating.systems import PolicySettings, System, ask_server, generate, systems
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -155,20 +154,14 @@ def check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespac
 
 async def write_completions(evaluation: Evaluation, system: System, journal: Journal) -> dict[int, str]:
     """Return one completion for every sample by its number: the fixed workflow's text, or what the policy wrote."""
-    arguments = evaluation.arguments
     if system.text is not None:
         return {index: system.text(evaluation.samples[index]) for index in evaluation.mine}
-    if arguments.model_base_url:
-        config = dataclasses.replace(
-            evaluation.config,
-            executor="openai",
-            executor_model=arguments.model,
-            executor_base_url=arguments.model_base_url,
-            executor_budget_usd=0.0,  # the policy's server has no price that is known here
-            executor_price=None,
-        )
+    if not evaluation.policy.is_loaded_here:
+        repeats = evaluation.arguments.num_samples
         with bar(evaluation, "writing workflows") as advance:
-            await ask_server(arguments, config, evaluation.samples, evaluation.mine, journal, advance)
+            await ask_server(
+                evaluation.policy, evaluation.config, evaluation.samples, evaluation.mine, journal, advance, repeats
+            )
     return {index: journal.completions[index] for index in evaluation.mine}
 
 
@@ -265,18 +258,18 @@ def main() -> None:
     if arguments.agents is not None:
         from scripts.evaluating.agents import evaluate_team  # loads torch
 
-        arguments.model = base_model(arguments.model, arguments.adapter)
         evaluate_team(arguments)
         return
     load_operators(arguments.operators)
     config = executor_config_from(arguments)
-    arguments.model = base_model(arguments.model, arguments.adapter)
-    found = systems(arguments)
-    problems = read_data(arguments.data, arguments.limit, sources_of_policy(arguments))
+    policy = PolicySettings.of(arguments)
+    found = systems(arguments.workflow, arguments.baseline, policy)
+    trained_on = [] if arguments.all_problems else sources_of_policy(policy)
+    problems = read_data(arguments.data, arguments.limit, trained_on)
     samples = [problem for problem in problems for _ in range(arguments.num_samples)]
     part = (arguments.shard or Shard()).part(len(problems))
     mine = range(part.start * arguments.num_samples, part.stop * arguments.num_samples)
-    evaluation = Evaluation(arguments, config, samples, mine, Console(stderr=True))
+    evaluation = Evaluation(arguments, config, policy, samples, mine, Console(stderr=True))
     with claimed(arguments.output):
         asyncio.run(check_executor(config))
         run(evaluation, found)
@@ -284,7 +277,6 @@ def main() -> None:
 
 def run(evaluation: Evaluation, found: Sequence[System]) -> None:
     """Evaluate what is not finished."""
-    arguments = evaluation.arguments
     start = time.monotonic()
     opened: list[tuple[System, Path, Journal]] = []
     try:
@@ -292,9 +284,10 @@ def run(evaluation: Evaluation, found: Sequence[System]) -> None:
             folder, facts = evaluation.folder(system, len(found)), evaluation.fingerprint(system)
             if not finished_before(folder, facts):
                 opened.append((system, folder, Journal(folder / "rows.partial.jsonl", facts)))
-        if opened and arguments.model and not arguments.model_base_url:
+        if opened and evaluation.policy.is_loaded_here:
+            size = evaluation.arguments.batch_size
             with bar(evaluation, "writing workflows") as advance:
-                generate(arguments, evaluation.samples, evaluation.mine, opened[0][2], advance)
+                generate(evaluation.policy, evaluation.samples, evaluation.mine, opened[0][2], advance, size)
         if opened:
             with collecting_seldom():
                 grade_all(evaluation, opened, time.monotonic() - start)

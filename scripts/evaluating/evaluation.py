@@ -15,7 +15,7 @@ from data.problem import Problem
 from scripts.evaluating.grading import Sample
 from scripts.evaluating.journal import Journal, Row, fingerprint
 from scripts.evaluating.shards import Shard
-from scripts.evaluating.systems import System
+from scripts.evaluating.systems import PolicySettings, System
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Evaluation:
     Args:
         arguments (`argparse.Namespace`): the command line.
         config (`ExecutorConfig`): the executor's flags.
+        policy (`PolicySettings`): what writes workflows, where none are given.
         samples (`Sequence[Problem]`): the problems of all shards, repeated `num_samples` times.
         mine (`range`): the samples of this one.
         console (`Console`): for progress.
@@ -32,6 +33,7 @@ class Evaluation:
 
     arguments: argparse.Namespace
     config: ExecutorConfig
+    policy: PolicySettings
     samples: Sequence[Problem]
     mine: range
     console: Console
