@@ -40,7 +40,6 @@ from recipes.training.agent_adapters import AgentAdapters
 from recipes.training.agent_play import ChatTokens, EpisodePlayer, TokenRow, room_of
 from recipes.training.agent_rows import TrainingRow, episode_rows, row_reward, step_metrics, training_rows
 from recipes.training.lifecycle import ResumableGRPOTrainer
-from recipes.training.tracking import add_policy_metrics
 from recipes.training.trl_internals import train_in_float32
 from rewards.agent_advantages import AgentRow, agent_advantages, zero_signal
 
@@ -277,11 +276,9 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
     # What is written
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log TRL's metrics, the policy's in their own group too, with what the executor has cost so far."""
+        """Log as every trainer of ours does, with what the executor has cost so far."""
         if self.executor is not None:
             logs = {**logs, "executor/run_cost_usd": self.usage.cost_usd}
-        if "loss" in logs:
-            add_policy_metrics(logs, self._metrics["train"], self.temperature)
         super().log(logs, start_time)
 
     def _log_step(self, episodes: Sequence[Episode], outcomes: Sequence[Outcome], rows: Sequence[AgentRow]) -> None:

@@ -147,11 +147,11 @@ class Episodes:
         """Leave the rows out that fill a group up."""
         self.trainer.mark_given_rows(output, [row.record["reward"] is None for row in self._planned])
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps, as JSON."""
         return {"episode": self.number, "position": self._position}
 
-    def go_on_from(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on as it was at a checkpoint; what the episode found is read from its folder."""
         self.number = state["episode"]
         self._order, self._rows = [], {}

@@ -29,6 +29,7 @@ from recipes.run.rollout_log import RolloutLog
 from recipes.training.collapse import Collapse, CollapseWatch
 from recipes.training.off_policy import OffPolicyGRPOTrainer
 from recipes.training.sampling import EpochSampler
+from recipes.training.tracking import add_policy_metrics
 from recipes.training.trl_internals import not_an_unscored_row, train_in_float32
 
 # What torch's file writers say on a full disk: the zip writer for large and for small files, and the stream under it.
@@ -90,6 +91,13 @@ class ResumableGRPOTrainer(OffPolicyGRPOTrainer):
         if backup is not None and isinstance(model, str) and Path(model).is_dir():
             backup.policy(Path(model))
 
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log TRL's metrics, the policy's in their own group too."""
+        if "loss" in logs:
+            logs = dict(logs)
+            add_policy_metrics(logs, self._metrics["train"], self.temperature)
+        super().log(logs, start_time)
+
     def run_async(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the reward event loop and wait for it; Ctrl-C cancels it."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self.async_loop)
@@ -110,7 +118,7 @@ class ResumableGRPOTrainer(OffPolicyGRPOTrainer):
             return
         self.steps_without_reward = checkpoint.state["steps_without_reward"]
         self.lr_scale = min(self.lr_scale, checkpoint.state["lr_scale"])
-        self.watch.go_on_from(checkpoint.state["watch"])
+        self.watch.load_state_dict(checkpoint.state["watch"])
         if checkpoint.path.parent.resolve() == self.run_dir.resolve() and self.accelerator.is_main_process:
             self.rollout_log.cut_back(checkpoint.state["rollouts_bytes"])
 
@@ -150,7 +158,7 @@ class ResumableGRPOTrainer(OffPolicyGRPOTrainer):
             "rollouts_bytes": self.rollout_log.size,
             "steps_without_reward": self.steps_without_reward,
             "lr_scale": self.lr_scale,
-            "watch": self.watch.state(),
+            "watch": self.watch.state_dict(),
             "resumable": not self.args.save_only_model,
         }
 

@@ -347,7 +347,7 @@ def test_a_watch_goes_on_from_a_checkpoint_as_if_nothing_had_happened(shares: li
     watch, resumed = CollapseWatch(patience=2), CollapseWatch(patience=2)
     for step, share in enumerate(shares[:stop]):
         watch.seen(step, share)
-    resumed.go_on_from(json.loads(json.dumps(watch.state())))
+    resumed.load_state_dict(json.loads(json.dumps(watch.state_dict())))
     for step, share in enumerate(shares[stop:], start=stop):
         assert resumed.seen(step, share) == watch.seen(step, share)
 
