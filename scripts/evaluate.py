@@ -48,6 +48,7 @@ from rewards.baselines import PUBLISHED_BASELINES
 from rewards.judge import JudgeConfig
 from rewards.opening import open_scorer
 from rewards.rollout import RolloutScorer
+from scripts.evaluating.candidates import Candidate, PolicySettings, ask_server, candidates, generate
 from scripts.evaluating.evaluation import Evaluation, Grading, bar, samples_of
 from scripts.evaluating.grading import grade, grade_in_processes
 from scripts.evaluating.journal import Journal
@@ -64,7 +65,6 @@ from scripts.evaluating.results import (
     write_files,
 )
 from scripts.evaluating.shards import Shard
-from scripts.evaluating.systems import PolicySettings, System, ask_server, generate, systems
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -152,10 +152,10 @@ def check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespac
         parser.error(str(error).replace("executor_base_url=", "--model_base_url "))
 
 
-async def write_completions(evaluation: Evaluation, system: System, journal: Journal) -> dict[int, str]:
+async def write_completions(evaluation: Evaluation, candidate: Candidate, journal: Journal) -> dict[int, str]:
     """Return one completion for every sample by its number: the fixed workflow's text, or what the policy wrote."""
-    if system.text is not None:
-        return {index: system.text(evaluation.samples[index]) for index in evaluation.mine}
+    if candidate.text is not None:
+        return {index: candidate.text(evaluation.samples[index]) for index in evaluation.mine}
     if not evaluation.policy.is_loaded_here:
         repeats = evaluation.arguments.num_samples
         with bar(evaluation, "writing workflows") as advance:
@@ -180,45 +180,45 @@ def opened_scorer(
     )
 
 
-async def evaluate(evaluation: Evaluation, found: Sequence[tuple[System, Path, Journal]], generation: float) -> None:
-    """Run, grade and write every system's rows and summary, with one executor for all."""
+async def evaluate(evaluation: Evaluation, found: Sequence[tuple[Candidate, Path, Journal]], generation: float) -> None:
+    """Run, grade and write every candidate's rows and summary, with one executor for all."""
     start = time.monotonic() - generation
     async with opened_scorer(evaluation, evaluation.config) as scorer:
         executor = scorer.runtime.executor
-        for system, folder, journal in found:
-            completions = await write_completions(evaluation, system, journal)
+        for candidate, folder, journal in found:
+            completions = await write_completions(evaluation, candidate, journal)
             executor.on_paid = journal.add_payment
             began = time.monotonic()
-            with Grading(evaluation, journal, label_of(system, found)) as grading:
+            with Grading(evaluation, journal, label_of(candidate, found)) as grading:
                 await grade(samples_of(evaluation, completions, journal), scorer, grading.add)
-            write_results(evaluation, system, folder, grading, executor.cache_statistics, start, began)
+            write_results(evaluation, candidate, folder, grading, executor.cache_statistics, start, began)
             start = time.monotonic()
 
 
 def evaluate_in_processes(
-    evaluation: Evaluation, found: Sequence[tuple[System, Path, Journal]], processes: int, generation: float
+    evaluation: Evaluation, found: Sequence[tuple[Candidate, Path, Journal]], processes: int, generation: float
 ) -> None:
     """The same in several processes, each with an executor of its own."""
     config, start = evaluation.config, time.monotonic() - generation
-    for system, folder, journal in found:
-        completions = asyncio.run(write_completions(evaluation, system, journal))
+    for candidate, folder, journal in found:
+        completions = asyncio.run(write_completions(evaluation, candidate, journal))
         began = time.monotonic()
         samples = samples_of(evaluation, completions, journal)
         opened = partial(opened_scorer, evaluation)
-        grading = Grading(evaluation, journal, label_of(system, found))
+        grading = Grading(evaluation, journal, label_of(candidate, found))
         cache = grade_in_processes(samples, config, processes, opened, journal, grading.add, grading)
-        write_results(evaluation, system, folder, grading, cache, start, began)
+        write_results(evaluation, candidate, folder, grading, cache, start, began)
         start = time.monotonic()
 
 
-def label_of(system: System, found: Sequence[Any]) -> str:
-    """Label of a system's bar."""
-    return "running workflows" if len(found) == 1 else f"running {system.name}"
+def label_of(candidate: Candidate, found: Sequence[Any]) -> str:
+    """Label of a candidate's bar."""
+    return "running workflows" if len(found) == 1 else f"running {candidate.name}"
 
 
 def write_results(
     evaluation: Evaluation,
-    system: System,
+    candidate: Candidate,
     folder: Path,
     grading: Grading,
     cache: Mapping[str, int] | None,
@@ -237,7 +237,7 @@ def write_results(
     summary = summary_of(rows, evaluation.arguments.pass_k, measured, journal.facts)
     write_files(folder, rows, summary)
     if evaluation.shard is not None:
-        seal_shard(folder, evaluation.shard, evaluation.whole(system), evaluation.settings(system), measured)
+        seal_shard(folder, evaluation.shard, evaluation.whole(candidate), evaluation.settings(candidate), measured)
     journal.close(finished=True)
     tell(rows, summary, folder)
 
@@ -263,7 +263,7 @@ def main() -> None:
     load_operators(arguments.operators)
     config = executor_config_from(arguments)
     policy = PolicySettings.of(arguments)
-    found = systems(arguments.workflow, arguments.baseline, policy)
+    found = candidates(arguments.workflow, arguments.baseline, policy)
     trained_on = [] if arguments.all_problems else sources_of_policy(policy)
     problems = read_data(arguments.data, arguments.limit, trained_on)
     samples = [problem for problem in problems for _ in range(arguments.num_samples)]
@@ -275,15 +275,15 @@ def main() -> None:
         run(evaluation, found)
 
 
-def run(evaluation: Evaluation, found: Sequence[System]) -> None:
+def run(evaluation: Evaluation, found: Sequence[Candidate]) -> None:
     """Evaluate what is not finished."""
     start = time.monotonic()
-    opened: list[tuple[System, Path, Journal]] = []
+    opened: list[tuple[Candidate, Path, Journal]] = []
     try:
-        for system in found:
-            folder, facts = evaluation.folder(system, len(found)), evaluation.fingerprint(system)
+        for candidate in found:
+            folder, facts = evaluation.folder(candidate, len(found)), evaluation.fingerprint(candidate)
             if not finished_before(folder, facts):
-                opened.append((system, folder, Journal(folder / "rows.partial.jsonl", facts)))
+                opened.append((candidate, folder, Journal(folder / "rows.partial.jsonl", facts)))
         if opened and evaluation.policy.is_loaded_here:
             size = evaluation.arguments.batch_size
             with bar(evaluation, "writing workflows") as advance:
@@ -296,8 +296,8 @@ def run(evaluation: Evaluation, found: Sequence[System]) -> None:
             journal.close(finished=False)
 
 
-def grade_all(evaluation: Evaluation, opened: Sequence[tuple[System, Path, Journal]], generation: float) -> None:
-    """Run, grade and write all systems, on one event loop or several.
+def grade_all(evaluation: Evaluation, opened: Sequence[tuple[Candidate, Path, Journal]], generation: float) -> None:
+    """Run, grade and write all candidates, on one event loop or several.
 
     Raises:
         BudgetExceededError: the budget is spent; what was graded is in the journal.

@@ -28,8 +28,8 @@ from recipes.training.agent_adapters import use_role_adapters
 from recipes.training.agent_heldout import heldout_row, single_agent
 from recipes.training.agent_play import ChatTokens, EpisodePlayer, continued, room_of
 from rewards.evaluation import DEFAULT_PASS_K, summarize_rows
+from scripts.evaluating.candidates import PolicySettings
 from scripts.evaluating.problems import read_data
-from scripts.evaluating.systems import PolicySettings
 from scripts.run_agents import load_recipe, team_of
 
 Row = dict[str, Any]

@@ -10,7 +10,7 @@ from data.jsonl import read_problems
 from data.problem import DataError, Problem
 from data.registry import PROCESSED_FOLDER, has_test_set, in_heldout_part
 from rewards.evaluation import Key
-from scripts.evaluating.systems import PolicySettings
+from scripts.evaluating.candidates import PolicySettings
 
 
 def read_data(names: Sequence[str], limit: int | None, trained_on: Sequence[str] = ()) -> list[Problem]:

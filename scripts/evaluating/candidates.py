@@ -59,7 +59,7 @@ class PolicySettings:
 
 
 @dataclass(frozen=True)
-class System:
+class Candidate:
     """One thing to evaluate.
 
     Args:
@@ -73,7 +73,7 @@ class System:
     text: Callable[[Problem], str] | None
 
 
-def systems(workflow: Path | None, baselines: Sequence[str] | None, policy: PolicySettings) -> list[System]:
+def candidates(workflow: Path | None, baselines: Sequence[str] | None, policy: PolicySettings) -> list[Candidate]:
     """Return what is evaluated: fixed workflows where some are given, else the policy.
 
     Args:
@@ -94,7 +94,7 @@ def systems(workflow: Path | None, baselines: Sequence[str] | None, policy: Poli
     weights = Path(policy.place) / "adapter_model.safetensors"
     if weights.is_file():  # the same folder may hold another training run by now
         facts["weights"] = [weights.stat().st_size, weights.stat().st_mtime_ns]
-    return [System("policy", facts, None)]
+    return [Candidate("policy", facts, None)]
 
 
 def base_model(model: str | None, adapter: str | None) -> str | None:
@@ -131,14 +131,14 @@ def _names(files: Sequence[Path], given: Path) -> list[str]:
     return [f"{name}_{index}" if names.count(name) > 1 else name for index, name in enumerate(names)]
 
 
-def _fixed(path: Path, name: str) -> System:
+def _fixed(path: Path, name: str) -> Candidate:
     found = read_workflow_file(path, "--workflow")
     text = as_completion(found.text, found.prompts)
-    return System(name, text, lambda problem: text)
+    return Candidate(name, text, lambda problem: text)
 
 
-def _baseline(name: str) -> System:
-    return System(
+def _baseline(name: str) -> Candidate:
+    return Candidate(
         name,
         PUBLISHED_BASELINES[name],
         lambda problem: published_baseline(name, problem.domain, problem.entry_point is not None),
