@@ -13,12 +13,10 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from accelerate import PartialState
-from datasets import Dataset
-from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config
+from trl import ModelConfig, SFTConfig
 
 from aflow_ops.agents.episode import Conversation, Utterance, play_episode
 from aflow_ops.agents.team import Team
@@ -29,17 +27,13 @@ from aflow_ops.named import named_object
 from aflow_ops.sandbox import open_sandbox
 from data.mixing import parse_mix
 from data.problem import Problem
-from recipes.policy.loading import with_model_settings
 from recipes.run.command import run_command
-from recipes.run.config import write_config
-from recipes.run.progress import progress_of
-from recipes.run.replacing import check_replaceable, in_place_of
-from recipes.settings.arguments import BackupArguments
-from recipes.settings.chosen import ALWAYS, effective_config
+from recipes.settings.base_policy import BasePolicyArguments
+from recipes.settings.chosen import RunConfig
 from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
-from recipes.sft_warmstart import base_policy
 from recipes.training.problems import mixed_problems
+from recipes.training.supervised import check_teaching, taught_rows, teach
 
 # Episodes played at once.
 AT_ONCE = 64
@@ -60,7 +54,7 @@ class Script(Protocol):
 
 
 @dataclass
-class AgentWarmStartArguments(BackupArguments):
+class AgentWarmStartArguments(BasePolicyArguments):
     """What the warm start of a team needs beside TRL's flags.
 
     Args:
@@ -79,15 +73,12 @@ class AgentWarmStartArguments(BackupArguments):
     sources: list[str] = field(default_factory=lambda: ["word_problems"], metadata={"help": "Problem sources."})
     domain_mix: str = field(default="math=1", metadata={"help": "Share of each domain."})
     num_episodes: int = field(default=500, metadata={"help": "Scripted episodes to learn from."})
-    from_scratch: bool = field(default=False, metadata={"help": "Build the tiny policy instead of loading a model."})
-    from_embedded: bool = field(default=False, metadata={"help": "Start from SmolLM2-135M-Instruct."})
-    vocab_size: int = field(default=1024, metadata={"help": "Vocabulary of the tiny policy."})
     hidden_size: int = field(default=128, metadata={"help": "Width of the tiny policy."})
     num_layers: int = field(default=3, metadata={"help": "Layers of the tiny policy."})
-    initializer_range: float = field(default=0.02, metadata={"help": "Spread of the tiny policy's first weights."})
     dry_run: bool = field(default=False, metadata={"help": "Check flags and paths, and stop."})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         parse_mix(self.domain_mix)
         if self.num_episodes < 1:
             raise ValueError(f"num_episodes={self.num_episodes} must be at least 1")
@@ -137,46 +128,26 @@ async def scripted_turns(
     return [turn for speaker in speakers for turn in speaker.turns]
 
 
-def turn_dataset(turns: Sequence[tuple[list[Message], str]]) -> Dataset:
-    """Return turns as TRL's conversational prompt-completion rows."""
-    completions = [[{"role": "assistant", "content": text}] for _, text in turns]
-    return Dataset.from_dict({"prompt": [messages for messages, _ in turns], "completion": completions})
-
-
 def main() -> None:
     """Play, train and save; the output folder appears only when it is complete."""
     quiet_libraries()
-    args, training, model_args = parse_with_config(
+    args, training, model = parse_with_config(
         (AgentWarmStartArguments, SFTConfig, ModelConfig), "math_tool_warmstart.yaml", __doc__
     )
-    output = Path(training.output_dir)
-    check_replaceable(output)
-    config = effective_config(args, training, model_args, always=ALWAYS)
+    check_teaching(args, training, model)
+    config = RunConfig.of(__file__, args, training, model)
     make_team, script = named_object(args.team), named_object(args.script)()
     problems = mixed_problems(args.sources, parse_mix(args.domain_mix), args.num_episodes, "train", training.seed)
     if args.dry_run:
-        print(f"dry run: {len(problems)} scripted episodes for {output}; nothing was started")
+        print(f"dry run: {len(problems)} scripted episodes for {training.output_dir}; nothing was started")
         return
     with closing(open_sandbox()) as sandbox:
         turns = asyncio.run(scripted_turns(make_team(sandbox), script, problems, training.seed))
-    dataset = turn_dataset(turns)
+    dataset = taught_rows([messages for messages, _ in turns], [said for _, said in turns])
     headers = [f"{role}\n" for role in ("system", "user", "assistant")]  # of every turn: a token each
-    model, tokenizer = base_policy(args, model_args, dataset, training, headers * len(turns))
-    with in_place_of(output, training) as beside:
-        trainer = SFTTrainer(
-            model=model,
-            args=with_model_settings(beside, model_args) if isinstance(model, str) else beside,
-            train_dataset=dataset,
-            processing_class=tokenizer,
-            peft_config=get_peft_config(model_args),
-        )
-        with progress_of(trainer, "warm start", {"loss": "loss {:.3f}"}):
-            trainer.train()
-        trainer.save_model()
-        if PartialState().is_main_process:
-            write_config(Path(beside.output_dir), __file__, config)
+    teach(dataset, args, training, model, config, more_texts=headers * len(turns))
     if PartialState().is_main_process:
-        print(f"warm-started team in {output}: {len(turns)} turns of {len(problems)} scripted episodes")
+        print(f"warm-started team in {training.output_dir}: {len(turns)} turns of {len(problems)} scripted episodes")
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ from aflow_ops.sandbox import Sandbox, open_sandbox
 from data.problem import Problem
 from recipes.policy.agent_warm_start import ensure_agent_policy
 from recipes.policy.loading import loading_policy, policy_settings
-from recipes.run.agent_results import finish_agents, open_agents_run
+from recipes.run.agent_results import finish_agents
 from recipes.run.command import run_command
+from recipes.run.open import open_run
 from recipes.run.progress import MetricsFile, progress_of
 from recipes.run.starting import starting_point
 from recipes.settings.agents import AgentArguments, agent_arguments
@@ -209,7 +210,9 @@ def main() -> None:
         return
 
     with (
-        open_agents_run(args, __file__, start) as run,
+        open_run(
+            args.config(__file__), start, training, backup=recipe, executor=executor if recipe.given_away else None
+        ) as run,
         closing(open_sandbox(unsafe_subprocess=recipe.unsafe_subprocess)) as sandbox,
     ):
         with run.phase("warm_start"):

@@ -35,11 +35,11 @@ from recipes.policy.loading import loading_policy, with_model_settings
 from recipes.policy.warm_start import ensure_policy
 from recipes.run.checkpoints import AUTO, Checkpoint, latest_checkpoint, seal, unseal
 from recipes.run.command import run_command
-from recipes.run.open import Run, open_training
+from recipes.run.open import Run, open_run
 from recipes.run.progress import MetricsFile, progress_of
 from recipes.settings.arguments import BackupArguments, WorkflowDPOConfig
 from recipes.settings.checks import check_trackers
-from recipes.settings.chosen import effective_config
+from recipes.settings.chosen import RunConfig
 from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
 from recipes.training.experience import Caps, cap, load_trajectories, same_workflow
@@ -125,9 +125,9 @@ def main() -> None:
     if recipe.dry_run:
         print(f"dry run: {statistics(known, same_workflow).line()}; nothing was started")
         return
-    opened = parts if recipe.iterations > 1 else parts[:3]
+    asked = executor if recipe.iterations > 1 else None
     start = latest_checkpoint(Path(training.output_dir), quiet=True) if training.resume_from_checkpoint else None
-    with open_training(opened, effective_config(*parts), __file__, start) as run:
+    with open_run(RunConfig.of(__file__, *parts), start, training, backup=recipe, executor=asked) as run:
         bring_back(run.folder, start)
         with run.phase("warm_start"):
             ensure_policy(model.model_name_or_path, recipe.warm_start_config, training.seed)

@@ -47,7 +47,7 @@ def main() -> None:
         print(dry_run_line(train, heldout))
         return
 
-    with open_run(args, __file__, start) as run:
+    with open_run(args.config(__file__), start, training, backup=recipe, executor=executor) as run:
         with run.phase("warm_start"):
             ensure_policy(model.model_name_or_path, recipe.warm_start_config, training.seed, recipe.operators)
         with run.phase("startup"), loading_policy(model.model_name_or_path):

@@ -23,12 +23,12 @@ from data.trajectory_sets import by_group, has_signal, statistics
 from recipes.policy.loading import loading_policy, policy_settings
 from recipes.policy.warm_start import ensure_policy
 from recipes.run.command import run_command
-from recipes.run.open import open_training
+from recipes.run.open import open_run
 from recipes.run.progress import MetricsFile, progress_of
 from recipes.run.starting import starting_point
 from recipes.settings.arguments import BackupArguments, WorkflowGRPOConfig
 from recipes.settings.checks import check_trackers
-from recipes.settings.chosen import effective_config
+from recipes.settings.chosen import RunConfig
 from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
 from recipes.settings.rehearsal import rehearse
@@ -102,7 +102,7 @@ def main() -> None:
     if recipe.dry_run:
         print(f"dry run: {len(groups)} groups; nothing was started")
         return
-    with open_training(parts, effective_config(*parts), __file__, start) as run:
+    with open_run(RunConfig.of(__file__, *parts), start, training, backup=recipe) as run:
         with run.phase("warm_start"):
             ensure_policy(model.model_name_or_path, recipe.warm_start_config, training.seed)
         with run.phase("startup"), loading_policy(model.model_name_or_path):

@@ -14,20 +14,11 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from accelerate import PartialState
 from datasets import Dataset
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from trl import (
-    ModelConfig,
-    SFTConfig,
-    SFTTrainer,
-    get_peft_config,
-    get_quantization_config,
-)
+from trl import ModelConfig, SFTConfig
 
 from aflow_ops.errors import UsageError, WorkflowError
 from aflow_ops.language import parse_workflow
@@ -40,26 +31,19 @@ from data.problem import Problem
 from data.registry import DEFAULT_SOURCES
 from data.trajectories import Trajectory
 from data.trajectory_sets import statistics
-from recipes.backup.open import open_backup
-from recipes.policy.embedded import load_embedded_policy
-from recipes.policy.loading import with_model_settings
-from recipes.policy.tiny import build_tiny_policy, train_tokenizer, untie_embeddings
 from recipes.run.command import run_command
-from recipes.run.config import write_config
-from recipes.run.progress import progress_of
-from recipes.run.replacing import check_replaceable, in_place_of
-from recipes.settings.arguments import BackupArguments
-from recipes.settings.checks import check_trackers
-from recipes.settings.chosen import ALWAYS, effective_config
+from recipes.settings.base_policy import BasePolicyArguments
+from recipes.settings.chosen import RunConfig
 from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
 from recipes.training.experience import Caps, cap, load_trajectories, same_workflow
 from recipes.training.problems import mixed_problems
+from recipes.training.supervised import check_teaching, taught_rows, teach
 from rewards.tiers import TIER_REWARDS
 
 
 @dataclass
-class WarmStartArguments(BackupArguments):
+class WarmStartArguments(BasePolicyArguments):
     """What the warm start needs beside TRL's flags.
 
     Args:
@@ -124,25 +108,11 @@ class WarmStartArguments(BackupArguments):
     trajectories_per_workflow: int = field(
         default=32, metadata={"help": "Problems that one workflow is taken for, so that no design drowns the rest."}
     )
-    from_scratch: bool = field(default=False, metadata={"help": "Build the tiny policy instead of loading a model."})
-    from_embedded: bool = field(
-        default=False, metadata={"help": "Start from the embedded executor's SmolLM2-135M-Instruct."}
-    )
-    vocab_size: int = field(default=1024, metadata={"help": "Vocabulary of the tiny policy."})
-    hidden_size: int = field(default=192, metadata={"help": "Width of the tiny policy."})
-    num_layers: int = field(default=4, metadata={"help": "Layers of the tiny policy."})
-    initializer_range: float = field(default=0.02, metadata={"help": "Spread of the tiny policy's first weights."})
-    untie_embeddings: bool = field(
-        default=False, metadata={"help": "Save the policy with an output layer of its own, which an adapter may train."}
-    )
     dry_run: bool = field(default=False, metadata={"help": "Check flags, files and problems, and stop."})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         parse_mix(self.domain_mix)
-        if self.from_scratch and self.from_embedded:
-            raise ValueError("from_scratch and from_embedded exclude each other")
-        if self.untie_embeddings and not (self.from_scratch or self.from_embedded):
-            raise ValueError("untie_embeddings is for a policy that is built here: from_scratch or from_embedded")
         for entry in self.leave_out:
             domain, _, operator = entry.partition(":")
             if domain not in DOMAINS or not operator:
@@ -249,107 +219,28 @@ def warm_start_dataset(
     pairs: list[tuple[Problem, str]], prompt_style: str, trajectories: Sequence[Trajectory] = ()
 ) -> Dataset:
     """Return pairs and trajectories as TRL's conversational prompt-completion rows."""
-    prompts = [policy_messages(problem.view, style=prompt_style) for problem, _ in pairs]
-    prompts += [[dict(message) for message in row.prompt] for row in trajectories]
-    completions = [*(completion for _, completion in pairs), *(row.completion for row in trajectories)]
-    return Dataset.from_dict(
-        {"prompt": prompts, "completion": [[{"role": "assistant", "content": text}] for text in completions]}
-    )
-
-
-def base_policy(
-    args: WarmStartArguments,
-    model_args: ModelConfig,
-    dataset: Dataset,
-    training: SFTConfig,
-    more_texts: Sequence[str] = (),
-) -> tuple[PreTrainedModel | str, PreTrainedTokenizerBase]:
-    """Return the model to teach, or the name that TRL loads it by, and its tokenizer; build the tiny one from texts.
-
-    Its tokenizer is made for the messages of the dataset, and for `more_texts`.
-    """
-    if args.from_embedded:
-        return load_embedded_policy()
-    if not args.from_scratch:
-        name = model_args.model_name_or_path
-        return name, AutoTokenizer.from_pretrained(name, revision=model_args.model_revision)
-    texts = [message["content"] for row in dataset for message in row["prompt"] + row["completion"]]
-    tokenizer = train_tokenizer([*texts, *more_texts], args.vocab_size)
-    model = build_tiny_policy(
-        tokenizer,
-        hidden_size=args.hidden_size,
-        num_layers=args.num_layers,
-        max_length=max(2048, training.max_length or 0),
-        seed=training.seed,
-        initializer_range=args.initializer_range,
-    )
-    return model, tokenizer
-
-
-def check_quantization(model: ModelConfig) -> None:
-    """Refuse 4 or 8 bits without the package that they need, or without the adapter that alone can train then.
-
-    Raises:
-        UsageError: says what is missing.
-    """
-    if not (model.load_in_4bit or model.load_in_8bit):
-        return
-    if not model.use_peft:
-        raise UsageError("load_in_4bit and load_in_8bit need --use_peft: quantized weights cannot be trained")
-    if find_spec("bitsandbytes") is None:
-        raise UsageError('a quantized base needs the package bitsandbytes: pip install --editable ".[quantized]"')
+    prompts = [*(policy_messages(problem.view, style=prompt_style) for problem, _ in pairs)]
+    prompts += [row.prompt for row in trajectories]
+    return taught_rows(prompts, [*(text for _, text in pairs), *(row.completion for row in trajectories)])
 
 
 def main() -> None:
     """Train and save; the output folder appears only when it is complete."""
     quiet_libraries()
-    args, training, model_args = parse_with_config(
+    args, training, model = parse_with_config(
         (WarmStartArguments, SFTConfig, ModelConfig), "sft_warmstart.yaml", __doc__
     )
     load_operators(args.operators)
-    output = Path(training.output_dir)
-    check_replaceable(output)
-    check_quantization(model_args)
-    if args.untie_embeddings and model_args.use_peft:
-        raise UsageError("--untie_embeddings with --use_peft: an adapter is saved then, and no output layer")
-    check_trackers(training.report_to)
-    if training.resume_from_checkpoint:
-        raise UsageError("--resume_from_checkpoint: a warm start is short and starts anew; leave the flag out")
-    main_process = PartialState().is_main_process
-    with TemporaryDirectory() as nowhere, open_backup(args.backup_url, Path(nowhere), main_process=main_process):
-        pass  # a URL that cannot work is said now, not after the training
-    config = effective_config(args, training, model_args, always=ALWAYS)
+    check_teaching(args, training, model)
+    config = RunConfig.of(__file__, args, training, model)
     pairs = warm_start_pairs(args, training.seed)
     found = best_trajectories(args, training.seed)
     if args.dry_run:
-        print(f"dry run: {len(pairs) + len(found)} examples for {output}; nothing was started")
+        print(f"dry run: {len(pairs) + len(found)} examples for {training.output_dir}; nothing was started")
         return
-    dataset = warm_start_dataset(pairs, args.prompt_style, found)
-    with in_place_of(output, training) as beside:
-        try:
-            model, tokenizer = base_policy(args, model_args, dataset, training)
-            trainer = SFTTrainer(
-                model=model,
-                args=with_model_settings(beside, model_args) if isinstance(model, str) else beside,
-                train_dataset=dataset,
-                processing_class=tokenizer,
-                quantization_config=get_quantization_config(model_args) if isinstance(model, str) else None,
-                peft_config=get_peft_config(model_args),
-            )
-        except OSError as error:
-            raise UsageError(f"--model_name_or_path {model_args.model_name_or_path}: {error}") from error
-        with progress_of(trainer, "warm start", {"loss": "loss {:.3f}"}):
-            trainer.train()
-        if args.untie_embeddings:
-            untie_embeddings(trainer.accelerator.unwrap_model(trainer.model))
-        trainer.save_model()
-        if main_process:
-            write_config(Path(beside.output_dir), __file__, config)
-    if main_process:
-        print(f"warm-started policy in {output}")
-        with open_backup(args.backup_url, output, wait_seconds=args.backup_wait_seconds) as backup:
-            if backup is not None:
-                backup.results(trainer.state.global_step)
+    teach(warm_start_dataset(pairs, args.prompt_style, found), args, training, model, config)
+    if PartialState().is_main_process:
+        print(f"warm-started policy in {training.output_dir}")
 
 
 if __name__ == "__main__":

@@ -46,15 +46,15 @@ class DomainLevels:
             if reward is not None:
                 self._rewards.setdefault(domain, deque(maxlen=self.window)).append(reward)
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of it, as JSON."""
         return {domain: list(rewards) for domain, rewards in self._rewards.items()}
 
-    def go_on_from(self, state: Mapping[str, Sequence[float]]) -> None:
+    def load_state_dict(self, state: Mapping[str, Sequence[float]]) -> None:
         """Go on as it was at a checkpoint.
 
         Args:
-            state (`Mapping[str, Sequence[float]]`): from `state`.
+            state (`Mapping[str, Sequence[float]]`): from `state_dict`.
         """
         self._rewards = {domain: deque(rewards, maxlen=self.window) for domain, rewards in state.items()}
 

@@ -192,7 +192,7 @@ class LearningWatch:
                 )
         return said
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of it, as JSON."""
         return {
             name: {
@@ -207,11 +207,11 @@ class LearningWatch:
             for name, domain in self._domains.items()
         }
 
-    def go_on_from(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+    def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
         """Go on as it was at a checkpoint.
 
         Args:
-            state (`Mapping[str, Mapping]`): from `state`.
+            state (`Mapping[str, Mapping]`): from `state_dict`.
         """
         self._domains = {
             name: _Domain(

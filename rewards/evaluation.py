@@ -50,8 +50,14 @@ def summarize_rows(rows: Sequence[Row], pass_k: Sequence[int] = DEFAULT_PASS_K) 
     }
 
 
-def by_problem(rows: Sequence[Row], value: Callable[[Row], float | None]) -> dict[Key, float]:
-    """Return the mean of a value over each problem's graded rows, by source and id."""
+def reward_of(row: Row) -> float | None:
+    """Return a row's reward; `None` where the run failed through no fault of its own."""
+    reward: float | None = row["reward"]
+    return reward
+
+
+def by_problem(rows: Sequence[Row], value: Callable[[Row], float | None] = reward_of) -> dict[Key, float]:
+    """Return the mean of a value, the reward by default, over each problem's graded rows, by source and id."""
     values: dict[Key, list[float]] = {}
     for row in rows:
         if row["reward"] is not None and (number := value(row)) is not None:

@@ -82,15 +82,15 @@ class LearningSignal:
         metrics |= {f"domain/{name}/level": level for name, level in levels.items() if name in domains}
         return SignalStep(advantages, metrics, warnings)
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of it, as JSON."""
-        return {"levels": self.levels.state(), "watch": self.watch.state()}
+        return {"levels": self.levels.state_dict(), "watch": self.watch.state_dict()}
 
-    def go_on_from(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on as it was at a checkpoint.
 
         Args:
-            state (`Mapping[str, Any]`): from `state`.
+            state (`Mapping[str, Any]`): from `state_dict`.
         """
-        self.levels.go_on_from(state["levels"])
-        self.watch.go_on_from(state["watch"])
+        self.levels.load_state_dict(state["levels"])
+        self.watch.load_state_dict(state["watch"])

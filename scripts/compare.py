@@ -67,7 +67,7 @@ def _read(folder: Path, name: str) -> Run:
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         with (folder / "rows.jsonl").open(encoding="utf-8") as file:
-            rewards = by_problem([_slim(json.loads(line)) for line in file], lambda row: row["reward"])
+            rewards = by_problem([_slim(json.loads(line)) for line in file])
         return Run(name, summary, rewards)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{folder}: not a whole evaluation: {type(error).__name__}: {error}") from None

@@ -19,7 +19,6 @@ each with an --output of its own, then --merge of these folders, which gives wha
 
 import argparse
 import asyncio
-import dataclasses
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -49,6 +48,7 @@ from rewards.baselines import PUBLISHED_BASELINES
 from rewards.judge import JudgeConfig
 from rewards.opening import open_scorer
 from rewards.rollout import RolloutScorer
+from scripts.evaluating.candidates import Candidate, PolicySettings, ask_server, candidates, generate
 from scripts.evaluating.evaluation import Evaluation, Grading, bar, samples_of
 from scripts.evaluating.grading import grade, grade_in_processes
 from scripts.evaluating.journal import Journal
@@ -65,7 +65,6 @@ from scripts.evaluating.results import (
     write_files,
 )
 from scripts.evaluating.shards import Shard
-from scripts.evaluating.systems import System, ask_server, base_model, generate, systems
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -153,22 +152,16 @@ def check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespac
         parser.error(str(error).replace("executor_base_url=", "--model_base_url "))
 
 
-async def write_completions(evaluation: Evaluation, system: System, journal: Journal) -> dict[int, str]:
+async def write_completions(evaluation: Evaluation, candidate: Candidate, journal: Journal) -> dict[int, str]:
     """Return one completion for every sample by its number: the fixed workflow's text, or what the policy wrote."""
-    arguments = evaluation.arguments
-    if system.text is not None:
-        return {index: system.text(evaluation.samples[index]) for index in evaluation.mine}
-    if arguments.model_base_url:
-        config = dataclasses.replace(
-            evaluation.config,
-            executor="openai",
-            executor_model=arguments.model,
-            executor_base_url=arguments.model_base_url,
-            executor_budget_usd=0.0,  # the policy's server has no price that is known here
-            executor_price=None,
-        )
+    if candidate.text is not None:
+        return {index: candidate.text(evaluation.samples[index]) for index in evaluation.mine}
+    if not evaluation.policy.is_loaded_here:
+        repeats = evaluation.arguments.num_samples
         with bar(evaluation, "writing workflows") as advance:
-            await ask_server(arguments, config, evaluation.samples, evaluation.mine, journal, advance)
+            await ask_server(
+                evaluation.policy, evaluation.config, evaluation.samples, evaluation.mine, journal, advance, repeats
+            )
     return {index: journal.completions[index] for index in evaluation.mine}
 
 
@@ -187,45 +180,45 @@ def opened_scorer(
     )
 
 
-async def evaluate(evaluation: Evaluation, found: Sequence[tuple[System, Path, Journal]], generation: float) -> None:
-    """Run, grade and write every system's rows and summary, with one executor for all."""
+async def evaluate(evaluation: Evaluation, found: Sequence[tuple[Candidate, Path, Journal]], generation: float) -> None:
+    """Run, grade and write every candidate's rows and summary, with one executor for all."""
     start = time.monotonic() - generation
     async with opened_scorer(evaluation, evaluation.config) as scorer:
         executor = scorer.runtime.executor
-        for system, folder, journal in found:
-            completions = await write_completions(evaluation, system, journal)
+        for candidate, folder, journal in found:
+            completions = await write_completions(evaluation, candidate, journal)
             executor.on_paid = journal.add_payment
             began = time.monotonic()
-            with Grading(evaluation, journal, label_of(system, found)) as grading:
+            with Grading(evaluation, journal, label_of(candidate, found)) as grading:
                 await grade(samples_of(evaluation, completions, journal), scorer, grading.add)
-            write_results(evaluation, system, folder, grading, executor.cache_statistics, start, began)
+            write_results(evaluation, candidate, folder, grading, executor.cache_statistics, start, began)
             start = time.monotonic()
 
 
 def evaluate_in_processes(
-    evaluation: Evaluation, found: Sequence[tuple[System, Path, Journal]], processes: int, generation: float
+    evaluation: Evaluation, found: Sequence[tuple[Candidate, Path, Journal]], processes: int, generation: float
 ) -> None:
     """The same in several processes, each with an executor of its own."""
     config, start = evaluation.config, time.monotonic() - generation
-    for system, folder, journal in found:
-        completions = asyncio.run(write_completions(evaluation, system, journal))
+    for candidate, folder, journal in found:
+        completions = asyncio.run(write_completions(evaluation, candidate, journal))
         began = time.monotonic()
         samples = samples_of(evaluation, completions, journal)
         opened = partial(opened_scorer, evaluation)
-        grading = Grading(evaluation, journal, label_of(system, found))
+        grading = Grading(evaluation, journal, label_of(candidate, found))
         cache = grade_in_processes(samples, config, processes, opened, journal, grading.add, grading)
-        write_results(evaluation, system, folder, grading, cache, start, began)
+        write_results(evaluation, candidate, folder, grading, cache, start, began)
         start = time.monotonic()
 
 
-def label_of(system: System, found: Sequence[Any]) -> str:
-    """Label of a system's bar."""
-    return "running workflows" if len(found) == 1 else f"running {system.name}"
+def label_of(candidate: Candidate, found: Sequence[Any]) -> str:
+    """Label of a candidate's bar."""
+    return "running workflows" if len(found) == 1 else f"running {candidate.name}"
 
 
 def write_results(
     evaluation: Evaluation,
-    system: System,
+    candidate: Candidate,
     folder: Path,
     grading: Grading,
     cache: Mapping[str, int] | None,
@@ -244,7 +237,7 @@ def write_results(
     summary = summary_of(rows, evaluation.arguments.pass_k, measured, journal.facts)
     write_files(folder, rows, summary)
     if evaluation.shard is not None:
-        seal_shard(folder, evaluation.shard, evaluation.whole(system), evaluation.settings(system), measured)
+        seal_shard(folder, evaluation.shard, evaluation.whole(candidate), evaluation.settings(candidate), measured)
     journal.close(finished=True)
     tell(rows, summary, folder)
 
@@ -265,36 +258,36 @@ def main() -> None:
     if arguments.agents is not None:
         from scripts.evaluating.agents import evaluate_team  # loads torch
 
-        arguments.model = base_model(arguments.model, arguments.adapter)
         evaluate_team(arguments)
         return
     load_operators(arguments.operators)
     config = executor_config_from(arguments)
-    arguments.model = base_model(arguments.model, arguments.adapter)
-    found = systems(arguments)
-    problems = read_data(arguments.data, arguments.limit, sources_of_policy(arguments))
+    policy = PolicySettings.of(arguments)
+    found = candidates(arguments.workflow, arguments.baseline, policy)
+    trained_on = [] if arguments.all_problems else sources_of_policy(policy)
+    problems = read_data(arguments.data, arguments.limit, trained_on)
     samples = [problem for problem in problems for _ in range(arguments.num_samples)]
     part = (arguments.shard or Shard()).part(len(problems))
     mine = range(part.start * arguments.num_samples, part.stop * arguments.num_samples)
-    evaluation = Evaluation(arguments, config, samples, mine, Console(stderr=True))
+    evaluation = Evaluation(arguments, config, policy, samples, mine, Console(stderr=True))
     with claimed(arguments.output):
         asyncio.run(check_executor(config))
         run(evaluation, found)
 
 
-def run(evaluation: Evaluation, found: Sequence[System]) -> None:
+def run(evaluation: Evaluation, found: Sequence[Candidate]) -> None:
     """Evaluate what is not finished."""
-    arguments = evaluation.arguments
     start = time.monotonic()
-    opened: list[tuple[System, Path, Journal]] = []
+    opened: list[tuple[Candidate, Path, Journal]] = []
     try:
-        for system in found:
-            folder, facts = evaluation.folder(system, len(found)), evaluation.fingerprint(system)
+        for candidate in found:
+            folder, facts = evaluation.folder(candidate, len(found)), evaluation.fingerprint(candidate)
             if not finished_before(folder, facts):
-                opened.append((system, folder, Journal(folder / "rows.partial.jsonl", facts)))
-        if opened and arguments.model and not arguments.model_base_url:
+                opened.append((candidate, folder, Journal(folder / "rows.partial.jsonl", facts)))
+        if opened and evaluation.policy.is_loaded_here:
+            size = evaluation.arguments.batch_size
             with bar(evaluation, "writing workflows") as advance:
-                generate(arguments, evaluation.samples, evaluation.mine, opened[0][2], advance)
+                generate(evaluation.policy, evaluation.samples, evaluation.mine, opened[0][2], advance, size)
         if opened:
             with collecting_seldom():
                 grade_all(evaluation, opened, time.monotonic() - start)
@@ -303,8 +296,8 @@ def run(evaluation: Evaluation, found: Sequence[System]) -> None:
             journal.close(finished=False)
 
 
-def grade_all(evaluation: Evaluation, opened: Sequence[tuple[System, Path, Journal]], generation: float) -> None:
-    """Run, grade and write all systems, on one event loop or several.
+def grade_all(evaluation: Evaluation, opened: Sequence[tuple[Candidate, Path, Journal]], generation: float) -> None:
+    """Run, grade and write all candidates, on one event loop or several.
 
     Raises:
         BudgetExceededError: the budget is spent; what was graded is in the journal.

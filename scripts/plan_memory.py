@@ -57,10 +57,12 @@ def plans(own: argparse.Namespace, recipe_flags: Sequence[str]) -> list[Plan]:
     model = ["--model_name_or_path", own.model] if own.model else []
     one = ["--gpu", own.gpu] if own.gpu else []
     classes = [["--gpu", name] for name in gpu_classes()] if own.all else [one]
-    return [
-        plan(parse_arguments("grpo_mixed.yaml", "", [*gpu, *model, *recipe_flags], planning=True), own.prompt_tokens)
-        for gpu in classes
-    ]
+    found = []
+    for gpu in classes:
+        args = parse_arguments("grpo_mixed.yaml", "", [*gpu, *model, *recipe_flags], planning=True)
+        chosen = args.layers.gpu and args.layers.gpu.gpu
+        found.append(plan(args.model, args.training, chosen, own.prompt_tokens))
+    return found
 
 
 def as_json(found: Sequence[Plan], measured: Measured | None) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from aflow_ops.terminal import printable
 from data.problem import Problem
 from recipes.run.command import CommandParser, run_command
 from recipes.settings.corpus import corpus_argument_group, corpus_from
-from scripts.evaluating.systems import base_model
+from scripts.evaluating.candidates import base_model
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -31,7 +31,7 @@ from recipes.run.command import CommandParser, run_command
 from scripts.evaluating.shards import Shard
 from scripts.searching.command import SearchCommand
 from scripts.searching.problems import read_slices
-from scripts.searching.proposers import PROPOSERS, check_proposer, runs_here
+from scripts.searching.proposers import PROPOSERS, ProposerSettings, check_proposer
 from scripts.searching.results import show
 from scripts.searching.roots import read_roots
 
@@ -122,7 +122,7 @@ def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         parser.error(f"--workflow_timeout {arguments.workflow_timeout} must be above 0")
     if not 0 < arguments.optimizer_top_p <= 1:
         parser.error(f"--optimizer_top_p {arguments.optimizer_top_p} must be above 0, and 1 at most")
-    if arguments.optimizer_adapter and not runs_here(arguments):
+    if arguments.optimizer_adapter and not ProposerSettings.of(arguments).runs_here:
         parser.error("--optimizer_adapter is for a policy that is run here; a server has a name for each adapter")
     if (arguments.shard or arguments.merge) and not arguments.per_problem:
         parser.error("--shard and --merge need --per_problem: one search is not cut into parts")
@@ -154,7 +154,7 @@ def search(arguments: argparse.Namespace, shown: Callable[[Mapping[str, Any], Pa
             SearchCommand(arguments, config, slices, roots, shown).merge(arguments.merge)
         return
     asyncio.run(check_executor(config))
-    asyncio.run(check_proposer(arguments, config))
+    asyncio.run(check_proposer(ProposerSettings.of(arguments), config))
     with claimed(arguments.output):
         asyncio.run(SearchCommand(arguments, config, slices, roots, shown).run())
 

@@ -74,6 +74,20 @@ def test_settings_know_nothing_of_the_recipes_other_rooms() -> None:
     assert inside and found == set()
 
 
+def test_only_the_settings_take_all_that_a_recipe_was_told() -> None:
+    """Everything else takes the few values that it needs."""
+    takers = [
+        f"{name}: {node.name}"
+        for name, path in files().items()
+        if not name.startswith("recipes.settings.")
+        for node in parsed(path)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+        if argument.annotation is not None and "Arguments" in ast.unparse(argument.annotation).split("[")
+    ]
+    assert takers == []
+
+
 def test_no_circle_of_imports() -> None:
     """Nor one that is closed by an import inside a function."""
     modules = files()

@@ -1,5 +1,6 @@
 """A backup's manifest: which files it has, of which run, and where they lie at the URL."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -38,11 +39,9 @@ class FileRecord:
     @classmethod
     def of(cls, path: Path) -> "FileRecord":
         """Read a local file."""
-        digest = new_digest()
         with path.open("rb") as file:
-            for block in blocks(file):
-                digest.update(block)
-            return cls(file.tell(), digest.hexdigest())
+            digest = hashlib.file_digest(file, new_digest).hexdigest()
+            return cls(file.tell(), digest)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """What a finished run of a multi-agent recipe shows: `summary.json`, `heldout.jsonl`, a curve and one line a metric."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -10,25 +9,8 @@ from accelerate.utils import gather_object
 
 from aflow_ops.agents.team import Outcome
 from aflow_ops.executor import ExecutorUsage
-from recipes.run.checkpoints import Checkpoint
-from recipes.run.open import Run, open_training
+from recipes.run.open import Run
 from recipes.run.results import HeldOut, Row, write_results
-from recipes.settings.effective import run_settings
-from recipes.settings.parse import Arguments
-
-
-@contextmanager
-def open_agents_run(args: Arguments[Any], script: str, start: Checkpoint | None) -> Iterator[Run]:
-    """Open the run of a multi-agent recipe; the executor is tried only where it has a role.
-
-    Args:
-        args (`Arguments`): everything that the recipe was told; the recipe's part is an `AgentArguments`.
-        script (`str`): the recipe's file, which `config.yaml` names.
-        start (`Checkpoint`, *optional*): where the run goes on.
-    """
-    parts = args.parts if args.recipe.given_away else args.parts[:3]
-    with open_training(parts, run_settings(args), script, start) as run:
-        yield run
 
 
 def finish_agents(

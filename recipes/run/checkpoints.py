@@ -173,8 +173,5 @@ def new_digest() -> "hashlib.blake2b":
 
 
 def _digest(path: Path) -> str:
-    digest = new_digest()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, new_digest).hexdigest()

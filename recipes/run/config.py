@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from data.files import write_atomically
-from recipes.settings.chosen import effective_config
+from recipes.settings.chosen import RunConfig
 from recipes.settings.places import PROJECT
 
 CONFIG_FILE = "config.yaml"
@@ -35,14 +35,14 @@ def read_config(run_dir: Path) -> dict[str, Any] | None:
     return config if isinstance(config, dict) else None
 
 
-def changed_settings(before: Mapping[str, Any], *parts: Any) -> list[str]:
+def changed_settings(before: Mapping[str, Any], config: RunConfig) -> list[str]:
     """Return what differs from the settings that a run was started with, as `name old -> new`.
 
     Args:
         before (`Mapping[str, Any]`): from `read_config`.
-        parts: as for `effective_config`.
+        config (`RunConfig`): what it is told now.
     """
-    now = yaml.safe_load(yaml.safe_dump(effective_config(*parts, always=frozenset(before))))  # as it would be read back
+    now = yaml.safe_load(yaml.safe_dump(config.named(frozenset(before))))  # as it would be read back
     return [
         f"{name} {before.get(name, 'default')} -> {value}"
         for name, value in now.items()
@@ -56,7 +56,7 @@ def write_config(run_dir: Path, script: str | Path, config: Mapping[str, Any]) -
     Args:
         run_dir (`Path`): the run's folder.
         script (`str` or `Path`): the recipe's file; the first line says how to run it again.
-        config (`Mapping[str, Any]`): from `effective_config`.
+        config (`Mapping[str, Any]`): its settings by flag, from `RunConfig.chosen`.
     """
     with write_atomically(run_dir / CONFIG_FILE) as file:
         file.write(f"# accelerate launch {_shown(Path(script))} --config {CONFIG_FILE}\n")

@@ -11,8 +11,9 @@ from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from transformers import TrainingArguments
 
-from aflow_ops.executor import ExecutorUsage, check_executor
+from aflow_ops.executor import ExecutorConfig, ExecutorUsage, check_executor
 from data.files import claimed, write_atomically
 from recipes.backup.backup import Backup
 from recipes.backup.open import open_backup
@@ -22,8 +23,8 @@ from recipes.run.config import write_config
 from recipes.run.results import HeldOut, Row, print_results, write_results
 from recipes.run.rollout_log import RolloutLog
 from recipes.run.starting import print_resumption
-from recipes.settings.effective import run_settings
-from recipes.settings.parse import Arguments
+from recipes.settings.arguments import BackupArguments
+from recipes.settings.chosen import RunConfig
 
 
 @dataclass
@@ -84,47 +85,38 @@ class Run:
 
 
 @contextmanager
-def open_run(args: Arguments[Any], script: str, start: Checkpoint | None) -> Iterator[Run]:
-    """Open the run of a recipe that executes workflows, as `open_training` does.
-
-    Args:
-        args (`Arguments`): everything that the recipe was told, for `config.yaml`.
-        script (`str`): the recipe's file, which `config.yaml` names.
-        start (`Checkpoint`, *optional*): where the run goes on; without one, what an earlier start left goes.
-    """
-    with open_training(args.parts, run_settings(args), script, start) as run:
-        yield run
-
-
-@contextmanager
-def open_training(
-    parts: Sequence[Any], settings: Mapping[str, Any], script: str, start: Checkpoint | None
+def open_run(
+    config: RunConfig,
+    start: Checkpoint | None,
+    training: TrainingArguments,
+    *,
+    backup: BackupArguments,
+    executor: ExecutorConfig | None = None,
 ) -> Iterator[Run]:
     """Try the executor and the Hub, then own `output_dir` while inside; publish what was left when nothing failed.
 
     Args:
-        parts (`Sequence`): the parsed settings: the recipe's, the training's, the model's, and the executor's if it has
-            one.
-        settings (`Mapping[str, Any]`): for `config.yaml`.
-        script (`str`): the recipe's file, which `config.yaml` names.
+        config (`RunConfig`): what `config.yaml` says.
         start (`Checkpoint`, *optional*): where the run goes on; without one, what an earlier start left goes.
+        training (`TrainingArguments`): the run's folder, its steps, the checkpoints that it keeps, where it is pushed.
+        backup (`BackupArguments`): where it is backed up.
+        executor (`ExecutorConfig`, *optional*): the one that answers, where any does.
 
     Raises:
         UsageError: the executor refuses the key, a backup URL that cannot work, or no way to publish where asked.
         InfraError: the executor, or the Hub, cannot be reached.
     """
-    recipe, training, _, *executor = parts
     folder, main_process = Path(training.output_dir), PartialState().is_main_process
     with open_backup(
-        recipe.backup_url,
+        backup.backup_url,
         folder,
-        wait_seconds=recipe.backup_wait_seconds,
+        wait_seconds=backup.backup_wait_seconds,
         keep=training.save_total_limit,
         fresh=start is None,
         main_process=main_process,
-    ) as backup:
-        if executor:
-            asyncio.run(check_executor(executor[0]))
+    ) as opened:
+        if executor is not None:
+            asyncio.run(check_executor(executor))
         publication = requested_publication(training) if main_process else None
         with claimed(folder) if main_process else nullcontext():
             if main_process:
@@ -132,8 +124,8 @@ def open_training(
                     RolloutLog(folder).remove()
                     drop_checkpoints_after(folder, -1)  # unfinished ones
                 else:
-                    print_resumption(folder, start, training.max_steps, parts)
-                write_config(folder, script, settings)
-            yield Run(folder, backup)
+                    print_resumption(folder, start, training.max_steps, config)
+                write_config(folder, config.script, config.chosen)
+            yield Run(folder, opened)
         if publication is not None:
             print(f"pushed to {publish_finished_run(folder, publication)}")

@@ -17,6 +17,7 @@ from aflow_ops.terminal import printable
 from data.files import write_atomically
 from recipes.run.checkpoints import best_of
 from recipes.run.routers import against_routers, router_line
+from rewards.evaluation import by_problem
 from rewards.statistics import paired_bootstrap
 
 Row = dict[str, Any]
@@ -49,7 +50,7 @@ class HeldOut:
 
     def summary(self) -> dict[str, Any]:
         """Means, the gain with its paired 95 % bootstrap interval over problems, valid shares and baselines."""
-        before, after = _by_problem(self.before), _by_problem(self.after)
+        before, after = by_problem(self.before), by_problem(self.after)
         paired = sorted(before.keys() & after.keys())
         gain, low, high = paired_bootstrap([before[key] for key in paired], [after[key] for key in paired], seed=0)
         return {
@@ -61,13 +62,13 @@ class HeldOut:
             "gain_valid_only": self.gain_valid_only(),
             "valid_before": _valid_share(self.before),
             "valid_after": _valid_share(self.after),
-            "baselines": {name: _mean(_by_problem(rows).values()) for name, rows in self.baselines.items()},
+            "baselines": {name: _mean(by_problem(rows).values()) for name, rows in self.baselines.items()},
         }
 
     def gain_valid_only(self) -> float | None:
         """Mean gain over the problems with a valid workflow both before and after; `None` when there is none."""
-        before = _by_problem([row for row in self.before if _is_valid(row)])
-        after = _by_problem([row for row in self.after if _is_valid(row)])
+        before = by_problem([row for row in self.before if _is_valid(row)])
+        after = by_problem([row for row in self.after if _is_valid(row)])
         paired = before.keys() & after.keys()
         return _mean(after[key] - before[key] for key in paired) if paired else None
 
@@ -75,15 +76,6 @@ class HeldOut:
         """Name and mean reward of the best single fixed workflow, if baselines were run."""
         means = self.summary()["baselines"]
         return max(means.items(), key=lambda item: item[1]) if means else None
-
-
-def _by_problem(rows: Sequence[Row]) -> dict[tuple[str, str], float]:
-    """Mean reward of each problem over its samples; rows without a reward (infrastructure errors) are left out."""
-    rewards: dict[tuple[str, str], list[float]] = {}
-    for row in rows:
-        if row["reward"] is not None:
-            rewards.setdefault((row["source"], row["id"]), []).append(row["reward"])
-    return {key: fmean(values) for key, values in rewards.items()}
 
 
 def _is_valid(row: Row) -> bool:

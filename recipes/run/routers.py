@@ -43,8 +43,8 @@ def against_routers(policy: Sequence[Row], baselines: Mapping[str, Sequence[Row]
     """
     if len(baselines) < 2:
         return {}
-    earned = by_problem(policy, _reward)
-    fixed = {name: by_problem(rows, _reward) for name, rows in baselines.items()}
+    earned = by_problem(policy)
+    fixed = {name: by_problem(rows) for name, rows in baselines.items()}
     groups = {(row["source"], row["id"]): row for row in policy}
     compared = {}
     for router, column in ROUTERS.items():
@@ -78,11 +78,6 @@ def router_line(routers: Mapping[str, Mapping[str, Any]]) -> str:
         for low, high in [numbers["difference_ci95"]]
     ]
     return f"against, chosen with hindsight, {', '.join(told)}"
-
-
-def _reward(row: Row) -> float | None:
-    reward: float | None = row["reward"]
-    return reward
 
 
 def _group(row: Row, column: str | None) -> str:

@@ -1,15 +1,14 @@
 """Where a run begins: anew, or at a checkpoint of an earlier start."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from accelerate import PartialState
 
 from aflow_ops.errors import UsageError
 from recipes.run.checkpoints import AUTO, Checkpoint, checkpoint_to_resume, latest_checkpoint
 from recipes.run.config import changed_settings, read_config
+from recipes.settings.chosen import RunConfig
 
 
 def starting_point(run_dir: Path, asked: str | None) -> Checkpoint | None:
@@ -31,20 +30,20 @@ def starting_point(run_dir: Path, asked: str | None) -> Checkpoint | None:
     return start
 
 
-def print_resumption(run_dir: Path, start: Checkpoint, max_steps: int, parts: Sequence[Any]) -> None:
+def print_resumption(run_dir: Path, start: Checkpoint, max_steps: int, config: RunConfig) -> None:
     """Say where a run goes on, what is left to do, and which settings are not those that it was started with.
 
     Args:
         run_dir (`Path`): `outputs/<run>`.
         start (`Checkpoint`): where it goes on.
         max_steps (`int`): optimizer steps of the whole run; 0 or less when epochs decide.
-        parts (`Sequence`): the parsed settings, as for `effective_config`.
+        config (`RunConfig`): its settings now.
     """
     said = f"going on from {start.path}" + (f": step {start.step} of {max_steps}" if max_steps > 0 else "")
     if 0 < max_steps <= start.step:
         said += ", nothing left to train; raise --max_steps, or start anew in another --output_dir"
     before = read_config(run_dir)
-    changed = changed_settings(before, *parts) if before else []
+    changed = changed_settings(before, config) if before else []
     if changed:
         said += f"; changed: {', '.join(changed)}"
     print(said, file=sys.stderr)

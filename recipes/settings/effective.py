@@ -6,7 +6,6 @@ from typing import Any
 
 from accelerate import PartialState
 
-from recipes.settings.chosen import ALWAYS, effective_config
 from recipes.settings.parse import Arguments
 
 # One screen. Every other flag is in --help; what is not set in a YAML has its default.
@@ -78,11 +77,6 @@ def print_effective_values(args: Arguments[Any]) -> None:
         for origin in dict.fromkeys(origin for _, _, origin in said)
     ]
     print("; ".join(parts), file=sys.stderr)
-
-
-def run_settings(args: Arguments[Any]) -> dict[str, Any]:
-    """Return the run's effective settings, those of its GPU class too: what `config.yaml` has."""
-    return effective_config(*args.parts, always=ALWAYS | frozenset(args.layers.class_values))
 
 
 def _unsaid(args: Arguments[Any]) -> set[str]:

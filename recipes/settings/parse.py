@@ -15,6 +15,7 @@ from trl import ModelConfig, TrlParser
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig, check_key
 from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
+from recipes.settings.chosen import RunConfig
 from recipes.settings.layers import Layers, check_finite, read_layers, typed_values
 
 R = TypeVar("R", bound=RecipeArguments)
@@ -34,6 +35,14 @@ class Arguments(Generic[R]):
     def parts(self) -> tuple[R, WorkflowGRPOConfig, ModelConfig, ExecutorConfig]:
         """The settings, without where they came from."""
         return self.recipe, self.training, self.model, self.executor
+
+    def config(self, script: str) -> RunConfig:
+        """Return what the run's `config.yaml` says, the values of its GPU class too.
+
+        Args:
+            script (`str`): the recipe's file.
+        """
+        return RunConfig.of(script, *self.parts, always=frozenset(self.layers.class_values))
 
 
 def parse_arguments(
@@ -82,15 +91,13 @@ def _executor_config(argv: Sequence[str], layers: Layers) -> ExecutorConfig:
     return cast(ExecutorConfig, executor)
 
 
-def parse_with_config(
-    classes: Sequence[type], default_config: str, description: str | None, argv: Sequence[str] | None = None
-) -> tuple[Any, ...]:
-    """Read flags over the YAML into dataclasses.
+def parse_with_config(classes: Sequence[type], default_config: str, description: str | None) -> tuple[Any, ...]:
+    """Read the command line's flags over the YAML into dataclasses.
 
     Raises:
         UsageError: a bad flag or YAML key, with the reason.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = sys.argv[1:]
     layers = read_layers(argv, default_config, with_gpu_class=False)
     return _parse(classes, layers, description, argv, defaults={})
 

@@ -72,14 +72,23 @@ def evaluate_alone(
     Returns:
         `dict`: rows by the control's name; empty where the team has none.
     """
-    team = trainer.team
+    single = single_agent(trainer.team, rows)
+    return {} if single is None else {"single_agent": evaluate_agents(trainer, problems, "single agent", team=single)}
+
+
+def single_agent(team: Team, rows: Sequence[dict[str, Any]]) -> Team | None:
+    """Return a team's control, as a team of one; `None` where it has none.
+
+    Args:
+        team (`Team`): the recipe's.
+        rows (`Sequence[dict]`): its episodes, of which the control writes as many tokens as the mean one.
+    """
     if team.alone is None or not rows:
-        return {}
+        return None
     tokens = fmean(sum(row["tokens"].values()) for row in rows)
     # As many turns as its tokens last: attempts may be short.
     limits = replace(team.limits, turns=1_000, tokens=1_000_000)
-    single = replace(team, run=partial(team.alone, tokens=tokens), limits=limits)
-    return {"single_agent": evaluate_agents(trainer, problems, "single agent", team=single)}
+    return replace(team, run=partial(team.alone, tokens=tokens), limits=limits)
 
 
 def _written(

@@ -9,9 +9,7 @@ a row is one turn instead, its gradient weighs one part of as many as the agent 
 one masked token fill up what TRL divides.
 """
 
-import copy
 import json
-import logging
 import math
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -42,8 +40,7 @@ from recipes.training.agent_adapters import AgentAdapters
 from recipes.training.agent_play import ChatTokens, EpisodePlayer, TokenRow, room_of
 from recipes.training.agent_rows import TrainingRow, episode_rows, row_reward, step_metrics, training_rows
 from recipes.training.lifecycle import ResumableGRPOTrainer
-from recipes.training.tracking import add_policy_metrics
-from recipes.training.trl_internals import not_an_unscored_row, train_in_float32
+from recipes.training.trl_internals import train_in_float32
 from rewards.agent_advantages import AgentRow, agent_advantages, zero_signal
 
 
@@ -88,9 +85,6 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
             raise ValueError(f"loss_type={args.loss_type!r} weighs long episodes more; use {' or '.join(ROW_LOSSES)}")
         self.recipe, self.team = recipe, with_limits(team, recipe)
         self.trained = recipe.trained(team.names)
-        args = copy.copy(args)
-        args.push_to_hub = False  # transformers would push every checkpoint, with what must not leave the machine
-        args.resume_from_checkpoint = None if start is None else str(start.path)
         super().__init__(
             model=model,
             reward_funcs=[agent_reward],
@@ -104,14 +98,10 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
         )
         self.rollout_func = self._hand_over  # given to TRL at its start, it would warn that the seam is young
         self.kinds = [problem.source for problem in problems]
-        if backup is not None and isinstance(model, str) and Path(model).is_dir():
-            backup.policy(Path(model))
         frozen = [name for name in team.names if name not in (*self.trained, *recipe.given_away)]
         self.adapters = AgentAdapters(self, recipe.adapters, self.trained, frozen)
-        if args.fp16:
+        if args.fp16:  # those of single roles too
             train_in_float32(self.model)
-        logging.getLogger("trl.trainer.grpo_trainer").addFilter(not_an_unscored_row)
-        self.num_completions_to_print = args.num_completions_to_print or 0
         self.executor: Executor | None = None
         self._resources = AsyncExitStack()
         others = self._opened_others(executor, fresh=start is None)
@@ -286,11 +276,9 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
     # What is written
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log TRL's metrics, the policy's in their own group too, with what the executor has cost so far."""
+        """Log as every trainer of ours does, with what the executor has cost so far."""
         if self.executor is not None:
             logs = {**logs, "executor/run_cost_usd": self.usage.cost_usd}
-        if "loss" in logs:
-            add_policy_metrics(logs, self._metrics["train"], self.temperature)
         super().log(logs, start_time)
 
     def _log_step(self, episodes: Sequence[Episode], outcomes: Sequence[Outcome], rows: Sequence[AgentRow]) -> None:

@@ -51,7 +51,7 @@ class BestByHeldout(TrainerCallback):
         if self.every == 0 or state.global_step % self.every:
             return
         rows = self.evaluate(self.trainer, self.problems, "held-out", visible=False)
-        rewards = by_problem(rows, lambda row: row["reward"]).values()
+        rewards = by_problem(rows).values()
         if not rewards:
             return
         reward = fmean(rewards)

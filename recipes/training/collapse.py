@@ -42,14 +42,14 @@ class CollapseWatch:
             return Collapse(step - self._low, self._level, valid)
         return None
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of it, as JSON."""
         return {"shares": self._shares[-LEVEL_STEPS:], "level": self._level, "low": self._low}
 
-    def go_on_from(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on as it was at a checkpoint.
 
         Args:
-            state (`Mapping[str, Any]`): from `state`.
+            state (`Mapping[str, Any]`): from `state_dict`.
         """
         self._shares, self._level, self._low = list(state["shares"]), state["level"], state["low"]

@@ -86,7 +86,7 @@ def pass_rates(path: Path) -> dict[Key, float]:
             rows = [_row(path, number, line) for number, line in enumerate(file, start=1) if line.strip()]
     except OSError as error:
         raise UsageError(f"--curriculum_rows {path}: cannot be read: {error}") from None
-    rates = by_problem(rows, lambda row: row["reward"])
+    rates = by_problem(rows)
     if not rates:
         raise UsageError(f"--curriculum_rows {path}: has no graded row; give the rows.jsonl of scripts/evaluate.py")
     return rates

@@ -13,7 +13,7 @@ from data.trajectory_sets import by_group, distinct, has_signal
 from recipes.settings.search_loop import SearchLoopArguments
 from recipes.training.episode_search import EpisodeSearch, Found
 from recipes.training.experience import Caps, cap, same_workflow
-from recipes.training.off_policy import GivenRow
+from recipes.training.off_policy import GivenRow, row_of_group
 from recipes.training.trainer import WorkflowGRPOTrainer
 
 # Of a group that has none: every workflow of a problem counts.
@@ -130,12 +130,7 @@ class Episodes:
         return [{"prompt": list(map(dict, prompt)), "problem": problem} for prompt, problem in asked]
 
     def _row(self, name: str, turn: int, place: int) -> GivenRow:
-        rows, size = self._rows[name], self.trainer.num_generations
-        if len(rows) > size:
-            return rows[(turn * size + place) % len(rows)]
-        if place < len(rows):
-            return rows[place]
-        return GivenRow(rows[0].ids, rows[0].logprobs, {**rows[0].record, "reward": None})
+        return row_of_group(self._rows[name], self.trainer.num_generations, turn, place)
 
     def plan(self, inputs: Sequence[Mapping[str, Any]]) -> None:
         """Give the rows that `inputs` has chosen."""
@@ -152,11 +147,11 @@ class Episodes:
         """Leave the rows out that fill a group up."""
         self.trainer.mark_given_rows(output, [row.record["reward"] is None for row in self._planned])
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps, as JSON."""
         return {"episode": self.number, "position": self._position}
 
-    def go_on_from(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on as it was at a checkpoint; what the episode found is read from its folder."""
         self.number = state["episode"]
         self._order, self._rows = [], {}

@@ -6,6 +6,8 @@ business of `trainer.py`.
 """
 
 import asyncio
+import copy
+import logging
 import re
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
@@ -13,8 +15,9 @@ from typing import Any, TypeVar
 
 from datasets import Dataset
 from safetensors import SafetensorError
-from transformers import TrainerCallback, TrainerControl
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl
 from transformers.trainer_utils import rotate_checkpoints
+from trl import GRPOConfig
 
 from aflow_ops.errors import InfraError
 from recipes.backup.backup import Backup
@@ -26,6 +29,8 @@ from recipes.run.rollout_log import RolloutLog
 from recipes.training.collapse import Collapse, CollapseWatch
 from recipes.training.off_policy import OffPolicyGRPOTrainer
 from recipes.training.sampling import EpochSampler
+from recipes.training.tracking import add_policy_metrics
+from recipes.training.trl_internals import not_an_unscored_row, train_in_float32
 
 # What torch's file writers say on a full disk: the zip writer for large and for small files, and the stream under it.
 _WRITER_FAILED = re.compile(r"inline_container\.cc|PytorchStreamWriter|iostream error")
@@ -37,11 +42,12 @@ class ResumableGRPOTrainer(OffPolicyGRPOTrainer):
     """GRPO whose checkpoints are whole or not there, and which knows when to stop.
 
     Args:
-        args: as for `GRPOTrainer`, positional and by name.
+        model (`PreTrainedModel` or `str`): the policy.
+        args (`GRPOConfig`): training values; the trainer keeps a copy of its own.
         collapse_patience (`int`): steps with hardly a valid workflow before the run is stopped; 0 never.
         rollouts_part_mb (`float`): size from which `rollouts.jsonl` is closed as a part, MB.
         start (`Checkpoint`, *optional*): where the run goes on.
-        backup (`Backup`, *optional*): told of every sealed checkpoint.
+        backup (`Backup`, *optional*): told of the policy, if it is a folder, and of every sealed checkpoint.
         kwargs: as for `GRPOTrainer`.
 
     Attributes:
@@ -54,14 +60,23 @@ class ResumableGRPOTrainer(OffPolicyGRPOTrainer):
 
     def __init__(
         self,
-        *args: Any,
+        model: PreTrainedModel | str,
+        args: GRPOConfig,
+        *,
         collapse_patience: int,
         rollouts_part_mb: float,
         start: Checkpoint | None = None,
         backup: Backup | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        args = copy.copy(args)
+        args.push_to_hub = False  # transformers would push every checkpoint, with what must not leave the machine
+        args.resume_from_checkpoint = None if start is None else str(start.path)
+        super().__init__(model=model, args=args, **kwargs)
+        if args.fp16:
+            train_in_float32(self.model)
+        logging.getLogger("trl.trainer.grpo_trainer").addFilter(not_an_unscored_row)
+        self.num_completions_to_print = args.num_completions_to_print or 0  # TRL's own default is all, every log
         self.run_dir = Path(self.args.output_dir)
         self.kinds: Sequence[str] = [""] * len(self.train_dataset)
         self.rollout_log = RolloutLog(self.run_dir, rollouts_part_mb * 1e6)
@@ -73,6 +88,15 @@ class ResumableGRPOTrainer(OffPolicyGRPOTrainer):
         self.steps_without_reward = 0
         self.start = start
         self.add_callback(_StepEnd(self))
+        if backup is not None and isinstance(model, str) and Path(model).is_dir():
+            backup.policy(Path(model))
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log TRL's metrics, the policy's in their own group too."""
+        if "loss" in logs:
+            logs = dict(logs)
+            add_policy_metrics(logs, self._metrics["train"], self.temperature)
+        super().log(logs, start_time)
 
     def run_async(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the reward event loop and wait for it; Ctrl-C cancels it."""
@@ -94,7 +118,7 @@ class ResumableGRPOTrainer(OffPolicyGRPOTrainer):
             return
         self.steps_without_reward = checkpoint.state["steps_without_reward"]
         self.lr_scale = min(self.lr_scale, checkpoint.state["lr_scale"])
-        self.watch.go_on_from(checkpoint.state["watch"])
+        self.watch.load_state_dict(checkpoint.state["watch"])
         if checkpoint.path.parent.resolve() == self.run_dir.resolve() and self.accelerator.is_main_process:
             self.rollout_log.cut_back(checkpoint.state["rollouts_bytes"])
 
@@ -134,7 +158,7 @@ class ResumableGRPOTrainer(OffPolicyGRPOTrainer):
             "rollouts_bytes": self.rollout_log.size,
             "steps_without_reward": self.steps_without_reward,
             "lr_scale": self.lr_scale,
-            "watch": self.watch.state(),
+            "watch": self.watch.state_dict(),
             "resumable": not self.args.save_only_model,
         }
 

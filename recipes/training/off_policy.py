@@ -173,6 +173,23 @@ class OffPolicyGRPOTrainer(GRPOTrainer):
                 self._metrics["train"][name].append(total / count)
 
 
+def row_of_group(rows: Sequence[GivenRow], size: int, turn: int, place: int) -> GivenRow:
+    """Return a row of a group of which all rows are given.
+
+    Args:
+        rows (`Sequence[GivenRow]`): all that there are. Of more than `size` each turn takes the next ones; fewer are
+            filled up with rows whose reward is `None`, which count for nothing.
+        size (`int`): K.
+        turn (`int`): how often the group had its turn before.
+        place (`int`): of the row in the group.
+    """
+    if len(rows) > size:
+        return rows[(turn * size + place) % len(rows)]
+    if place < len(rows):
+        return rows[place]
+    return GivenRow(rows[0].ids, rows[0].logprobs, {**rows[0].record, "reward": None})
+
+
 def completion_tokens(tokenizer: PreTrainedTokenizerBase, text: str, eos_ids: Sequence[int]) -> tuple[int, ...]:
     """Return a text as the policy would have sampled it: its tokens, then the one that ends a turn.
 

@@ -5,18 +5,17 @@ policy sees prompt and workflow, the loss falls on the workflow's tokens, advant
 have their ratio to the log-probabilities in the file, clipped; foreign ones are shaped (`off_policy.py`).
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset
+from transformers import PreTrainedModel
 
 from data.trajectories import Trajectory
 from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.training.lifecycle import ResumableGRPOTrainer
-from recipes.training.off_policy import GivenRow
+from recipes.training.off_policy import GivenRow, row_of_group
 from recipes.training.replay import Policy
-from recipes.training.trl_internals import not_an_unscored_row
 
 
 def stored(completions: Sequence[Any], replayed: Sequence[Mapping[str, Any]], **_: Any) -> list[float | None]:
@@ -31,6 +30,7 @@ class OfflineGRPOTrainer(ResumableGRPOTrainer):
     next K.
 
     Args:
+        model (`PreTrainedModel` or `str`): the policy.
         args (`WorkflowGRPOConfig`): training values; `num_generations` is K.
         groups (`Mapping[str, Sequence[Trajectory]]`): at least one; rows of a group share its prompt.
         policy_name (`str`): base model whose own rows are own.
@@ -41,6 +41,7 @@ class OfflineGRPOTrainer(ResumableGRPOTrainer):
 
     def __init__(
         self,
+        model: PreTrainedModel | str,
         args: WorkflowGRPOConfig,
         groups: Mapping[str, Sequence[Trajectory]],
         *,
@@ -51,6 +52,7 @@ class OfflineGRPOTrainer(ResumableGRPOTrainer):
     ) -> None:
         prompts = {name: rows[0].prompt for name, rows in groups.items()}
         super().__init__(
+            model=model,
             args=args,
             reward_funcs=[stored],
             train_dataset=Dataset.from_dict({"prompt": list(map(list, prompts.values())), "group": list(groups)}),
@@ -58,8 +60,6 @@ class OfflineGRPOTrainer(ResumableGRPOTrainer):
             rollouts_part_mb=1.0,
             **kwargs,
         )
-        logging.getLogger("trl.trainer.grpo_trainer").addFilter(not_an_unscored_row)
-        self.num_completions_to_print = args.num_completions_to_print or 0
         self.kinds = [rows[0].domain for rows in groups.values()]
         self.shaping, self.kl_where_positive = shaping, kl_where_positive
         policy = Policy(policy_name, self.processing_class, self.eos_token_ids, args.max_completion_length)
@@ -75,9 +75,4 @@ class OfflineGRPOTrainer(ResumableGRPOTrainer):
         return output
 
     def _row(self, group: str, place: int) -> GivenRow:
-        rows, size = self._groups[group], self.num_generations
-        if len(rows) > size:
-            return rows[(int(self.state.epoch or 0) * size + place) % len(rows)]
-        if place < len(rows):
-            return rows[place]
-        return GivenRow(rows[0].ids, rows[0].logprobs, {**rows[0].record, "reward": None})
+        return row_of_group(self._groups[group], self.num_generations, int(self.state.epoch or 0), place)

@@ -126,7 +126,7 @@ class Replay:
         """Problems with rows whose latest group was all right: they get none."""
         return sum(self._rates.get(key) == 1.0 for key in self.rows)
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of it, as JSON."""
         return {
             "started": self.started,
@@ -135,11 +135,11 @@ class Replay:
             "used": [[*key, count] for key, count in self._used.items()],
         }
 
-    def go_on_from(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on as it was at a checkpoint.
 
         Args:
-            state (`Mapping[str, Any]`): from `state`.
+            state (`Mapping[str, Any]`): from `state_dict`.
         """
         self.started = state["started"]
         self._recent = deque(state["recent"], maxlen=START_STEPS)

@@ -27,11 +27,11 @@ class GivenSteps(Protocol):
         """Call `mark_given_rows`; take what the rows of all processes came to."""
         ...
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps, as JSON."""
         ...
 
-    def go_on_from(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on as it was at a checkpoint."""
         ...
 
@@ -102,10 +102,10 @@ class ReplayedSteps:
         metrics["replay/dropped"].append(dropped / count)
         metrics["replay/solved"].append(self.replay.solved)
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps, as JSON."""
-        return self.replay.state()
+        return self.replay.state_dict()
 
-    def go_on_from(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on as it was at a checkpoint."""
-        self.replay.go_on_from(state)
+        self.replay.load_state_dict(state)

@@ -7,7 +7,6 @@ follows its schedule; every rollout is written to `rollouts.jsonl` with the adva
 
 import asyncio
 import copy
-import logging
 import math
 import sys
 from collections.abc import Sequence
@@ -31,8 +30,7 @@ from recipes.training.lifecycle import ResumableGRPOTrainer
 from recipes.training.problems import training_dataset
 from recipes.training.replay import Policy, open_replay
 from recipes.training.replayed_steps import GivenSteps, ReplayedSteps
-from recipes.training.tracking import add_policy_metrics
-from recipes.training.trl_internals import SamplingTemperature, not_an_unscored_row, train_in_float32
+from recipes.training.trl_internals import SamplingTemperature
 from rewards.columns import finite_rows, settle, tie_break_factor
 from rewards.diagnostics import Sample, shape_of
 from rewards.opening import open_scorer
@@ -75,8 +73,6 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         rewards = load_rewards(reward_funcs, args.reward_weights)
         self.reward = next(reward for reward in rewards if isinstance(reward, WorkflowReward))
         args = copy.copy(args)
-        args.push_to_hub = False  # transformers would push every checkpoint, with what must not leave the machine
-        args.resume_from_checkpoint = None if start is None else str(start.path)
         args.shuffle_dataset = args.shuffle_dataset and recipe.curriculum == "none"
         super().__init__(
             model=model,
@@ -90,12 +86,6 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
             **kwargs,
         )
         self.kinds = [problem.source for problem in problems]
-        if backup is not None and isinstance(model, str) and Path(model).is_dir():
-            backup.policy(Path(model))
-        if args.fp16:
-            train_in_float32(self.model)
-        logging.getLogger("trl.trainer.grpo_trainer").addFilter(not_an_unscored_row)
-        self.num_completions_to_print = args.num_completions_to_print or 0  # TRL's own default is all, every log
         self.recipe = recipe
         self.wa_config = recipe.wa_config
         self.sampling = SamplingTemperature(self)
@@ -140,11 +130,8 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         self.rollout_log.close()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log TRL's metrics, the policy's in their own group too, with what the run has paid its executor so far."""
-        logs = {**logs, "executor/run_cost_usd": self.run_usage.cost_usd}
-        if "loss" in logs:
-            add_policy_metrics(logs, self._metrics["train"], self.temperature)
-        super().log(logs, start_time)
+        """Log as every trainer of ours does, with what the run has paid its executor so far."""
+        super().log({**logs, "executor/run_cost_usd": self.run_usage.cost_usd}, start_time)
 
     # Sampling
 
@@ -206,7 +193,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         """Go on from a checkpoint with the next `train()`: what was written after it is forgotten."""
         if checkpoint is not None:  # first: a state that cannot be taken must cost nothing
             try:
-                self.signal.go_on_from(checkpoint.state["signal"])
+                self.signal.load_state_dict(checkpoint.state["signal"])
             except (KeyError, TypeError, ValueError) as error:
                 raise UsageError(
                     f"{checkpoint.path}: was written by another version of this project ({type(error).__name__}: "
@@ -216,11 +203,11 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         if self.ahead is not None:
             self.ahead.start_from(None if checkpoint is None else checkpoint.path)
         if checkpoint is not None and self.replayed is not None and "replay" in checkpoint.state:
-            self.replayed.go_on_from(checkpoint.state["replay"])
+            self.replayed.load_state_dict(checkpoint.state["replay"])
 
     def _checkpoint_state(self) -> dict[str, Any]:
-        replay = {} if self.replayed is None else {"replay": self.replayed.state()}
-        return {**super()._checkpoint_state(), "signal": self.signal.state(), **replay}
+        replay = {} if self.replayed is None else {"replay": self.replayed.state_dict()}
+        return {**super()._checkpoint_state(), "signal": self.signal.state_dict(), **replay}
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)

@@ -7,9 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -27,9 +25,10 @@ from recipes.run.bars import Bar
 from recipes.settings.corpus import corpus_from
 from recipes.settings.libraries import quiet_libraries
 from recipes.training.agent_adapters import use_role_adapters
-from recipes.training.agent_heldout import heldout_row
+from recipes.training.agent_heldout import heldout_row, single_agent
 from recipes.training.agent_play import ChatTokens, EpisodePlayer, continued, room_of
 from rewards.evaluation import DEFAULT_PASS_K, summarize_rows
+from scripts.evaluating.candidates import PolicySettings
 from scripts.evaluating.problems import read_data
 from scripts.run_agents import load_recipe, team_of
 
@@ -58,28 +57,28 @@ class TeamPlayer:
     """A policy, its tokenizer and a loop for the tools, ready to play.
 
     Args:
-        arguments (`argparse.Namespace`): model, adapter and sampling.
-        adapter (`str`, *optional*): the policy's; none is the untrained policy.
+        policy (`PolicySettings`): the policy; one without an adapter is untrained.
+        batch_size (`int`): episodes at once.
     """
 
-    def __init__(self, arguments: argparse.Namespace, adapter: str | None) -> None:
-        self.arguments = arguments
-        self.model, self.tokenizer = load_policy(arguments.model, adapter)
-        self.use = use_role_adapters(self.model, adapter)
+    def __init__(self, policy: PolicySettings, batch_size: int) -> None:
+        self.policy, self.batch_size = policy, batch_size
+        self.model, self.tokenizer = load_policy(str(policy.model), policy.adapter)
+        self.use = use_role_adapters(self.model, policy.adapter)
         ends = self.model.generation_config.eos_token_id
         self.ends = {*(ends if isinstance(ends, list) else [ends]), self.tokenizer.eos_token_id} - {None}
 
     def play(self, team: Team, samples: Sequence[tuple[Problem, int]], label: str) -> list[Episode]:
         """Play an episode for each sample."""
-        new_tokens = self.arguments.max_completion_length
         loop = asyncio.new_event_loop()
-        chat, room = ChatTokens(self.tokenizer, sorted(self.ends)), room_of(self.model, new_tokens)
+        chat = ChatTokens(self.tokenizer, sorted(self.ends))
+        room = room_of(self.model, self.policy.max_completion_length)
         player = EpisodePlayer(team, chat, room, loop.run_until_complete)
         episodes: list[Episode] = []
-        torch.manual_seed(self.arguments.seed)
+        torch.manual_seed(self.policy.seed)
         with closing(loop), Bar(label, len(samples)) as bar:
-            for start in range(0, len(samples), self.arguments.batch_size):
-                episodes += player.play(samples[start : start + self.arguments.batch_size], self._write)
+            for start in range(0, len(samples), self.batch_size):
+                episodes += player.play(samples[start : start + self.batch_size], self._write)
                 bar.update(len(episodes))
         return episodes
 
@@ -94,8 +93,8 @@ class TeamPlayer:
                     [prompts[at] for at in places],
                     pad=self.tokenizer.pad_token_id,
                     ends=self.ends,
-                    max_new_tokens=self.arguments.max_completion_length,
-                    temperature=self.arguments.temperature,
+                    max_new_tokens=self.policy.max_completion_length,
+                    temperature=self.policy.temperature,
                 )
             for at, row in zip(places, found, strict=True):
                 ids[at] = row
@@ -108,7 +107,8 @@ def evaluate_team(arguments: argparse.Namespace) -> None:
     Raises:
         UsageError: no policy, or a file that is no multi-agent recipe.
     """
-    if arguments.model is None or arguments.model_base_url:
+    policy, size = PolicySettings.of(arguments), arguments.batch_size
+    if not policy.is_loaded_here:
         raise UsageError("--agents needs --model, a folder or Hub name that is loaded here")
     quiet_libraries()
     module = load_recipe(arguments.agents)
@@ -117,16 +117,13 @@ def evaluate_team(arguments: argparse.Namespace) -> None:
     samples = [(problem, number) for problem in problems for number in range(arguments.num_samples)]
     with claimed(arguments.output), closing(open_sandbox(unsafe_subprocess=arguments.unsafe_subprocess)) as sandbox:
         team = team_of(module, sandbox, corpus)
-        rows = {"team": rows_of(TeamPlayer(arguments, arguments.adapter).play(team, samples, "team"))}
-        if arguments.adapter is not None:
-            rows["untrained"] = rows_of(TeamPlayer(arguments, None).play(team, samples, "untrained roles"))
-        if team.alone is not None:
-            tokens = fmean(sum(row["tokens"].values()) for row in rows["team"])
-            limits = replace(team.limits, turns=1_000, tokens=1_000_000)
-            single = replace(team, run=partial(team.alone, tokens=tokens), limits=limits)
-            player = TeamPlayer(arguments, arguments.adapter)
-            rows["single_agent"] = rows_of(player.play(single, samples, "single agent"))
-        write_team(arguments, team, rows)
+        rows = {"team": rows_of(TeamPlayer(policy, size).play(team, samples, "team"))}
+        if policy.adapter is not None:
+            untrained = TeamPlayer(replace(policy, adapter=None), size)
+            rows["untrained"] = rows_of(untrained.play(team, samples, "untrained roles"))
+        if (single := single_agent(team, rows["team"])) is not None:
+            rows["single_agent"] = rows_of(TeamPlayer(policy, size).play(single, samples, "single agent"))
+        write_team(arguments.output, team, rows, arguments.pass_k)
 
 
 def rows_of(episodes: Sequence[Episode]) -> list[Row]:
@@ -138,10 +135,16 @@ def rows_of(episodes: Sequence[Episode]) -> list[Row]:
     ]
 
 
-def write_team(arguments: argparse.Namespace, team: Team, rows: Mapping[str, Sequence[Row]]) -> None:
-    """Write what was found and print one line each."""
-    output: Path = arguments.output
-    summaries = {name: summary_of(team, found, arguments.pass_k) for name, found in rows.items()}
+def write_team(output: Path, team: Team, rows: Mapping[str, Sequence[Row]], pass_k: Sequence[int] | None) -> None:
+    """Write what was found and print one line each.
+
+    Args:
+        output (`Path`): the evaluation's folder.
+        team (`Team`): whose metrics they have.
+        rows (`Mapping[str, Sequence[Row]]`): of the team, and of its controls by name.
+        pass_k (`Sequence[int]`, *optional*): the k of pass@k.
+    """
+    summaries = {name: summary_of(team, found, pass_k) for name, found in rows.items()}
     controls = {name: summary for name, summary in summaries.items() if name != "team"}
     for name, found in rows.items():
         folder = output if name == "team" else output / name

@@ -1,4 +1,4 @@
-"""What is evaluated with what, and the rows of one system as they come."""
+"""What is evaluated with what, and the rows of one candidate as they come."""
 
 import argparse
 import dataclasses
@@ -12,19 +12,20 @@ from rich.progress import Progress
 
 from aflow_ops.executor import ExecutorConfig
 from data.problem import Problem
+from scripts.evaluating.candidates import Candidate, PolicySettings
 from scripts.evaluating.grading import Sample
 from scripts.evaluating.journal import Journal, Row, fingerprint
 from scripts.evaluating.shards import Shard
-from scripts.evaluating.systems import System
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What all systems are evaluated with.
+    """What all candidates are evaluated with.
 
     Args:
         arguments (`argparse.Namespace`): the command line.
         config (`ExecutorConfig`): the executor's flags.
+        policy (`PolicySettings`): what writes workflows, where none are given.
         samples (`Sequence[Problem]`): the problems of all shards, repeated `num_samples` times.
         mine (`range`): the samples of this one.
         console (`Console`): for progress.
@@ -32,6 +33,7 @@ class Evaluation:
 
     arguments: argparse.Namespace
     config: ExecutorConfig
+    policy: PolicySettings
     samples: Sequence[Problem]
     mine: range
     console: Console
@@ -42,31 +44,31 @@ class Evaluation:
         found: Shard | None = self.arguments.shard
         return found
 
-    def folder(self, system: System, count: int) -> Path:
-        """Where a system's files go."""
+    def folder(self, candidate: Candidate, count: int) -> Path:
+        """Where a candidate's files go."""
         output: Path = self.arguments.output
-        return output if count == 1 else output / system.name
+        return output if count == 1 else output / candidate.name
 
-    def fingerprint(self, system: System) -> str:
-        """What decides the system's rows here."""
-        whole = self.whole(system)
+    def fingerprint(self, candidate: Candidate) -> str:
+        """What decides the candidate's rows here."""
+        whole = self.whole(candidate)
         return whole if self.shard is None else fingerprint(whole, str(self.shard))
 
-    def settings(self, system: System) -> dict[str, Any]:
+    def settings(self, candidate: Candidate) -> dict[str, Any]:
         """The flags behind it, to be read."""
         shown = {
             name: value
             for name, value in vars(self.arguments).items()
             if name not in ("output", "shard", "merge", "processes")
         }
-        return {**shown, **dataclasses.asdict(self.config), "system": system.name}
+        return {**shown, **dataclasses.asdict(self.config), "system": candidate.name}
 
-    def whole(self, system: System) -> str:
-        """What decides the system's rows in all shards."""
+    def whole(self, candidate: Candidate) -> str:
+        """What decides the candidate's rows in all shards."""
         arguments = self.arguments
         settings = arguments.num_samples, arguments.workflow_timeout, arguments.judge, *arguments.operators
         facts = [problem.to_row() for problem in self.samples], dataclasses.asdict(self.config), settings
-        return fingerprint(system.facts, *facts)
+        return fingerprint(candidate.facts, *facts)
 
 
 @contextmanager
@@ -88,11 +90,11 @@ def samples_of(evaluation: Evaluation, completions: Mapping[int, str], journal: 
 
 
 class Grading:
-    """The rows of one system as they come, with a bar.
+    """The rows of one candidate as they come, with a bar.
 
     Args:
-        evaluation (`Evaluation`): what all systems are evaluated with.
-        journal (`Journal`): the system's.
+        evaluation (`Evaluation`): what all candidates are evaluated with.
+        journal (`Journal`): the candidate's.
         label (`str`): of the bar.
     """
 

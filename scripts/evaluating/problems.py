@@ -1,6 +1,5 @@
 """On which problems: benchmarks and files, without those that the policy was trained on."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from data.jsonl import read_problems
 from data.problem import DataError, Problem
 from data.registry import PROCESSED_FOLDER, has_test_set, in_heldout_part
 from rewards.evaluation import Key
+from scripts.evaluating.candidates import PolicySettings
 
 
 def read_data(names: Sequence[str], limit: int | None, trained_on: Sequence[str] = ()) -> list[Problem]:
@@ -70,13 +70,13 @@ def _same_source(name: str, source: str) -> bool:
     return name == source or (Path(name).exists() and Path(name).resolve() == Path(source).resolve())
 
 
-def sources_of_policy(arguments: argparse.Namespace) -> list[str]:
+def sources_of_policy(policy: PolicySettings) -> list[str]:
     """Return the sources that the policy was trained on, as far as its run left word."""
-    if arguments.model is None or arguments.model_base_url or arguments.all_problems:
+    if policy.model is None or not policy.is_loaded_here:
         return []
     # torch takes seconds to import and a fixed workflow does not need it
     from recipes.policy.loading import trained_sources
 
     # An adapter's base may be a policy of ours too: the one that a warm start made.
-    bases = [arguments.model] if arguments.adapter and Path(arguments.model).is_dir() else []
-    return [source for place in (arguments.adapter or arguments.model, *bases) for source in trained_sources(place)]
+    bases = [policy.model] if policy.adapter and Path(policy.model).is_dir() else []
+    return [source for place in (policy.place, *bases) for source in trained_sources(place)]

@@ -165,7 +165,7 @@ def merge(folders: Sequence[Path], output: Path) -> None:
     Raises:
         UsageError: they are not all shards of one evaluation; says which.
     """
-    for name in _systems(folders):
+    for name in _candidates(folders):
         shards = read_shards([folder / name for folder in folders])
         settings, facts = shards[0][1]["settings"], shards[0][1]["facts"]
         if finished_before(output / name, facts):
@@ -181,8 +181,8 @@ def merge(folders: Sequence[Path], output: Path) -> None:
         tell(rows, summary, output / name)
 
 
-def _systems(folders: Sequence[Path]) -> list[str]:
-    """Names of the folders in the shards' ones, one a system; `""` where there is one system only."""
+def _candidates(folders: Sequence[Path]) -> list[str]:
+    """Names of the folders in the shards' ones, one a candidate; `""` where there is one candidate only."""
     found = {folder: sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}")) for folder in folders}
     names = list(found.values())
     if not any(names):

@@ -45,6 +45,7 @@ class Workload:
         compute_bytes (`int`): of one activation: 2 in mixed precision, else those of the weights.
         quantized, nested (`bool`): a 4-bit base; its block constants quantized too.
         adapter_bytes, optimizer_bytes (`int`): of one adapter parameter, and of the optimizer's state for it.
+        whole_bytes (`int`): of one parameter of a module that is trained whole.
         rank (`int`), dropout (`float`): of the adapter.
         checkpointing (`bool`): keep each layer's input only, and compute the layer again in the backward pass.
         reference (`bool`): whether there is a KL term.
@@ -62,6 +63,7 @@ class Workload:
     nested: bool
     adapter_bytes: int
     optimizer_bytes: int
+    whole_bytes: int
     rank: int
     dropout: float
     checkpointing: bool
@@ -99,8 +101,10 @@ def weight_bytes(shape: ModelShape, work: Workload) -> int:
 
 
 def adapter_state_bytes(shape: ModelShape, work: Workload) -> int:
-    """Return the bytes of the adapter, its gradients and its optimizer state."""
-    return shape.adapter * (2 * work.adapter_bytes + work.optimizer_bytes)
+    """Return the bytes of all that is trained, its gradients and its optimizer state."""
+    lora = (shape.adapter - shape.whole) * (2 * work.adapter_bytes + work.optimizer_bytes)
+    # Adam's two states have the precision of what they are of, or 8 bits.
+    return lora + shape.whole * (2 * work.whole_bytes + min(work.optimizer_bytes, 2 * work.whole_bytes))
 
 
 def kv_cache_bytes(shape: ModelShape, sequences: int, tokens: int, element: int) -> int:
@@ -156,7 +160,9 @@ def update_bytes(shape: ModelShape, work: Workload) -> dict[str, int]:
     # The backward pass of silu(gate) * up holds three gradients beside the three tensors, and the residual stream's.
     backward = 3 * c * tokens * shape.intermediate + stream
     head = lm_head_bytes(shape, work, work.micro_batch * work.completion) + 4 * tokens * shape.hidden
-    casts = shape.adapter * c // (shape.layers if work.checkpointing else 1) if c != work.adapter_bytes else 0
+    head += 4 * shape.whole_head  # the gradient of one that is trained is summed up in float32
+    lora = shape.adapter - shape.whole
+    casts = lora * c // (shape.layers if work.checkpointing else 1) if c != work.adapter_bytes else 0
     in_layer, in_head = again + backward, head
     mask = work.micro_batch * work.length**2
     return {

@@ -1,6 +1,7 @@
 """The phases of a plan, really run: generate, reference, update."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,19 +75,18 @@ def load_policy(plan: Plan, device: torch.device) -> Any:
             raise UsageError(f"--measure of a 4-bit base needs its weights: {plan.shape.name}: {error}") from error
         with device:
             base = AutoModelForCausalLM.from_config(read_config(plan.shape.name)[0], dtype=dtype)
-    targets = sorted({linear.name.rsplit(".", 1)[-1] for linear in plan.shape.adapted})
-    return with_adapter(base, LoraConfig(r=work.rank, lora_dropout=work.dropout, target_modules=targets), work)
+    return with_adapter(base, deepcopy(plan.lora), work)
 
 
 def with_adapter(base: Any, lora: LoraConfig, work: Workload) -> Any:
-    """Add the adapter, checkpointing and TRL's fused LM head."""
+    """Add the adapter, in the precision that a run trains it in, checkpointing and TRL's fused LM head."""
     policy = get_peft_model(base, lora)
     if work.checkpointing:
         policy.activation_checkpointing_enable()
         policy.enable_input_require_grads()
-    if work.adapter_bytes == 4:
+    if work.whole_bytes == 4:
         train_in_float32(policy)
-    else:
+    elif work.quantized:
         for parameter in policy.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.to(torch.bfloat16)

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from trl import get_peft_config
+from peft import LoraConfig
+from trl import GRPOConfig, ModelConfig, get_peft_config
 
 from aflow_ops.errors import UsageError
 from recipes.settings.gpus import GpuClass
-from recipes.settings.parse import Arguments
 from scripts.planning.arithmetic import GIB, Phase, Workload, phases
 from scripts.planning.shape import ModelShape, read_shape
 
@@ -30,6 +30,7 @@ class Plan:
     """A run on a GPU class, phase by phase."""
 
     gpu: GpuClass
+    lora: LoraConfig
     shape: ModelShape
     work: Workload
     phases: tuple[Phase, ...]
@@ -64,34 +65,36 @@ class Plan:
         return sorted(found, key=lambda knob: knob.peak)
 
 
-def plan(args: Arguments, prompt: int) -> Plan:
-    """Plan a recipe's run on its GPU class.
+def plan(model: ModelConfig, training: GRPOConfig, gpu: GpuClass | None, prompt: int) -> Plan:
+    """Plan a recipe's run on a GPU class.
 
     Args:
-        args (`Arguments`): the effective values.
+        model (`ModelConfig`): the policy and its adapter.
+        training (`GRPOConfig`): batches, lengths, precision.
+        gpu (`GpuClass`, *optional*): the run's, if it has one.
         prompt (`int`): tokens of the longest prompt.
 
     Raises:
         UsageError: no GPU class, or values that the plan does not cover.
     """
-    if args.layers.gpu is None:
+    if gpu is None:
         raise UsageError("this config runs without a GPU (use_cpu: true): name a class with --gpu")
-    lora = get_peft_config(args.model)
-    if lora is None or args.model.load_in_8bit:
+    lora = get_peft_config(model)
+    if lora is None or model.load_in_8bit:
         raise UsageError("the plan covers LoRA on an unquantized or a 4-bit base: --use_peft, without --load_in_8bit")
-    shape = read_shape(args.model.model_name_or_path, lora)
-    gpu = args.layers.gpu.gpu
-    work = workload(args, prompt, gpu)
-    return Plan(gpu, shape, work, tuple(phases(shape, work)))
+    shape = read_shape(model.model_name_or_path, lora)
+    work = workload(model, training, gpu, prompt)
+    return Plan(gpu, lora, shape, work, tuple(phases(shape, work)))
 
 
-def workload(args: Arguments, prompt: int, gpu: GpuClass) -> Workload:
+def workload(model: ModelConfig, training: GRPOConfig, gpu: GpuClass, prompt: int) -> Workload:
     """Return what a recipe's values ask of the device."""
-    training, model = args.training, args.model
     base = DTYPE_BYTES[model.dtype or "float32"]
     # A 4-bit base has a bf16 adapter (TRL), except in fp16, whose gradient scaler needs float32
     # (recipes/training/trl_internals.py).
     adapter = 2 if model.load_in_4bit and not training.fp16 else 4
+    # PEFT keeps a LoRA in float32, and a module that is trained whole as the base has it.
+    whole = adapter if model.load_in_4bit or training.fp16 else base
     colocated = training.use_vllm and training.vllm_mode == "colocate" and not training.vllm_enable_sleep_mode
     generated = 0 if training.use_vllm else training.per_device_train_batch_size * training.steps_per_generation
     return Workload(
@@ -105,6 +108,7 @@ def workload(args: Arguments, prompt: int, gpu: GpuClass) -> Workload:
         nested=model.use_bnb_nested_quant,
         adapter_bytes=adapter,
         optimizer_bytes=2 if "8bit" in str(training.optim) else 2 * adapter,
+        whole_bytes=whole,
         rank=model.lora_r,
         dropout=model.lora_dropout,
         checkpointing=bool(training.activation_checkpointing),
@@ -127,7 +131,7 @@ def _changes(shape: ModelShape, work: Workload) -> Iterator[tuple[str, ModelShap
     if not work.checkpointing:
         yield "--activation_checkpointing true (a third slower)", shape, replace(work, checkpointing=True)
     if not work.quantized:
-        quantized = replace(work, quantized=True, adapter_bytes=2, optimizer_bytes=4)
+        quantized = replace(work, quantized=True, adapter_bytes=2, optimizer_bytes=4, whole_bytes=2)
         yield '--load_in_4bit (pip install --editable ".[quantized]")', shape, quantized
     elif not work.nested:
         yield "--use_bnb_nested_quant", shape, replace(work, nested=True)
@@ -142,7 +146,6 @@ def _changes(shape: ModelShape, work: Workload) -> Iterator[tuple[str, ModelShap
         yield f"--max_completion_length {half}", shape, replace(work, completion=half)
     if work.rank > 8:
         half = work.rank // 2
-        smaller = replace(shape, adapter=shape.adapter // 2)
-        yield f"--lora_r {half} --lora_alpha {half}", smaller, replace(work, rank=half)
+        yield f"--lora_r {half} --lora_alpha {half}", shape.with_half_the_rank(), replace(work, rank=half)
     if not work.liger:
         yield '--use_liger_kernel (pip install --editable ".[liger]")', shape, replace(work, liger=True)

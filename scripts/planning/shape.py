@@ -1,7 +1,7 @@
 """What of a model decides its memory: parameters, layers and widths, read without loading a weight."""
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import torch
 import yaml
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
+from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Qwen2Config
 
@@ -36,7 +37,9 @@ class ModelShape:
         source (`str`): where the sizes were read.
         parameters (`int`): of the base model, shared ones once.
         linears (`tuple[int, ...]`): elements of every linear weight that a 4-bit base quantizes (all but the LM head).
-        adapter (`int`): parameters of the adapter.
+        adapter (`int`): parameters that are trained: the adapter's, and those of modules that are trained whole.
+        whole (`int`): among these, of the modules that are trained whole beside the adapter (`lora_modules_to_save`).
+        whole_head (`int`): among these, of the LM head.
         adapted (`tuple[AdaptedLinear, ...]`): adapted linears of one decoder layer.
         hidden, intermediate, layers, heads, kv_heads, head_dim, vocab (`int`): as in the model's config.
     """
@@ -46,6 +49,8 @@ class ModelShape:
     parameters: int
     linears: tuple[int, ...]
     adapter: int
+    whole: int
+    whole_head: int
     adapted: tuple[AdaptedLinear, ...]
     hidden: int
     intermediate: int
@@ -54,6 +59,10 @@ class ModelShape:
     kv_heads: int
     head_dim: int
     vocab: int
+
+    def with_half_the_rank(self) -> "ModelShape":
+        """Return the same with a LoRA half as wide; what is trained whole stays."""
+        return replace(self, adapter=self.whole + (self.adapter - self.whole) // 2)
 
 
 def read_shape(name: str, lora: LoraConfig) -> ModelShape:
@@ -79,7 +88,9 @@ def read_shape(name: str, lora: LoraConfig) -> ModelShape:
             raise UsageError(f"lora_target_modules: {error}") from error
     return ModelShape(
         name, source, parameters, linears,
-        adapter=sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad),
+        adapter=_trained(adapted),
+        whole=sum(_trained(module) for module in adapted.modules() if isinstance(module, ModulesToSaveWrapper)),
+        whole_head=_trained(adapted.get_output_embeddings()),
         adapted=_adapted_of_one_layer(adapted),
         **_widths(name, config),
     )  # fmt: skip
@@ -119,6 +130,10 @@ def _widths(name: str, config: PreTrainedConfig) -> dict[str, int]:
         }
     except AttributeError as error:
         raise UsageError(f"--model {name}: not a decoder of the Llama or Qwen2 kind: {error}") from error
+
+
+def _trained(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
 def _adapted_of_one_layer(model: nn.Module) -> tuple[AdaptedLinear, ...]:

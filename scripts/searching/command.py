@@ -39,7 +39,7 @@ from rewards.searching.per_problem import (
 from scripts.evaluating.shards import read_shards, write_manifest
 from scripts.searching.controls import Control, heldout_result, run_controls
 from scripts.searching.problems import Slices
-from scripts.searching.proposers import MakeProposer, open_proposer, prompt_style
+from scripts.searching.proposers import MakeProposer, ProposerSettings, open_proposer
 from scripts.searching.results import finalist_result, node_result, pareto_of, show, totals, write_best, write_json
 
 
@@ -66,6 +66,7 @@ class SearchCommand:
         self.arguments, self.config, self.roots_given = arguments, config, roots
         self.slices = slices if arguments.shard is None else slices.part(arguments.shard)
         self.roots = self._roots(slices.all.values())
+        self.proposer = ProposerSettings.of(arguments)
         self.shown = shown
         self.seconds: dict[str, float] = {}
         self._found: Mapping[str, Sequence[Sample]] = {}
@@ -207,7 +208,7 @@ class SearchCommand:
             )
         )
         evaluation = Evaluation(scorer, self.slices.all, scorer.runtime.executor.price)
-        return evaluation, await open_proposer(self.arguments, self.config, stack)
+        return evaluation, await open_proposer(self.proposer, self.config, stack)
 
     def _rungs(self) -> Rungs:
         return Rungs(tuple(self.slices.validation), self.arguments.validation_rounds, self.arguments.halving)
@@ -328,7 +329,7 @@ class SearchCommand:
     def _write(self, nodes: Sequence[Node], summary: dict[str, Any]) -> None:
         write_json(self.output / "summary.json", summary)
         problems = self.slices.validation
-        write_trajectories(self.output, nodes, problems, prompt_style(self.arguments))
+        write_trajectories(self.output, nodes, problems, self.proposer.style())
         if summary["best"] is not None:
             write_best(self.output, nodes[summary["best"]["id"]], self.check, self.arguments.aflow_dataset)
         if self.arguments.export_aflow is not None:

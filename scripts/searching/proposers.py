@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig, check_executor, open_executor
@@ -28,7 +29,56 @@ _SAMPLES_OF_A_SEED = 1_000_000
 MakeProposer = Callable[[Mapping[str, Problem]], Proposer]
 
 
-def optimizer_config(arguments: argparse.Namespace, config: ExecutorConfig) -> ExecutorConfig:
+@dataclass(frozen=True)
+class ProposerSettings:
+    """Who modifies workflows, and how it is asked: by flag.
+
+    Args:
+        proposer (`str`): one of `PROPOSERS`; the rest is of no use to the grammar but for the seed.
+        optimizer_model (`str`): name at the endpoint; of a policy that is run here, a folder or Hub name.
+        optimizer_base_url (`str`, *optional*): the endpoint.
+        optimizer_adapter (`str`, *optional*): of a policy that is run here.
+        optimizer_form (`str`): whether a policy is asked to modify a workflow (`edit`) or for a design (`design`).
+        optimizer_budget_usd (`float`): 0 for no limit.
+        optimizer_temperature (`float`): at least 0.
+        optimizer_top_p (`float`): of a policy that is run here, in (0, 1].
+        optimizer_max_tokens (`int`): of a reply.
+        prompt_style (`str`, *optional*): of the prompt for a design; as the policy was trained, if not given.
+        seed (`int`): of the search.
+    """
+
+    proposer: str
+    optimizer_model: str
+    optimizer_base_url: str | None
+    optimizer_adapter: str | None
+    optimizer_form: str
+    optimizer_budget_usd: float
+    optimizer_temperature: float
+    optimizer_top_p: float
+    optimizer_max_tokens: int
+    prompt_style: PromptStyle | None
+    seed: int
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> "ProposerSettings":
+        """Return what a command line says of it."""
+        return cls(**{setting.name: getattr(arguments, setting.name) for setting in dataclasses.fields(cls)})
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the policy that proposes is run in this process."""
+        return self.proposer == "policy" and not self.optimizer_base_url
+
+    def style(self) -> PromptStyle:
+        """Return the style of the policy's own prompt: as told, or as the policy was trained, or `"full"`."""
+        if self.prompt_style is not None or not self.runs_here:
+            return self.prompt_style or "full"
+        from recipes.policy.loading import trained_prompt_style  # torch takes seconds to import
+
+        return trained_prompt_style(self.optimizer_adapter or self.optimizer_model) or "full"
+
+
+def optimizer_config(asked: ProposerSettings, config: ExecutorConfig) -> ExecutorConfig:
     """Return the settings of the model that proposes: as the executor's, but for model, endpoint, budget and key.
 
     Raises:
@@ -39,41 +89,36 @@ def optimizer_config(arguments: argparse.Namespace, config: ExecutorConfig) -> E
         return dataclasses.replace(
             config,
             executor="openai",
-            executor_model=arguments.optimizer_model,
-            executor_base_url=arguments.optimizer_base_url,
-            executor_budget_usd=arguments.optimizer_budget_usd,
+            executor_model=asked.optimizer_model,
+            executor_base_url=asked.optimizer_base_url,
+            executor_budget_usd=asked.optimizer_budget_usd,
             executor_price=None,
             executor_api_key_env=key,
         )
     except ValueError as error:
-        raise UsageError(f"--optimizer_model {arguments.optimizer_model}: {error}") from None
+        raise UsageError(f"--optimizer_model {asked.optimizer_model}: {error}") from None
 
 
-def runs_here(arguments: argparse.Namespace) -> bool:
-    """Whether the policy that proposes is run in this process."""
-    return arguments.proposer == "policy" and not arguments.optimizer_base_url
-
-
-async def check_proposer(arguments: argparse.Namespace, config: ExecutorConfig) -> None:
+async def check_proposer(asked: ProposerSettings, config: ExecutorConfig) -> None:
     """Ask a remote proposer for a tiny reply, before anything is paid for.
 
     Raises:
         UsageError: there is no key for it.
         ExecutorError: it refuses or cannot be reached.
     """
-    if arguments.proposer == "grammar" or runs_here(arguments):
+    if asked.proposer == "grammar" or asked.runs_here:
         return
-    settings = optimizer_config(arguments, config)
+    settings = optimizer_config(asked, config)
     key = settings.executor_api_key_env
     if not settings.base_urls and read_key(key) is None:
         raise UsageError(
-            f"no --proposer {arguments.proposer}: neither {OPTIMIZER_KEY} nor {key} is set. Set one of them, give "
+            f"no --proposer {asked.proposer}: neither {OPTIMIZER_KEY} nor {key} is set. Set one of them, give "
             "--optimizer_base_url of an endpoint that needs no key, or take --proposer grammar, which asks no model"
         )
     await check_executor(settings)
 
 
-async def open_proposer(arguments: argparse.Namespace, config: ExecutorConfig, stack: AsyncExitStack) -> MakeProposer:
+async def open_proposer(asked: ProposerSettings, config: ExecutorConfig, stack: AsyncExitStack) -> MakeProposer:
     """Open the proposer that was asked for; the stack closes it.
 
     Returns:
@@ -82,30 +127,26 @@ async def open_proposer(arguments: argparse.Namespace, config: ExecutorConfig, s
     Raises:
         UsageError: no key, or a policy that cannot be loaded.
     """
-    if arguments.proposer == "grammar":
-        return lambda problems: _grammar(problems, arguments.seed)
-    first = arguments.seed * _SAMPLES_OF_A_SEED
-    adapter = arguments.optimizer_adapter
-    if runs_here(arguments):
-        model: Model = _loaded(arguments)
+    if asked.proposer == "grammar":
+        return lambda problems: _grammar(problems, asked.seed)
+    if asked.runs_here:
+        model: Model = _loaded(asked)
     else:
-        executor = open_executor(
-            optimizer_config(arguments, config), proven=True, token_ids=arguments.proposer == "policy"
-        )
+        executor = open_executor(optimizer_config(asked, config), proven=True, token_ids=asked.proposer == "policy")
         model = await stack.enter_async_context(executor)
-    policy = policy_facts(arguments.optimizer_model, adapter) if arguments.proposer == "policy" else None
+    policy = policy_facts(asked.optimizer_model, asked.optimizer_adapter) if asked.proposer == "policy" else None
     return lambda problems: ModelProposer(
         model,
-        _prompting(arguments, problems),
-        temperature=arguments.optimizer_temperature,
-        max_tokens=arguments.optimizer_max_tokens,
-        origin=arguments.proposer,
+        _prompting(asked, problems),
+        temperature=asked.optimizer_temperature,
+        max_tokens=asked.optimizer_max_tokens,
+        origin=asked.proposer,
         policy=policy,
-        first_sample=first,
+        first_sample=asked.seed * _SAMPLES_OF_A_SEED,
     )
 
 
-def _loaded(arguments: argparse.Namespace) -> LocalPolicy:
+def _loaded(asked: ProposerSettings) -> LocalPolicy:
     """Load the policy that is run here.
 
     Raises:
@@ -117,11 +158,11 @@ def _loaded(arguments: argparse.Namespace) -> LocalPolicy:
 
     quiet_libraries()
     try:
-        model, tokenizer = load_policy(arguments.optimizer_model, arguments.optimizer_adapter)
+        model, tokenizer = load_policy(asked.optimizer_model, asked.optimizer_adapter)
     except UsageError as error:
         raise UsageError(re.sub(r"--(?=model |adapter )", "--optimizer_", str(error))) from None
     remedy = "lower --optimizer_max_tokens, or ask for designs"
-    return LocalPolicy(model, tokenizer, arguments.seed, top_p=arguments.optimizer_top_p, remedy=remedy)
+    return LocalPolicy(model, tokenizer, asked.seed, top_p=asked.optimizer_top_p, remedy=remedy)
 
 
 def _grammar(problems: Mapping[str, Problem], seed: int) -> Proposer:
@@ -129,16 +170,7 @@ def _grammar(problems: Mapping[str, Problem], seed: int) -> Proposer:
     return GrammarProposer(kinds_of(problems.values()), seed, texts)
 
 
-def _prompting(arguments: argparse.Namespace, problems: Mapping[str, Problem]) -> Prompting:
-    if arguments.proposer == "policy" and arguments.optimizer_form == "design":
-        return DesignPrompting({key: problem.view for key, problem in problems.items()}, prompt_style(arguments))
+def _prompting(asked: ProposerSettings, problems: Mapping[str, Problem]) -> Prompting:
+    if asked.proposer == "policy" and asked.optimizer_form == "design":
+        return DesignPrompting({key: problem.view for key, problem in problems.items()}, asked.style())
     return EditPrompting(kinds_of(problems.values()))
-
-
-def prompt_style(arguments: argparse.Namespace) -> PromptStyle:
-    """Return the style of the policy's own prompt: as told, or as the policy was trained, or `"full"`."""
-    if arguments.prompt_style is not None or not runs_here(arguments):
-        return arguments.prompt_style or "full"
-    from recipes.policy.loading import trained_prompt_style  # torch takes seconds to import
-
-    return trained_prompt_style(arguments.optimizer_adapter or arguments.optimizer_model) or "full"

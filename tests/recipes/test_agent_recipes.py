@@ -75,6 +75,14 @@ def test_they_start_without_a_key_and_a_gpu(
     assert "nothing was started" in dry_run(main, name)
     assert "nothing was started" in dry_run(main, f"{name}_quickstart")
     assert "nothing was started" in dry_run(warm_start_main, f"{name}_warmstart", "--num_episodes", "5")
+    for words, message in (
+        ("--load_in_4bit --use_peft false", "need --use_peft"),
+        ("--resume_from_checkpoint auto", "starts anew"),
+        ("--report_to nobody", "unknown tracker"),
+        ("--untie_embeddings --use_peft", "an adapter is saved then"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            dry_run(warm_start_main, f"{name}_warmstart", *words.split())
     for flags, message in (
         (["--train_agents", "nobody"], "no such role"),
         (["--loss_type", "dapo"], "long episodes would weigh more"),

@@ -23,7 +23,7 @@ from recipes.dpo_search import DPOSearchArguments
 from recipes.grpo_replay import GRPOReplayArguments
 from recipes.settings.arguments import RecipeArguments, WorkflowDPOConfig, WorkflowGRPOConfig
 from recipes.settings.checks import check_domains, check_packages
-from recipes.settings.effective import SHOWN, effective_values, run_settings
+from recipes.settings.effective import SHOWN, effective_values
 from recipes.settings.gpus import detect_gpu, gpu_class
 from recipes.settings.layers import CONFIGS
 from recipes.settings.parse import parse_arguments
@@ -157,7 +157,7 @@ def test_the_quickstarts_paths_lead_to_the_project_from_any_folder(
 
 def test_a_run_always_says_its_prompt_and_its_problems() -> None:
     args = parse_arguments("grpo_mixed.yaml", None, ["--sources", *RecipeArguments().sources], planning=True)
-    settings = run_settings(args)
+    settings = args.config("recipes/grpo_mixed.py").chosen
     assert settings["sources"] == args.recipe.sources == RecipeArguments().sources
     assert settings["prompt_style"] == RecipeArguments().prompt_style
 

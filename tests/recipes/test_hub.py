@@ -33,7 +33,6 @@ from recipes.policy.generation import generate_completions
 from recipes.policy.loading import base_model_of, load_policy, trained_prompt_style
 from recipes.run.command import run_command
 from recipes.run.config import changed_settings, read_config, write_config
-from recipes.settings.effective import run_settings
 from recipes.settings.layers import CONFIGS
 from recipes.settings.parse import parse_arguments
 from recipes.training.agent_adapters import use_role_adapters
@@ -332,7 +331,8 @@ def test_the_effective_settings_make_the_same_run(name: str, tmp_path: Path) -> 
     flags = ["--executor", "local", "--use_cpu", "true", "--bf16", "false", "--seed", "7", "--lora_dropout", "0.05"]
     flags += ["--hub_model_id", "you/x", "--per_device_train_batch_size", "8", "--num_generations", "8"]
     args = parse_arguments(f"{name}.yaml", "", ["--config", str(CONFIGS / f"{name}.yaml"), *flags])
-    write_config(tmp_path, f"recipes/{name}.py", run_settings(args))
+    script = f"recipes/{name}.py"
+    write_config(tmp_path, script, args.config(script).chosen)
     text = (tmp_path / "config.yaml").read_text()
     assert "hub_" not in text
     again = parse_arguments(f"{name}.yaml", "", ["--config", str(tmp_path / "config.yaml")])
@@ -343,9 +343,9 @@ def test_the_effective_settings_make_the_same_run(name: str, tmp_path: Path) -> 
     assert {k: v for k, v in given.items() if k not in own} == {k: v for k, v in found.items() if k not in own}
     before = read_config(tmp_path)
     assert before is not None
-    assert changed_settings(before, *again.parts) == []
+    assert changed_settings(before, again.config(script)) == []
     again.training.learning_rate, again.recipe.prompt_style = 5e-3, "json"
-    changed = changed_settings(before, *again.parts)
+    changed = changed_settings(before, again.config(script))
     assert {words.partition(" ")[0] for words in changed} == {"prompt_style", "learning_rate"}
     assert any(words.endswith(" -> 0.005") for words in changed)
 

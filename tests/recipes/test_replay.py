@@ -260,7 +260,7 @@ def test_it_goes_on_from_a_checkpoint_as_if_nothing_had_happened(steps: list[lis
     whole, first, second = (plan_of(start=0.3, share=0.5) for _ in range(3))
     plans = run(whole, steps)
     begun = run(first, steps[:stop])
-    second.go_on_from(json.loads(json.dumps(first.state())))
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     assert begun + run(second, steps[stop:]) == plans
 
 

@@ -275,11 +275,12 @@ def test_every_topology_gives_the_rewards_and_advantages_of_one_process(tmp_path
     assert len({row["completion"] for row in expected}) == len(set(COMPLETIONS))
 
 
+@pytest.mark.parametrize("ahead", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_an_outage_that_goes_on_stops_the_run_with_a_checkpoint(
-    config: ExecutorConfig, tmp_path: Path, stub: StubEndpoint
+    config: ExecutorConfig, tmp_path: Path, stub: StubEndpoint, ahead: int
 ) -> None:
     stub.answer = lambda messages: Failure(500, headers={"Retry-After": "0"})
-    recipe = RecipeArguments(prompt_style="brief", workflow_timeout=20, max_outage_steps=2)
+    recipe = RecipeArguments(prompt_style="brief", workflow_timeout=20, max_outage_steps=2, rollouts_ahead=ahead)
     trainer = make_trainer(config, tmp_path / "run", recipe, max_steps=10)
     write_completions(trainer, [ASK])
     with pytest.raises(InfraError, match=r"last 2 steps.*--resume_from_checkpoint") as caught:

@@ -158,7 +158,7 @@ def test_a_warm_started_policy_knows_its_prompt_and_its_problems(own: Path, monk
     flags = "--from_scratch --vocab_size 320 --hidden_size 64 --num_layers 1 --num_examples 8 --max_steps 1 --seed 3"
     flags += " --sources arithmetic --domain_mix math=1 --prompt_style brief --per_device_train_batch_size 4"
     flags += " --use_cpu --bf16 false --activation_checkpointing false --use_peft false --output_dir policies/tiny"
-    flags += " --untie_embeddings"
+    flags += " --untie_embeddings --backup_url backup"
     monkeypatch.setattr(sys, "argv", ["sft_warmstart.py", *flags.split()])
     main()
     folder = own / "policies/tiny"
@@ -169,6 +169,7 @@ def test_a_warm_started_policy_knows_its_prompt_and_its_problems(own: Path, monk
     assert (settings["output_dir"], settings["num_examples"]) == ("policies/tiny", 8)
     assert "lm_head.weight" in load_file(folder / "model.safetensors"), "an output layer of its own"
     check_replaceable(folder)
+    assert list((own / "backup").rglob("model.safetensors*")), "it is backed up"
     monkeypatch.setattr(sys, "argv", ["sft_warmstart.py", "--config", str(folder / "config.yaml"), "--dry_run"])
     main()  # it makes the same again
 

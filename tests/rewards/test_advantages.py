@@ -103,6 +103,6 @@ def test_a_level_is_the_mean_of_the_latest_rewards_and_waits_for_enough() -> Non
     levels.add(["math"] * 16, [0.2] * 16)
     assert levels.levels()["math"] == pytest.approx(0.2)
     other = DomainLevels(window=16)
-    other.go_on_from(levels.state())
+    other.load_state_dict(levels.state_dict())
     assert other.levels() == levels.levels()
     assert LEVEL_WINDOW >= 64

@@ -140,7 +140,7 @@ def test_a_resumed_run_says_what_it_would_have_said() -> None:
     samples = [*group("math", (B, 1.0), (A, 0.2)), *group("math", (A, 0.2), (A, 0.2))]
     for _ in range(40):
         first.step(samples, [sample.reward for sample in samples])
-    second.go_on_from(json.loads(json.dumps(first.state())))
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     poor = group("math", (A, 0.2), (A, 0.2))
     one, other = (signal.step(poor, [0.2, 0.2]) for signal in (first, second))
     assert one == other

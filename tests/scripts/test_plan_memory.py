@@ -20,6 +20,7 @@ from scripts.plan_memory import as_json, main, parse_command_line, plans
 from scripts.planning.arithmetic import (
     TILE_VOCABULARY,
     Workload,
+    adapter_state_bytes,
     kv_cache_bytes,
     lm_head_bytes,
     phases,
@@ -73,14 +74,14 @@ def config(layers: int = 3, vocab: int = 300) -> Qwen2Config:
 def work(**changes: Any) -> Workload:
     values: dict[str, Any] = {
         "sequences": 8, "micro_batch": B, "prompt": S, "completion": 0, "weight_bytes": 2, "compute_bytes": 2,
-        "quantized": False, "nested": False, "adapter_bytes": 4, "optimizer_bytes": 8, "rank": 8, "dropout": 0.0,
-        "checkpointing": False, "reference": True, **changes,
+        "quantized": False, "nested": False, "adapter_bytes": 4, "optimizer_bytes": 8, "whole_bytes": 2, "rank": 8,
+        "dropout": 0.0, "checkpointing": False, "reference": True, **changes,
     }  # fmt: skip
     return Workload(**values)
 
 
-def lora(targets: list[str] = ATTENTION, dropout: float = 0.0) -> LoraConfig:
-    return LoraConfig(r=8, lora_alpha=8, lora_dropout=dropout, target_modules=targets)
+def lora(targets: list[str] = ATTENTION, dropout: float = 0.0, whole: list[str] | None = None) -> LoraConfig:
+    return LoraConfig(r=8, lora_alpha=8, lora_dropout=dropout, target_modules=targets, modules_to_save=whole)
 
 
 def shape_of(folder: Path, adapter: LoraConfig, **sizes: int) -> ModelShape:
@@ -139,7 +140,7 @@ def test_a_quantized_base_has_the_bytes_that_bitsandbytes_makes(tmp_path: Path, 
     Qwen2ForCausalLM(config()).half().save_pretrained(tmp_path)
     shape = shape_of(tmp_path, lora())
     case = work(quantized=True, nested=nested, sequences=2, micro_batch=2, prompt=12, completion=4)
-    model = load_policy(Plan(gpu_class("t4"), shape, case, ()), torch.device("cpu"))
+    model = load_policy(Plan(gpu_class("t4"), lora(), shape, case, ()), torch.device("cpu"))
     states = [state for p in model.parameters() if (state := getattr(p, "quant_state", None)) is not None]
     assert len(states) == len(shape.linears)
     constants = sum(s.absmax.nbytes + (s.state2.absmax.nbytes if s.nested else 0) for s in states)
@@ -253,6 +254,17 @@ def test_the_lm_head_makes_one_tile_of_logits(tmp_path: Path) -> None:
     assert lm_head_bytes(shape, work(), scored) < scored * vocab * 2
 
 
+def test_the_gradient_of_an_lm_head_that_trains_is_summed_up_in_float32(tmp_path: Path) -> None:
+    vocab, case = 20_000, work(prompt=S - 8, completion=8)
+    shapes = [shape_of(tmp_path, lora(whole=whole), vocab=vocab) for whole in (None, ["lm_head"])]
+    model = with_adapter(Qwen2ForCausalLM(config(vocab=vocab)).to(torch.bfloat16), lora(whole=["lm_head"]), case)
+    with Live(model) as live, torch.autocast("cpu", torch.bfloat16):
+        model(**padded_batch(), labels=padded_batch()["input_ids"], fused_lm_head=True).log_probs.mean().backward()
+    assert (4 * vocab * 128, torch.float32) in live.largest
+    without, with_head = (sum(update_bytes(shape, case).values()) for shape in shapes)
+    assert with_head - without == 4 * vocab * 128
+
+
 def planned(*argv: str) -> list[Any]:
     return plans(*parse_command_line(argv))
 
@@ -318,18 +330,26 @@ def test_measuring_without_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         main(["--gpu", "t4", "--measure"])
 
 
-def test_what_is_measured_runs_every_phase(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whole", [None, ["lm_head"]], ids=["adapter", "adapter and LM head"])
+def test_what_is_measured_runs_every_phase_with_all_that_trains(tmp_path: Path, whole: list[str] | None) -> None:
     case = work(sequences=2, micro_batch=2, prompt=12, completion=4, checkpointing=True)
-    shape = shape_of(tmp_path, lora())  # a config without weights: they are random
+    adapter = lora(whole=whole)
+    shape = shape_of(tmp_path, adapter)  # a config without weights: they are random
     cpu = torch.device("cpu")
-    model = load_policy(Plan(gpu_class("a100_40gb"), shape, case, ()), cpu)
+    model = load_policy(Plan(gpu_class("a100_40gb"), adapter, shape, case, ()), cpu)
     before = {name: p.clone() for name, p in model.named_parameters() if p.requires_grad}
     assert sum(p.numel() for p in before.values()) == shape.adapter
-    assert {p.dtype for p in before.values()} == {torch.float32}
-    assert {p.dtype for p in model.parameters() if not p.requires_grad} == {torch.bfloat16}
+    heads = {name: p for name, p in before.items() if "lm_head" in name}
+    assert sum(p.numel() for p in heads.values()) == shape.whole == shape.whole_head == (300 * 128 if whole else 0)
+    assert {p.dtype for p in before.values()} == {torch.float32, *(p.dtype for p in heads.values())}
+    assert {p.dtype for p in (*heads.values(), *model.parameters()) if not p.requires_grad} == {torch.bfloat16}
+    expected = sum(p.nbytes for p in before.values())  # the same again for gradients, and twice for Adam's states
+    assert adapter_state_bytes(shape, case) == 4 * expected
+    assert shape.with_half_the_rank().adapter == (shape.adapter + shape.whole) // 2
     peaks = run_phases(model, case, shape.vocab, cpu, lambda phase: [phase(), 1][1])
     assert list(peaks) == ["generate", "reference", "update"]
-    assert any(not torch.equal(p, before[name]) for name, p in model.named_parameters() if name in before)
+    changed = {name for name, p in model.named_parameters() if name in before and not torch.equal(p, before[name])}
+    assert changed & heads.keys() == heads.keys() and changed - heads.keys()
 
 
 def test_an_unknown_model_names_the_known_ones(tmp_path: Path) -> None:
@@ -340,4 +360,4 @@ def test_an_unknown_model_names_the_known_ones(tmp_path: Path) -> None:
 def test_a_config_for_the_cpu_needs_a_class_to_plan_for() -> None:
     args = parse_arguments("quickstart.yaml", "", [], planning=True)
     with pytest.raises(UsageError, match="--gpu"):
-        plan(args, 100)
+        plan(args.model, args.training, None, 100)

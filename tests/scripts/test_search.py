@@ -18,7 +18,7 @@ from aflow_ops.language import parse_workflow
 from aflow_ops.search.aflow_folder import read_aflow_folder
 from recipes.policy.tiny import build_tiny_policy, train_tokenizer
 from scripts.search import parse_arguments
-from scripts.searching.proposers import check_proposer
+from scripts.searching.proposers import ProposerSettings, check_proposer
 from tests import commands
 from tests.aflow_ops.search.test_search_aflow_folder import loaded
 from tests.commands import KEY, Done
@@ -260,7 +260,7 @@ async def test_a_proposer_without_a_key_is_told(monkeypatch: pytest.MonkeyPatch)
     words = ["--data", "arithmetic", "--output", "x", "--proposer", "openai", "--executor", "local"]
     arguments = parse_arguments(words)
     with pytest.raises(UsageError, match="no --proposer openai: neither OPTIMIZER_API_KEY nor OPENAI_API_KEY is set"):
-        await check_proposer(arguments, executor_config_from(arguments))
+        await check_proposer(ProposerSettings.of(arguments), executor_config_from(arguments))
 
 
 def test_a_policy_that_cannot_be_loaded_is_one_line(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:

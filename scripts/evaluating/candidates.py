@@ -2,14 +2,14 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig, open_executor
-from aflow_ops.policy_prompt import policy_messages
+from aflow_ops.policy_prompt import PromptStyle, policy_messages
 from aflow_ops.search.expand import as_completion
 from aflow_ops.workflow_files import read_workflow_file
 from data.problem import Problem
@@ -20,7 +20,46 @@ Advance = Callable[[int], object]
 
 
 @dataclass(frozen=True)
-class System:
+class PolicySettings:
+    """The policy that is evaluated, and how it is sampled: by flag, for these decide what it writes.
+
+    Args:
+        model (`str`, *optional*): Hub name or folder, or name at `model_base_url`; `None` where no policy is evaluated.
+        adapter (`str`, *optional*): its PEFT adapter.
+        model_base_url (`str`, *optional*): the server that has it.
+        temperature (`float`): at least 0.
+        max_completion_length (`int`): tokens.
+        prompt_style (`str`, *optional*): as it was trained, if not given.
+        seed (`int`): of the sampling.
+    """
+
+    model: str | None
+    adapter: str | None
+    model_base_url: str | None
+    temperature: float
+    max_completion_length: int
+    prompt_style: PromptStyle | None
+    seed: int
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> "PolicySettings":
+        """Return what a command line says of it; the model of an adapter is the one that it names."""
+        given = {setting.name: getattr(arguments, setting.name) for setting in fields(cls)}
+        return cls(**{**given, "model": base_model(arguments.model, arguments.adapter)})
+
+    @property
+    def is_loaded_here(self) -> bool:
+        """Whether this process loads it."""
+        return self.model is not None and not self.model_base_url
+
+    @property
+    def place(self) -> str:
+        """Where its run left word of how it was trained: the adapter, else the model."""
+        return self.adapter or str(self.model)
+
+
+@dataclass(frozen=True)
+class Candidate:
     """One thing to evaluate.
 
     Args:
@@ -34,24 +73,28 @@ class System:
     text: Callable[[Problem], str] | None
 
 
-def systems(arguments: argparse.Namespace) -> list[System]:
-    """Return what the command line asks to evaluate.
+def candidates(workflow: Path | None, baselines: Sequence[str] | None, policy: PolicySettings) -> list[Candidate]:
+    """Return what is evaluated: fixed workflows where some are given, else the policy.
+
+    Args:
+        workflow (`Path`, *optional*): a file, or a folder of them.
+        baselines (`Sequence[str]`, *optional*): published ones by name; `all` is every one.
+        policy (`PolicySettings`): the policy.
 
     Raises:
         UsageError: a workflow file cannot be read, or a folder has none.
     """
-    if arguments.workflow is not None:
-        files = _workflow_files(arguments.workflow)
-        return [_fixed(path, name) for path, name in zip(files, _names(files, arguments.workflow), strict=True)]
-    if arguments.baseline is not None:
-        names = list(PUBLISHED_BASELINES) if "all" in arguments.baseline else arguments.baseline
+    if workflow is not None:
+        files = _workflow_files(workflow)
+        return [_fixed(path, name) for path, name in zip(files, _names(files, workflow), strict=True)]
+    if baselines is not None:
+        names = list(PUBLISHED_BASELINES) if "all" in baselines else baselines
         return [_baseline(name) for name in dict.fromkeys(names)]
-    names = ("model", "adapter", "model_base_url", "temperature", "max_completion_length", "prompt_style", "seed")
-    facts = {name: getattr(arguments, name) for name in names}
-    weights = Path(arguments.adapter or arguments.model) / "adapter_model.safetensors"
+    facts = asdict(policy)
+    weights = Path(policy.place) / "adapter_model.safetensors"
     if weights.is_file():  # the same folder may hold another training run by now
         facts["weights"] = [weights.stat().st_size, weights.stat().st_mtime_ns]
-    return [System("policy", facts, None)]
+    return [Candidate("policy", facts, None)]
 
 
 def base_model(model: str | None, adapter: str | None) -> str | None:
@@ -88,14 +131,14 @@ def _names(files: Sequence[Path], given: Path) -> list[str]:
     return [f"{name}_{index}" if names.count(name) > 1 else name for index, name in enumerate(names)]
 
 
-def _fixed(path: Path, name: str) -> System:
+def _fixed(path: Path, name: str) -> Candidate:
     found = read_workflow_file(path, "--workflow")
     text = as_completion(found.text, found.prompts)
-    return System(name, text, lambda problem: text)
+    return Candidate(name, text, lambda problem: text)
 
 
-def _baseline(name: str) -> System:
-    return System(
+def _baseline(name: str) -> Candidate:
+    return Candidate(
         name,
         PUBLISHED_BASELINES[name],
         lambda problem: published_baseline(name, problem.domain, problem.entry_point is not None),
@@ -103,7 +146,12 @@ def _baseline(name: str) -> System:
 
 
 def generate(
-    arguments: argparse.Namespace, samples: Sequence[Problem], mine: range, journal: Journal, advance: Advance
+    policy: PolicySettings,
+    samples: Sequence[Problem],
+    mine: range,
+    journal: Journal,
+    advance: Advance,
+    batch_size: int,
 ) -> None:
     """Let the policy write what the journal does not have, with transformers, on the GPU when there is one.
 
@@ -119,21 +167,21 @@ def generate(
     if not todo:
         return
     quiet_libraries()
-    model, tokenizer = load_policy(arguments.model, arguments.adapter)
-    style = arguments.prompt_style or trained_prompt_style(arguments.adapter or arguments.model) or "full"
+    model, tokenizer = load_policy(str(policy.model), policy.adapter)
+    style = policy.prompt_style or trained_prompt_style(policy.place) or "full"
     # A batch is sampled with a seed of its own, so batches after a stop are what they would have been.
-    for start in range(0, len(samples), arguments.batch_size):
-        batch = range(start, min(start + arguments.batch_size, len(samples)))
+    for start in range(0, len(samples), batch_size):
+        batch = range(start, min(start + batch_size, len(samples)))
         if todo.isdisjoint(batch):
             continue
         texts = generate_completions(
             model,
             tokenizer,
             [policy_messages(samples[index].view, style) for index in batch],
-            max_new_tokens=arguments.max_completion_length,
-            temperature=arguments.temperature,
-            batch_size=arguments.batch_size,
-            seed=arguments.seed + start,
+            max_new_tokens=policy.max_completion_length,
+            temperature=policy.temperature,
+            batch_size=batch_size,
+            seed=policy.seed + start,
         )
         for index, text in zip(batch, texts, strict=True):
             if index in todo:
@@ -142,23 +190,42 @@ def generate(
 
 
 async def ask_server(
-    arguments: argparse.Namespace,
-    config: ExecutorConfig,
+    policy: PolicySettings,
+    executor: ExecutorConfig,
     samples: Sequence[Problem],
     mine: range,
     journal: Journal,
     advance: Advance,
+    repeats: int,
 ) -> None:
-    """Let a policy behind an OpenAI-compatible server (vLLM, say) write what the journal does not have."""
-    style = arguments.prompt_style or "full"
-    async with open_executor(config) as policy:
+    """Let a policy behind an OpenAI-compatible server (vLLM, say) write what the journal does not have.
+
+    Args:
+        policy (`PolicySettings`): the policy.
+        executor (`ExecutorConfig`): whose limits hold for its server too.
+        samples (`Sequence[Problem]`): of all shards; each problem's follow each other.
+        mine (`range`): those of this one.
+        journal (`Journal`): keeps what is written.
+        advance (`Callable`): is told how many there are more.
+        repeats (`int`): samples of a problem.
+    """
+    config = replace(
+        executor,
+        executor="openai",
+        executor_model=str(policy.model),
+        executor_base_url=policy.model_base_url,
+        executor_budget_usd=0.0,  # the policy's server has no price that is known here
+        executor_price=None,
+    )
+    style = policy.prompt_style or "full"
+    async with open_executor(config) as server:
 
         async def one(index: int) -> None:
-            reply = await policy.complete(
+            reply = await server.complete(
                 policy_messages(samples[index].view, style),
-                temperature=arguments.temperature,
-                max_tokens=arguments.max_completion_length,
-                sample=arguments.seed * 1_000_000 + index % arguments.num_samples,
+                temperature=policy.temperature,
+                max_tokens=policy.max_completion_length,
+                sample=policy.seed * 1_000_000 + index % repeats,
             )
             journal.add_completion(index, reply.text)
             advance(1)
