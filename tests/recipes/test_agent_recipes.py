@@ -186,6 +186,20 @@ async def test_deepcoder_runs_shown_tests_only_and_is_paid_by_the_hidden_ones(sa
 
 
 @pytest.mark.parametrize(
+    ("public", "tests", "shown", "hidden"),
+    [
+        ("ab", "cd", "ab", "cd"),
+        ("a", "abc", "a", "bc"),  # MBPP's public test is one of its tests
+        ("", "abcd", "ab", "cd"),
+        ("ab", "ab", "a", "b"),
+        ("", "a", "", "a"),
+    ],
+)
+def test_no_test_that_a_coder_is_shown_pays_it(public: str, tests: str, shown: str, hidden: str) -> None:
+    assert deepcoder.parted(tuple(public), tuple(tests)) == (tuple(shown), tuple(hidden))
+
+
+@pytest.mark.parametrize(
     ("source", "make_team", "script"),
     [
         ("word_problems", math_tool.math_team, MathToolScript()),
