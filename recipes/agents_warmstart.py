@@ -30,6 +30,7 @@ from aflow_ops.sandbox import open_sandbox
 from data.mixing import parse_mix
 from data.problem import Problem
 from recipes.policy.loading import with_model_settings
+from recipes.policy.tiny import untie_embeddings
 from recipes.run.command import run_command
 from recipes.run.config import write_config
 from recipes.run.progress import progress_of
@@ -85,12 +86,17 @@ class AgentWarmStartArguments(BackupArguments):
     hidden_size: int = field(default=128, metadata={"help": "Width of the tiny policy."})
     num_layers: int = field(default=3, metadata={"help": "Layers of the tiny policy."})
     initializer_range: float = field(default=0.02, metadata={"help": "Spread of the tiny policy's first weights."})
+    untie_embeddings: bool = field(
+        default=False, metadata={"help": "Save the policy with an output layer of its own, which an adapter may train."}
+    )
     dry_run: bool = field(default=False, metadata={"help": "Check flags and paths, and stop."})
 
     def __post_init__(self) -> None:
         parse_mix(self.domain_mix)
         if self.num_episodes < 1:
             raise ValueError(f"num_episodes={self.num_episodes} must be at least 1")
+        if self.untie_embeddings and not (self.from_scratch or self.from_embedded):
+            raise ValueError("untie_embeddings is for a policy that is built here: from_scratch or from_embedded")
 
 
 class ScriptedSpeaker:
@@ -151,6 +157,8 @@ def main() -> None:
     )
     output = Path(training.output_dir)
     check_replaceable(output)
+    if args.untie_embeddings and model_args.use_peft:
+        raise UsageError("--untie_embeddings with --use_peft: an adapter is saved then, and no output layer")
     config = effective_config(args, training, model_args, always=ALWAYS)
     make_team, script = named_object(args.team), named_object(args.script)()
     problems = mixed_problems(args.sources, parse_mix(args.domain_mix), args.num_episodes, "train", training.seed)
@@ -172,6 +180,8 @@ def main() -> None:
         )
         with progress_of(trainer, "warm start", {"loss": "loss {:.3f}"}):
             trainer.train()
+        if args.untie_embeddings:
+            untie_embeddings(trainer.accelerator.unwrap_model(trainer.model))
         trainer.save_model()
         if PartialState().is_main_process:
             write_config(Path(beside.output_dir), __file__, config)

@@ -105,7 +105,7 @@ class Tools:
 
 
 def parted(public: tuple[str, ...], tests: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the tests that agents are shown, and those that pay them: none is both, or it would pay to answer it alone.
+    """Return the tests that agents are shown, and those that pay them. None is both: it could be answered by itself.
 
     Args:
         public (`tuple[str, ...]`): that the problem gives away.

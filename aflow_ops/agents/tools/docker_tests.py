@@ -155,7 +155,7 @@ def test_script(task: RepositoryTask, files: Mapping[str, str], names: Sequence[
         names (`Sequence[str]`): tests; those of their files that the task itself brings are named in the command.
     """
     lines = [f"cd {_quoted(task.folder)} || exit 3"]
-    # An edit that cannot be written, such as a file in the place of a folder, passes nothing; all else is not its fault.
+    # An edit that cannot be written, such as a file in the place of a folder, passes nothing.
     lines += [_written(path, text, f"{{ echo '{_MARK}'; exit 0; }}") for path, text in files.items()]
     lines += [_written(path, text, "exit 3") for path, text in task.test_files.items()]
     if task.test_patch:
