@@ -45,13 +45,15 @@ def _run_by_run(team: str, rows: Sequence[AgentRow]) -> str:
         low, high = row.gain_ci95
         gain = f"{row.after - row.before:+.2f} [{low:+.2f}, {high:+.2f}]"
         judged = "" if row.verdicts is None else f"{row.verdicts[0]:.2f} → {row.verdicts[1]:.2f}"
-        cells = [f"{row.before:.2f}", f"**{row.after:.2f}**", gain, judged, f"{row.alone:.2f}"]
+        alone = "" if row.alone is None else f"{row.alone:.2f}"
+        cells = [f"{row.before:.2f}", f"**{row.after:.2f}**", gain, judged, alone]
         lines.append(_row([str(row.seed), str(row.n), *cells, f"{sum(row.seconds.values()):.0f}", f"`{row.commit}`"]))
     judging = [row for row in rows if row.verdicts is not None]
+    beside = [row.after > row.alone for row in rows if row.alone is not None]
     told = [
         f"- gain's interval above 0: {sum(row.gain_ci95[0] > 0 for row in rows)} of {len(rows)}; mean gain "
         f"{fmean(row.after - row.before for row in rows):+.2f}",
-        f"- better than the single agent: {sum(row.after > row.alone for row in rows)} of {len(rows)}",
+        f"- better than the single agent: {sum(beside)} of {len(beside)}",
     ]
     if judging:
         held = sum(row.verdicts is not None and row.verdicts[1] > max(0.5, row.verdicts[0]) for row in judging)

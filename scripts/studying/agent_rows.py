@@ -42,7 +42,7 @@ class AgentRow:
         gain_ci95 (`tuple[float, float]`): 95 % interval of the gain, paired bootstrap over problems.
         verdicts (`tuple[float, float]`, *optional*): balanced accuracy of the verifier or validator before and after,
             where the team has one.
-        alone (`float`): of a single agent that writes as many tokens as the trained team.
+        alone (`float`, *optional*): of a single agent that writes as many tokens as the trained team, where it was run.
         seconds (`Mapping[str, float]`): wall time of each phase.
     """
 
@@ -56,7 +56,7 @@ class AgentRow:
     after: float
     gain_ci95: tuple[float, float]
     verdicts: tuple[float, float] | None
-    alone: float
+    alone: float | None
     seconds: Mapping[str, float]
 
     @property
@@ -115,7 +115,7 @@ def row_of(folder: Path, team: str, setting: str, seed: int, used: str, commit: 
     """
     summary = json.loads((folder / "summary.json").read_text())
     heldout, agents = summary["heldout"], summary["agents"]
-    low, high = heldout["gain_ci95"]
+    (low, high), alone = heldout["gain_ci95"], heldout["baselines"].get("single_agent")
     name = next((name for name in agents["after"] if name.endswith("/balanced_accuracy")), None)
     judged = None if name is None else [agents[part].get(name) for part in ("before", "after")]
     return AgentRow(
@@ -129,7 +129,7 @@ def row_of(folder: Path, team: str, setting: str, seed: int, used: str, commit: 
         after=round(heldout["after"], 4),
         gain_ci95=(round(low, 4), round(high, 4)),
         verdicts=None if judged is None or None in judged else (round(judged[0], 4), round(judged[1], 4)),
-        alone=round(heldout["baselines"]["single_agent"], 4),
+        alone=None if alone is None else round(alone, 4),
         seconds=summary["seconds"],
     )
 
