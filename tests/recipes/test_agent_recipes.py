@@ -29,6 +29,7 @@ from recipes.agents_warmstart import AgentWarmStartArguments, scripted_turns
 from recipes.agents_warmstart import main as warm_start_main
 from recipes.policy.deepcoder_script import DeepCoderScript
 from recipes.policy.math_tool_script import MathToolScript, formulas_for
+from recipes.settings.agents import warn_of_lone_episodes
 from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.settings.layers import CONFIGS
 from tests.patience import PATIENCE
@@ -92,6 +93,14 @@ def test_they_start_without_a_key_and_a_gpu(
     with pytest.raises(UsageError, match="OPENAI_API_KEY"):
         dry_run(main, name, "--agent_models", f"{role}=executor")
     assert not (tmp_path / "run").exists()
+
+
+def test_an_agent_that_is_compared_with_nobody_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for counterfactual, episodes in ((0.5, 4), (1.0, 2), (0.0, 2), (0.25, 8)):
+        warn_of_lone_episodes(counterfactual, episodes)
+        assert not capsys.readouterr().err
+    warn_of_lone_episodes(0.5, 2)
+    assert "it learns nothing; use --counterfactual 1 or more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", RECIPES)
