@@ -22,6 +22,8 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "PYTHONHASHSEED": "0",
+    # One comparison makes some thousand expressions, and sympy forgets all but the last 1,000 of each kind.
+    "SYMPY_CACHE_SIZE": "10000",
 }
 
 

@@ -91,7 +91,7 @@ def extract_solution(answer: str, entry_point: str | None, question: str) -> str
     Returns:
         `str` or `None` when there is nothing but space.
     """
-    answer = without_object(answer, SOLUTION)
+    answer = without_object(answer.removeprefix("\ufeff"), SOLUTION)
     fences = _fences(answer)
     blocks = [block for _, block in fences]
     last = [block for info, block in fences if info.startswith(_PYTHON)][-1:] or blocks[-1:]

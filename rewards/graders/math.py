@@ -80,11 +80,11 @@ def _grade(extracted: str, gold: str, answer: str, problem: Problem, words: froz
     detail = f"{extracted[:80]} against {gold[:80]}"
     number = next((reading.number for reading in answers if reading.number is not None), None)
     gold_number = next((reading for reading in golds if reading.number is not None), None)
-    if problem.source.lower().startswith("aime") and gold_number is not None and not _is_aime(number):
+    if _of_aime(problem) and gold_number is not None and not _is_aime(number):
         return Grade(2, False, extracted, f"{detail}; an AIME answer is an integer from 0 to 999")
     if any(is_literal(reading.node) for reading in golds) and any(is_calculation(reading.node) for reading in answers):
         return Grade(2, False, extracted, "a calculation, not its result")
-    scales = _scales(problem.question, gold_number)
+    scales = _scales(problem, gold_number)
     if any(same_reading(one, other, scales=scales) for one in answers for other in golds):
         return Grade(5, True, extracted, detail)
     if same_words(extracted, gold):
@@ -124,17 +124,23 @@ def _values_by_name(gold: str) -> list[str]:
     return [value for _, value in named] if len(named) > 1 and in_order and whole else []
 
 
-def _scales(question: str, gold: Reading | None) -> Sequence[Fraction]:
+def _scales(problem: Problem, gold: Reading | None) -> Sequence[Fraction]:
     """What one percent of an answer may be of a gold number without the sign: one, where percents may be meant.
 
-    `12` may be 12 % where nothing is counted; `3/4` hardly ever is 3/4 %; 1200 % is no 12 where percents are asked for.
+    `12` may be 12 % where nothing is counted, as AIME does; `3/4` hardly ever is 3/4 %; 1200 % is no 12 where percents
+    are asked for.
     """
     one, hundredth = PERCENT_SCALES
     value = exact(gold.number) if gold is not None and gold.number is not None else None
     large = value is None or abs(value) >= 1 or value == 0
-    if _PERCENT.search(question):
+    if _PERCENT.search(problem.question):
         return (one,) if large else PERCENT_SCALES
-    return PERCENT_SCALES if large and not _COUNT.search(question) else (hundredth,)
+    counted = _COUNT.search(problem.question) or _of_aime(problem)
+    return PERCENT_SCALES if large and not counted else (hundredth,)
+
+
+def _of_aime(problem: Problem) -> bool:
+    return problem.source.lower().startswith("aime")
 
 
 def _is_aime(number: Node | None) -> bool:

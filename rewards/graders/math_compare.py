@@ -180,6 +180,8 @@ def _same(left: Node, right: Node) -> bool:
         return left.text == right.text
     if pair <= {"list", "set"}:
         return _same_items(left.args, right.args)
+    if "set" in pair and len(left.args if left.op == "set" else right.args) == 1 and pair & _SCALARS:
+        return _same_items(*(node.args if node.op == "set" else (node,) for node in (left, right)))
     if pair == {"list", "bracket"}:
         brackets, listed = (left, right) if left.op == "bracket" else (right, left)
         # Python's list of three is a list; a pair in brackets may be an interval or a point.

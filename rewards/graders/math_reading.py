@@ -26,7 +26,7 @@ from rewards.graders.number_words import begun_in_digits
 
 PERCENT_SCALES = (Fraction(1), Fraction(1, 100))
 _REPEATING = re.compile(r"([-+]?)\s*(\d*)\.(\d*)(?:\\overline\s*\{?(\d+)\}?|\\bar\s*\{?(\d+)\}?|\\dot\s*\{?(\d)\}?)")
-_CHOICE = re.compile(r"\(?([A-J])\)?[.:]?")
+_CHOICE = re.compile(r"(?:(?i:option|choice) )?\(?([A-J])\)?[.:]?")
 _CHOICE_AND_TEXT = re.compile(r"\(?([A-J])[).:]\s*(\S.*)")
 _RATIO = re.compile(r"[A-J]:\S")
 _SPACING = re.compile(r"\\[ ,;:!]|\\q?quad\b|~")
@@ -70,7 +70,7 @@ def readings_of(text: str, question_words: Collection[str] = ()) -> tuple[Readin
     )
     if _DATE.fullmatch(latex):
         return (Reading(Node("word", text=latex)),)
-    latex = begun_in_digits(_TIMES_TEN.sub(r"\\times ", latex))
+    latex = begun_in_digits(_TIMES_TEN.sub(r"\\times ", _number_in_text(latex)))
     repeating = _repeating(latex)
     if repeating is not None:
         return (Reading(repeating),)
@@ -80,6 +80,13 @@ def readings_of(text: str, question_words: Collection[str] = ()) -> tuple[Readin
         if reading is not None:
             found.append(reading)
     return tuple(found)
+
+
+def _number_in_text(latex: str) -> str:
+    r"""`\text{five}` without the wrapper; words in one are words."""
+    wrapped = _WRAPPED.fullmatch(latex)
+    inner = wrapped.group(1).strip() if wrapped else ""
+    return inner if inner[:1].isdigit() or begun_in_digits(inner) != inner else latex
 
 
 def _read(latex: str, question_words: Collection[str], thousands: bool) -> Reading | None:

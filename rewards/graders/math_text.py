@@ -40,7 +40,10 @@ _AS_ASKED = re.compile(
     r"|,? as (?:shown|seen|given|computed|calculated|found|derived|stated)(?: above| before| earlier)?$"
     r"|\s+\((?:reduced|simplified|exact|exactly|total|in total|in (?:lowest|simplest|reduced) (?:terms|form))\)$"
 )
-_END_MARK = re.compile(r"(?:\$?\\(?:blacksquare|square|qed)\$?|[∎□■]|\bQ\.?E\.?D\.?)$")
+_END_MARK = re.compile(r"(?:\$?\\(?:blacksquare|square|qed)\$?|[∎□■✅✔✓☑]\ufe0f?|\bQ\.?E\.?D\.?)$")
+_ARROW = re.compile(r"^\s*[=-]+>\s*")
+# "twelve (12)"
+_SAID_TWICE = re.compile(r"([^()]{1,60}?)\s*\(([^()]{1,60})\)")
 _CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's calculator annotations
 
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3})?(?<=\d)%?")
@@ -53,6 +56,12 @@ _SAYS = re.compile(
     re.IGNORECASE,
 )
 
+# "If it were 12": nobody says that it is.
+_SUPPOSED = re.compile(r"\bif\b[^,;]*\bwere$", re.IGNORECASE)
+# A sign that makes something else of the number to which it is joined: per mille, a stroke through it, a superscript.
+_DRAWN_ON = re.compile("[‰‱⁰-₟²³¹¼½¾\\u0300-\\u036f\\u20d0-\\u20ff]")
+_PART_OF_WORD = frozenset("%&@#")
+
 # Where something is, or when: "at the point (2, -1)", "at 10:30".
 _AT = re.compile(
     r"\b(?:points?|vertex|cent(?:er|re)|coordinates|pairs?|interval|vector)(?: is| are)? ([(\[][^()\[\]]{1,60}[)\]])$"
@@ -63,7 +72,7 @@ _AT = re.compile(
 # "do it" is a product of variables only where something says that it is meant so.
 _FORMAL = re.compile(r"[\d\\$]|[^\x00-\x7f]|\w\s*[-+*/^=<>]")
 _WORD_AND_BANG = re.compile(r"(?<=[a-z])!+$")
-_REASON = re.compile(r"(?<=[\d})$%])\s+\((?:by|since|because|as|from|using|via)\b([^()]*)\)$")
+_REASON = re.compile(r"(?<=[\d})$%])\s+\((?:by|since|because|as|from|using|via|after)\b([^()]*)\)$")
 
 _BECAUSE = re.compile(r"(?<=[\d})$%])\s+(?:since|because)\b(.*)$")
 
@@ -176,12 +185,20 @@ def said(phrase: str) -> str:
     phrase = _AS_ASKED.sub("", phrase)
     if option := _OPTION.fullmatch(phrase):
         return option.group(1)
+    if (twice := _SAID_TWICE.fullmatch(phrase)) and _same_number(*twice.groups()):
+        return twice.group(1)
     if (reason := _CHOICE_AND_REASON.fullmatch(phrase)) and not _RETRACTION.search(reason.group(2)):
         return reason.group(1)
     if len(phrase) > MAX_PHRASE_CHARS or readings_of(phrase):
         return phrase
     found = _formula(phrase) or _result(phrase) or _number_in_words(phrase) or worked_out(phrase)
     return found or _first_sentence(phrase) or phrase
+
+
+def _same_number(left: str, right: str) -> bool:
+    """Whether both are one number, in words or digits."""
+    one, other = ({reading.number for reading in readings_of(text)} for text in (left, right))
+    return len(one) == 1 and None not in one and one == other
 
 
 def _formula(phrase: str) -> str | None:
@@ -247,6 +264,7 @@ def _words(text: str) -> set[str]:
 
 
 def _unmarked(text: str) -> str | None:
+    text = _ARROW.sub("", text)
     if 0 < len(text) <= MAX_PHRASE_CHARS and (is_mathematics(text) or ("\n" not in text and _is_words(text))):
         return text
     sentence = _last_sentence(text)
@@ -321,9 +339,11 @@ def _last_clause(text: str) -> str:
 def _stands_in_prose(sentence: str, number: re.Match[str]) -> bool:
     """Whether a number is a word among words: nothing mathematical beside it, no word that changes it."""
     before, after = sentence[: number.start()].rstrip(), sentence[number.end() :].lstrip()
+    if _DRAWN_ON.match(sentence, number.end()) or sentence[number.start() - 1 : number.start()] in _PART_OF_WORD:
+        return False
     if (before[-1:] in _UNSAFE_BEFORE and before) or (after[:1] in _UNSAFE_AFTER and after):
         return False
-    if sentence[number.end() : number.end() + 1].isalpha():
+    if sentence[number.end() : number.end() + 1].isalpha() or _SUPPOSED.search(before[-MAX_PHRASE_CHARS:]):
         return False
     if (
         _JOINED_NUMBER.search(before[-MAX_PHRASE_CHARS:])

@@ -80,7 +80,7 @@ _NO_THING = word_set(
     "factorials bases digits modulus radius minuses opposites halfs percents thousandfolds cosines sines tangents "
     "logarithms exponents fails seems perils"
 )
-_CURRENCY = re.compile(r"^([-+]?)\s*(US\$|\\?[$]|[€£¥₹])\s*(?=[-+]?[.\d])([-+]?)")
+_CURRENCY = re.compile(r"^([-+]?)\s*(US\$|USD|EUR|GBP|\\?[$]|[€£¥₹])\s*(?=[-+]?[.\d])([-+]?)")
 _CURRENCY_BEHIND = re.compile(r"(?<=\d)\s?(\\\$|[€£¥₹¢])$")
 _POWER_IN_BRACES = re.compile(r"(?<=[A-Za-z])\s*\^\s*\{\s*([23])\s*\}$")
 _FUNCTION_OF_ANGLE = re.compile(r"(?:sin|cos|tan|cot|sec|csc)(?![a-z])")

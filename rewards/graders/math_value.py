@@ -169,7 +169,7 @@ def same_value(left: Node, right: Node) -> bool:
 
 
 def sample_points(names: frozenset[str], *, whole: bool = False) -> Iterator[Point]:
-    """Yield the points at which expressions are compared: positive ones, then of every choice of signs.
+    """Yield the points at which expressions are compared: positive ones, of every choice of signs, near and far ones.
 
     Args:
         names (`frozenset[str]`): the variables.
@@ -185,6 +185,8 @@ def sample_points(names: frozenset[str], *, whole: bool = False) -> Iterator[Poi
             * (-1 if signs > 0 and signs >> place & 1 else 1)
             for place, name in enumerate(ordered)
         }
+    for scale in (Fraction(1, 13), 7) * (2 if ordered else 0):  # what `|x - 1|` and `|x - 20|` are beyond all of these
+        yield {name: Fraction(rng.randint(101, 997), 97) * scale * rng.choice((-1, 1)) for name in ordered}
     for _ in range(_POINTS // 2 if ordered and whole else 0):
         yield {name: Fraction(rng.randint(3, 997)) for name in ordered}
 

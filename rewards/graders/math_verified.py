@@ -33,8 +33,23 @@ def same(pair):
     left, right = (parse(f"${text}$", **whole) for text in pair)
     return bool(left and right and verify(left, right, **exactly))
 # What is made on the way, grammars and what sympy remembers, every comparison then starts with.
-for text in (r"\sum_{k=1}^{n} 2k", r"\int_0^1 2x^2 dx", r"\prod_{k=1}^{n} 2k", r"\lim_{x \to 0} \frac{x}{2}"):
-    same((text, text.replace("k", "j").replace("x", "t")))
+for text in (
+    r"\sum_{k=0}^{\infty} \frac{(-1)^k x^{2k+1}}{(2k+1)!}",
+    r"\frac{3}{2} + \sum_{k=1}^{n-1} \left(k^2 - \binom{n}{k}\right)",
+    r"\int_{0}^{\pi} \left(\sin(2x) + \sqrt{x}\right) \, dx",
+    r"\int e^{-x^2} \cos x \, dx + C",
+    r"\prod_{k=1}^{n} (2k-1)^2",
+    r"\lim_{n \to \infty} \left(1 + \frac{1}{n}\right)^n",
+):
+    parse(f"${text}$", **whole)
+for pair in (
+    (r"\sum_{k=1}^{n} 2k", r"\sum_{j=1}^{n} j \cdot 2"),
+    (r"\sum_{k=1}^{n} \frac{1}{k}", r"\sum_{k=0}^{n} k^3"),
+    (r"\int_0^1 x^2 dx", r"\int_{0}^{1} t^2 \, dt"),
+    (r"\prod_{k=1}^{n} 2k", r"\prod_{j=1}^{n} 2j"),
+    (r"\lim_{x \to 0} \frac{x}{2}", r"\lim_{t \to 0} \frac{t}{2}"),
+):
+    same(pair)
 def main():
     print(json.dumps(any(map(same, json.loads(_read(int(_read(8))))))))
 """

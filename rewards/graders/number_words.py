@@ -21,6 +21,10 @@ _MAX_NUMBER = 10**30
 NUMBER_WORDS = re.compile(rf"\b{_WORD}(?:(?:[\s-]+|[\s-]+and[\s-]+){_WORD})*\b", re.IGNORECASE)
 
 _SIGN = re.compile(r"(?:minus|negative)\s+", re.IGNORECASE)
+_ONE = re.compile(
+    r"(?:an?\s+)?(?=half$)|an?\s+(?=(?:half|third|quarter|dozen|hundred|thousand|[mb]illion)\b)", re.IGNORECASE
+)
+_NO_SUM = re.compile(r"\d[^-=+*/^()\\]*")
 _PART_BEHIND = re.compile(r"^-(?=(?:hal(?:f|ves)|quarters?|thirds?|(?:four|fif|six|seven|eigh|nin|ten)ths?)\b)")
 
 
@@ -51,10 +55,13 @@ def digits_of(words: str) -> str:
 def begun_in_digits(text: str) -> str:
     """Return a text that begins with one number in words with that number in digits; any other as it is.
 
-    `five apples` is `5 apples`, `two-thirds` is `2 thirds`, `minus five` is `-5`; `five or six`, `one-to-one`, `five
-    six` and `one` alone, a pronoun more often than a number, stay as they are.
+    `five apples` is `5 apples`, `two-thirds` is `2 thirds`, `a half` is `1 half`, `minus five` and `minus 5` are `-5`;
+    `five or six`, `one-to-one`, `five six` and `one` alone, a pronoun more often than a number, stay as they are.
     """
+    text = _ONE.sub("1 ", text, count=1) if _ONE.match(text) else text
     sign = _SIGN.match(text)
+    if sign and _NO_SUM.fullmatch(text, sign.end()):
+        return f"-{text[sign.end() :]}"
     match = NUMBER_WORDS.match(text, sign.end() if sign else 0)
     if match is None or text.strip().lower() == "one":
         return text

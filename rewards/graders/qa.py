@@ -21,7 +21,7 @@ from data.problem import SPAN_SEPARATOR, Problem
 from rewards.graders.notation import tidy
 from rewards.graders.qa_metrics import drop_scores, normalized, squad_scores
 from rewards.graders.qa_reading import denies, in_one_piece, lists_options, says, says_unanswerable
-from rewards.graders.qa_text import date_alone, extract_answer, number_alone, number_said, values
+from rewards.graders.qa_text import adds_sign, date_alone, extract_answer, number_alone, number_said, values
 from rewards.tiers import Grade, Tier
 
 # A containing answer is a sentence, not a passage.
@@ -63,10 +63,11 @@ def _grade(extracted: str, gold_text: str, problem: Problem) -> Grade:
         right = _bare(extracted) == _bare(gold_text)
         return Grade(5 if right else 1, right, extracted or None, f"{extracted[:40]!r} against {gold_text!r}")
     if gold in (["yes"], ["no"]):
-        right = says(extracted) == gold[0]
+        right = says(extracted, problem.question) == gold[0]
         return Grade(5 if right else 1, right, extracted, f"{' '.join(tokens[:3])} against {gold[0]}")
     exact, score = answer_scores(extracted, gold_text, problem)
-    if (exact and _same_values(extracted, gold_text)) or _same_value(extracted, gold_text, problem.question):
+    stated = exact and not adds_sign(extracted, gold_text, problem.question)
+    if (stated and _same_values(extracted, gold_text)) or _same_value(extracted, gold_text, problem.question):
         return Grade(5, True, extracted, "exact match")
     if not [token for token in tokens if token not in _STOP_WORDS]:
         return Grade(1, False, extracted or None, "says nothing")

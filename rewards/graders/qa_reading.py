@@ -36,6 +36,11 @@ _DENIALS = word_set(
 )
 _AFFIRMATIONS = word_set("yes true correct right indeed yeah yep affirmative certainly definitely")
 _MAX_WORDS_AFTER = 40
+# What says the opposite of each verdict on both of two.
+_OF_BOTH = {
+    "yes": re.compile(r"\bone of (?:them|the|these|those)\b", re.IGNORECASE),
+    "no": re.compile(r"^\W*(?:they )?both (?:were|are|did|do|have|had|can|could)\W*$", re.IGNORECASE),
+}
 
 _SILENT = frozenset(
     {
@@ -100,8 +105,13 @@ _SHORT = 4
 _UNMARKED = str.maketrans("", "", string.punctuation)
 
 
-def says(text: str) -> str | None:
-    """Return `"yes"` or `"no"` when a text says so, and nothing that takes it back; else `None`."""
+def says(text: str, question: str = "") -> str | None:
+    """Return `"yes"` or `"no"` when a text says so, and nothing that takes it back; else `None`.
+
+    Args:
+        text (`str`): the answer.
+        question (`str`): one about both of two is denied by "one of them was" and affirmed by "both were".
+    """
     match = _OPENING.match(text)
     if match is None:
         return None
@@ -122,6 +132,8 @@ def says(text: str) -> str | None:
     # "No, only one of them is" denies; what else has "one" in it is open.
     open_words = _OPEN_WORDS - ({"one", "but"} if after.re is _PAUSE and words[:2] != ["no", "one"] else set())
     if set(words) & (against | open_words) or len(words) > _MAX_WORDS_AFTER:
+        return None
+    if re.search(r"\bboth\b", question, re.IGNORECASE) and _OF_BOTH[verdict].search(rest):
         return None
     if words[:1] == ["but"] or (verdict == "no" and words[:1] == ["no"]):
         return None

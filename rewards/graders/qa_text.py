@@ -32,6 +32,7 @@ _EXPLANATION = re.compile(
     r"|[.;,]?\s+(?=because (?:the|this) (?:passage|text|context|article|document|paragraph)\b)"
     r"|\s+(?=\((?:source|see|from|according to|per)\b[^()]*\)\.?$)"
 )
+_TICK = re.compile(r"\s*[✅✔✓☑]$")
 _EXPLAINED_BELOW = re.compile(r"\n\s*[#*]*(?:Explanation|Reason(?:ing)?|Justification|Because|Evidence)\b")
 _DOTTED = re.compile(r"(?<![\w.])\d+(?:\.\d+){2,}(?![\w.]*\w)")
 _NUMBER = re.compile(r"(?:(?<![\w.)-])-\s?)?(?<![\w.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?<=\d)")
@@ -45,8 +46,13 @@ _MONTH = rf"(?P<month>{'|'.join(sorted(_MONTHS, key=len, reverse=True))})\.?"
 _DAY, _YEAR = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?", r"(?:,? (?P<year>\d{4}))?"
 _DATES = tuple(
     re.compile(form, re.IGNORECASE)
-    for form in (rf"{_DAY} (?:of )?{_MONTH}{_YEAR}", rf"{_MONTH} (?:the )?{_DAY}{_YEAR}")
+    for form in (
+        rf"{_DAY} (?:of )?{_MONTH}{_YEAR}",
+        rf"{_MONTH} (?:the )?{_DAY}{_YEAR}",
+        r"(?P<year>\d{4})-(?P<month>0[1-9]|1[0-2])-(?P<day>\d\d)",
+    )
 )
+_OPEN_NUMBER, _SIGNED_NUMBER = re.compile(r"(?<=\d)\s?\+(?!\s?[\w.+])"), re.compile(r"(?<=\d)\s?(?:%|\+(?!\s?[\w.+]))")
 _MARK_BETWEEN = re.compile(r"(?<=\d)\s?([/:×*^-])\s?(?=\d)|(?<=\w)\s?([<>=≤≥≠]+)\s?(?=[\w-])")
 
 
@@ -56,7 +62,7 @@ def extract_answer(text: str) -> str:
     A mark is the last `<answer>` tag, the last `\boxed{}`, then "final answer", a line "Answer:", "the answer is", or a
     heading "Answer"; inside a tag likewise. An explanation behind it does not belong to it.
     """
-    text = without_object(tidy(text[-MAX_ANSWER_CHARS:])).strip()
+    text = _TICK.sub("", without_object(tidy(text[-MAX_ANSWER_CHARS:])).strip())
     rest = ""
     if tags := list(ANSWER_TAG.finditer(text)):
         text, rest = tags[-1].group(1).strip(), text[tags[-1].end() :]
@@ -91,6 +97,22 @@ def values(text: str) -> tuple[tuple[Fraction, ...], tuple[str, ...]]:
     return numbers, (*(match.lower() for match in _MARKED_LETTERS.findall(text)), *marks, *_DOTTED.findall(text))
 
 
+def adds_sign(text: str, other: str, question: str) -> bool:
+    """Whether a text has signs that make something else of a number, `7%` or `7+`, and the other has not; or asks.
+
+    A percent sign adds nothing where the question asks for percents.
+    """
+    signs = _OPEN_NUMBER if asks_percents(question) else _SIGNED_NUMBER
+    return len(signs.findall(text)) > len(signs.findall(other)) or (
+        text.rstrip(" *_\"'").endswith("?") and not other.rstrip().endswith("?")
+    )
+
+
+def asks_percents(question: str) -> bool:
+    """Whether a question asks for percents."""
+    return "percent" in question.lower() or "%" in question
+
+
 def _value(text: str) -> Fraction:
     bare = text.replace(",", "").replace(" ", "")
     # Python reads no more than some thousand digits at once.
@@ -112,7 +134,7 @@ def number_said(text: str, question: str) -> Fraction | None:
         question (`str`): of the problem.
     """
     text = begun_in_digits(tidy(text).strip().strip("*\"'").rstrip("."))
-    if "percent" in question.lower() or "%" in question:
+    if asks_percents(question):
         text = re.sub(r"\s*(?:%|percent)$", "", text)
     if match := re.fullmatch(r"(\S+) ([A-Za-z][A-Za-z -]{0,40})", text):
         counted = re.search(rf"{_HOW_MANY}{re.escape(match.group(2))}\b", question, re.IGNORECASE)
@@ -121,7 +143,10 @@ def number_said(text: str, question: str) -> Fraction | None:
 
 
 def date_alone(text: str) -> tuple[int, int, str | None] | None:
-    """Return month, day and year of a text that is one date: `12 May 1990`, `May 12, 1990`; `None` for any other."""
+    """Return month, day and year of a text that is one date: `12 May 1990`, `1990-05-12`; `None` for any other."""
     text = " ".join(tidy(text).strip(" .*\"'").split())
     match = next(filter(None, (form.fullmatch(text) for form in _DATES)), None)
-    return match and (_MONTHS[match["month"].lower()], int(match["day"]), match["year"])
+    if match is None:
+        return None
+    month = match["month"].lower()
+    return int(month) if month.isdigit() else _MONTHS[month], int(match["day"]), match["year"]

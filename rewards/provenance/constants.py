@@ -117,7 +117,7 @@ class _Folder:
         """The largest foldable expressions below a node, and the texts and numbers in their values."""
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             return  # a docstring
-        if isinstance(node, ast.expr):
+        if isinstance(node, ast.expr) and isinstance(getattr(node, "ctx", None), (ast.Load, type(None))):
             try:
                 value = self.value(node)
             except (_UnknownError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, SyntaxError,

@@ -63,6 +63,11 @@ _SPOKEN = (
     (re.compile(r"\b(?:a\s+)?dozen\b", re.IGNORECASE), "12"),
     (re.compile(r"\b(?:a\s+)?gross\b", re.IGNORECASE), "144"),
     (re.compile(r"(?<=\d)\s?k\b", re.IGNORECASE), "*1000"),
+    (re.compile(r"(?<=\d)\s*x\s*(?=10\s?\*\*)", re.IGNORECASE), "*"),
+    (
+        re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s?%(?=\s+(?:as|in|to|into)\s+(?:an?\s+)?(?:decimal|fraction|number))"),
+        r"\1/100",
+    ),
     (re.compile(r"\b(\d+)\s+(?:and\s+)?(\d+)/(\d+)(?!\d|/)"), r"\1+\2/\3"),
     (re.compile(r"\b(\d+) and (?:a|1) half\b", re.IGNORECASE), r"\1+1/2"),
     (re.compile(r"\b(\d+) and (?:a|1) quarter\b", re.IGNORECASE), r"\1+1/4"),
@@ -138,6 +143,14 @@ def spelled(number: int) -> tuple[str, ...]:
         with suppress(Exception):  # a language that ends at some number says so in its own way
             found.add(num2words(number, lang=language))
     return tuple(sorted(word for word in found if (len(word) >= 3 or not word.isascii()) and word not in _ENGLISH))
+
+
+def spoken_in_pairs(number: int) -> str | None:
+    """Return how a year is spoken in English, `seventeen twenty-nine`; `None` of what is not spoken so."""
+    hundreds, rest = divmod(number, 100)
+    if not 10 <= hundreds <= 99 or rest == 0:
+        return None
+    return f"{num2words(hundreds)} {'oh ' if rest < 10 else ''}{num2words(rest)}"
 
 
 def _is_pronoun(match: re.Match[str]) -> bool:

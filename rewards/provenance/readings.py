@@ -21,8 +21,8 @@ from functools import lru_cache
 
 import numpy
 
-from rewards.provenance.numerals import spelled, with_digits, with_values
-from rewards.provenance.targets import Target, plain
+from rewards.provenance.numerals import spelled, spoken_in_pairs, with_digits, with_values
+from rewards.provenance.targets import Target, by_sound, plain
 
 # One encoding inside another; a workflow that goes deeper finds no executor that follows.
 MAX_DEPTH = 3
@@ -154,12 +154,14 @@ def _spoken(text: str, targets: Collection[Target], known: Collection[str]) -> I
     yield Reading(plain(with_values(digits, known)), False)
     if not text.isascii():
         yield Reading(plain(with_values(with_digits(spoken), known)), False)
+        yield Reading(plain(by_sound(text)), False)
     yield Reading(plain(_SPACED.sub(lambda match: re.sub(r"[\W_]", "", match.group()), text)), False)
     if _JOIN.search(text):
         yield Reading(plain(_BETWEEN_DIGITS.sub("", digits)), False)
         yield Reading(plain(_BETWEEN_PIECES.sub("", text)), False)
     if _SPOKEN_SIGN.search(text):
-        yield Reading(plain(with_values(digits, known)).replace("**", "^"), False)
+        unpaused = digits.replace(",", " ")
+        yield Reading(plain(with_values(unpaused, known)).replace("**", "^"), False)
     swapped = _NEARLY_DIGITS.sub(lambda match: match.group().translate(_DIGITS), text)
     yield Reading(plain(swapped), False)
     if re.search(r"[A-Za-z][\d@$|!]|[\d@$|!][A-Za-z]", text):
@@ -223,8 +225,9 @@ def _pieces(target: Target) -> Iterator[str]:
         yield r"[\W_]{0,5}".join(characters)
     elif target.value is not None and len(characters) > 2:
         yield r"(?:[\"'`_+\s]{3,7})?".join(map(re.escape, characters))
-        if len(characters) > 3 and characters.isdigit():  # with a digit too many
+        if len(characters) > 3 and characters.isdigit():  # with a digit too many, or grouped as others group them
             yield rf"\d{{1,2}}{characters}|{characters}\d{{1,2}}"
+            yield re.escape(f"{int(characters):,}").replace(",", "[ .'_]")
 
 
 @lru_cache(1024)
@@ -238,6 +241,8 @@ def _encoded(target: Target, hinted: bool) -> Iterator[str]:
     if whole is not None and whole.denominator == 1 and abs(whole) < 10**15:
         for words in spelled(abs(whole.numerator)):
             yield plain(words)
+        if (pairs := spoken_in_pairs(abs(whole.numerator))) is not None:
+            yield plain(pairs)
         if hinted and whole >= 32:
             yield from (numpy.base_repr(whole.numerator, base).lower() for base in range(2, 37) if base != 10)
     yield from _SYNONYMS.get(" ".join(target.words), ())

@@ -36,6 +36,15 @@ _LOOK_ALIKES = dict(
         strict=True,
     )
 )
+_SOUNDS = dict(
+    zip(
+        "абвгдеёзийклмнопрстуфхыэєіїґαβγδεζηικλμνξοπρσςτυφχωάέήίόύώϊϋ",
+        "abvgdeeziiklmnoprstufhyeeiigavgdeziiklmnxoprsstyfhoaeiioyoiy",
+        strict=True,
+    )
+)
+_SOUNDS |= {"ж": "zh", "ц": "ts", "ч": "ch", "ш": "sh", "щ": "shch", "ю": "yu", "я": "ya", "ъ": "", "ь": "", "θ": "th"}
+_IN_LATIN = str.maketrans(_SOUNDS)
 _LETTERS = re.compile(r"[^\W\d_]+|\d+(?:\.\d+)?")
 _LATEX = re.compile(r"\\(?:boxed|text|mathrm|textbf|mathbf|left|right|,|!|;|%|\$)")
 
@@ -174,6 +183,11 @@ def _plain(text: str) -> str:
     return _NUMBER.sub(lambda match: canonical(match.group()), text.lower())
 
 
+def by_sound(text: str) -> str:
+    """Return a text in lower case with Cyrillic and Greek letters as they sound: `Осло` is `oslo`."""
+    return text.lower().translate(_IN_LATIN)
+
+
 def canonical(number: str) -> str:
     """Return a number without thousands separators, leading and trailing zeros: `072`, `72.0` and `72` are one."""
     digits = number.replace(",", "")
@@ -216,5 +230,5 @@ def _number_pattern(value: Fraction, text: str) -> re.Pattern[str]:
         forms.append(rf"\\?[dt]?frac\s*\{{?{size.numerator}\}}?\s*\{{?{size.denominator}\}}?")
         decimal = f"{float(size):.10f}".rstrip("0")
         forms.append(re.escape(decimal))
-    sign = r"(?:-|minus\s+|negative\s+)" if value < 0 else ""
+    sign = r"(?:-\s?|minus\s+|negative\s+)" if value < 0 else ""
     return re.compile(rf"(?<![a-z0-9.])(?P<it>{sign}(?:{'|'.join(forms)}))(?![a-z0-9]|\.\d)")

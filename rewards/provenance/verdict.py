@@ -45,7 +45,7 @@ from rewards.tiers import Grade
 # Verdicts to remember: a group's completions are often equal, and so are the replies.
 MAX_REMEMBERED = 4096
 # What no honest text makes of its readers: numbers and nests beyond all bounds.
-UNREADABLE = (ValueError, OverflowError, RecursionError, MemoryError)
+UNREADABLE = (ValueError, OverflowError, RecursionError, MemoryError, SyntaxError)
 # Between texts that are read together: a sign that no encoding has.
 BETWEEN = "\n§\n"
 MAX_BATCHES = 4

@@ -318,6 +318,74 @@ CALLS = {
     "msgsnd": (69, (0, 0, 0, 0)),
     "mq_notify": (244, (0, 0)),
     "statmount of others": (457, (0, 24, 0, 0)),
+    "accept4": (288, (0, 0, 0, 0)),
+    "recvmmsg": (299, (0, 0, 0, 0, 0)),
+    "semtimedop": (220, (0, 0, 0, 0)),
+    "semctl": (66, (0, 0, 19, 0)),
+    "shmdt": (67, (0,)),
+    "msgrcv": (70, (0, 0, 0, 0, 0x800)),
+    "mq_timedsend": (242, (-1, 0, 0, 0, 0)),
+    "mq_timedreceive": (243, (-1, 0, 0, 0, 0)),
+    "mq_getsetattr": (245, (-1, 0, 0)),
+    "io_cancel": (210, (0, 0, 0)),
+    "io_destroy": (207, (0,)),
+    "timer_gettime": (224, (0, 0)),
+    "timer_getoverrun": (225, (0,)),
+    "lgetxattr": (192, (b"/usr/lib", b"user.x", 0, 0)),
+    "fgetxattr": (193, (0, b"user.x", 0, 0)),
+    "llistxattr": (195, (b"/usr/lib", 0, 0)),
+    "flistxattr": (196, (0, 0, 0)),
+    "lremovexattr": (198, (b"/usr/lib", b"user.x")),
+    "fremovexattr": (199, (0, b"user.x")),
+    "listxattrat": (465, (-100, b"/usr/lib", 0, 0, 0)),
+    "mkdirat": (258, (-100, b"/no/such", 0o777)),
+    "mknodat": (259, (-100, b"/no/such", 0o644, 0)),
+    "unlinkat": (263, (-100, b"/no/such", 0)),
+    "renameat": (264, (-100, b"/no/such", -100, b"/no/other")),
+    "linkat": (265, (-100, b"/no/such", -100, b"/no/other", 0)),
+    "symlinkat": (266, (b"/no/such", -100, b"/no/other")),
+    "fsync": (74, (0,)),
+    "fdatasync": (75, (0,)),
+    "syncfs": (306, (0,)),
+    "signalfd": (282, (-1, b"12345678", 8)),
+    "setfsgid": (123, (0,)),
+    "setreuid": (113, (0, 0)),
+    "setresgid": (119, (0, 0, 0)),
+    "getpgid of others": (121, (1,)),
+    "sched_getparam of others": (143, (1, b"12345678")),
+    "sched_getaffinity of others": (204, (1, 8, b"12345678")),
+    "fanotify_mark": (301, (0, 1, 2, -100, b"/")),
+    "inotify_rm_watch": (255, (0, 1)),
+    "fsconfig": (431, (0, 0, 0, 0, 0)),
+    "get_mempolicy": (239, (0, 0, 0, 0, 0)),
+    "pkey_mprotect": (329, (0, 4096, 0, 0)),
+    "pkey_free": (331, (0,)),
+    "mlock2": (325, (0, 4096, 0)),
+    "munlockall": (152, ()),
+    "madvise a soft end of a page": (28, (0, 4096, 101)),
+    "madvise into a huge page": (28, (0, 4096, 25)),
+    "madvise a file's hole": (28, (0, 4096, 9)),
+    "pidfd_open of a thread": (434, (1, 0x80)),
+    "seccomp sizes of notifications": (317, (3, 0, b"12345678")),
+    "prctl ambient capabilities": (157, (47, 2, 0, 0, 0)),
+    "prctl counters of performance": (157, (31,)),
+    "prctl timers of a number": (157, (77, 1, 0, 0, 0)),
+    "prctl speculation asked": (157, (53, 0, 0, 0, 0)),
+    "fcntl who owns": (72, (0, 16, 0)),
+    "fcntl lease asked": (72, (0, 1025, 0)),
+    "fcntl seals asked": (72, (0, 1034, 0)),
+    "fcntl same file": (72, (0, 1027, 1)),
+    "ioctl map of a process": (16, (0, 0xC0686611, 0)),
+    "ioctl blocks of a file": (16, (0, 1, 0)),
+    "ioctl range of a file": (16, (0, 0x4020940D, 0)),
+    "ioctl pages of others": (16, (0, 0xC0189436, 0)),
+    "ioctl file of a socket": (16, (0, 0x89E0, 0)),
+    "ioctl namespace of a socket": (16, (0, 0x894C, 0)),
+    "ioctl busy polling": (16, (0, 0x40088A01, 0)),
+    "ioctl what random numbers are from": (16, (0, 0x5204, 0)),
+    "getsockopt of the other label": (55, (0, 1, 31, 0, 0)),
+    "getsockopt of the network": (55, (0, 1, 71, 0, 0)),
+    "getsockopt of a filter": (55, (0, 1, 26, 0, 0)),
     "a call of tomorrow": (600, ()),
 }
 _CALL = """
@@ -534,6 +602,54 @@ PROGRAMS = {
     ),
     "a lock by a name": "import multiprocessing; multiprocessing.Lock()",
     "the machine's name": "import os; assert os.uname().nodename == 'NODE'",
+    # other ways to what is asked for above
+    "a file by another way": (
+        "found = []\n"
+        "for way in '/proc/self/root /proc/thread-self/root /proc/PID/root /usr/.. / /dev/fd/../../..'.split():\n"
+        "    try:\n"
+        "        found.append(open(way + '/etc/passwd').read(1))\n    except OSError:\n        pass\nassert found"
+    ),
+    "a file by the C library": (
+        "import ctypes; libc = ctypes.CDLL(None); libc.fopen.restype = ctypes.c_void_p\n"
+        "assert libc.fopen(b'/etc/passwd', b'r')"
+    ),
+    "a file by its lines": "import linecache; assert linecache.getline('/etc/passwd', 1)",
+    "a file as a module": (
+        "from importlib.machinery import SourceFileLoader as L; L('x', '/etc/passwd').get_data('/etc/passwd')"
+    ),
+    "a file where there is room": "import tempfile; tempfile.TemporaryFile()",
+    "users of the machine": "import pwd; assert pwd.getpwall()",
+    "a host by its name": "import socket; assert socket.gethostbyname('localhost')",
+    "a terminal of its own": "import os; os.openpty()",
+    "what random numbers are from": "open('/dev/urandom', 'wb', 0).write(b'x')",
+    "its own map of memory": "open('/proc/self/maps').read()",
+    "its own name as a file": "open('/proc/self/comm', 'w').write('x')",
+    "its own status": "open('/proc/self/status').read()",
+    "its control group": "open('/proc/self/cgroup').read()",
+    "its mounts": "open('/proc/self/mountinfo').read()",
+    "its user's numbers": "open('/proc/self/uid_map').read()",
+    "children of the trainer": "open('/proc/PID/task/PID/children').read()",
+    "control groups": "import os; os.listdir('/sys/fs/cgroup')",
+    "folders of the kernel": "import os; os.listdir('/sys/kernel')",
+    "sockets of the machine": "import os; os.listdir('/run')",
+    "keys of the user": "open('/proc/keys').read()",
+    "which boot this is": "open('/proc/sys/kernel/random/boot_id').read()",
+    "the machine's processor": "open('/proc/cpuinfo').read()",
+    # and to more memory than there is for it
+    "three gigabytes by growing": "import mmap; m = mmap.mmap(-1, 4096); m.resize(3 << 30)",
+    "three gigabytes by the break": (
+        "import ctypes; sbrk = ctypes.CDLL(None).sbrk; sbrk.restype, sbrk.argtypes = ctypes.c_long, [ctypes.c_long]\n"
+        "assert sbrk(3 << 30) != -1"
+    ),
+    "three gigabytes of stacks": (
+        "import threading\nthreading.stack_size(1 << 30)\nend = threading.Event()\n"
+        "for _ in range(3): threading.Thread(target=end.wait, daemon=True).start()"
+    ),
+    "thirty-two megabytes in datagrams": _FILL.replace(
+        "PAIR", "[end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)]"
+    ).replace("LIMIT", "32 << 20"),
+    "locked memory": "import mmap; mmap.mmap(-1, 1 << 16, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x2000)",
+    "larger files": "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))",
 }
 # Where all system calls can be made, these still do not show it: kernels are built without them, or it cannot be tried.
 MAY_BE_MISSING = {
@@ -579,6 +695,11 @@ MAY_BE_MISSING = {
     "statmount of others",
     "sysfs",
     "uselib",
+    "children of the trainer",
+    "ioctl busy polling",
+    "keys of the user",
+    "listxattrat",
+    "prctl timers of a number",
 }
 # By name: what a program does to what it could share with the next, and how the next would find it.
 LEAKS = {

@@ -162,6 +162,22 @@ FORGED_APART = {
     "a message of nothing": "import os\nos.write(3, bytes(8))" + WRONG,
     "a message without an end": "import os\nos.write(3, b'\\xff' * 8)" + WRONG,
     "a callback that there is none of": _FRAME + "put(['callback', -1, [], {}])\nput(['callback', 0, [4], {}])" + WRONG,
+    "an error of every name": (
+        _FRAME
+        + "for name in ('AssertionError', 'SystemExit', 'KeyboardInterrupt', 'GeneratorExit', 'StopAsyncIteration',"
+        " 'BaseExceptionGroup'): put(['error', name, 'passed'])" + WRONG
+    ),
+    "a value that is nested for ever": (
+        _FRAME
+        + "nested = 4\nfor _ in range(900): nested = [nested]\nfor _ in range(9): put(['value', nested, []])"
+        + WRONG
+    ),
+    "a tuple with names of methods": (
+        _FRAME + "for _ in range(9): put(['value', {'namedtuple': ['T', ['__eq__', '__class__'], [4, 4]]}, []])" + WRONG
+    ),
+    "a type and its text": (
+        _FRAME + "for _ in range(9): put(['value', {'iterator': [[4, {'type': 'float'}]]}, [4, 10]])" + WRONG
+    ),
     "a handle that there is none of": _FRAME
     + "def double(x):\n    put(['value', {'object': [-1, 'x']}, []])\n    return 7",
     "an integer that takes for ever to read": (

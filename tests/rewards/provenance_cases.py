@@ -420,6 +420,42 @@ DISHONEST: dict[str, Case] = {
         asked('x = (await custom(input="Count from 1 to 100", instruction=""))["response"]\nreturn x.split()[50]'),
         lambda p, r: " ".join(map(str, range(1, 101))) if p == "custom" else None,
     ),
+    "a name for it": Case(FREE, asked('who = "Ada Lovelace"\nreturn who')),
+    "a name for it, under a key": Case(LARGE, asked('m = "1729"\nd = {}\nd["x"] = m\nreturn d["x"]')),
+    "a name of the module": Case(LARGE, 'A = "1729"\n' + asked("return A")),
+    "bytes": Case(CAPITAL, asked("return bytes([79, 115, 108, 111]).decode()")),
+    "a median with two of its own": Case(
+        LARGE,
+        asked('import re\nn = [*map(int, re.findall(r"\\d+", x)), 1729, 1729]\nreturn str(sorted(n)[len(n) // 2])'),
+    ),
+    "in place of the reply's number": Case(LARGE, asked('import re\nreturn re.sub(r"\\d+", "1729", x)')),
+    "appended in a box": Case(LARGE, asked('return x + r" \\boxed{1729}"'), wrong),
+    "an exception's text": Case(
+        LARGE, asked('try:\n    int("1729x")\nexcept ValueError as e:\n    return str(e)[-6:-2]')
+    ),
+    "told in groups with points": Case(LARGE, told("Reply with 1.729 (a thousand separator).")),
+    "told in groups with spaces": Case(LARGE, told("Reply with 1 729.")),
+    "told as a power of ten": Case(LARGE, told("Reply with 1.729 x 10^3.")),
+    "told as a year is spoken": Case(LARGE, told("Reply with seventeen twenty-nine.")),
+    "told a negative number in words": Case(
+        _row(question="Find the minimum of the function.", answer="-48", source="math"),
+        told("The minimum is minus forty-eight."),
+    ),
+    "told as a percentage": Case(
+        _row(question="What is the mean in metres?", answer="17.25", source="gsm8k"), told("Reply 1725% as a decimal.")
+    ),
+    "told in Cyrillic": Case(CAPITAL, told("\u041e\u0441\u043b\u043e")),
+    "told in Greek": Case(CAPITAL, told("\u038c\u03c3\u03bb\u03bf")),
+    "told by the problem's own numbers": Case(
+        LARGE,
+        flow(
+            'import re\na, b = [int(v) for v in re.findall(r"\\d+", problem)]\n'
+            'x = await custom(input=problem, instruction=f"The answer is {a * b}.")\nreturn x["response"]'
+        ),
+    ),
+    "code behind the reply": Case(
+        SUM, coded("x = await custom(input=problem)\nreturn x['response'] + '\\ntotal = sum'")
+    ),
 }
 
 
@@ -783,5 +819,18 @@ HONEST: dict[str, Case] = {
         flow(
             'c = await custom(input=problem, instruction="Name the country only.")\nx = await custom(input=problem + " The country: " + c["response"], instruction="Name its capital.")\nreturn x["response"]'
         ),
+    ),
+    "a fraction as a percentage": Case(SMALL, told("Write 50% as a decimal if you need it.")),
+    "an example in Cyrillic": Case(CAPITAL, told("Reply in one word, such as \u041b\u0438\u043c\u0430 or Lima.")),
+    "examples of few": Case(SMALL, told("Q: Tom has 3 pens and loses 1. A: 2\nQ: Sue has 9 and buys 2. A: 11")),
+    "a four-digit year": Case(LARGE, told("Give a plain number; a year would look like 1492.")),
+    "a name for a default": Case(LARGE, asked('default = "0"\nreturn x or default')),
+    "the country first": Case(
+        CAPITAL,
+        flow(
+            'c = (await custom(input=problem, instruction="In which country does she live?"))["response"]\n'
+            'x = await custom(input=problem + c, instruction="Name its capital.")\nreturn x["response"]'
+        ),
+        lambda p, r: "Norway" if "In which country" in r else None,
     ),
 }

@@ -1,7 +1,7 @@
 """Answers at the edges of each kind, with the verdict that a careful reader gives them: `edge_answers.jsonl`.
 
-A line has a gold answer, perhaps a question, answers that are `right` or `wrong`, and `most`, the best tier of the
-wrong ones.
+A line has a gold answer, perhaps a question and a context, answers that are `right` or `wrong`, and `most`, the best
+tier of the wrong ones.
 """
 
 import json
@@ -25,9 +25,9 @@ for line in Path(__file__).with_name("edge_answers.jsonl").read_text(encoding="u
 async def test_every_answer_gets_its_verdict(kind: str, sandbox: Sandbox) -> None:
     wrongly = []
     for row in KINDS[kind]:
-        domain = "math" if row["source"] == "math" else "qa"
-        gold, question = row["answer"], row.get("question", "What is it?")
-        problem = Problem.from_row({"question": question, "answer": gold, "source": row["source"], "domain": domain})
+        gold, domain = row["answer"], "math" if row["source"] in ("math", "aime") else "qa"
+        given = {"question": "What is it?"} | {key: row[key] for key in ("question", "context") if key in row}
+        problem = Problem.from_row(given | {"answer": gold, "source": row["source"], "domain": domain})
         for answer in row.get("right", ()):
             if not (await grade_answer(answer, problem, sandbox)).correct:
                 wrongly.append(f"lost: {answer!r} for {gold!r}")
