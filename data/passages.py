@@ -203,13 +203,24 @@ class Needed:
         facts = problem.extra.get("facts")
         if isinstance(facts, list) and facts:
             return cls(frozenset(map(str, facts)))
-        return cls(frozenset({STATED}), tuple(gold.lower() for gold in problem.golds if gold.strip()))
+        return cls(frozenset({STATED}), tuple(gold.strip().lower() for gold in problem.golds if gold.strip()))
 
     def key(self, passage: Passage) -> str:
         """Return the name that a passage answers to: that of what is needed, else one that is not needed."""
         if self.golds:
-            return STATED if any(gold in passage.text.lower() for gold in self.golds) else f"-{passage.id}"
+            return STATED if any(says(passage.text.lower(), gold) for gold in self.golds) else f"-{passage.id}"
         return next((name for name in (passage.id, passage.title) if name in self.names), f"-{passage.id}")
+
+
+def says(text: str, words: str) -> bool:
+    """Whether a text has some words, as words: "know" does not say "no".
+
+    Example:
+
+        >>> says("she is known for her bakery", "baker"), says("a baker, by trade", "baker")
+        (False, True)
+    """
+    return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text) is not None
 
 
 def union(parts: Iterable[Iterable[Passage]]) -> list[Passage]:

@@ -3,8 +3,8 @@
     accelerate launch recipes/deepcoder.py
     accelerate launch recipes/deepcoder.py --config recipes/configs/deepcoder_quickstart.yaml
 
-During an episode only the shown tests run: a problem's public ones, or the first two of its tests where it has none.
-The loop ends when these pass, or after `--max_refinements`; the hidden tests decide the rewards and are run afterwards.
+During an episode only the shown tests run: a problem's public ones, or up to two of its tests where it has none. The
+loop ends when these pass, or after `--max_refinements`; the others decide the rewards and are run afterwards.
 What each agent is paid for, a row of its data and what was measured: recipes/agents.md.
 """
 
@@ -78,8 +78,7 @@ class Tools:
 
     def __init__(self, sandbox: Sandbox, task: Problem) -> None:
         self.sandbox, self.task = sandbox, task
-        given = task.public_tests
-        self.shown, self.hidden = (given, task.tests) if given else (task.tests[:SHOWN_TESTS], task.tests[SHOWN_TESTS:])
+        self.shown, self.hidden = parted(task.public_tests, task.tests)
 
     def solution(self, reply: str) -> str:
         """Return the code in a reply, completed with what the question gives away."""
@@ -93,11 +92,10 @@ class Tools:
         return f"{self.shown[passed]}\n{error or 'it failed'}"
 
     async def share(self, code: str) -> float:
-        """Return the share of hidden tests that pass; of the shown ones where there are no others."""
-        tests = self.hidden or self.shown
-        if not tests:
+        """Return the share of hidden tests that pass; 0 where there is none."""
+        if not self.hidden:
             return 0.0
-        return (await self._run(code, tests, until_failure=False))[0] / len(tests)
+        return (await self._run(code, self.hidden, until_failure=False))[0] / len(self.hidden)
 
     async def _run(self, code: str, tests: Sequence[str], *, until_failure: bool) -> tuple[int, str | None]:
         given = given_code(self.task.question, self.task.entry_point)
@@ -105,6 +103,21 @@ class Tools:
             code, self.task.entry_point, tests, self.sandbox.run, given=given, until_failure=until_failure
         )
         return sum(report.passed), report.error or report.note
+
+
+def parted(public: tuple[str, ...], tests: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the tests that agents are shown, and those that pay them. None is both: it could be answered by itself.
+
+    Args:
+        public (`tuple[str, ...]`): that the problem gives away.
+        tests (`tuple[str, ...]`): that grade it; some data sets have the public ones among them.
+    """
+    hidden = tuple(test for test in tests if test not in public)
+    if public and hidden:
+        return public, hidden
+    known = tests or public
+    count = min(SHOWN_TESTS, max(0, len(known) - 1))  # one test at least stays hidden
+    return known[:count], known[count:]
 
 
 async def run(task: Problem, agents: Agents, max_refinements: int = 2, counterfactual: float = 0.5) -> Outcome:

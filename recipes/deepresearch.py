@@ -211,8 +211,9 @@ def commands_in(text: str) -> list[tuple[str, str]]:
 def outcome_of(research: Research, tools: Tools, right: bool) -> Outcome:
     """Pay the agents.
 
-    The planner by what its lines led to, as queries are; the gatherer by what it kept of what it saw and by calls that
-    did something; the synthesizer by its answer, and by citations that bear it out.
+    The planner by what its lines led to, as queries are; the gatherer by the needed passages that it saw, how well it
+    kept them, and how many of its calls did something: calls that find nothing needed earn nothing; the synthesizer by
+    its answer, and by citations that bear it out.
     """
     needed, answer = tools.needed, research.answers[-1]
     found = {needed.key(passage) for passage in tools.seen.values()}
@@ -236,7 +237,7 @@ def outcome_of(research: Research, tools: Tools, right: bool) -> Outcome:
         team=float(right),
         local={
             "planner": query_credit([[needed.key(p) for p in each] for each in research.found], needed.names),
-            "gatherer": 0.7 * coverage(found, needed.names) * (chosen or 0.0) + 0.3 * success,
+            "gatherer": coverage(found, needed.names) * (0.7 * (chosen or 0.0) + 0.3 * success),
             "synthesizer": 0.6 + 0.4 * backed.score if right else 0.2 * backed.score,
         },
         answer=answer,

@@ -21,15 +21,16 @@ from pathlib import Path
 
 from aflow_ops.agents.episode import Agents
 from aflow_ops.agents.team import Limits, Outcome, Role, Team
+from aflow_ops.agents.tools.docker_tests import SECONDS as CONTAINER_SECONDS
 from aflow_ops.agents.tools.docker_tests import DockerTests
 from aflow_ops.agents.tools.edits import EditRefusedError, apply_edits, parse_edits
-from aflow_ops.agents.tools.local_tests import LocalTests, described
+from aflow_ops.agents.tools.local_tests import TOTAL_SECONDS, LocalTests, described
 from aflow_ops.agents.tools.repository_tests import RepositoryTests
 from aflow_ops.agents.verdicts import read_verdict, settle_verdicts, verdict_metrics
 from aflow_ops.errors import UsageError
 from aflow_ops.sandbox import Sandbox, open_sandbox
 from data.problem import Problem
-from data.repository_tasks import RepositoryTask, checked_path, repository_task, unified_diff
+from data.repository_tasks import RepositoryTask, checked_path, is_test, repository_task, unified_diff
 from recipes.policy.agent_warm_start import ensure_agent_policy
 from recipes.policy.loading import loading_policy, policy_settings
 from recipes.run.agent_results import finish_agents
@@ -133,15 +134,17 @@ class Tools:
         return described(self.files, self.shown_chars) or "(name the files that you want to see, as FILE: path)"
 
     async def look_at(self, words: str) -> None:
-        """Fetch the files that the analyzer names, where the repository is in an image."""
+        """Fetch the files that the analyzer names, where the repository is in an image; no tests, for some pay it."""
         if self.task.files:
             return
         paths = []
         for name in dict.fromkeys(_FILE.findall(words[:20_000])):
             try:
-                paths.append(checked_path(name))
+                path = checked_path(name)
             except ValueError:
                 continue
+            if not is_test(path):
+                paths.append(path)
         self.files |= await self.tests.files(self.task, paths[:MAX_FILES]) if paths else {}
 
     def attempt(self, answer: str) -> Attempt:
@@ -237,7 +240,8 @@ def repository_team(
     Raises:
         UsageError: the docker backend without docker.
     """
-    tests: RepositoryTests = DockerTests() if backend == "docker" else LocalTests(sandbox)
+    in_containers = backend == "docker"
+    tests: RepositoryTests = DockerTests() if in_containers else LocalTests(sandbox)
 
     @asynccontextmanager
     async def tools(task: Problem) -> AsyncIterator[Tools]:
@@ -246,7 +250,9 @@ def repository_team(
             raise UsageError(f"problem {task.id}: its repository is in an image: use --swe_backend docker")
         yield Tools(repository, tests, shown_chars)
 
-    seconds = 600.0 if backend == "docker" else 120.0
+    # Longer than all its runs of tests may take, so that code that hangs fails and does not end its episode unpaid.
+    runs = max_attempts + 1
+    seconds = 2 * runs * CONTAINER_SECONDS if in_containers else 60.0 + runs * TOTAL_SECONDS
     return Team(
         ROLES,
         partial(run, max_attempts=max_attempts, counterfactual=counterfactual),

@@ -1,6 +1,6 @@
 """Does the quickstart learn for every seed? Seeds x settings, one row a run: `make bench-learning`.
 
-    python scripts/study_learning.py                                       # seeds 10 to 19 of the quickstart
+    python scripts/study_learning.py                                       # seeds 14 to 23 of the quickstart
     python scripts/study_learning.py --settings wa_grpo_k4 grpo_k4 --seeds 0 1 2 3 4
     python scripts/study_learning.py --settings harder --seeds 0 1 2 3 4    # the best workflow differs within a domain
     python scripts/study_learning.py --seeds                               # no runs: only the page, from the rows
@@ -41,7 +41,7 @@ def parse_arguments() -> argparse.Namespace:
         "--settings", nargs="+", default=["quickstart"], choices=sorted(SETTINGS), metavar="NAME",
         help=f"what to run: {', '.join(SETTINGS)} [quickstart]",
     )  # fmt: skip
-    parser.add_argument("--seeds", type=int, nargs="*", default=list(range(10, 20)), help="seeds of each [10 to 19]")
+    parser.add_argument("--seeds", type=int, nargs="*", default=list(range(14, 24)), help="seeds of each [14 to 23]")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once [1]")
     parser.add_argument(
         "--cache", type=Path, default=ROOT / ".cache" / "study", help="cached replies of the executor [.cache/study]"

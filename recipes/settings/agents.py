@@ -1,6 +1,7 @@
 """Flags of the multi-agent recipes beside those that every recipe has."""
 
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
@@ -166,4 +167,20 @@ def agent_arguments(
         raise UsageError(
             f"loss_type={args.training.loss_type!r}: long episodes would weigh more; use {' or '.join(ROW_LOSSES)}"
         )
+    warn_of_lone_episodes(getattr(args.recipe, "counterfactual", 0.0), args.training.num_generations)
     return args
+
+
+def warn_of_lone_episodes(counterfactual: float, episodes: int) -> None:
+    """Say so where an agent that is paid in a share of the episodes has nothing to be compared with.
+
+    Args:
+        counterfactual (`float`): the share; 0 where no agent is paid so.
+        episodes (`int`): of one problem.
+    """
+    if counterfactual and int(episodes * counterfactual + 1e-9) < 2:  # as `Agents.chosen` counts
+        print(
+            f"warning: counterfactual={counterfactual:g} of num_generations={episodes} episodes pays its agent in less "
+            f"than two of a problem's, and it learns nothing; use --counterfactual {min(1.0, 2 / episodes):g} or more",
+            file=sys.stderr,
+        )

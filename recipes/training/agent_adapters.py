@@ -92,9 +92,9 @@ class AgentAdapters:
                     parameter.requires_grad_(True)
 
     def _parameters(self, adapter: str) -> list[torch.nn.Parameter]:
-        """The parameters of one adapter, in order."""
-        part = f".{adapter}."
-        return [each for name, each in self.model.named_parameters() if "lora_" in name and part in name]
+        """The parameters of one adapter, in order: LoRA's, and those of whole modules that are saved with it."""
+        part, kinds = f".{adapter}.", ("lora_", ".modules_to_save.")
+        return [each for name, each in self.model.named_parameters() if part in name and any(k in name for k in kinds)]
 
     @contextmanager
     def speaking(self, name: str | None) -> Iterator[None]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from data.passages import Passage
+from data.passages import Passage, says
 from rewards.agents.retrieval import coverage
 from rewards.graders.qa_metrics import normalized
 
@@ -69,7 +69,7 @@ def support(text: str, spans: Collection[str], seen: Mapping[str, Passage], need
     cited = citations(text)
     real = [seen[name] for name in cited if name in seen]
     wanted = [normalized(span) for span in spans if normalized(span)]
-    stated = any(span in normalized(f"{passage.title} {passage.text}") for passage in real for span in wanted)
+    stated = any(says(normalized(f"{passage.title} {passage.text}"), span) for passage in real for span in wanted)
     # What is cited beyond the needed passages counts against the answer, else it would pay to cite everything.
     right = frozenset(passage.id for passage in real) & frozenset(needed)
     known = len(right) / len(cited) if cited else 0.0

@@ -25,17 +25,6 @@ def coverage(found: Collection[str], needed: Collection[str]) -> float:
     return len(wanted & frozenset(found)) / len(wanted) if wanted else 1.0
 
 
-def precision(found: Sequence[str], needed: Collection[str]) -> float:
-    """Return the share of what was found that is needed; 0 when nothing was found.
-
-    Args:
-        found (`Sequence[str]`): ids; repeated ones count as often as they stand there.
-        needed (`Collection[str]`): ids that the answer rests on.
-    """
-    wanted = frozenset(needed)
-    return sum(name in wanted for name in found) / len(found) if found else 0.0
-
-
 def kept_passages(found: Collection[str], kept: Sequence[str], needed: Collection[str]) -> float | None:
     """Return how well somebody chose among what was found: F1 of what was kept; `None` when there was nothing to keep.
 

@@ -100,6 +100,8 @@ def test_what_is_not_known_to_be_needed_is_what_states_the_answer() -> None:
     }
     needed = Needed.by(Problem.from_row(row))
     assert [needed.key(p) for p in passages_of(Problem.from_row(row))] == [STATED, "-2"] and needed.names == {STATED}
+    short = Problem.from_row({**row, "answer": "no", "context": "She is known here. It has no sea."})
+    assert [Needed.by(short).key(p) for p in passages_of(short)] == ["-1", STATED]  # as a word
     with pytest.raises(DataError, match="brings no passages"):
         passages_of(Problem.from_row({**row, "context": None}))
     for bad in ("x", [1], [{"id": "1"}]):

@@ -29,6 +29,7 @@ from recipes.agents_warmstart import AgentWarmStartArguments, scripted_turns
 from recipes.agents_warmstart import main as warm_start_main
 from recipes.policy.deepcoder_script import DeepCoderScript
 from recipes.policy.math_tool_script import MathToolScript, formulas_for
+from recipes.settings.agents import warn_of_lone_episodes
 from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.settings.layers import CONFIGS
 from tests.patience import PATIENCE
@@ -100,6 +101,14 @@ def test_they_start_without_a_key_and_a_gpu(
     with pytest.raises(UsageError, match="OPENAI_API_KEY"):
         dry_run(main, name, "--agent_models", f"{role}=executor")
     assert not (tmp_path / "run").exists()
+
+
+def test_an_agent_that_is_compared_with_nobody_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for counterfactual, episodes in ((0.5, 4), (1.0, 2), (0.0, 2), (0.25, 8)):
+        warn_of_lone_episodes(counterfactual, episodes)
+        assert not capsys.readouterr().err
+    warn_of_lone_episodes(0.5, 2)
+    assert "it learns nothing; use --counterfactual 1 or more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -194,6 +203,20 @@ async def test_deepcoder_runs_shown_tests_only_and_is_paid_by_the_hidden_ones(sa
 
 
 @pytest.mark.parametrize(
+    ("public", "tests", "shown", "hidden"),
+    [
+        ("ab", "cd", "ab", "cd"),
+        ("a", "abc", "a", "bc"),  # MBPP's public test is one of its tests
+        ("", "abcd", "ab", "cd"),
+        ("ab", "ab", "a", "b"),
+        ("", "a", "", "a"),
+    ],
+)
+def test_no_test_that_a_coder_is_shown_pays_it(public: str, tests: str, shown: str, hidden: str) -> None:
+    assert deepcoder.parted(tuple(public), tuple(tests)) == (tuple(shown), tuple(hidden))
+
+
+@pytest.mark.parametrize(
     ("source", "make_team", "script"),
     [
         ("word_problems", math_tool.math_team, MathToolScript()),
@@ -236,6 +259,14 @@ def test_a_batch_of_a_teams_warm_start_has_turns_of_all_roles() -> None:
     teams = [config for config in map(values_of, WARM_STARTS) if "script" in config]
     assert len(teams) >= 5
     assert {config.get("train_sampling_strategy", "random") for config in teams} == {"random"}
+
+
+def test_an_output_layer_that_trains_is_not_the_embeddings_too() -> None:
+    """Else the adapter could not be merged (`recipes/learning/why.md`)."""
+    teams = [name.removesuffix("_warmstart") for name in WARM_STARTS if "script" in values_of(name)]
+    for team in teams:
+        trained = values_of(f"{team}_quickstart").get("lora_modules_to_save", [])
+        assert ("lm_head" in trained) == values_of(f"{team}_warmstart").get("untie_embeddings", False), team
 
 
 @pytest.mark.long

@@ -226,24 +226,37 @@ class Weights(TrainerCallback):
         trainer.add_callback(self)
 
     def now(self) -> dict[str, torch.Tensor]:
-        names = ("default", "critic")
-        found = {n: p for n, p in self.trainer.model.named_parameters() if "lora_" in n}
-        return {each: torch.cat([p.detach().flatten() for n, p in found.items() if each in n]) for each in names}
+        kinds = [kind for kind in ("lora_", "modules_to_save") if any(kind in n for n, _ in self.parameters)]
+        return {
+            f"{adapter} {kind}": torch.cat(
+                [p.detach().flatten() for n, p in self.parameters if kind in n and f".{adapter}." in n]
+            )
+            for adapter in ("default", "critic")
+            for kind in kinds
+        }
+
+    @property
+    def parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
+        return list(self.trainer.model.named_parameters())
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self.after.append(self.now())
 
 
-def test_adapters_of_their_own_learn_from_their_own_rows_when_it_is_their_turn(tmp_path: Path) -> None:
+@pytest.mark.parametrize("modules", [[], ["lm_head"]])
+def test_adapters_of_their_own_learn_from_their_own_rows_when_it_is_their_turn(
+    modules: list[str], tmp_path: Path
+) -> None:
     recipe = AgentArguments(adapters="per_agent", alternate=1)
-    trainer = opened(tmp_path, recipe, beta=0.05, weight_decay=0.1)
+    trainer = opened(tmp_path, recipe, beta=0.05, weight_decay=0.1, modules_to_save=modules)
     weights = Weights(trainer)
     trainer.train()
     moved = [
         {name for name in after if not torch.equal(after[name], before[name])}
         for before, after in itertools.pairwise(weights.after)
     ]
-    assert moved == [{"default"}, {"critic"}]  # no momentum and no decay while it rests
+    kinds = ["lora_", *(["modules_to_save"] if modules else [])]
+    assert moved == [{f"{name} {kind}" for kind in kinds} for name in ("default", "critic")]  # no momentum, no decay
     trainer.save_model()
     assert (trainer.run_dir / "adapter_config.json").is_file()
     assert (trainer.run_dir / "critic" / "adapter_config.json").is_file()
@@ -423,13 +436,19 @@ def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(form: str, tmp_p
     assert any(name.startswith("critic:") for name in one) == (form == "per_agent")
 
 
+LAUNCHERS = {
+    "one": ["torch.distributed.run", "--standalone", "--nproc_per_node", "1"],
+    "two": ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
+    "ZeRO-2": ["accelerate.commands.launch", "--config_file", str(ROOT / "accelerate_configs" / "cpu_zero2.yaml")],
+}
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("form", FORMS)
-def test_two_processes_learn_what_one_does(form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("form", "other"), [("shared", "two"), ("per_agent", "two"), ("shared", "ZeRO-2")])
+def test_two_processes_learn_what_one_does(form: str, other: str, tmp_path: Path) -> None:
     found = []
-    for processes, batch in ((1, 2 * K), (2, K)):
-        folder = tmp_path / str(processes)
-        launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    for launcher, batch in ((LAUNCHERS["one"], 2 * K), (LAUNCHERS[other], K)):
+        folder = tmp_path / str(len(found))
         script = [str(ROOT / "tests/recipes/tiny_agents.py"), str(folder), str(batch), *FORMS[form]]
         command = [sys.executable, "-m", *launcher, *script]
         done = subprocess.run(

@@ -259,6 +259,9 @@ async def test_deepresearch_pays_for_facts_calls_and_citations(sandbox: Sandbox)
         team, task, **{**first, "gatherer": [*first["gatherer"], *second], "synthesizer": [f"ANSWER: {task.answer}"]}
     )
     assert bare.outcome.local["synthesizer"] == 0.6 and bare.outcome.team == 1.0
+    elsewhere = next(p for p in passages_of(task) if p.title not in (home.title, goal.title))
+    idle = await play(team, task, planner=["a"], gatherer=[f"READ: {elsewhere.title}", ""], synthesizer=["ANSWER: x"])
+    assert idle.outcome.metrics["tool_success"] == 1.0 and idle.outcome.local["gatherer"] == 0.0
 
 
 async def test_a_tool_loop_and_made_up_citations_are_contained(sandbox: Sandbox) -> None:

@@ -17,7 +17,7 @@ from aflow_ops.agents.team import Outcome, Role, Team
 from aflow_ops.executor import ExecutorConfig
 from data.problem import Problem
 from data.registry import load_problems
-from recipes.policy.tiny import build_tiny_policy, train_tokenizer
+from recipes.policy.tiny import build_tiny_policy, train_tokenizer, untie_embeddings
 from recipes.run.checkpoints import Checkpoint
 from recipes.settings.agents import AgentArguments
 from recipes.settings.arguments import WorkflowGRPOConfig
@@ -59,6 +59,7 @@ def make_agents(
     play: Any = run,
     start: Checkpoint | None = None,
     executor: ExecutorConfig | None = None,
+    modules_to_save: Sequence[str] = (),
     **changes: Any,
 ) -> AgentGRPOTrainer:
     tasks = problems(8)
@@ -84,8 +85,11 @@ def make_agents(
             **changes,
         }
     )
+    model = build_tiny_policy(tokenizer, hidden_size=64, num_layers=1, max_length=512, seed=0)
+    if modules_to_save:
+        untie_embeddings(model)
     return AgentGRPOTrainer(
-        model=build_tiny_policy(tokenizer, hidden_size=64, num_layers=1, max_length=512, seed=0),
+        model=model,
         args=args,
         recipe=recipe or AgentArguments(),
         team=team(play),
@@ -93,7 +97,7 @@ def make_agents(
         executor=executor,
         start=start,
         processing_class=tokenizer,
-        peft_config=LoraConfig(r=4, target_modules=["q_proj", "v_proj"]),
+        peft_config=LoraConfig(r=4, target_modules=["q_proj", "v_proj"], modules_to_save=list(modules_to_save) or None),
     )
 
 

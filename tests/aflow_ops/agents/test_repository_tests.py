@@ -3,11 +3,13 @@
 import asyncio
 import random
 import stat
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from aflow_ops.agents.tools import docker_tests, local_tests
 from aflow_ops.agents.tools.docker_tests import ContainerError, DockerTests, read_verdicts
 from aflow_ops.agents.tools.docker_tests import test_script as script_for
 from aflow_ops.agents.tools.edits import apply_edits, parse_edits
@@ -95,6 +97,25 @@ HOSTILE = {
 async def test_no_code_passes_tests_by_anything_but_its_results(name: str, sandbox: Sandbox) -> None:
     report = await LocalTests(sandbox).run(TASK, in_stock(HOSTILE[name]), TASK.tests)
     assert report.passed[TASK.fail_to_pass[0]] is False, name
+
+
+async def test_what_hangs_leaves_no_time_to_the_tests_after_it(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_tests, "TOTAL_SECONDS_ONCE_FAILED", 0.0)
+    module = {"shop/stock.py": "while True:\n    pass\n"}
+    others = {"tests/test_other.py": "from shop.other import one\n\n\ndef test_one():\n    assert one() == 1\n"}
+    task = replace(
+        TASK,
+        files={**TASK.files, "shop/other.py": "def one():\n    return 1\n"},
+        test_files={**TASK.test_files, **others},
+        pass_to_pass=(*TASK.pass_to_pass, "tests/test_other.py::test_one"),
+    )
+    hung = await LocalTests(sandbox).run(task, {**task.files, **module}, task.tests)
+    assert not any(hung.passed.values())
+    monkeypatch.undo()
+    harmless = await LocalTests(sandbox).run(task, task.files, task.tests)
+    assert harmless.passed["tests/test_other.py::test_one"]
 
 
 async def test_packages_of_several_modules_in_a_source_folder_work(sandbox: Sandbox) -> None:
@@ -218,6 +239,8 @@ async def test_tests_run_in_the_tasks_image(tmp_path: Path, monkeypatch: pytest.
     assert dict(report.passed) == {task.tests[0]: True, task.tests[1]: False, task.tests[2]: True}
     assert "FAILED" in str(report.error)
     assert (repository / "a/b.py").read_text() == "it's 'quoted' $(touch /tmp/x) `x`\n"
+    misplaced = await tests.run(task, {"a": "a file in the place of a folder"}, task.tests)
+    assert mended(misplaced, task) == 0.0
     assert "--network none" in log.read_text() and "rm -f aflow-" in log.read_text()
 
 
@@ -227,6 +250,12 @@ async def test_a_failing_docker_is_no_failing_edit(tmp_path: Path, monkeypatch: 
         await DockerTests().check()
     with pytest.raises(ContainerError, match="no such image"):
         await DockerTests().run(IMAGE_TASK, {}, IMAGE_TASK.tests)
+
+
+async def test_code_that_ends_as_docker_would_fails_its_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_docker(tmp_path, monkeypatch, run=f"echo '{docker_tests._MARK}'; exit 125")
+    report = await DockerTests().run(IMAGE_TASK, {}, IMAGE_TASK.tests)
+    assert not any(report.passed.values())
 
 
 async def test_code_that_hangs_in_a_container_fails_its_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +276,7 @@ async def test_without_docker_or_an_image_the_reason_is_said(tmp_path: Path, mon
 def test_hidden_tests_are_laid_over_the_edits() -> None:
     script = script_for(TASK, {"tests/test_stock.py": "cheat"}, TASK.tests)
     assert script.count("'tests/test_stock.py'") == 5  # the cheat and the tests, two words each, and the command
-    assert script.rstrip().splitlines()[-2].endswith("'tests/test_stock.py'")
+    assert script.rstrip().splitlines()[-2].endswith("'tests/test_stock.py' < /dev/null")
 
 
 def test_the_runners_of_the_benchmarks_are_read() -> None:

@@ -1,54 +1,29 @@
 """What agents are paid: for what came of their words, within bounds, and never for nothing."""
 
 import doctest
-from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aflow_ops.agents.tools.repository_tests import TestReport
+from data import passages
 from data.passages import Passage
 from data.repository_tasks import RepositoryTask
-from rewards.agents import citations, credit, retrieval
+from rewards.agents import citations, retrieval
 from rewards.agents.citations import support
-from rewards.agents.credit import improvement, stepwise
 from rewards.agents.repository import mended
-from rewards.agents.retrieval import coverage, kept_passages, precision, query_credit
+from rewards.agents.retrieval import coverage, kept_passages, query_credit
 
-SCORES = st.floats(0, 1)
 IDS = st.sampled_from([f"p{n}" for n in range(8)])
 LISTS = st.lists(IDS, max_size=10)
 SEARCHES = st.lists(LISTS, max_size=6)
 NEEDED = st.frozensets(IDS, min_size=1, max_size=4)
 
 
-@pytest.mark.parametrize("module", [credit, retrieval, citations])
+@pytest.mark.parametrize("module", [retrieval, citations, passages])
 def test_the_examples_hold(module: object) -> None:
     assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]
-
-
-@given(SCORES, SCORES)
-def test_better_is_worth_more_than_no_difference_and_worse_less(before: float, after: float) -> None:
-    worth = improvement(before, after)
-    assert 0 <= worth <= 1
-    assert worth + improvement(after, before) == pytest.approx(1)  # advice that is as often wrong as right earns a half
-    assert (worth > 0.5) == (after - before > 0) or worth == 0.5
-
-
-@given(st.lists(SCORES, max_size=6))
-def test_the_steps_of_some_attempts_tell_where_they_led(scores: Sequence[float]) -> None:
-    worth = stepwise(scores)
-    if len(scores) < 2:
-        assert worth is None
-    else:
-        assert worth == pytest.approx(0.5 + (scores[-1] - scores[0]) / 2 / (len(scores) - 1))
-
-
-@pytest.mark.parametrize("score", [-0.1, 1.1, float("nan")])
-def test_a_score_out_of_range_is_refused(score: float) -> None:
-    with pytest.raises(ValueError, match="from 0 to 1"):
-        improvement(score, 0.5)
 
 
 @given(SEARCHES, NEEDED)
@@ -78,7 +53,6 @@ def test_a_query_that_finds_what_was_missing_pays(
 @given(LISTS, LISTS, NEEDED)
 def test_shares_are_shares(found: list[str], kept: list[str], needed: frozenset[str]) -> None:
     assert coverage(found, needed) == len(needed & set(found)) / len(needed)
-    assert 0 <= precision(found, needed) <= 1
     score = kept_passages(found, kept, needed)
     there = needed & set(found)
     assert (score is None) == (not there)
