@@ -22,7 +22,7 @@ from rich.progress import track
 from rich.table import Table
 
 from aflow_ops.sandbox import open_sandbox
-from recipes.run.command import CommandParser, run_command
+from recipes.run.command import RUN_ERROR, CommandParser, run_command
 from rewards.grading import grade_answer
 from scripts.fuzzing import GENERATORS, Case, cases
 
@@ -82,13 +82,14 @@ def show(tried: Sequence[Case], wrong: Sequence[Case], console: Console) -> bool
     return false_positives == 0 and lost <= MOST_LOST * right
 
 
-def main() -> int:
-    """Generate, grade, show."""
+def main() -> None:
+    """Generate, grade, show; end with 1 when the graders are not good enough."""
     arguments = parse_arguments()
     tried = list(islice(cases(random.Random(arguments.seed), arguments.domains), arguments.cases))
     console = Console(stderr=True)
     wrong = asyncio.run(wrongly_graded(track(tried, "grading", console=console)))
-    return 0 if show(tried, wrong, Console()) else 1
+    if not show(tried, wrong, Console()):
+        sys.exit(RUN_ERROR)
 
 
 if __name__ == "__main__":

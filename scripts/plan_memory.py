@@ -60,8 +60,8 @@ def plans(own: argparse.Namespace, recipe_flags: Sequence[str]) -> list[Plan]:
     found = []
     for gpu in classes:
         args = parse_arguments("grpo_mixed.yaml", "", [*gpu, *model, *recipe_flags], planning=True)
-        chosen = args.layers.gpu and args.layers.gpu.gpu
-        found.append(plan(args.model, args.training, chosen, own.prompt_tokens))
+        chosen = args.layers.gpu
+        found.append(plan(args.model, args.training, chosen.gpu if chosen else None, own.prompt_tokens))
     return found
 
 

@@ -249,7 +249,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
 
     def _break_ties(
         self, rollouts: Sequence[Rollout], settled: Sequence[Sequence[float | None]]
-    ) -> tuple[list[Rollout], list[float | None]]:
+    ) -> tuple[Sequence[Rollout], list[float | None]]:
         """Work out, from the workflow rewards alone, what tied groups add to the advantages; log it.
 
         Args:

@@ -203,7 +203,7 @@ def _added(parts: Sequence[Mapping[str, Any]]) -> Measured:
     )
 
 
-def show(summary: dict[str, Any], output: Path) -> None:
+def show(summary: Mapping[str, Any], output: Path) -> None:
     """Print the summary as a table."""
     low, high = summary["reward_ci95"] or (0.0, 0.0)
     table = Table(title=f"{output.name}: {summary['n']} problems", title_justify="left")

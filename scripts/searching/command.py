@@ -182,8 +182,8 @@ class SearchCommand:
         )  # fmt: skip
         facts = {name: getattr(self.arguments, name) for name in names}
         if self.arguments.proposer != "grammar":
-            names = ("model", "adapter", "temperature", "top_p", "form", "max_tokens")
-            facts |= {name: getattr(self.arguments, name) for name in (f"optimizer_{each}" for each in names)}
+            asked = ("model", "adapter", "temperature", "top_p", "form", "max_tokens")
+            facts |= {name: getattr(self.arguments, name) for name in (f"optimizer_{each}" for each in asked)}
         if self.arguments.operators:
             facts["operators"] = self.arguments.operators
         executor = {name: getattr(self.config, name) for name in ("executor", "executor_model", "executor_temperature")}

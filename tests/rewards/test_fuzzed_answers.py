@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import sys
+from collections.abc import Iterable
 from itertools import islice
 
 import pytest
@@ -13,8 +15,8 @@ from rewards.graders.math_parse import parse_math
 from rewards.graders.math_reading import readings_of, same_reading, same_words
 from rewards.graders.math_tokens import MathSyntaxError
 from rewards.graders.qa_reading import says, says_unanswerable
-from scripts.fuzz_graders import MOST_LOST, wrongly_graded
-from scripts.fuzzing import cases
+from scripts.fuzz_graders import MOST_LOST, main, wrongly_graded
+from scripts.fuzzing import Case, cases
 from scripts.fuzzing.math_answers import spellings
 
 GOLDS = st.sampled_from(
@@ -49,6 +51,17 @@ def test_one_piece_more_or_less_is_another_expression(gold: str, piece: str, pla
         assert same(parse_math(changed.rstrip(".")), parse_math(gold))
     except MathSyntaxError:
         assert changed.rstrip(".").split() == gold.split()
+
+
+def test_the_command_ends_with_1_when_a_wrong_answer_counts_as_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def misled(tried: Iterable[Case]) -> list[Case]:
+        return [case for case in tried if not case.right][:1]
+
+    monkeypatch.setattr("scripts.fuzz_graders.wrongly_graded", misled)
+    monkeypatch.setattr(sys, "argv", ["fuzz_graders.py", "--cases", "20", "--domains", "math"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
 
 
 @given(st.integers(), st.integers())
