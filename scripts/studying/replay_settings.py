@@ -25,7 +25,7 @@ STEPS, ROLLOUTS, K = 20, 48, 8
 # Steps more than an online part is likely to have tokens for.
 MARGIN = 1.25
 # Proposals of the search for each problem, beside the least workflow around each operator.
-SEARCH_ROUNDS = 40
+SEARCH_ROUNDS = 28
 # Share of the tokens that is for the search where the rest is for online GRPO.
 SEARCH_SHARE = 0.4
 # Sampling of the policy that is judged, as the quickstart's.
