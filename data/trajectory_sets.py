@@ -4,7 +4,7 @@ Whether two completions are the same workflow is decided by whoever calls: a `Wo
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Literal
@@ -202,7 +202,8 @@ def refuse_leaks(trajectories: Sequence[Trajectory], heldout: Sequence[Problem] 
     """Refuse trajectories of problems that are held out: what is measured on them afterwards would be worth nothing.
 
     A problem is held out when it is one of `heldout`, by id or by text; when it is in the test set of a processed
-    benchmark; or when the registry's hash of its text says so (`data/registry.py`).
+    benchmark, or in the held-out part of its training set; or when the registry's hash of its text says so
+    (`data/registry.py`).
 
     Args:
         trajectories (`Sequence[Trajectory]`): to be trained on.
@@ -229,6 +230,15 @@ def refuse_leaks(trajectories: Sequence[Trajectory], heldout: Sequence[Problem] 
         )
 
 
+def _held_out_of(benchmark: str) -> Iterator[str]:
+    """Yield the ids of a processed benchmark's test set, and of what the registry holds out of its training set."""
+    for part in ("test", "train"):
+        path = PROCESSED_FOLDER / benchmark / f"{part}.jsonl"
+        for problem in read_problems(path) if path.is_file() else ():
+            if part == "test" or in_heldout_part(problem):
+                yield problem.id
+
+
 class _HeldOutPart:
     """What is held out of one source, as far as a trajectory tells."""
 
@@ -236,8 +246,7 @@ class _HeldOutPart:
         self.by_text = source in SOURCES
         self.has_context = self.by_text and next(iter_problems(source, "train", 0)).context is not None
         names = [name for name, benchmark in benchmarks().items() if benchmark.source == source]
-        tests = [PROCESSED_FOLDER / name / "test.jsonl" for name in names]
-        self.ids = {problem.id for path in tests if path.is_file() for problem in read_problems(path)}
+        self.ids = {id for name in names for id in _held_out_of(name)}
 
     def __contains__(self, row: Trajectory) -> bool:
         if row.id in self.ids:

@@ -29,8 +29,8 @@ from data.mixing import parse_mix
 from data.pairs import all_pairs, sample_pairs
 from data.problem import Problem
 from data.registry import DEFAULT_SOURCES
-from data.trajectories import Trajectory, read_trajectories
-from data.trajectory_sets import statistics
+from data.trajectories import Trajectory, read_trajectories, regrouped
+from data.trajectory_sets import distinct, statistics
 from recipes.policy.loading import loading_policy, with_model_settings
 from recipes.policy.warm_start import ensure_policy
 from recipes.run.checkpoints import AUTO, Checkpoint, latest_checkpoint, seal, unseal
@@ -72,6 +72,13 @@ class DPOSearchArguments(BackupArguments):
     )
     prompt_style: PromptStyle = field(
         default="full", metadata={"help": "Policy prompt, as in the GRPO recipes.", "choices": ["full", "brief"]}
+    )
+    task_line: bool = field(
+        default=False,
+        metadata={
+            "help": "Name the kind of task in a comment of every workflow that another policy wrote, as a warm "
+            "start with --task_line does."
+        },
     )
     score_weighting: bool = field(default=True, metadata={"help": "--no_score_weighting is plain DPO."})
     num_pairs: int = field(default=2000, metadata={"help": "Pairs that an iteration draws."})
@@ -120,7 +127,9 @@ def main() -> None:
         mixed_problems(recipe.sources, parse_mix(recipe.domain_mix), count, part, training.seed)
         for part, count in (("train", recipe.num_train_problems), ("heldout", recipe.num_heldout_problems))
     )
-    known = load_trajectories(recipe.trajectories, heldout=heldout, problems=train, style=recipe.prompt_style)
+    known = load_trajectories(
+        recipe.trajectories, heldout=heldout, problems=train, style=recipe.prompt_style, task_line=recipe.task_line
+    )
     pairs_of(known, recipe, training.seed)
     if recipe.dry_run:
         print(f"dry run: {statistics(known, same_workflow).line()}; nothing was started")
@@ -135,7 +144,8 @@ def main() -> None:
         for number in range(1, recipe.iterations + 1):
             folder = run.folder / f"iteration-{number}"
             if number > 1:
-                known = known + sampled(folder, adapter, train, parts, run)
+                # One group a problem, so that pairs go across what was found and what the policy wrote.
+                known = distinct(regrouped([*known, *sampled(folder, adapter, train, parts, run)]), same_workflow)
             found.append(train_iteration(folder, adapter, known, parts, run))
             back_up(run, number, model.model_name_or_path)
             adapter = folder

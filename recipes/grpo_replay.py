@@ -68,6 +68,13 @@ class GRPOReplayArguments(BackupArguments):
         default=0.1,
         metadata={"help": "gamma of f(pi) = pi / (pi + gamma), the weight of rows that another policy wrote (LUFFY)."},
     )
+    task_line: bool = field(
+        default=False,
+        metadata={
+            "help": "Name the kind of task in a comment of every workflow that another policy wrote, as a warm "
+            "start with --task_line does."
+        },
+    )
     kl_where_positive: bool = field(
         default=False, metadata={"help": "Count the KL term (--beta) only where the advantage is positive (SPOGW)."}
     )
@@ -152,6 +159,7 @@ def used_trajectories(recipe: GRPOReplayArguments, training: WorkflowGRPOConfig)
         heldout=problems("heldout", recipe.num_heldout_problems),
         problems=problems("train", recipe.num_train_problems),
         style=recipe.prompt_style,
+        task_line=recipe.task_line,
     )
     caps = Caps(recipe.trajectories_per_problem, recipe.trajectories_per_workflow, "spread")
     return cap(found, caps)

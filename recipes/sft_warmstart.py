@@ -10,10 +10,10 @@ search found best for its problems. With `--from_scratch` it first builds the ti
 """
 
 import random
-import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from accelerate import PartialState
@@ -28,7 +28,7 @@ from data.corpus import CorpusWorkflow, corpus_pairs, read_corpus, with_task_lin
 from data.domains import DOMAINS, domain_row
 from data.mixing import parse_mix
 from data.problem import Problem
-from data.registry import DEFAULT_SOURCES
+from data.registry import DEFAULT_SOURCES, iter_problems
 from data.trajectories import Trajectory
 from data.trajectory_sets import statistics
 from recipes.run.command import run_command
@@ -47,7 +47,7 @@ class WarmStartArguments(BasePolicyArguments):
     """What the warm start needs beside TRL's flags.
 
     Args:
-        sources (`list[str]`): problem sources by name, or JSONL files.
+        sources (`list[str]`): problem sources by name, or JSONL files; trajectories are of their training part.
         domain_mix (`str`): share of each domain.
         num_examples (`int`): problem-workflow pairs.
         forms (`list[str]`): forms of the corpus to teach, among `short`, `dsl` and `native`.
@@ -188,7 +188,13 @@ def best_trajectories(args: WarmStartArguments, seed: int) -> list[Trajectory]:
     """
     if not args.trajectories:
         return []
-    rows = load_trajectories(args.trajectories, style=args.prompt_style)
+    heldout, train = (
+        [row for source in args.sources for row in islice(iter_problems(source, part, seed), args.num_examples)]
+        for part in ("heldout", "train")
+    )
+    rows = load_trajectories(
+        args.trajectories, heldout=heldout, problems=train, style=args.prompt_style, task_line=args.task_line
+    )
     designs = [row for row in rows if row.form == "design" and row.outcome == "ok"]
     good = [row for row in designs if row.reward >= args.trajectory_reward]
     if not good:
@@ -201,18 +207,7 @@ def best_trajectories(args: WarmStartArguments, seed: int) -> list[Trajectory]:
     rng, taken = random.Random(seed), list[Trajectory]()
     while len(taken) < args.from_trajectories:
         taken += rng.sample(kept, len(kept))
-    taken = taken[: args.from_trajectories]
-    return [_with_task_line(row) for row in taken] if args.task_line else taken
-
-
-def _with_task_line(row: Trajectory) -> Trajectory:
-    """Name the kind of task in a trajectory's workflow as in those of the corpus; one that has a comment keeps it."""
-    fenced = re.fullmatch(r"```python\n(.*)\n```\s*", row.completion, re.DOTALL)
-    if fenced is None or re.search(r"^\s*#", fenced[1], re.MULTILINE):
-        return row
-    question = row.asked.rpartition("\n\nQuestion: ")[2]
-    named = with_task_line(Problem(question, "", row.source, row.domain, row.id), fenced[1])
-    return replace(row, completion=f"```python\n{named}\n```")
+    return taken[: args.from_trajectories]
 
 
 def warm_start_dataset(

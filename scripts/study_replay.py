@@ -1,7 +1,7 @@
 """Does it help to learn from search, for the executor tokens of online GRPO alone? `make bench-replay`.
 
-    python scripts/study_replay.py                                   # every way, seeds 0 to 4
-    python scripts/study_replay.py --settings online mixed --seeds 0 1
+    python scripts/study_replay.py                                   # every way, seeds 10 to 14
+    python scripts/study_replay.py --settings online mixed --seeds 10 11 --jobs 2
     python scripts/study_replay.py --seeds                           # no runs: only the page, from the rows
 
 Online GRPO, SFT, Score-DPO and GRPO on what a search found, mixed GRPO, the loop of both, and SFT, mixed and online one
@@ -9,17 +9,20 @@ after the other; and whether a policy whose warm start leaves the best workflow 
 recipes and scripts in processes of their own. Its numbers become a row of recipes/learning/replay.jsonl as soon as it
 has ended, and recipes/learning/replay.md is written anew from all rows: stop whenever you like and go on with the same
 command, which does no command twice. A run whose row is there is not repeated, unless its settings have changed since.
+The problems are the quickstart's: with the --cache of a `make bench-learning` of these seeds, most replies are there.
 """
 
 import argparse
-import itertools
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from threading import Lock
 
 from rich.console import Console
 
@@ -36,16 +39,19 @@ from scripts.studying.replay_rows import (
     read_replay_rows,
     rewards_of,
     share_with,
-    tokens_of,
-    tokens_to,
     write_replay_rows,
     zero_signal_of,
 )
 from scripts.studying.replay_settings import (
     HELDOUT,
     MASKED,
+    OFFLINE,
     ONLINE,
+    QUICKSTART_HELDOUT,
+    QUICKSTART_TRAIN,
     ROOT,
+    SAMPLING,
+    SEARCH_SHARE,
     SETTINGS,
     TRAIN,
     Command,
@@ -53,6 +59,7 @@ from scripts.studying.replay_settings import (
     Tokens,
     fingerprint,
 )
+from scripts.studying.replay_tokens import cut_search, reached_within, tokens_of, tokens_to
 
 SOURCES = ("arithmetic", "invented_facts", "small_functions")
 MIX = "math=0.34,qa=0.33,code=0.33"
@@ -64,7 +71,8 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS), metavar="NAME",
         help=f"what to run: {', '.join(SETTINGS)} [all]")  # fmt: skip
-    add("--seeds", type=int, nargs="*", default=list(range(5)), help="seeds of each [0 to 4]")
+    add("--seeds", type=int, nargs="*", default=list(range(10, 15)), help="seeds of each [10 to 14]")
+    add("--jobs", type=int, default=1, help="seeds at once [1]")
     add("--cache", type=Path, default=ROOT / ".cache" / "study", help="cached replies of the executor [.cache/study]")
     add(
         "--output",
@@ -88,12 +96,21 @@ class ReplayStudy:
         self.file: Path = arguments.page / "replay.jsonl"
         self.rows = read_replay_rows(self.file)
         self.console = Console(stderr=True, highlight=False)
+        self._writing = Lock()
 
-    def missing(self) -> list[tuple[int, str]]:
-        """Return the (seed, setting) that were asked for and have no row of the present settings; online first."""
-        there = {(row.seed, row.setting) for row in self.rows if row.fingerprint == fingerprint(row.setting)}
-        wanted = sorted(self.arguments.settings, key=list(SETTINGS).index)
-        return [job for job in itertools.product(self.arguments.seeds, wanted) if job not in there]
+    def missing(self, seed: int) -> list[str]:
+        """Return the settings that were asked for and have no row of the present settings for a seed; online first."""
+        there = {row.setting for row in self.rows if row.seed == seed and row.fingerprint == fingerprint(row.setting)}
+        return [name for name in SETTINGS if name in self.arguments.settings and name not in there]
+
+    def run_seed(self, number: int) -> None:
+        """Run what is missing of a seed.
+
+        Raises:
+            InfraError: a command failed; names its log.
+        """
+        for setting in self.missing(number):
+            self.run(number, setting)
 
     def run(self, number: int, setting: str) -> None:
         """Run a setting for a seed, with what it needs of online GRPO and of the search, and keep its row.
@@ -104,13 +121,18 @@ class ReplayStudy:
         seed = Seed(self.arguments.output / f"seed{number}", number, self.arguments.cache)
         write_problems(seed)
         self.all_of(seed.commands(ONLINE, None), setting)
-        tokens = None
+        budget, tokens = tokens_of(seed.folder / ONLINE), None
         if setting != ONLINE:
             self.all_of([seed.searching()], setting)
-            tokens = Tokens(tokens_of(seed.folder / ONLINE), tokens_of(seed.search))
-        commands, start = seed.commands(setting, tokens), time.monotonic()
-        self.all_of([*commands, seed.evaluation(before_of(setting)), seed.evaluation(setting)], setting)
-        self.keep(row_of(seed, setting, commands, time.monotonic() - start))
+            cut_search(seed.search, budget, seed.whole)
+            cut_search(seed.search, round(SEARCH_SHARE * budget), seed.beside)
+            tokens = Tokens(budget, tokens_of(seed.beside))
+        start = time.monotonic()
+        self.all_of(seed.commands(setting, tokens), setting)
+        reached = reached_by(seed, setting, budget)
+        before = before_of(setting)
+        self.all_of([seed.evaluation(before), seed.evaluation(setting, reached.adapter)], setting)
+        self.keep(row_of(seed, setting, reached, time.monotonic() - start))
 
     def all_of(self, commands: Sequence[Command], setting: str) -> None:
         """Run each command that has not ended yet.
@@ -131,23 +153,25 @@ class ReplayStudy:
 
     def keep(self, row: ReplayRow) -> None:
         """Add a row, drop those that it or changed settings replace, and write rows and page."""
-        others = [
-            other
-            for other in self.rows
-            if (other.setting, other.seed) != (row.setting, row.seed)
-            and other.fingerprint == fingerprint(other.setting)
-        ]
-        self.rows = [*others, row]
-        write_replay_rows(self.file, self.rows)
-        write_replay_page(self.arguments.page / "replay.md", self.rows)
+        with self._writing:
+            others = [
+                other
+                for other in self.rows
+                if (other.setting, other.seed) != (row.setting, row.seed)
+                and other.fingerprint == fingerprint(other.setting)
+            ]
+            self.rows = [*others, row]
+            write_replay_rows(self.file, self.rows)
+            write_replay_page(self.arguments.page / "replay.md", self.rows)
         self.console.print(f"{row.setting}, seed {row.seed}: {row.before:.3f} -> {row.after:.3f}")
 
 
 def write_problems(seed: Seed) -> None:
     """Write a seed's problems: training and held-out ones in one file, which `data/registry.py` tells apart again."""
+    counts = {"train": (QUICKSTART_TRAIN, TRAIN), "heldout": (QUICKSTART_HELDOUT, HELDOUT)}
     parts = {
-        part: list(dict.fromkeys(mixed_problems(SOURCES, parse_mix(MIX), count, part, seed.seed)))  # type: ignore[arg-type]
-        for part, count in (("train", TRAIN), ("heldout", HELDOUT))
+        part: list(dict.fromkeys(mixed_problems(SOURCES, parse_mix(MIX), many, part, seed.seed)))[:few]  # type: ignore[arg-type]
+        for part, (many, few) in counts.items()
     }
     for path, problems in ((seed.problems, [*parts["train"], *parts["heldout"]]), (seed.heldout, parts["heldout"])):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,21 +184,49 @@ def before_of(setting: str) -> str:
     return "masked_before" if setting.startswith("masked") else "before"
 
 
-def row_of(seed: Seed, setting: str, commands: Sequence[Command], seconds: float) -> ReplayRow:
+@dataclass(frozen=True)
+class Reached:
+    """What a setting came to with the tokens that it had.
+
+    Args:
+        adapter (`Path`, *optional*): to be judged; `None` where the setting's folder is a model.
+        search (`int`): tokens of its search.
+        before (`int`): tokens before its last training, those of the search included.
+        tokens (`int`): in all.
+    """
+
+    adapter: Path | None
+    search: int
+    before: int
+    tokens: int
+
+
+def reached_by(seed: Seed, setting: str, budget: int) -> Reached:
+    """Return what a setting came to, whose commands have all ended, before it had taken more than a budget."""
+    folder = seed.folder / setting
+    if setting in OFFLINE:
+        spent = tokens_of(seed.whole)
+        return Reached(None if setting == "sft" else folder, spent, spent, spent)
+    searched = tokens_of(seed.beside) if setting.endswith("mixed") or setting == "sft_mixed_online" else 0
+    before = searched + (tokens_of(folder / "mixed") if setting == "sft_mixed_online" else 0)
+    adapter, taken = reached_within(folder, budget - before)
+    return Reached(adapter, taken if setting == "loop" else searched, before, before + taken)
+
+
+def row_of(seed: Seed, setting: str, reached: Reached, seconds: float) -> ReplayRow:
     """Return the row of a setting whose commands have all ended.
 
     Args:
         seed (`Seed`): whose.
         setting (`str`): which.
-        commands (`Sequence[Command]`): all of it.
-        seconds (`float`): that they took.
+        reached (`Reached`): what was judged.
+        seconds (`float`): that its commands took.
     """
-    folder, spent = seed.folder / setting, [command.spent for command in commands if command.spent is not None]
-    searched = sum(tokens_of(place) for place in spent if place in (seed.search, seed.wide) or setting == "loop")
-    fixed = best_fixed(seed.folder / ONLINE)
+    folder, fixed = seed.folder / setting, best_fixed(seed.folder / ONLINE)
     after, domains = rewards_of(folder / "evaluation")
     masked, (domain, operator) = setting.startswith("masked"), MASKED.split(":")
-    online = setting in (ONLINE, "mixed", "masked_online", "masked_mixed")
+    sampling = setting in SAMPLING and setting != "loop"
+    to_fixed = tokens_to(folder, fmean(fixed.values()), reached.before) if sampling else None
     return ReplayRow(
         setting,
         seed.seed,
@@ -184,10 +236,10 @@ def row_of(seed: Seed, setting: str, commands: Sequence[Command], seconds: float
         after=after,
         domains=domains,
         fixed=fixed,
-        tokens=sum(map(tokens_of, spent)),
-        search_tokens=searched,
-        zero_signal=zero_signal_of(folder) if online else None,
-        tokens_to_fixed=tokens_to(folder, fmean(fixed.values()), searched) if online else None,
+        tokens=reached.tokens,
+        search_tokens=reached.search,
+        zero_signal=zero_signal_of(folder) if sampling else None,
+        tokens_to_fixed=to_fixed if to_fixed is not None and to_fixed <= reached.tokens else None,
         masked_share=share_with(folder / "evaluation", domain, operator) if masked else None,
         seconds=round(seconds, 1),
     )
@@ -197,8 +249,14 @@ def main() -> None:
     """Run what is missing, then say where the page is."""
     arguments = parse_arguments()
     study = ReplayStudy(arguments)
-    for job in study.missing():
-        study.run(*job)
+    with ThreadPoolExecutor(max(1, arguments.jobs)) as pool:
+        jobs = [pool.submit(study.run_seed, seed) for seed in arguments.seeds]
+        try:
+            for job in jobs:
+                job.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     write_replay_page(arguments.page / "replay.md", study.rows)
     print(f"{len(study.rows)} runs: {arguments.page / 'replay.md'}")
 

@@ -16,6 +16,7 @@ class ReplayArguments:
         replay_start (`float`, defaults to 0.0): success rate of the policy from which on there is replay.
         replay_baseline (`str`, defaults to `"on_policy"`): whose rewards are a group's mean.
         replay_shaping (`float`, defaults to 0.1): gamma of `f(pi) = pi / (pi + gamma)` for foreign rows.
+        replay_task_line (`bool`, defaults to `False`): foreign rows name the kind of task, as a warm start teaches it.
     """
 
     replay: list[str] = field(
@@ -49,6 +50,13 @@ class ReplayArguments:
     replay_shaping: float = field(
         default=0.1,
         metadata={"help": "gamma of f(pi) = pi / (pi + gamma), the weight of rows that another policy wrote (LUFFY)."},
+    )
+    replay_task_line: bool = field(
+        default=False,
+        metadata={
+            "help": "Name the kind of task in a comment of every workflow that another policy wrote: for a policy "
+            "whose warm start had --task_line, and which begins each workflow with one."
+        },
     )
 
     def check_replay(self) -> None:

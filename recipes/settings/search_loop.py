@@ -33,7 +33,7 @@ class SearchLoopArguments(RecipeArguments):
     # What is trained on was found by searches, and is neither sampled nor rewarded in the steps.
     without_use = frozenset(
         {
-            *(setting.name for setting in fields(ReplayArguments) if setting.name != "replay_shaping"),
+            *({setting.name for setting in fields(ReplayArguments)} - {"replay_shaping", "replay_task_line"}),
             *("reward_funcs", "rollouts_ahead", "heldout_every", "curriculum", "curriculum_rows", "collapse_patience"),
         }
     )

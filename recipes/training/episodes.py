@@ -12,7 +12,7 @@ from data.trajectories import Messages
 from data.trajectory_sets import by_group, distinct, has_signal
 from recipes.settings.search_loop import SearchLoopArguments
 from recipes.training.episode_search import EpisodeSearch, Found
-from recipes.training.experience import Caps, cap, same_workflow
+from recipes.training.experience import Caps, cap, naming_its_task, same_workflow
 from recipes.training.off_policy import GivenRow, row_of_group
 from recipes.training.trainer import WorkflowGRPOTrainer
 
@@ -77,6 +77,8 @@ class Episodes:
         """Make rows of what was found, and the order of their groups."""
         caps = Caps(self.recipe.trajectories_per_problem, _NO_CAP, "spread")
         groups = by_group(cap(distinct(found.trajectories, same_workflow), caps))
+        if self.recipe.replay_task_line:
+            groups = {name: [naming_its_task(row) for row in rows] for name, rows in groups.items()}
         problems = {problem.id: problem for problem in self.search.of(self.number).values()}
         self._rows, self._asked = {}, {}
         for name, group in groups.items():

@@ -1,5 +1,6 @@
 """Trajectories as a recipe is given them: files and folders in, distinct and capped rows of training problems out."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,6 +11,7 @@ from aflow_ops.errors import UsageError, WorkflowError
 from aflow_ops.language import Workflow, parse_workflow
 from aflow_ops.policy_prompt import PROMPT_STYLES, PromptStyle, policy_messages
 from aflow_ops.search.canonical import workflow_key
+from data.corpus import with_task_line
 from data.problem import Problem, ProblemView
 from data.trajectories import Messages, Trajectory, read_trajectories, regrouped
 from data.trajectory_sets import capped, distinct, refuse_leaks
@@ -41,6 +43,7 @@ def load_trajectories(
     heldout: Sequence[Problem] = (),
     problems: Sequence[Problem] = (),
     style: PromptStyle = "full",
+    task_line: bool = False,
 ) -> list[Trajectory]:
     """Read trajectories, refuse held-out problems, put prompts into one style, and merge equal workflows of a group.
 
@@ -50,6 +53,7 @@ def load_trajectories(
         heldout (`Sequence[Problem]`): that the run evaluates on.
         problems (`Sequence[Problem]`): whose prompts rows of an evaluation get; rows of other problems are left out.
         style (`str`): of the prompts of designs, as far as they can be said in it (`in_style`).
+        task_line (`bool`): designs name the kind of task as those of a warm start with `task_line` do.
 
     Raises:
         UsageError: nothing usable is there.
@@ -65,7 +69,8 @@ def load_trajectories(
     if not rows:
         raise UsageError(f"{', '.join(places)}: no trajectory can be used; each is of no known problem, or not graded")
     refuse_leaks(rows, heldout)
-    return distinct(regrouped([in_style(row, style) for row in rows]), same_workflow)
+    kept = distinct(regrouped([in_style(row, style) for row in rows]), same_workflow)
+    return [naming_its_task(row) for row in kept] if task_line else kept
 
 
 def trajectory_files(place: str) -> list[Path]:
@@ -149,6 +154,22 @@ def _view(trajectory: Trajectory) -> tuple[PromptStyle, ProblemView] | None:
             if prompt_for(view, style) == trajectory.prompt:
                 return style, view
     return None
+
+
+def naming_its_task(trajectory: Trajectory) -> Trajectory:
+    """Return a design with a comment that names the kind of task, as a warm start with `task_line` teaches it.
+
+    Such a policy begins every workflow with it: without, a workflow of somebody else is unlikely from there on,
+    whatever it does. One that has a comment keeps it, and so does what a policy wrote with its log-probabilities.
+    """
+    fenced = re.fullmatch(r"```python\n(.*)\n```\s*", trajectory.completion, re.DOTALL)
+    if fenced is None or trajectory.form != "design" or trajectory.logprobs is not None:
+        return trajectory
+    if re.search(r"^\s*#", fenced[1], re.MULTILINE):
+        return trajectory
+    question = trajectory.asked.rpartition("\n\nQuestion: ")[2]
+    problem = Problem(question, "", trajectory.source, trajectory.domain, trajectory.id)
+    return replace(trajectory, completion=f"```python\n{with_task_line(problem, fenced[1])}\n```", completion_ids=None)
 
 
 def prompt_for(view: ProblemView, style: PromptStyle) -> Messages:

@@ -169,7 +169,9 @@ def open_replay(recipe: RecipeArguments, problems: Sequence[Problem], policy: Po
             f"replay_per_group={recipe.replay_per_group} must be below num_generations={group_size}: the baseline is "
             "what the policy samples itself"
         )
-    trajectories = load_trajectories(recipe.replay, problems=problems, style=recipe.prompt_style)
+    trajectories = load_trajectories(
+        recipe.replay, problems=problems, style=recipe.prompt_style, task_line=recipe.replay_task_line
+    )
     known = {(problem.source, problem.id): problem for problem in problems}
     rows: dict[Key, list[GivenRow]] = {}
     for key, group in by_problem(row for row in trajectories if _usable(row, known)).items():

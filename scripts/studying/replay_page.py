@@ -7,19 +7,33 @@ from statistics import fmean
 from data.files import write_atomically
 from rewards.statistics import bootstrap_mean
 from scripts.studying.replay_rows import ReplayRow
-from scripts.studying.replay_settings import ONLINE, SETTINGS, TRAIN
+from scripts.studying.replay_settings import (
+    HELDOUT,
+    ONLINE,
+    ROLLOUTS,
+    SAMPLING,
+    SEARCH_SHARE,
+    SETTINGS,
+    STEPS,
+    TRAIN,
+)
 
-# Of seeds, for what is said to be a result.
+# Seeds of each way, for what is said to be a result.
 SEEDS = 5
 
 _HEAD = f"""\
 # Does it help to learn from search?
 
 `make bench-replay` writes this page from `replay.jsonl`: one row for each way and seed, with its commit and the hash of
-its settings. Problems, policy and executor are the quickstart's; {TRAIN} training problems, two workflows for each of
-the held-out ones. Everybody has the executor tokens of online GRPO alone, those of the search included and those that
-the cache answered too; what was really spent stands in the table. *Before* is the warm start. Seeds 0 to
-{SEEDS - 1} tuned nothing.
+its settings. Problems, policy, executor and what of the policy trains are the quickstart's; {TRAIN} training problems,
+two workflows for each of {HELDOUT} held-out ones. *Before* is the warm start.
+
+Nobody has more executor tokens than online GRPO alone ({STEPS} steps of {ROLLOUTS} workflows), those of the search
+included and those that the cache answered too: of a search the rounds count that fit, of a training the last checkpoint
+that fits. What was spent stands in the table. The search tries each operator alone on each training problem, then the
+grammar's modifications; it has all tokens where nothing is sampled afterwards, else at most {SEARCH_SHARE:.0%}. *Tokens
+to the best fixed*: until the training reward of five steps was at the mean, over domains, of the best fixed workflows
+on held-out problems. Nothing was tuned on these seeds, nor for any of the ways but online GRPO alone.
 """
 
 
@@ -38,7 +52,7 @@ def write_replay_page(file: Path, rows: Sequence[ReplayRow]) -> None:
         parts.append(f"**Not finished**: runs of {SEEDS} that there are: {counts}. Nothing is concluded from fewer.\n")
     plain = {name: own for name, own in known.items() if own and not name.startswith("masked")}
     if plain:
-        parts.append(_table(plain))
+        parts += [_table(plain), *_verdicts(plain)]
     masked = {name: own for name, own in known.items() if own and name.startswith("masked")}
     if masked:
         parts.append(_masked(masked))
@@ -57,6 +71,7 @@ def _table(settings: dict[str, list[ReplayRow]]) -> str:
         signal = [row.zero_signal for row in rows if row.zero_signal is not None]
         reached = [row.tokens_to_fixed for row in rows if row.tokens_to_fixed is not None]
         to_fixed = f"{fmean(reached):,.0f} ({len(reached)} of {len(rows)})" if reached else f"0 of {len(rows)}"
+        to_fixed = to_fixed if name in SAMPLING and name != "loop" else ""
         cells = [
             f"{SETTINGS[name]} (`{name}`)", str(len(rows)), f"{fmean(row.before for row in rows):.3f}",
             _interval([row.after for row in rows]), _interval(gains, "+") if gains else "",
@@ -66,6 +81,19 @@ def _table(settings: dict[str, list[ReplayRow]]) -> str:
         ]  # fmt: skip
         lines.append(_row(cells))
     return "\n".join([*lines, ""])
+
+
+def _verdicts(settings: dict[str, list[ReplayRow]]) -> list[str]:
+    """Say of each way with enough seeds whether it helped: whether the interval of its gain over online is above 0."""
+    online = {row.seed: row.after for row in settings.get(ONLINE, [])}
+    said: dict[str, list[str]] = {"Helped": [], "Did harm": [], "Neither shown": []}
+    for name, rows in settings.items():
+        gains = [row.after - online[row.seed] for row in rows if row.seed in online]
+        if name == ONLINE or len(gains) < SEEDS:
+            continue
+        _, low, high = bootstrap_mean(gains, seed=0)
+        said["Helped" if low > 0 else "Did harm" if high < 0 else "Neither shown"].append(f"`{name}`")
+    return [f"{verdict}: {', '.join(names)}.\n" for verdict, names in said.items() if names]
 
 
 def _masked(settings: dict[str, list[ReplayRow]]) -> str:

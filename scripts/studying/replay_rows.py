@@ -17,10 +17,6 @@ from typing import Any
 
 from data.files import write_atomically
 from data.problem import DataError
-from recipes.run.rollout_log import open_part, rollout_files
-
-# Steps of the moving average that reaches the level of the best fixed workflows.
-WINDOW = 5
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,8 @@ class ReplayRow:
         tokens (`int`): executor tokens in all, those from the cache too.
         search_tokens (`int`): of these the search's.
         zero_signal (`float`, *optional*): mean share of groups whose rewards are all equal, where groups are sampled.
-        tokens_to_fixed (`int`, *optional*): tokens until the training reward was at the mean of `fixed`.
+        tokens_to_fixed (`int`, *optional*): tokens until the training reward was at the mean of `fixed`, where groups
+            are sampled and it was.
         masked_share (`float`, *optional*): of the masked settings, the share of held-out workflows of the masked domain
             that use the operator which the warm start left out.
         seconds (`float`): wall time of all commands.
@@ -58,40 +55,6 @@ class ReplayRow:
     tokens_to_fixed: int | None
     masked_share: float | None
     seconds: float
-
-
-def tokens_of(folder: Path) -> int:
-    """Return the executor tokens of a search, of the searches of a loop, or of a run's sampled rollouts."""
-    if (folder / "nodes.jsonl").is_file():
-        return int(_json(folder / "summary.json")["tokens"]["executor"])
-    if searches := sorted(folder.glob("*/nodes.jsonl")):
-        return sum(tokens_of(path.parent) for path in searches)
-    return sum(tokens for _, tokens, _ in _steps(folder))
-
-
-def _steps(folder: Path) -> list[tuple[int, int, float]]:
-    """Return (step, executor tokens, mean reward) of each step's sampled rollouts."""
-    found: dict[int, tuple[int, list[float]]] = {}
-    for path in rollout_files(folder / "rollouts.jsonl"):
-        with open_part(path) as file:
-            for row in map(json.loads, file):
-                tokens, rewards = found.get(row["step"], (0, []))
-                trace = row.get("trace") or {}
-                used = int(trace.get("prompt_tokens", 0)) + int(trace.get("completion_tokens", 0))
-                given = row["reward"] is None or row.get("replay")
-                found[row["step"]] = (tokens + used, rewards if given else [*rewards, row["reward"]])
-    return [(step, tokens, fmean(rewards or [0.0])) for step, (tokens, rewards) in sorted(found.items())]
-
-
-def tokens_to(folder: Path, level: float, spent: int) -> int | None:
-    """Return the executor tokens, `spent` ones before the run included, until its training reward was at a level."""
-    rewards: list[float] = []
-    for _, tokens, reward in _steps(folder):
-        spent += tokens
-        rewards.append(reward)
-        if len(rewards) >= WINDOW and fmean(rewards[-WINDOW:]) >= level:
-            return spent
-    return None
 
 
 def zero_signal_of(folder: Path) -> float | None:

@@ -1,12 +1,14 @@
 """What the replay study runs: ways to learn from search, each for the executor tokens of online GRPO alone.
 
 A run is some commands of recipes and scripts, one after the other. Online GRPO comes first for every seed: its tokens
-are everybody's. What a search has taken is subtracted from the steps that follow it.
+are everybody's. One search is made for a seed; how much of it counts, and which checkpoint of a training, is decided
+by the tokens that they took (`replay_tokens.py`), so trainings get some steps more than they should have tokens for.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from data.corpus import CORPUS_FILE
@@ -15,10 +17,17 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "recipes" / "configs"
 FILES = tuple(CONFIGS / f"{name}.yaml" for name in ("quickstart", "quickstart_warmstart", "grpo_search_quickstart"))
 ONLINE = "online"
-# Training and held-out problems; steps of online GRPO alone, and rollouts of each (K = 8, 12 groups).
-TRAIN, HELDOUT, STEPS, ROLLOUTS = 36, 60, 40, 96
-# Rounds of the search that the mixed settings replay, about a quarter of the tokens.
-SEARCH_ROUNDS = 16
+# Problems of a seed: the first ones of the quickstart's, so that a cache of its replies is of use.
+QUICKSTART_TRAIN, QUICKSTART_HELDOUT = 120, 90
+TRAIN, HELDOUT = 36, 60
+# Steps of online GRPO alone, rollouts of each (K = 8, six groups).
+STEPS, ROLLOUTS, K = 20, 48, 8
+# Steps more than an online part is likely to have tokens for.
+MARGIN = 1.25
+# Proposals of the search for each problem, beside the least workflow around each operator.
+SEARCH_ROUNDS = 28
+# Share of the tokens that is for the search where the rest is for online GRPO.
+SEARCH_SHARE = 0.4
 # Sampling of the policy that is judged, as the quickstart's.
 TEMPERATURE, MAX_TOKENS = 0.5, 96
 # Of that domain no workflow with that operator is in the warm start of the masked settings.
@@ -35,11 +44,15 @@ SETTINGS: Mapping[str, str] = {
     "masked_online": "online GRPO; the best workflow for math is not in the warm start",
     "masked_mixed": "mixed GRPO; the best workflow for math is not in the warm start",
 }
+# Ways that sample workflows and run them while they train: their checkpoints are cut at the tokens that they took.
+SAMPLING = (ONLINE, "mixed", "loop", "sft_mixed_online", "masked_online", "masked_mixed")
+# Ways that spend all of the tokens on the search.
+OFFLINE = ("sft", "score_dpo", "replay")
 _LORA = {
     "use_peft": "true", "lora_r": 32, "lora_alpha": 64, "lora_dropout": 0.0,
     "lora_target_modules": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-    "dtype": "float32", "use_cpu": "true", "bf16": "false", "activation_checkpointing": "false", "beta": 0.0,
-    "prompt_style": "brief", "report_to": "none",
+    "lora_modules_to_save": "lm_head", "dtype": "float32", "use_cpu": "true", "bf16": "false",
+    "activation_checkpointing": "false", "beta": 0.0, "prompt_style": "brief", "task_line": "true", "report_to": "none",
 }  # fmt: skip
 
 
@@ -50,12 +63,10 @@ class Command:
     Args:
         words (`tuple[str, ...]`): script and flags.
         done (`Path`): file that is there once it has ended.
-        spent (`Path`, *optional*): folder whose executor tokens count; of a search or a run.
     """
 
     words: tuple[str, ...]
     done: Path
-    spent: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -64,26 +75,21 @@ class Tokens:
 
     Args:
         online (`int`): of online GRPO alone, which everybody may spend.
-        search (`int`): of the search for the mixed settings, of `SEARCH_ROUNDS` rounds.
+        search (`int`): of the part of the search that the mixed settings replay.
     """
 
     online: int
     search: int
 
     @property
-    def steps_left(self) -> int:
-        """Steps of online GRPO that the tokens allow beside the search."""
-        return max(1, round(STEPS * (1 - self.search / self.online)))
-
-    @property
-    def rounds(self) -> int:
-        """Rounds that a search for all tokens has."""
-        return max(SEARCH_ROUNDS, round(SEARCH_ROUNDS * self.online / max(1, self.search)))
+    def steps(self) -> int:
+        """Steps of online GRPO beside the search, some more than the tokens are likely to allow."""
+        return max(2, ceil(MARGIN * STEPS * (1 - self.search / self.online)))
 
     @property
     def loop_epochs(self) -> int:
         """Epochs of the loop, whose problems are tried nine times each in one: a root and eight proposals."""
-        return max(1, round(STEPS * ROLLOUTS / (TRAIN * 9)))
+        return ceil(MARGIN * STEPS * ROLLOUTS / (TRAIN * 9))
 
 
 def fingerprint(setting: str) -> str:
@@ -101,63 +107,63 @@ class Seed:
         folder (`Path`): of all its runs.
         seed (`int`): of problems, warm start and sampling.
         cache (`Path`): the executor's cached replies.
+
+    Attributes:
+        search (`Path`): all that was searched for.
+        beside, whole (`Path`): what of it the tokens allow, beside online GRPO and for themselves.
     """
 
     def __init__(self, folder: Path, seed: int, cache: Path) -> None:
         self.folder, self.seed, self.cache = folder, seed, cache
         self.problems, self.heldout = folder / "problems.jsonl", folder / "heldout.jsonl"
-        self.policy, self.search, self.wide = folder / "policy", folder / "search", folder / "wide_search"
+        self.policy, self.search = folder / "policy", folder / "search"
+        self.beside, self.whole = folder / "search_beside", folder / "search_whole"
 
-    def searching(self, rounds: int = SEARCH_ROUNDS) -> Command:
-        """Return the search for the training problems; one of more rounds begins as the small one, from its replies."""
-        output = self.search if rounds == SEARCH_ROUNDS else self.wide
+    def searching(self) -> Command:
+        """Return the search: for every training problem by itself, from each operator alone, by the grammar."""
         words = _words(
-            "scripts/search.py", data=self.problems, output=output, validation_problems=TRAIN, heldout_problems=0,
-            search_rounds=rounds, seed=self.seed, executor="local", executor_cache_dir=self.cache,
-            workflow_timeout=900, prompt_style="brief",
+            "scripts/search.py", data=self.problems, output=self.search, validation_problems=TRAIN, seed=self.seed,
+            search_rounds=SEARCH_ROUNDS, executor="local", executor_cache_dir=self.cache, workflow_timeout=900,
+            prompt_style="brief",
         )  # fmt: skip
-        return Command((*words, "--no-controls"), output / "summary.json", spent=output)
+        return Command((*words, "--per_problem", "--operator_roots"), self.search / "summary.json")
 
     def commands(self, setting: str, tokens: Tokens | None) -> list[Command]:
-        """Return what a setting runs, in order.
+        """Return what a setting runs, in order; the search has ended before, for all but online GRPO alone.
 
         Args:
             setting (`str`): a key of `SETTINGS`.
             tokens (`Tokens`, *optional*): of the seed; not needed for online GRPO alone.
         """
         if setting == ONLINE:
-            return [self._online(setting, STEPS, self.policy, baselines="true")]
+            more = {"num_heldout_problems": HELDOUT, "baselines": "true"}
+            return [self._online(setting, STEPS, self.policy, **more)]
         assert tokens is not None
         if setting.startswith("masked"):
             return self._masked(setting, tokens)
         if setting == "loop":
             return [self._loop(tokens)]
         if setting == "mixed":
-            return [
-                self.searching(),
-                self._online(setting, tokens.steps_left, self.policy, replay=f"search:{self.search}"),
-            ]
+            return [self._online(setting, tokens.steps, self.policy, **self._replaying())]
         if setting == "sft_mixed_online":
-            half, base = tokens.steps_left // 2, self.folder / setting / "sft"
-            mixed = self._online(f"{setting}/mixed", half, base, replay=f"search:{self.search}")
-            on = self._online(setting, tokens.steps_left - half, self.folder / setting / "merged")
-            return [self.searching(), self._sft(base, self.search), mixed, self._merged(mixed.done.parent, base), on]
-        search = self.searching(tokens.rounds)
-        return [search, {"sft": self._sft, "score_dpo": self._dpo, "replay": self._replay}[setting](
-            self.folder / setting, self.wide if tokens.rounds > SEARCH_ROUNDS else self.search
+            half, base = tokens.steps // 2, self.folder / setting / "sft"
+            mixed = self._online(f"{setting}/mixed", half, base, **self._replaying())
+            on = self._online(setting, tokens.steps - half, self.folder / setting / "merged")
+            return [self._sft(base, self.beside), mixed, self._merged(mixed.done.parent, base), on]
+        return [{"sft": self._sft, "score_dpo": self._dpo, "replay": self._replay}[setting](
+            self.folder / setting, self.whole
         )]  # fmt: skip
 
-    def evaluation(self, setting: str) -> Command:
+    def evaluation(self, setting: str, adapter: Path | None = None) -> Command:
         """Return the evaluation of what a setting came to on the held-out problems.
 
         Args:
             setting (`str`): a key of `SETTINGS`; the warm starts are `"before"` and `"masked_before"`.
+            adapter (`Path`, *optional*): of a setting that trains one; for the others the setting's folder is a model.
         """
-        trained, output = self.folder / setting, self.folder / setting / "evaluation"
-        base = {"sft_mixed_online": trained / "merged"}.get(setting, self._base(setting))
-        what = {"model": base} if setting.endswith("before") else {"model": base, "adapter": trained}
-        if setting == "sft":
-            what = {"model": trained}
+        output = self.folder / setting / "evaluation"
+        base = {"sft_mixed_online": self.folder / setting / "merged", "sft": self.folder / setting}
+        what = {"model": base.get(setting, self._base(setting)), **({"adapter": adapter} if adapter else {})}
         words = _words(
             "scripts/evaluate.py", data=self.heldout, output=output, executor="local", executor_cache_dir=self.cache,
             temperature=TEMPERATURE, max_completion_length=MAX_TOKENS, num_samples=2, prompt_style="brief",
@@ -168,26 +174,31 @@ class Seed:
     def _base(self, setting: str) -> Path:
         return self.folder / "masked_policy" if setting.startswith("masked") else self.policy
 
+    def _replaying(self) -> dict[str, object]:
+        return {"replay": f"search:{self.beside}", "replay_task_line": "true"}
+
     def _online(self, name: str, steps: int, base: Path, **more: object) -> Command:
         output = self.folder / name
-        warm = {} if base in (self.policy, self.folder / "masked_policy") else {"warm_start_config": "none"}
+        warm = {} if base == self.policy else {"warm_start_config": "none"}
         flags = {
             "config": FILES[0], "seed": self.seed, "model_name_or_path": base, "sources": self.problems,
-            "num_train_problems": TRAIN, "num_heldout_problems": HELDOUT, "max_steps": steps, "output_dir": output,
+            "num_train_problems": TRAIN, "num_heldout_problems": 6, "max_steps": steps, "output_dir": output,
             "executor_cache_dir": self.cache, "resume_from_checkpoint": "auto", "workflow_timeout": 900,
-            "baselines": "false", **warm, **more,
+            "baselines": "false", "num_generations": K, "per_device_train_batch_size": ROLLOUTS,
+            "lr_scheduler_type": "constant_with_warmup", "lr_scheduler_kwargs": "{}", "save_steps": 1,
+            "save_total_limit": 1000, **warm, **more,
         }  # fmt: skip
-        return Command(_words("recipes/grpo_mixed.py", **flags), output / "summary.json", spent=output)
+        return Command(_words("recipes/grpo_mixed.py", **flags), output / "summary.json")
 
     def _loop(self, tokens: Tokens) -> Command:
         output = self.folder / "loop"
         words = _words(
             "recipes/grpo_search.py", config=FILES[2], seed=self.seed, model_name_or_path=self.policy,
-            sources=self.problems, episodes=3, problems_per_episode=TRAIN // 3, num_heldout_problems=HELDOUT,
+            sources=self.problems, episodes=3, problems_per_episode=TRAIN // 3, num_heldout_problems=6,
             loop_epochs=tokens.loop_epochs, output_dir=output, executor_cache_dir=self.cache,
-            resume_from_checkpoint="auto", workflow_timeout=900,
+            resume_from_checkpoint="auto", workflow_timeout=900, save_total_limit=1000,
         )  # fmt: skip
-        return Command(words, output / "summary.json", spent=output / "search")
+        return Command(words, output / "summary.json")
 
     def _masked(self, setting: str, tokens: Tokens) -> list[Command]:
         base = self.folder / "masked_policy"
@@ -196,15 +207,14 @@ class Seed:
         )  # fmt: skip
         start = Command(warm, base / "model.safetensors")
         if setting == "masked_online":
-            return [start, self._online(setting, STEPS, base, warm_start_config="none")]
-        mixed = self._online(setting, tokens.steps_left, base, warm_start_config="none", replay=f"search:{self.search}")
-        return [start, self.searching(), mixed]
+            return [start, self._online(setting, ceil(MARGIN * STEPS), base)]
+        return [start, self._online(setting, tokens.steps, base, **self._replaying())]
 
     def _sft(self, output: Path, search: Path) -> Command:
         words = _words(
-            "recipes/sft_warmstart.py", config=FILES[1], from_scratch="false", model_name_or_path=self.policy,
-            seed=self.seed, output_dir=output, trajectories=search, trajectory_share=0.5, num_examples=600,
-            num_train_epochs=2, learning_rate=1e-3,
+            "recipes/sft_warmstart.py", config=FILES[1], from_scratch="false", untie_embeddings="false",
+            model_name_or_path=self.policy, seed=self.seed, output_dir=output, trajectories=search,
+            trajectory_share=0.5, num_examples=600, num_train_epochs=2, learning_rate=1e-3,
         )  # fmt: skip
         return Command(words, output / "model.safetensors")
 
@@ -221,8 +231,8 @@ class Seed:
     def _replay(self, output: Path, search: Path) -> Command:
         flags = {
             **_LORA, "seed": self.seed, "model_name_or_path": self.policy, "output_dir": output,
-            "trajectories": search, "learning_rate": 3e-3, "num_train_epochs": 12, "num_generations": 8,
-            "per_device_train_batch_size": 96, "gradient_accumulation_steps": 1,
+            "trajectories": search, "learning_rate": 2e-3, "num_train_epochs": 8, "num_generations": K,
+            "per_device_train_batch_size": ROLLOUTS, "gradient_accumulation_steps": 1,
             "max_completion_length": 2 * MAX_TOKENS, "temperature": 1.0, "resume_from_checkpoint": "auto",
         }  # fmt: skip
         return Command(_words("recipes/grpo_replay.py", **flags), output / "summary.json")

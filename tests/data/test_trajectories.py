@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data import trajectory_sets
 from data.problem import DataError, Problem
-from data.registry import load_problems
+from data.registry import in_heldout_part, load_problems
 from data.trajectories import Trajectory, read_trajectories, regrouped
 from data.trajectory_sets import by_group, capped, distinct, has_signal, refuse_leaks, statistics
 
@@ -230,3 +230,13 @@ def test_the_test_set_of_a_benchmark_is_held_out(tmp_path: Path, monkeypatch: py
     refuse_leaks([row])
     with pytest.raises(DataError, match="gsm8k/t1"):
         refuse_leaks([replace(row, id="t1")])
+    known = [Problem(f"What is {number} + 1?", "2", "gsm8k", "math", f"q{number}") for number in range(20)]
+    (tmp_path / "gsm8k" / "train.jsonl").write_text("".join(json.dumps(each.to_row()) + "\n" for each in known))
+    for problem in known:
+        trained = replace(row, id=problem.id)
+        if in_heldout_part(problem):
+            with pytest.raises(DataError, match=f"gsm8k/{problem.id}"):
+                refuse_leaks([trained])
+        else:
+            refuse_leaks([trained])
+    assert 0 < sum(map(in_heldout_part, known)) < 20

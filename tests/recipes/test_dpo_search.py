@@ -89,7 +89,9 @@ def test_it_trains_on_a_search_samples_scores_and_trains_again(
     reference = load_file(second / "ref" / "adapter_model.safetensors")  # the policy as the first iteration left it
     assert all(torch.equal(value, one[name]) for name, value in reference.items())
     summary = json.loads((folder / "summary.json").read_text())
-    assert [item["trajectories"]["rows"] for item in summary["iterations"]] == [18, 30]
+    # Two of the three that it wrote for a problem were there already: runs of one workflow, whoever wrote it.
+    assert [item["trajectories"]["rows"] for item in summary["iterations"]] == [18, 22]
+    assert {item["trajectories"]["groups"] for item in summary["iterations"]} == {6}
     assert summary["prompt_style"] == "brief" and summary["seconds"]["iteration-2_sampling"] >= 0
     assert "rewards/margins" in (folder / "metrics.csv").read_text().splitlines()[0]
     load_policy(str(tmp_path / "base"), str(folder))

@@ -84,6 +84,8 @@ def test_an_evaluation_gets_the_prompts_of_the_problems_that_are_named(tmp_path:
     assert row.key == (known.source, known.id) and list(row.prompt) == policy_messages(known.view, "brief")
     with pytest.raises(UsageError, match="no trajectory can be used"):
         load_trajectories([str(tmp_path)], problems=load_problems("gsm_symbolic", "train", 1, 0))
+    taught = best_trajectories(warm_start([str(tmp_path)]), 0)
+    assert {row.key for row in taught} == {(known.source, known.id), (other.source, other.id)}
 
 
 @pytest.mark.parametrize("source", ["arithmetic", "invented_facts", "small_functions", "humaneval"])
@@ -143,6 +145,15 @@ def test_a_task_is_named_as_in_the_corpus(tmp_path: Path) -> None:
         (text,) = {row.completion for row in best_trajectories(args, 0)}
         first = " ".join(problem.question.split()[:2])
         assert text == fenced(ASK.replace(":\n", f":\n    # qa: {first}\n", 1))
+    sampled = trajectory(problem, fenced(ASK), 1.0, completion_ids=[5], logprobs=[-0.1])
+    edit = trajectory(problem, fenced(ASK), 1.0, form="edit", group="edits")
+    path = write(tmp_path / "rows.jsonl", [sampled, edit, trajectory(problem, "Custom", 1.0)])
+    named = load_trajectories([str(path)], task_line=True)
+    assert [row.completion for row in named] == [
+        fenced(ASK),
+        fenced(ASK),
+        "Custom",
+    ]  # as they were written, or asked for
 
 
 def test_a_warm_start_from_a_search_teaches_what_it_found(

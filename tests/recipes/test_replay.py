@@ -378,27 +378,39 @@ def _failing_at(trainer: WorkflowGRPOTrainer, stop: int) -> Any:
 
 
 @pytest.mark.long
-def test_every_topology_gives_the_adapter_of_one_process(tmp_path: Path) -> None:
-    """Two processes, plain and with ZeRO-2, against one; the group of four lies across both."""
+@pytest.mark.parametrize("kind", ["mixed", "offline"])
+def test_every_topology_gives_the_adapter_of_one_process(kind: str, tmp_path: Path) -> None:
+    """Two processes, plain and with ZeRO-2, against one; mixed, the group of four lies across both."""
     path = write(tmp_path / "trajectories.jsonl", successes())
     script = str(Path(__file__).with_name("tiny_run.py"))
     environment = {**os.environ, "OPENAI_API_KEY": "sk-test", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    adapters, rows = {}, {}
+    what, groups = (str(path), 1) if kind == "mixed" else ("--offline", 2)
+    adapters = {}
     with StubEndpoint() as stub:
         for topology in ("one process", "two processes", "ZeRO-2"):
-            folder, batch = tmp_path / topology, K if topology == "one process" else K // 2
-            command = [sys.executable, "-m", *LAUNCHERS[topology], script, stub.url, str(folder), str(batch), str(path)]
+            folder, batch = tmp_path / topology, groups * K if topology == "one process" else groups * K // 2
+            command = [sys.executable, "-m", *LAUNCHERS[topology], script, stub.url, str(folder), str(batch), what]
             done = subprocess.run(
                 command, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE, check=False
             )
             assert done.returncode == 0, f"{topology}: {done.stderr[-3000:]}"
             adapters[topology] = load_file(folder / "adapter_model.safetensors")
-            rows[topology] = [json.loads(line) for line in (folder / "rollouts.jsonl").read_text().splitlines()]
+    for topology, adapter in adapters.items():
+        for name, value in adapters["one process"].items():
+            assert torch.allclose(value, adapter[name], atol=1e-5), topology
+    if kind == "mixed":
+        same_rows(tmp_path)
+
+
+def same_rows(folder: Path) -> None:
+    """What the runs of all topologies wrote down is the same, and has replayed rows."""
+    rows = {
+        path.parent.name: [json.loads(line) for line in path.read_text().splitlines()]
+        for path in folder.glob("*/rollouts.jsonl")
+    }
     expected = rows["one process"]
     assert sum("replay" in row for row in expected) == 2
     for topology, found in rows.items():
         for one, other in zip(expected, found, strict=True):
             assert (one["completion"], "replay" in one) == (other["completion"], "replay" in other), topology
             assert one["advantage"] == pytest.approx(other["advantage"], abs=1e-5), topology
-        for name, value in adapters["one process"].items():
-            assert torch.allclose(value, adapters[topology][name], atol=1e-5), topology

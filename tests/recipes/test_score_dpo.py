@@ -10,7 +10,7 @@ from peft import LoraConfig
 from trl import DPOConfig, DPOTrainer
 
 from data.pairs import Pair
-from recipes.policy.tiny import build_tiny_policy
+from recipes.policy.tiny import build_tiny_policy, untie_embeddings
 from recipes.training.score_dpo import ScoreDPOTrainer, pairs_dataset
 from tests.recipes.test_experience import trajectory
 from tests.recipes.tiny_run import ASK, problems, tiny_tokenizer
@@ -29,9 +29,14 @@ def pairs(scores: list[tuple[float, float]]) -> Dataset:
     )
 
 
-def make(cls: type[DPOTrainer], dataset: Dataset, folder: Path, peft: bool = True, **more: Any) -> DPOTrainer:
+def make(
+    cls: type[DPOTrainer], dataset: Dataset, folder: Path, peft: bool = True, output_layer: bool = False, **more: Any
+) -> DPOTrainer:
     tokenizer = tiny_tokenizer()
-    build_tiny_policy(tokenizer, hidden_size=64, num_layers=1, max_length=512, seed=0).save_pretrained(folder / "base")
+    model = build_tiny_policy(tokenizer, hidden_size=64, num_layers=1, max_length=512, seed=0)
+    if output_layer:
+        untie_embeddings(model)
+    model.save_pretrained(folder / "base")
     settings = {name: more.pop(name) for name in list(more) if name not in ("score_weighting", "model", "callbacks")}
     args = DPOConfig(
         **{
@@ -42,7 +47,9 @@ def make(cls: type[DPOTrainer], dataset: Dataset, folder: Path, peft: bool = Tru
         }
     )  # fmt: skip
     more.setdefault("model", str(folder / "base"))
-    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False) if peft else None
+    saved = ["lm_head"] if output_layer else None
+    lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, modules_to_save=saved)
+    config = lora if peft else None
     return cls(args=args, train_dataset=dataset, processing_class=tokenizer, peft_config=config, **more)
 
 
@@ -99,10 +106,10 @@ def by_hand(trainer: DPOTrainer, dataset: Dataset) -> torch.Tensor:
     return torch.stack(losses).mean()
 
 
-@pytest.mark.parametrize("precomputed", [False, True])
-def test_loss_and_gradient_are_those_of_the_formula(precomputed: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("precomputed", "output_layer"), [(False, False), (True, False), (False, True)])
+def test_loss_and_gradient_are_those_of_the_formula(precomputed: bool, output_layer: bool, tmp_path: Path) -> None:
     dataset = pairs([(1.0, 0.4), (0.7, 0.0), (0.4, 0.2)])
-    trainer = make(ScoreDPOTrainer, dataset, tmp_path, precompute_ref_log_probs=precomputed)
+    trainer = make(ScoreDPOTrainer, dataset, tmp_path, output_layer=output_layer, precompute_ref_log_probs=precomputed)
     loss, gradients = loss_of(trainer)
     trainer.model.zero_grad()
     expected = by_hand(trainer, dataset)

@@ -1,7 +1,7 @@
 """A trainer small enough for tests; as a script, a short run whose completions are given instead of sampled.
 
 accelerate launch --config_file accelerate_configs/cpu_zero2.yaml tests/recipes/tiny_run.py URL RUN_DIR BATCH \
-    [REPLAY | --rollouts_ahead]
+    [REPLAY | --rollouts_ahead | --offline]
 """
 
 import sys
@@ -120,8 +120,21 @@ def drawn_completions(trainer: WorkflowGRPOTrainer, texts: Sequence[str]) -> Cal
     return generate
 
 
+def train_offline(run_dir: Path, batch: int) -> None:
+    """Two steps of GRPO on two groups of given rows, one of them with a row less."""
+    from tests.recipes.test_offline_grpo import groups_of, make, rows_of
+
+    groups = groups_of(rows_of(0), rows_of(1)[:3])
+    trainer = make(run_dir, groups, per_device_train_batch_size=batch, max_steps=2)
+    trainer.train()
+    trainer.save_model()
+
+
 def main() -> None:
     url, run_dir, batch = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    if sys.argv[4:] == ["--offline"]:
+        train_offline(run_dir, batch)
+        return
     config = ExecutorConfig(executor_base_url=url, executor_cache_dir="none", executor_temperature=0)
     if sys.argv[4:] == ["--rollouts_ahead"]:
         recipe = RecipeArguments(prompt_style="brief", workflow_timeout=20, rollouts_ahead=1)

@@ -14,11 +14,11 @@ import pytest
 from data.registry import load_problems
 from scripts import study_replay
 from scripts.studying.replay_page import write_replay_page
-from scripts.studying.replay_rows import ReplayRow, read_replay_rows, tokens_of, tokens_to, write_replay_rows
+from scripts.studying.replay_rows import ReplayRow, read_replay_rows, write_replay_rows
 from scripts.studying.replay_settings import (
     HELDOUT,
+    MARGIN,
     ONLINE,
-    SEARCH_ROUNDS,
     SETTINGS,
     STEPS,
     TRAIN,
@@ -26,6 +26,7 @@ from scripts.studying.replay_settings import (
     Tokens,
     fingerprint,
 )
+from scripts.studying.replay_tokens import cut_search, reached_within, tokens_of, tokens_to
 
 
 def row(setting: str, seed: int, after: float, **changes: Any) -> ReplayRow:
@@ -40,15 +41,26 @@ def value(words: Sequence[str], flag: str) -> str:
     return words[list(words).index(flag) + 1]
 
 
+def write(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def leave_search(folder: Path, rounds: int) -> None:
+    """Nodes of two problems, a hundred tokens each; the first workflows are of round 0."""
+    nodes = [{"round": number, "tokens": {"executor": 100}} for _ in range(2) for number in range(rounds + 1)]
+    write(folder / "nodes.jsonl", [{"id": id, **node} for id, node in enumerate(nodes)])
+    write(folder / "trajectories.jsonl", [{"node": id} for id in range(len(nodes))])
+
+
 def leave(command: Sequence[str]) -> None:
     """What a command leaves, as far as the study reads it."""
     script = Path(command[1]).name
     output = Path(value(command, "--output" if "--output" in command else "--output_dir"))
     output.mkdir(parents=True, exist_ok=True)
     if script == "search.py":
-        rounds = int(value(command, "--search_rounds"))
-        (output / "nodes.jsonl").write_text("")
-        (output / "summary.json").write_text(json.dumps({"tokens": {"optimizer": 0, "executor": 100 * rounds}}))
+        leave_search(output, rounds=int(value(command, "--search_rounds")))
+        (output / "summary.json").write_text("{}")
     elif script == "evaluate.py":
         part = {"math": {"reward": 0.5}}
         (output / "summary.json").write_text(json.dumps({"reward": 0.5, "by_domain": part}))
@@ -58,8 +70,14 @@ def leave(command: Sequence[str]) -> None:
         heldout = {"by_domain": {"math": {"baselines": {"A": 0.4, "B": 0.5}}}}
         (output / "summary.json").write_text(json.dumps({"heldout": heldout}))
         trace = {"prompt_tokens": 90, "completion_tokens": 10}
-        rows = [{"step": step, "reward": 0.6, "trace": trace} for step in range(64)]
-        (output / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        steps = int(value(command, "--max_steps")) if script == "grpo_mixed.py" else 4
+        rows = [{"step": step, "reward": 0.6, "trace": trace} for step in range(steps)]
+        write(output / "rollouts.jsonl", rows)
+        for step in range(1, steps + 1):
+            (output / f"checkpoint-{step}").mkdir()
+            if script == "grpo_search.py":
+                for episode in range(step):
+                    leave_search(output / f"checkpoint-{step}" / "search" / f"episode-{episode}", rounds=5)
         with (output / "metrics.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, ["step", "wa_grpo/zero_signal_before"])
             writer.writeheader()
@@ -100,16 +118,23 @@ def test_every_way_has_the_tokens_of_online_grpo_and_no_command_runs_twice(
     rows = {each.setting: each for each in read_replay_rows(tmp_path / "page" / "replay.jsonl")}
     assert set(rows) == set(SETTINGS)
     online = rows[ONLINE]
-    assert (online.tokens, online.search_tokens, online.fixed) == (6400, 0, {"math": 0.5})
+    assert (online.tokens, online.search_tokens, online.fixed) == (100 * STEPS, 0, {"math": 0.5})
     assert online.tokens_to_fixed == 500 and online.zero_signal == 0.5
-    assert rows["mixed"].search_tokens == 1600 and rows["mixed"].tokens == 8000
+    assert rows["mixed"].search_tokens == 800 and rows["mixed"].tokens == online.tokens == rows["masked_online"].tokens
     assert rows["sft"].tokens == rows["sft"].search_tokens == online.tokens  # all of it is the search's
+    assert rows["sft_mixed_online"].tokens == online.tokens
+    assert rows["loop"].tokens == rows["loop"].search_tokens == 1200  # whole episodes of 1200 each
     assert rows["masked_mixed"].masked_share == 1.0 and rows["mixed"].masked_share is None
     steps = {
-        tuple(Path(value(c, "--output_dir")).parts[-2:]): value(c, "--max_steps") for c in ran if "--max_steps" in c
+        tuple(Path(value(c, "--output_dir")).parts[-2:]): int(value(c, "--max_steps"))
+        for c in ran
+        if "--max_steps" in c
     }
-    assert steps["seed0", "online"] == str(STEPS) and steps["seed0", "mixed"] == str(STEPS * 3 // 4)
-    assert int(steps["sft_mixed_online", "mixed"]) + int(steps["seed0", "sft_mixed_online"]) == STEPS * 3 // 4
+    assert steps["seed0", "online"] == STEPS and steps["seed0", "mixed"] == STEPS * MARGIN * 0.6
+    assert steps["sft_mixed_online", "mixed"] + steps["seed0", "sft_mixed_online"] == steps["seed0", "mixed"]
+    judged = {Path(value(c, "--output")).parts[-2]: c for c in ran if c[1].endswith("evaluate.py")}
+    assert Path(value(judged["mixed"], "--adapter")).name == f"checkpoint-{STEPS * 0.6:.0f}"
+    assert Path(value(judged["loop"], "--adapter")).name == "checkpoint-1" and "--adapter" not in judged["sft"]
     count = len(ran)
     study(monkeypatch, tmp_path, "--seeds", "0")
     assert len(ran) == count
@@ -126,15 +151,28 @@ def test_the_problems_of_a_seed_are_told_apart_as_they_were_meant(tmp_path: Path
     }
 
 
-def test_what_the_search_took_is_missing_in_the_steps() -> None:
-    tokens = Tokens(online=1000, search=250)
-    assert tokens.steps_left == STEPS * 3 // 4 and tokens.rounds == 4 * SEARCH_ROUNDS
+def test_nobody_gets_more_tokens_than_online_grpo(tmp_path: Path) -> None:
+    assert Tokens(online=1000, search=400).steps == STEPS * MARGIN * 0.6
+    leave_search(tmp_path, rounds=4)
+    for budget, rounds in ((1000, 5), (799, 3), (1, 1)):  # the first workflows stay
+        cut_search(tmp_path, budget, tmp_path / "cut")
+        assert tokens_of(tmp_path / "cut") == 200 * rounds
+        kept = [json.loads(line)["node"] for line in (tmp_path / "cut" / "trajectories.jsonl").read_text().splitlines()]
+        assert kept == [*range(rounds), *range(5, 5 + rounds)]
+    trace = {"prompt_tokens": 5, "completion_tokens": 5}
+    write(tmp_path / "run" / "rollouts.jsonl", [{"step": step, "reward": 0.5, "trace": trace} for step in range(12)])
+    for step in (2, 4, 10):
+        (tmp_path / "run" / f"checkpoint-{step}").mkdir()
+    found = [reached_within(tmp_path / "run", budget) for budget in (99, 100, 39, 1)]
+    assert [(path.name, tokens) for path, tokens in found] == [
+        ("checkpoint-4", 40), ("checkpoint-10", 100), ("checkpoint-2", 20), ("checkpoint-2", 20),
+    ]  # fmt: skip
 
 
 def test_tokens_of_replayed_rows_are_nobody_s(tmp_path: Path) -> None:
     trace = {"prompt_tokens": 5, "completion_tokens": 5}
     rows = [{"step": 0, "reward": 0.5, "trace": trace}, {"step": 0, "reward": 1.0, "trace": None, "replay": {"n": 1}}]
-    (tmp_path / "rollouts.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    write(tmp_path / "rollouts.jsonl", rows)
     assert tokens_of(tmp_path) == 10
     assert tokens_to(tmp_path, 0.5, 0) is None  # of too few steps
 
@@ -148,7 +186,7 @@ def test_the_page_says_how_many_runs_there_are_and_compares_by_seed(tmp_path: Pa
     write_replay_page(tmp_path / "replay.md", [*rows, row("masked_mixed", 0, 0.7, masked_share=0.9)])
     page = (tmp_path / "replay.md").read_text()
     assert "+0.100 [+0.100, +0.100]" in page and "| 0 | 0.300 | 0.700 | 90% |" in page
-    assert "`mixed` 5" not in page and "`loop` 0" in page
+    assert "`mixed` 5" not in page and "`loop` 0" in page and "Helped: `mixed`." in page
 
 
 def test_the_published_page_is_that_of_its_rows(tmp_path: Path) -> None:
