@@ -110,13 +110,10 @@ class Search:
             await self._plant(roots)
         if not self.tree().scored:
             raise WorkflowError("find", f"no workflow to start from ran to its end: {self.nodes[0].error}")
-        while True:
+        while (ended := ended_by(self.nodes, self.settings)) is None:
             done = max(node.round for node in self.nodes)
-            if done >= self.settings.rounds:
-                return "rounds"
-            if self._converged():
-                return "converged"
             await self._wave(range(done + 1, min(done + self.settings.parallel, self.settings.rounds) + 1))
+        return ended
 
     def tree(self) -> Tree:
         """Return the tree so far."""
@@ -125,14 +122,6 @@ class Search:
     def best(self) -> Node | None:
         """Return the best node that ran on the whole slice."""
         return self.tree().best(len(self.problems))
-
-    def _converged(self) -> bool:
-        convergence = self.settings.convergence
-        if convergence is None:
-            return False
-        tree = self.tree()
-        ran = [node for node in self.nodes if node.status == "ok" and node.validation is not None]
-        return convergence.reached([(tree.score(node), node.validation.std) for node in ran if node.validation])
 
     async def _plant(self, roots: Sequence[Root]) -> None:
         """Race the roots. One that is no workflow for these problems is kept as a rejected node."""
@@ -243,6 +232,20 @@ class Search:
             worst = min(known, key=lambda sample: sample.reward)
             found.append(Failure(self.problems[problem].text, worst))
         return found
+
+
+def ended_by(nodes: Sequence[Node], settings: SearchSettings) -> Stopped | None:
+    """Return what ends a search with these nodes; `None` while it goes on.
+
+    Args:
+        nodes (`Sequence[Node]`): so far, at least one.
+        settings (`SearchSettings`): its course.
+    """
+    if max(node.round for node in nodes) >= settings.rounds:
+        return "rounds"
+    tree = Tree(nodes, settings.objective, settings.price_per_usd)
+    ran = [(tree.score(node), node.validation.std) for node in nodes if node.status == "ok" and node.validation]
+    return "converged" if settings.convergence is not None and settings.convergence.reached(ran) else None
 
 
 def whole_waves(nodes: Sequence[Node], roots: int, settings: SearchSettings) -> int:

@@ -18,7 +18,7 @@ from aflow_ops.search.expand import as_completion
 from aflow_ops.search.independent import Independent
 from aflow_ops.search.journal import Journal, read_nodes
 from aflow_ops.search.kinds import checker, kinds_of, operator_workflows, root_workflow
-from aflow_ops.search.loop import Root, Search, SearchSettings, whole_waves
+from aflow_ops.search.loop import Root, Search, SearchSettings, ended_by, whole_waves
 from aflow_ops.search.node import Node, Sample
 from aflow_ops.search.stop import Convergence
 from aflow_ops.search.trajectories import write_trajectories
@@ -276,7 +276,7 @@ class SearchCommand:
         self, journal: Journal, evaluation: Evaluation, make_proposer: MakeProposer, bars: Bars
     ) -> str:
         problems = self.slices.validation
-        done, whole = split_by_problem(journal.nodes, list(problems), self.settings.rounds)
+        done, whole = self._by_problem(journal.nodes)
         journal.cut(whole)
 
         def make(key: str, problem: Problem) -> tuple[Search, Sequence[Root]]:
@@ -294,6 +294,14 @@ class SearchCommand:
 
             await search_problems(problems, make, done, keep, self.config.workflows_at_once)
         return "rounds"
+
+    def _by_problem(self, nodes: Sequence[Node]) -> tuple[list[Searched], int]:
+        roots = {key: len(self._roots([problem])) for key, problem in self.slices.validation.items()}
+
+        def ended(own: Sequence[Node]) -> bool:
+            return all(node.status != "ok" for node in own) or ended_by(own, self.settings) is not None
+
+        return split_by_problem(nodes, roots, ended)
 
     def _tree(self, nodes: Sequence[Node]) -> Tree:
         return Tree(nodes, self.settings.objective, self.settings.price_per_usd)
@@ -343,7 +351,7 @@ class SearchCommand:
             best = {"id": node.id, "validation": validation, "finalists": finalists, "heldout": heldout, "gap": gap}
         searches: list[Searched] = []
         if self.arguments.per_problem:
-            searches, _ = split_by_problem(nodes, list(self.slices.validation), self.settings.rounds)
+            searches, _ = self._by_problem(nodes)
         return {
             "search": self.output.name,
             "mode": "problem" if self.arguments.per_problem else "dataset",
