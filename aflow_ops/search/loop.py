@@ -61,11 +61,13 @@ class Root:
         completion (`str`): text that holds it.
         origin (`str`): `"root"`, or `"import"` for a workflow of another search.
         modification (`str`): what it is.
+        father (`int`, *optional*): which of the workflows before it was modified into it.
     """
 
     completion: str
     origin: Origin = "root"
     modification: str = "the first workflow"
+    father: int | None = None
 
 
 @dataclass
@@ -125,9 +127,11 @@ class Search:
 
     async def _plant(self, roots: Sequence[Root]) -> None:
         """Race the roots. One that is no workflow for these problems is kept as a rejected node."""
-        nodes, errors = [], []
+        nodes: list[Node] = []
+        errors: list[WorkflowError] = []
         for index, root in enumerate(roots):
-            node = Node(index, None, 0, root.origin, root.modification, root.completion)
+            father = root.father if root.father is not None and nodes[root.father].status == "ok" else None
+            node = Node(index, father, 0, root.origin, root.modification, root.completion)
             try:
                 workflow = self.check(root.completion)
             except WorkflowError as error:

@@ -92,9 +92,9 @@ async def run_controls(
         best (`Node`): what it found.
         search (`Independent`): what independent sampling needs.
     """
-    root = Tree([node for node in nodes if node.parent is None]).best(len(search.rungs.problems))
+    root = Tree([node for node in nodes if node.round == 0]).best(len(search.rungs.problems))
     assert root is not None, "the best of the roots is run on the whole slice"
-    spent = int(sum(node.tokens.executor for node in nodes if node.parent is not None))
+    spent = int(sum(node.tokens.executor for node in nodes if node.round > 0))
 
     async def sampled() -> Control:
         await search.run(root, spent)
