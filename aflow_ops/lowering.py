@@ -183,7 +183,7 @@ def lower_workflow(workflow: Workflow, domain: Domain, *, seed: int = 0) -> Prog
     own = ast.parse(source, SOURCE_NAME)
     if scope.workflow_class is None:
         surroundings = _short_prelude(scope, workflow.prompts)
-        return Program(f"{modules}{surroundings}{_FORMAT}{source}\nawait workflow({_call_arguments(scope)})", own)
+        return Program(f"{modules}{surroundings}{_FORMAT}{source}\nawait workflow({call_arguments(scope)})", own)
     reads_text = scope.is_scoreflow and not _reads_items(scope.tree)
     prelude = [modules, f"_RESULT = {'text' if reads_text else 'result'!r}", _AFLOW_PRELUDE]
     prelude += [_DERIVABLE] if scope.derived else []
@@ -192,7 +192,7 @@ def lower_workflow(workflow: Workflow, domain: Domain, *, seed: int = 0) -> Prog
     prelude += [_prompt(name, value, scope) for name, value in workflow.prompts.items()]
     instance = f"{scope.workflow_class.name}({_constructor_arguments(scope, domain)})"
     method = "" if scope.main.name == "__call__" else f".{scope.main.name}"
-    called = f"_workflow = {instance}\nawait _workflow{method}({_call_arguments(scope)})"
+    called = f"_workflow = {instance}\nawait _workflow{method}({call_arguments(scope)})"
     return Program(f"{''.join(prelude)}{source}\n{called}", own)
 
 
@@ -271,8 +271,13 @@ def _passed_on(scope: Scope, values: Mapping[str, str]) -> Iterator[str]:
         yield from (values[name] for name in standard)
 
 
-def _call_arguments(scope: Scope) -> str:
-    """The problem first, the entry point by its name, and empty text for anything else without a default."""
+def call_arguments(scope: Scope) -> str:
+    """Return what the main function is called with: the problem first, the entry point by its name, and empty text for
+    anything else without a default. They are written `_problem` and `_entry_point`.
+
+    Args:
+        scope (`Scope`): of the workflow.
+    """
     arguments = scope.main.args
     names = [argument.arg for argument in [*arguments.posonlyargs, *arguments.args]]
     names = names[1:] if scope.workflow_class is not None else names

@@ -132,15 +132,14 @@ def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         parser.error("give either --root or --import_aflow")
 
 
-def search(arguments: argparse.Namespace, shown: Callable[[Mapping[str, Any], Path], None] = show) -> None:
-    """Read the problems, search, run the controls, write the results.
+def command_of(arguments: argparse.Namespace, shown: Callable[[Mapping[str, Any], Path], None] = show) -> SearchCommand:
+    """Read the problems and what the search starts from.
 
     Args:
         arguments (`argparse.Namespace`): the command line.
         shown (`Callable[[Mapping, Path], None]`): is given the summary and the folder at the end.
     """
     load_operators(arguments.operators)
-    config = executor_config_from(arguments)
     slices = read_slices(
         arguments.data,
         arguments.validation_problems,
@@ -149,14 +148,20 @@ def search(arguments: argparse.Namespace, shown: Callable[[Mapping[str, Any], Pa
         0 if arguments.per_problem else arguments.final_problems,
     )
     roots = read_roots(arguments.root, arguments.import_aflow)
+    return SearchCommand(arguments, executor_config_from(arguments), slices, roots, shown)
+
+
+def search(arguments: argparse.Namespace) -> None:
+    """Search, run the controls, write the results."""
+    command = command_of(arguments)
     if arguments.merge:
         with claimed(arguments.output):
-            SearchCommand(arguments, config, slices, roots, shown).merge(arguments.merge)
+            command.merge(arguments.merge)
         return
-    asyncio.run(check_executor(config))
-    asyncio.run(check_proposer(ProposerSettings.of(arguments), config))
+    asyncio.run(check_executor(command.config))
+    asyncio.run(check_proposer(command.proposer, command.config))
     with claimed(arguments.output):
-        asyncio.run(SearchCommand(arguments, config, slices, roots, shown).run())
+        asyncio.run(command.run())
 
 
 def main() -> None:

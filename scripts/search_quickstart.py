@@ -2,32 +2,40 @@
 
     make search
     python scripts/search_quickstart.py --output outputs/search --seed 1
+    python scripts/search_quickstart.py --output outputs/search_seeds --seeds 1 2 3 4
 
 SmolLM2-135M answers inside the workflows, the grammar proposes them. Each search's folder is that of
-`scripts/search.py`; stopped half-way, the command goes on. The searches share a cache of replies: a program of one is
-cheap in another.
+`scripts/search.py`; stopped half-way, the command goes on. The searches go on side by side and share one executor with
+its cache: a program of one is cheap in another. Several seeds have a folder each beneath the output, with `result.json`
+when they are done, and end in one table in Markdown; those that are done are not run again.
 """
 
 import argparse
+import asyncio
 import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from aflow_ops.concurrency import gather_or_cancel
+from data.files import claimed
 from recipes.run.command import CommandParser, run_command
-from scripts.search import parse_arguments, search
+from scripts.search import command_of, parse_arguments
+from scripts.searching.command import SearchCommand, open_search
+from scripts.searching.results import write_json
 
 DOMAINS = ("arithmetic", "invented_facts", "small_functions")
 ALL = "all_at_once"
 # Held-out problems of each domain. Problems of a search for one domain and for all: to choose by, and again at the end
 # among the best; rounds.
 HELDOUT = 20
-PROBLEMS, ROUNDS = 40, 8
+PROBLEMS, ROUNDS = 24, 8
 ALL_PROBLEMS, ALL_ROUNDS = 48, 12
 # Seconds for a workflow: how busy this machine is must not decide what is found.
 TIMEOUT = 900
@@ -91,11 +99,37 @@ def show_all(summaries: Mapping[str, Mapping[str, Any]], seconds: float) -> None
             )  # fmt: skip
     console = Console()
     console.print(table)
-    console.print(f"{seconds:.0f} s in all; seconds of a search are with its controls", highlight=False)
+    console.print(f"{seconds:.0f} s in all; the searches went on side by side, with their controls", highlight=False)
 
 
 def _interval(ends: tuple[float, float]) -> str:
     return f"[{ends[0]:.2f}, {ends[1]:.2f}]"
+
+
+def markdown(results: Mapping[int, Mapping[str, Any]]) -> str:
+    """Return what was found on each seed beside its controls, in Markdown.
+
+    Args:
+        results (`Mapping[int, Mapping]`): what `result.json` says, by seed.
+    """
+    lines = [
+        "| seed | problems | found, held-out | best fixed there | more by, 95 % | independent samples | single agent |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for seed, result in results.items():
+        for name, shown in result["searches"].items():
+            found, fixed, _, independent, agent = (row["reward"] for row in shown)
+            gain = shown[1]["gain"]
+            more = f"{gain['mean']:+.2f} [{gain['ci95'][0]:+.2f}, {gain['ci95'][1]:+.2f}]"
+            lines.append(
+                f"| {seed} | {name.replace('_', ' ')}, {shown[0]['n']} | {found:.3f} | {fixed:.3f} | {more} | "
+                f"{independent:.3f} | {agent:.3f} |"
+            )
+    seconds = "; ".join(
+        f"seed {seed}: {result['seconds']:.0f} s{' (resumed)' if result['resumed'] else ''}"
+        for seed, result in results.items()
+    )
+    return "\n".join([*lines, "", seconds])
 
 
 def read_arguments() -> argparse.Namespace:
@@ -103,18 +137,65 @@ def read_arguments() -> argparse.Namespace:
     parser = CommandParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("outputs/search"), help="folder [outputs/search]")
     parser.add_argument("--seed", type=int, default=0, help="of problems and choices [0]")
+    parser.add_argument("--seeds", type=int, nargs="+", help="one search of all after the other, for these seeds")
     return parser.parse_args()
 
 
-def main() -> None:
-    """Search four times, print the table."""
-    arguments = read_arguments()
+async def search_all(commands: Mapping[str, SearchCommand], folder: Path) -> None:
+    """Search side by side: one server answers all, and no search waits for another's last reply.
+
+    Args:
+        commands (`Mapping[str, SearchCommand]`): the searches, by name.
+        folder (`Path`): gets the log of the embedded executor.
+    """
+    first = next(iter(commands.values()))
+    async with AsyncExitStack() as stack:
+        opened = await open_search(stack, first.arguments, first.config, folder)
+        await gather_or_cancel(command.run(opened) for command in commands.values())
+
+
+def search_with(seed: int, folder: Path) -> dict[str, Any]:
+    """Search four times with one seed.
+
+    Args:
+        seed (`int`): of problems and choices.
+        folder (`Path`): of the folders; gets `result.json` too.
+
+    Returns:
+        `dict`: `seconds`, whether an earlier start had begun (`resumed`), and the `summaries` by search.
+    """
     start = time.monotonic()
-    summaries = {}
-    for name, words in searches(arguments.output, arguments.seed).items():
-        search(parse_arguments(words), lambda summary, folder: None)
-        summaries[name] = json.loads((arguments.output / name / "summary.json").read_text(encoding="utf-8"))
-    show_all(summaries, time.monotonic() - start)
+    words = searches(folder, seed)
+    commands = {name: command_of(parse_arguments(own), lambda summary, folder: None) for name, own in words.items()}
+    resumed = any((command.output / "nodes.jsonl").is_file() for command in commands.values())
+    with ExitStack() as stack:
+        for command in commands.values():
+            stack.enter_context(claimed(command.output))
+        asyncio.run(search_all(commands, folder))
+    summaries = {name: json.loads((command.output / "summary.json").read_text()) for name, command in commands.items()}
+    shown = {
+        name: [{"name": label, **heldout, "gain": gain} for label, heldout, _, gain in rows(summary)]
+        for name, summary in summaries.items()
+    }
+    result = {"seed": seed, "seconds": round(time.monotonic() - start, 1), "resumed": resumed, "searches": shown}
+    write_json(folder / "result.json", result)
+    return {**result, "summaries": summaries}
+
+
+def main() -> None:
+    """Search four times, print the table; or for several seeds."""
+    arguments = read_arguments()
+    if arguments.seeds is None:
+        result = search_with(arguments.seed, arguments.output)
+        show_all(result["summaries"], result["seconds"])
+        return
+    results = {}
+    for seed in arguments.seeds:
+        folder = arguments.output / f"seed_{seed}"
+        path = folder / "result.json"
+        results[seed] = json.loads(path.read_text()) if path.is_file() else search_with(seed, folder)
+        print(f"seed {seed}: {results[seed]['seconds']:.0f} s", file=sys.stderr)
+    print(markdown(results))
 
 
 if __name__ == "__main__":

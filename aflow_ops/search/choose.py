@@ -35,7 +35,7 @@ def choose(nodes: Sequence[Node], score: Score) -> Node | None:
     if not best:
         return None
     known = {node.id: node for node in best}
-    node, root = best[0], next((node for node in best if node.parent is None), None)
+    node, root = best[0], next((node for node in best if node.round == 0), None)
     while True:
         parent = None if node.parent is None else known.get(node.parent)
         simpler = [other for other in (parent, root) if other is not None and _does_for(other, node, score)]
@@ -93,7 +93,7 @@ class Final:
         if not self.rungs.problems:
             return Choice(min(nodes, key=lambda node: (-score(node), node.id), default=None))
         best = ranked(nodes, score)
-        roots = [node for node in best if node.parent is None]
+        roots = [node for node in best if node.round == 0]
         finalists = list({node.id: node for node in [*best[:FINALISTS], *roots[:1]]}.values())
         ran = await race([as_completion(node.workflow, node.prompts) for node in finalists], self.evaluate, self.rungs)
         again = [

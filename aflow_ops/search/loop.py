@@ -61,11 +61,13 @@ class Root:
         completion (`str`): text that holds it.
         origin (`str`): `"root"`, or `"import"` for a workflow of another search.
         modification (`str`): what it is.
+        father (`int`, *optional*): which of the workflows before it was modified into it.
     """
 
     completion: str
     origin: Origin = "root"
     modification: str = "the first workflow"
+    father: int | None = None
 
 
 @dataclass
@@ -110,13 +112,10 @@ class Search:
             await self._plant(roots)
         if not self.tree().scored:
             raise WorkflowError("find", f"no workflow to start from ran to its end: {self.nodes[0].error}")
-        while True:
+        while (ended := ended_by(self.nodes, self.settings)) is None:
             done = max(node.round for node in self.nodes)
-            if done >= self.settings.rounds:
-                return "rounds"
-            if self._converged():
-                return "converged"
             await self._wave(range(done + 1, min(done + self.settings.parallel, self.settings.rounds) + 1))
+        return ended
 
     def tree(self) -> Tree:
         """Return the tree so far."""
@@ -126,19 +125,13 @@ class Search:
         """Return the best node that ran on the whole slice."""
         return self.tree().best(len(self.problems))
 
-    def _converged(self) -> bool:
-        convergence = self.settings.convergence
-        if convergence is None:
-            return False
-        tree = self.tree()
-        ran = [node for node in self.nodes if node.status == "ok" and node.validation is not None]
-        return convergence.reached([(tree.score(node), node.validation.std) for node in ran if node.validation])
-
     async def _plant(self, roots: Sequence[Root]) -> None:
         """Race the roots. One that is no workflow for these problems is kept as a rejected node."""
-        nodes, errors = [], []
+        nodes: list[Node] = []
+        errors: list[WorkflowError] = []
         for index, root in enumerate(roots):
-            node = Node(index, None, 0, root.origin, root.modification, root.completion)
+            father = root.father if root.father is not None and nodes[root.father].status == "ok" else None
+            node = Node(index, father, 0, root.origin, root.modification, root.completion)
             try:
                 workflow = self.check(root.completion)
             except WorkflowError as error:
@@ -243,6 +236,20 @@ class Search:
             worst = min(known, key=lambda sample: sample.reward)
             found.append(Failure(self.problems[problem].text, worst))
         return found
+
+
+def ended_by(nodes: Sequence[Node], settings: SearchSettings) -> Stopped | None:
+    """Return what ends a search with these nodes; `None` while it goes on.
+
+    Args:
+        nodes (`Sequence[Node]`): so far, at least one.
+        settings (`SearchSettings`): its course.
+    """
+    if max(node.round for node in nodes) >= settings.rounds:
+        return "rounds"
+    tree = Tree(nodes, settings.objective, settings.price_per_usd)
+    ran = [(tree.score(node), node.validation.std) for node in nodes if node.status == "ok" and node.validation]
+    return "converged" if settings.convergence is not None and settings.convergence.reached(ran) else None
 
 
 def whole_waves(nodes: Sequence[Node], roots: int, settings: SearchSettings) -> int:

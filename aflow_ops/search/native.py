@@ -1,14 +1,18 @@
 """A workflow in AFlow's own form: `graph.py` and `prompt.py`, for this project's runtime and for AFlow's loader.
 
 The short form becomes a class: every operator that it calls is made in `__init__`, its calls go to `self`, and what the
-main function returns gains the cost that AFlow expects beside it.
+main function returns gains the cost that AFlow expects beside it. Where functions beside the main one use operators
+too, or it is not called as AFlow calls it, these functions move into `__call__`, where they find `self`.
 """
 
 import ast
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aflow_ops.language import Workflow
 from aflow_ops.language.scope import Scope, scope_of
+from aflow_ops.lowering import call_arguments
+from aflow_ops.operators import OPERATORS
 from aflow_ops.python_source import MODULES_AT_HAND
 
 _IMPORTS = """\
@@ -25,6 +29,9 @@ class Workflow:
         self.dataset = dataset
         self.llm = create_llm_instance(llm_config)
 """
+_COST = 'self.llm.get_usage_summary()["total_cost"]'
+# What a `self` of the workflow's own is called in the class.
+_OTHER_SELF = "self_"
 _AFLOW = ("workspace", "scripts", "metagpt")
 # Operator -> an argument that has a default here and none in AFlow.
 _REQUIRED_BY_AFLOW = {"Custom": "instruction", "CustomCodeGenerate": "instruction"}
@@ -64,25 +71,103 @@ def native_files(workflow: Workflow, *, dataset: str, number: int) -> NativeFile
 
 def _class_of(scope: Scope) -> str:
     """Turn `async def workflow` into a class, its helpers staying beside it."""
-    main = scope.main
-    operators = {call.operator.__name__: call.operator.snake_name() for call in scope.operator_calls()}
-    _ToMethod(scope).visit(scope.tree)
-    arguments = [argument.arg for argument in [*main.args.posonlyargs, *main.args.args, *main.args.kwonlyargs]]
+    by_name = {operator.snake_name(): name for name, operator in OPERATORS.items()}
+    used = [node for node in _free_names(scope) if node.id in by_name]
+    natural = _is_called_as_aflow_does(scope.main)
+    _ToSelf(scope, used).visit(scope.tree)
+    names = dict.fromkeys(node.id for node in used)
+    made = "".join(f"        self.{name} = operator.{by_name[name]}(self.llm)\n" for name in names)
+    beside = [node for node in scope.tree.body if node is not scope.main and _is_helper(node)]
+    moved = _moved(beside)
+    method = _method(scope.main) if natural and not moved else _method_around(scope, moved)
+    helpers = [ast.unparse(node) for node in beside if node not in moved]
+    return "\n\n\n".join([*helpers, f"{_CLASS}{made}\n{_indented(method)}"])
+
+
+def _free_names(scope: Scope) -> list[ast.Name]:
+    """The names that the source does not bind, without Python's `format`."""
+    nodes = list(ast.walk(scope.tree))
+    pythons = {id(node.func) for node in nodes if isinstance(node, ast.Call) and scope.is_pythons_format(node)}
+    names = [node for node in nodes if isinstance(node, ast.Name) and id(node) not in pythons]
+    return [node for node in names if node.id not in scope.bound]
+
+
+def _is_called_as_aflow_does(main: ast.AsyncFunctionDef | ast.FunctionDef) -> bool:
+    """Whether the problem, and the entry point if it is wanted, are all that must be passed, in this order."""
+    names = [argument.arg for argument in [*main.args.posonlyargs, *main.args.args]]
+    required = names[: len(names) - len(main.args.defaults)]
+    only_by_name = [
+        each for each, default in zip(main.args.kwonlyargs, main.args.kw_defaults, strict=True) if not default
+    ]
+    return required in (["problem"], ["problem", "entry_point"]) and not only_by_name
+
+
+def _method(main: ast.AsyncFunctionDef | ast.FunctionDef) -> str:
     main.args.args.insert(0, ast.arg("self"))
     main.name = "__call__"
     _with_cost(main)
-    made = "".join(f"        self.{snake} = operator.{name}(self.llm)\n" for name, snake in operators.items())
-    method = "\n".join("    " + line if line else "" for line in ast.unparse(main).splitlines())
-    helpers = [ast.unparse(node) for node in scope.tree.body if node is not main and _is_helper(node)]
-    assert "self" not in arguments
-    return "\n\n\n".join([*helpers, f"{_CLASS}{made}\n{method}"])
+    return ast.unparse(main)
 
 
-class _ToMethod(ast.NodeTransformer):
-    """Sends operator calls to `self`; AFlow's operators take every argument by name and have fewer defaults."""
+def _method_around(scope: Scope, moved: Sequence[ast.stmt]) -> str:
+    """A method with the workflow's functions inside."""
+    arguments = call_arguments(scope).replace("_problem", "problem").replace("_entry_point", "entry_point")
+    lines = [
+        f"async def __call__(self, problem{', entry_point' if 'entry_point' in arguments else ''}):",
+        *(_indented(ast.unparse(node)) for node in [*moved, scope.main]),
+        f"    answer = await {scope.main.name}({arguments})",
+        f"    return (answer[0] if isinstance(answer, tuple) else answer, {_COST})",
+    ]
+    return "\n".join(lines)
 
-    def __init__(self, scope: Scope) -> None:
+
+def _moved(beside: Sequence[ast.stmt]) -> list[ast.stmt]:
+    """The functions beside the main one that use operators, and those that use such functions."""
+    names, moved = {"self"}, list[ast.stmt]()
+    while True:
+        more = [node for node in beside if node not in moved and _defines(node) and _reads(node, names)]
+        if not more:
+            return [node for node in beside if node in moved]
+        moved += more
+        names |= {node.name for node in more if isinstance(node, _DEFINITIONS)}
+
+
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def _defines(node: ast.stmt) -> bool:
+    return isinstance(node, _DEFINITIONS)
+
+
+def _reads(node: ast.stmt, names: set[str]) -> bool:
+    return any(isinstance(item, ast.Name) and item.id in names for item in ast.walk(node))
+
+
+def _indented(text: str) -> str:
+    return "\n".join("    " + line if line else "" for line in text.splitlines())
+
+
+class _ToSelf(ast.NodeTransformer):
+    """Takes operators from `self` and names the arguments of their calls, as AFlow's operators want them, which have
+    fewer defaults; a `self` of the workflow's own gets another name.
+
+    Args:
+        scope (`Scope`): of the workflow.
+        used (`Sequence[ast.Name]`): the names that mean operators.
+    """
+
+    def __init__(self, scope: Scope, used: Sequence[ast.Name]) -> None:
         self.calls = {id(call.node): call.operator for call in scope.operator_calls()}
+        self.used = {id(node) for node in used}
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if id(node) in self.used:
+            return ast.Attribute(ast.Name("self", ast.Load()), node.id, ast.Load())
+        return ast.Name(_OTHER_SELF, node.ctx) if node.id == "self" else node
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        self.generic_visit(node)
+        return ast.arg(_OTHER_SELF, node.annotation) if node.arg == "self" else node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         operator = self.calls.get(id(node))
@@ -99,20 +184,19 @@ class _ToMethod(ast.NodeTransformer):
         wanted = _REQUIRED_BY_AFLOW.get(operator.__name__)
         if wanted and not any(keyword.arg in (wanted, None) for keyword in node.keywords):
             node.keywords.append(ast.keyword(wanted, ast.Constant("")))
-        node.func = ast.Attribute(ast.Name("self", ast.Load()), operator.snake_name(), ast.Load())
         return node
 
 
 def _with_cost(main: ast.AsyncFunctionDef | ast.FunctionDef) -> None:
     """Return `(answer, cost)` wherever the function itself returns an answer."""
-    cost = 'self.llm.get_usage_summary()["total_cost"]'
     pending: list[ast.AST] = list(main.body)
     while pending:
         node = pending.pop()
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
             continue
         if isinstance(node, ast.Return) and node.value is not None:
-            node.value = ast.Tuple([node.value, ast.parse(cost, mode="eval").body], ast.Load())
+            if not (isinstance(node.value, ast.Tuple) and len(node.value.elts) == 2):  # else it says a cost itself
+                node.value = ast.Tuple([node.value, ast.parse(_COST, mode="eval").body], ast.Load())
             continue
         pending.extend(ast.iter_child_nodes(node))
 

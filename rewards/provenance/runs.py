@@ -81,11 +81,14 @@ class DecoyRuns:
         runtime (`WorkflowRuntime`): where they run.
         sandbox (`Sandbox`): where their answers are graded.
         seed (`str`): of every stream of decoys.
+
+    Attributes:
+        grader (`CachedGrader`): grades what comes of them.
     """
 
     def __init__(self, runtime: WorkflowRuntime, sandbox: Sandbox, seed: str) -> None:
         self.runtime, self.seed = runtime, seed
-        self._grader = CachedGrader(sandbox)  # no judge: these grades must cost nothing
+        self.grader = CachedGrader(sandbox)  # no judge: these grades must cost nothing
 
     async def run(self, graded: Graded, index: int) -> DecoyRun:
         """Make one run.
@@ -113,7 +116,7 @@ class DecoyRuns:
         expected = decoys.corrupted(graded.answer, "custom")
         if index == 0 and same_answer(trace.answer, expected) and expected != graded.answer:
             return DecoyRun(False, False, True, exchanges)
-        grade = await self._grader.grade(trace.answer, graded.problem)
+        grade = await self.grader.grade(trace.answer, graded.problem)
         row = domain_rewards(graded.problem.domain)
         part = row.designed_part(trace.answer, graded.problem, grade)
         hit = grade.correct or grade.reward >= 1 or same_answer(part, graded.part)

@@ -21,7 +21,6 @@ from data.domains import domain_row
 from data.problem import Problem
 from rewards.domains import domain_rewards
 from rewards.graders.notation import word_set
-from rewards.grading import grade_answer
 from rewards.provenance.constants import Held, held_by
 from rewards.provenance.decoys import Decoys
 from rewards.provenance.executors import Exchange, ListeningExecutor
@@ -73,7 +72,7 @@ class Provenance:
     """
 
     def __init__(self, runtime: WorkflowRuntime, sandbox: Sandbox, seed: str = "") -> None:
-        self.runtime, self.sandbox, self.seed = runtime, sandbox, seed
+        self.runtime = runtime
         self._runs = DecoyRuns(runtime, sandbox, seed)
         self._verdicts: OrderedDict[Any, asyncio.Future[str | None]] = OrderedDict()
 
@@ -137,7 +136,7 @@ class Provenance:
         if stands_in_pieces(graded.part, texts, graded.problem):
             return "the solution stands in the workflow"
         for candidate in candidates(texts, graded.problem):
-            if (await grade_answer(candidate, graded.problem, self.sandbox)).tier >= 3:
+            if (await self._runs.grader.grade(candidate, graded.problem)).tier >= 3:
                 return "a solution stands in the workflow"
         return None
 

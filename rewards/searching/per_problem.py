@@ -1,11 +1,13 @@
 """One search for every problem: the candidates of each round against its own gold answer, and pass@k over rounds."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
 from aflow_ops.concurrency import gather_or_cancel
+from aflow_ops.errors import WorkflowError
 from aflow_ops.search.evaluate import Rungs
 from aflow_ops.search.loop import Root, Search
 from aflow_ops.search.node import Node
@@ -43,13 +45,22 @@ async def search_problems(
         done (`Sequence[Searched]`): the first problems' searches, from an earlier start.
         keep (`Callable[[Searched], None]`): called with each search, in order.
         at_once (`int`): problems at a time.
+
+    Raises:
+        WorkflowError: what a search starts from is no workflow for its problem.
+        InfraError: a failure of ours, or the budget is spent; all searches kept so far stand.
     """
     found = list(done)
     todo = list(problems)[len(done) :]
 
     async def one(key: str) -> Searched:
         search, roots = make(key, problems[key])
-        await search.run(roots)
+        try:
+            await search.run(roots)
+        except WorkflowError as error:
+            if not search.nodes:
+                raise
+            print(f"warning: {key}: {error}", file=sys.stderr)  # other problems have a search all the same
         return Searched(key, tuple(search.nodes))
 
     for start in range(0, len(todo), at_once):
@@ -67,32 +78,34 @@ def renumbered(searched: Searched, first: int) -> list[Node]:
     ]
 
 
-def split_by_problem(nodes: Sequence[Node], problems: Sequence[str], rounds: int) -> tuple[list[Searched], int]:
-    """Read kept nodes back: each problem's search begins with its roots.
+def split_by_problem(
+    nodes: Sequence[Node], roots: Mapping[str, int], ended: Callable[[Sequence[Node]], bool]
+) -> tuple[list[Searched], int]:
+    """Read kept nodes back: each problem's search begins with its roots, and was kept when it had ended.
 
     Args:
         nodes (`Sequence[Node]`): as they were kept.
-        problems (`Sequence[str]`): ids, in order.
-        rounds (`int`): of each search.
+        roots (`Mapping[str, int]`): how many each problem's search starts from, by the problem's id, in order.
+        ended (`Callable[[Sequence[Node]], bool]`): whether a search with these nodes has ended; the last one may have
+            been cut off.
 
     Returns:
-        `tuple` of the searches before the first one that has fewer rounds, and how many nodes they have.
+        `tuple` of the searches that have ended, and how many nodes they have.
     """
-    starts = [
-        index
-        for index, node in enumerate(nodes)
-        if node.parent is None and (index == 0 or nodes[index - 1].round > 0 or rounds == 0)
-    ]
     searches: list[Searched] = []
-    for problem, start, end in zip(problems, starts, [*starts[1:], len(nodes)], strict=False):
-        own = [
-            replace(node, id=node.id - start, parent=None if node.parent is None else node.parent - start)
-            for node in nodes[start:end]
-        ]
-        if max(node.round for node in own) < rounds:
-            return searches, start
+    start = 0
+    for problem, count in roots.items():
+        if start == len(nodes):
+            break
+        end = start + count
+        while end < len(nodes) and nodes[end].round > 0:
+            end += 1
+        own = renumbered(Searched(problem, tuple(nodes[start:end])), -start)
+        if len(own) < count or (end >= len(nodes) and not ended(own)):
+            break
         searches.append(Searched(problem, tuple(own)))
-    return searches, len(nodes)
+        start = end
+    return searches, start
 
 
 def one_problem(key: str, repeats: int) -> Rungs:

@@ -5,11 +5,9 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from aflow_ops.errors import BudgetExceededError, UsageError, WorkflowError
 from aflow_ops.executor import ExecutorConfig
@@ -20,13 +18,14 @@ from aflow_ops.search.expand import as_completion
 from aflow_ops.search.independent import Independent
 from aflow_ops.search.journal import Journal, read_nodes
 from aflow_ops.search.kinds import checker, kinds_of, operator_workflows, root_workflow
-from aflow_ops.search.loop import Root, Search, SearchSettings, whole_waves
+from aflow_ops.search.loop import Root, Search, SearchSettings, ended_by, whole_waves
 from aflow_ops.search.node import Node, Sample
 from aflow_ops.search.stop import Convergence
 from aflow_ops.search.trajectories import write_trajectories
 from aflow_ops.search.tree import Tree
 from data.problem import Problem
 from rewards.opening import open_scorer
+from rewards.rollout import RolloutScorer
 from rewards.searching.evaluation import Evaluation
 from rewards.searching.per_problem import (
     Searched,
@@ -37,10 +36,49 @@ from rewards.searching.per_problem import (
     split_by_problem,
 )
 from scripts.evaluating.shards import read_shards, write_manifest
+from scripts.searching.bars import Bars
 from scripts.searching.controls import Control, heldout_result, run_controls
 from scripts.searching.problems import Slices
 from scripts.searching.proposers import MakeProposer, ProposerSettings, open_proposer
 from scripts.searching.results import finalist_result, node_result, pareto_of, show, totals, write_best, write_json
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a search needs open; searches that go on side by side share it.
+
+    Args:
+        scorer (`RolloutScorer`): runs and grades, with the executor behind it.
+        bars (`Bars`): show how far they are.
+    """
+
+    scorer: RolloutScorer
+    bars: Bars
+
+
+async def open_search(
+    stack: AsyncExitStack, arguments: argparse.Namespace, config: ExecutorConfig, folder: Path
+) -> Opened:
+    """Open what searches need, until the stack closes.
+
+    Args:
+        stack (`AsyncExitStack`): closes it.
+        arguments (`argparse.Namespace`): the command line.
+        config (`ExecutorConfig`): the executor's flags.
+        folder (`Path`): gets the log of the embedded executor.
+
+    Raises:
+        UsageError: no key, a missing package, or a kernel that cannot confine code.
+        ExecutorError: the embedded executor did not start.
+    """
+    scorer = open_scorer(
+        config,
+        workflow_timeout=arguments.workflow_timeout,
+        unsafe_subprocess=arguments.unsafe_subprocess,
+        run_dir=folder,
+        proven=True,
+    )
+    return Opened(await stack.enter_async_context(scorer), stack.enter_context(Bars()))
 
 
 class SearchCommand:
@@ -90,8 +128,11 @@ class SearchCommand:
         folder: Path = self.arguments.output
         return folder
 
-    async def run(self) -> None:
+    async def run(self, opened: Opened | None = None) -> None:
         """Search, run the controls, write everything; what was kept before an error or Ctrl-C is summarised too.
+
+        Args:
+            opened (`Opened`, *optional*): shared with searches beside this one; by default it opens its own.
 
         Raises:
             BudgetExceededError: a budget is spent.
@@ -105,16 +146,19 @@ class SearchCommand:
             heldout: dict[str, Any] | None = None
             try:
                 async with AsyncExitStack() as stack:
-                    evaluation, make_proposer = await self._open(stack)
+                    opened = opened or await open_search(stack, self.arguments, self.config, self.output)
+                    executor = opened.scorer.runtime.executor
+                    evaluation = Evaluation(opened.scorer, self.slices.all, executor.price)
+                    make_proposer = await open_proposer(self.proposer, self.config, stack)
                     with self._timed("search"):
                         search = self._search_problems if self.arguments.per_problem else self._search
-                        stopped = await search(journal, evaluation, make_proposer)
+                        stopped = await search(journal, evaluation, make_proposer, opened.bars)
                     if not self.arguments.per_problem:
                         with self._timed("final"):
                             tree = self._tree(journal.nodes)
                             whole = tree.whole(len(self.slices.validation))
                             self._choice = await self._final(evaluation).run(whole, tree.score)
-                        with self._timed("controls"):
+                        with self._timed("controls"), opened.bars.waiting(f"controls of {self.output.name}"):
                             heldout, controls = await self._compare(journal.nodes, evaluation, make_proposer)
             except WorkflowError as error:
                 raise UsageError(f"no workflow to start from fits {', '.join(self.arguments.data)}: {error}") from None
@@ -197,19 +241,6 @@ class SearchCommand:
         finally:
             self.seconds[phase] = round(time.monotonic() - start, 3)
 
-    async def _open(self, stack: AsyncExitStack) -> tuple[Evaluation, MakeProposer]:
-        scorer = await stack.enter_async_context(
-            open_scorer(
-                self.config,
-                workflow_timeout=self.arguments.workflow_timeout,
-                unsafe_subprocess=self.arguments.unsafe_subprocess,
-                run_dir=self.output,
-                proven=True,
-            )
-        )
-        evaluation = Evaluation(scorer, self.slices.all, scorer.runtime.executor.price)
-        return evaluation, await open_proposer(self.proposer, self.config, stack)
-
     def _rungs(self) -> Rungs:
         return Rungs(tuple(self.slices.validation), self.arguments.validation_rounds, self.arguments.halving)
 
@@ -226,14 +257,14 @@ class SearchCommand:
             roots += [Root(text, "root", f"around {name}") for name, text in around if text not in known]
         return roots
 
-    async def _search(self, journal: Journal, evaluation: Evaluation, make_proposer: MakeProposer) -> str:
+    async def _search(self, journal: Journal, evaluation: Evaluation, make_proposer: MakeProposer, bars: Bars) -> str:
         journal.cut(whole_waves(journal.nodes, len(self.roots), self.settings))
         problems = self.slices.validation
         views = {key: problem.view for key, problem in problems.items()}
         proposer = make_proposer(problems)
         search = Search(self.settings, proposer, self.check, evaluation, views, self._rungs(), list(journal.nodes))
         total = len(self.roots) + self.settings.rounds
-        with progress(f"search {self.output.name}", total, len(journal.nodes)) as advance:
+        with bars.counting(f"search {self.output.name}", total, len(journal.nodes)) as advance:
 
             def keep(nodes: Sequence[Node]) -> None:
                 journal.append(nodes)
@@ -242,9 +273,11 @@ class SearchCommand:
             search.keep = keep
             return await search.run(self.roots)
 
-    async def _search_problems(self, journal: Journal, evaluation: Evaluation, make_proposer: MakeProposer) -> str:
+    async def _search_problems(
+        self, journal: Journal, evaluation: Evaluation, make_proposer: MakeProposer, bars: Bars
+    ) -> str:
         problems = self.slices.validation
-        done, whole = split_by_problem(journal.nodes, list(problems), self.settings.rounds)
+        done, whole = self._by_problem(journal.nodes)
         journal.cut(whole)
 
         def make(key: str, problem: Problem) -> tuple[Search, Sequence[Root]]:
@@ -253,7 +286,8 @@ class SearchCommand:
             search = Search(self.settings, proposer, check, evaluation, {key: problem.view}, rungs)
             return search, self._roots([problem])
 
-        with progress(f"search {self.output.name}, problem by problem", len(problems), len(done)) as advance:
+        label = f"search {self.output.name}, problem by problem"
+        with bars.counting(label, len(problems), len(done)) as advance:
 
             def keep(searched: Searched) -> None:
                 journal.append(renumbered(searched, len(journal.nodes)))
@@ -261,6 +295,14 @@ class SearchCommand:
 
             await search_problems(problems, make, done, keep, self.config.workflows_at_once)
         return "rounds"
+
+    def _by_problem(self, nodes: Sequence[Node]) -> tuple[list[Searched], int]:
+        roots = {key: len(self._roots([problem])) for key, problem in self.slices.validation.items()}
+
+        def ended(own: Sequence[Node]) -> bool:
+            return all(node.status != "ok" for node in own) or ended_by(own, self.settings) is not None
+
+        return split_by_problem(nodes, roots, ended)
 
     def _tree(self, nodes: Sequence[Node]) -> Tree:
         return Tree(nodes, self.settings.objective, self.settings.price_per_usd)
@@ -290,8 +332,7 @@ class SearchCommand:
             self._rungs(),
             self._final(evaluation),
         )
-        with Console(stderr=True).status("running the controls"):
-            return result, await run_controls(evaluation, heldout, nodes, best, independent)
+        return result, await run_controls(evaluation, heldout, nodes, best, independent)
 
     def _summary(
         self,
@@ -311,7 +352,7 @@ class SearchCommand:
             best = {"id": node.id, "validation": validation, "finalists": finalists, "heldout": heldout, "gap": gap}
         searches: list[Searched] = []
         if self.arguments.per_problem:
-            searches, _ = split_by_problem(nodes, list(self.slices.validation), self.settings.rounds)
+            searches, _ = self._by_problem(nodes)
         return {
             "search": self.output.name,
             "mode": "problem" if self.arguments.per_problem else "dataset",
@@ -338,12 +379,3 @@ class SearchCommand:
                 nodes, self.arguments.export_aflow, dataset=dataset, check=self.check, problems=len(problems)
             )
         self.shown(summary, self.output)
-
-
-@contextmanager
-def progress(label: str, total: int, done: int) -> Iterator[Callable[[int, str], None]]:
-    """Show a bar while inside; yields what advances it and says how far the search is."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[said]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=total, completed=done, said="")
-        yield lambda count, said: bar.update(task, advance=count, said=said)

@@ -4,8 +4,11 @@
 |---|---|
 | `root` | the workflow that the search started from, the best of several |
 | `independent_samples` | the best of proposals made from this root alone, for the executor tokens of the search |
-| `single_agent` | a vote over as many Custom calls as cost what the found workflow costs (arXiv:2601.12307) |
+| `single_agent` | a vote over as many calls of one operator as cost what the found workflow costs (arXiv:2601.12307) |
 | `fixed: NAME` | each of the fixed workflows (`rewards/baselines.py`) |
+
+The single agent's operator is what a search starts from when it is told nothing: CustomCodeGenerate where all problems
+ask for functions, else Custom.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +19,9 @@ from typing import Any
 from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.search.expand import as_completion
 from aflow_ops.search.independent import Independent
+from aflow_ops.search.kinds import kinds_of, root_workflow
 from aflow_ops.search.node import Node, Sample
+from aflow_ops.search.plan import print_plan, read_plan, vote
 from aflow_ops.search.tree import Tree
 from rewards.baselines import fixed_workflows
 from rewards.searching.evaluation import Evaluation
@@ -37,6 +42,11 @@ class Control:
     samples: Mapping[str, Sequence[Sample]]
     found_with: int = 0
 
+    @property
+    def tokens(self) -> int:
+        """Executor tokens of its runs."""
+        return sum(sample.tokens for runs in self.samples.values() for sample in runs)
+
     def to_dict(self, found: Mapping[str, Sequence[Sample]] | None = None) -> dict[str, Any]:
         """Return the JSON form: `heldout`, `tokens` and `cost_usd`, both of its held-out runs, and `found_with_tokens`.
 
@@ -47,7 +57,7 @@ class Control:
         runs = [sample for group in self.samples.values() for sample in group]
         row = {
             "heldout": heldout_result(self.samples),
-            "tokens": sum(sample.tokens for sample in runs),
+            "tokens": self.tokens,
             "cost_usd": sum(sample.cost_usd for sample in runs),
             "found_with_tokens": self.found_with,
         }
@@ -73,7 +83,7 @@ def heldout_result(samples: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
 async def run_controls(
     evaluation: Evaluation, heldout: Sequence[str], nodes: Sequence[Node], best: Node, search: Independent
 ) -> dict[str, Control]:
-    """Run every control on the held-out problems.
+    """Run every control on the held-out problems, all of them side by side.
 
     Args:
         evaluation (`Evaluation`): runs workflows.
@@ -82,27 +92,36 @@ async def run_controls(
         best (`Node`): what it found.
         search (`Independent`): what independent sampling needs.
     """
-    root = Tree([node for node in nodes if node.parent is None]).best(len(search.rungs.problems))
+    root = Tree([node for node in nodes if node.round == 0]).best(len(search.rungs.problems))
     assert root is not None, "the best of the roots is run on the whole slice"
-    controls = {"root": Control(await evaluation.on(as_completion(root.workflow, root.prompts), heldout))}
-    spent = int(sum(node.tokens.executor for node in nodes if node.parent is not None))
-    await search.run(root, spent)
-    controls["independent_samples"] = Control(await evaluation.on(search.best, heldout), search.tokens)
-    first = next(node for node in nodes if node.parent is None and node.status == "ok")
-    controls["single_agent"] = Control(await evaluation.on(_single_agent(best, first), heldout))
-    fixed = fixed_workflows()
-    ran = await gather_or_cancel(evaluation.on(workflow, heldout) for workflow in fixed.values())
-    return controls | {f"fixed: {name}": Control(samples) for name, samples in zip(fixed, ran, strict=True)}
+    spent = int(sum(node.tokens.executor for node in nodes if node.round > 0))
+
+    async def sampled() -> Control:
+        await search.run(root, spent)
+        return Control(await evaluation.on(search.best, heldout), search.tokens)
+
+    async def of(workflow: str) -> Control:
+        return Control(await evaluation.on(workflow, heldout))
+
+    running = {
+        "root": of(as_completion(root.workflow, root.prompts)),
+        "independent_samples": sampled(),
+        "single_agent": _single_agent(evaluation, heldout, best),
+        **{f"fixed: {name}": of(workflow) for name, workflow in fixed_workflows().items()},
+    }
+    return dict(zip(running, await gather_or_cancel(running.values()), strict=True))
 
 
-def _single_agent(best: Node, first: Node) -> str:
-    """One agent, asked as often as the found workflow's tokens allow; the first root is one call."""
-    each = first.tokens_per_run
-    votes = min(MAX_VOTES, max(1, round(best.tokens_per_run / each))) if each else 1
-    if votes == 1:
-        return "async def workflow(problem):\n    return (await custom(input=problem))['response']"
-    return (
-        "async def workflow(problem):\n"
-        f"    drafts = [(await custom(input=problem))['response'] for _ in range({votes})]\n"
-        "    return (await sc_ensemble(solutions=drafts, problem=problem))['response']"
-    )
+async def _single_agent(evaluation: Evaluation, heldout: Sequence[str], best: Node) -> Control:
+    """One agent, asked as often as the found workflow's tokens allow; what one call takes is seen on the problems."""
+    kinds = kinds_of(evaluation.problems[key] for key in heldout)
+    root = read_plan(root_workflow(kinds))
+    assert root is not None, "a search's first workflow is a plan"
+    once = Control(await evaluation.on(root_workflow(kinds), heldout))
+    each = once.tokens / len(heldout)
+    votes = min(MAX_VOTES, round(best.tokens_per_run / each)) if each else 1
+    if votes < 2:
+        return once
+    asked = vote("ScEnsemble", *[root] * votes)
+    text = print_plan(asked, has_entry_point=all(flag for _, flag in kinds))
+    return Control(await evaluation.on(text, heldout))

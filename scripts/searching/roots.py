@@ -20,11 +20,19 @@ def read_roots(files: Sequence[Path], aflow: Path | None) -> list[Root]:
         UsageError: a file cannot be read.
     """
     if aflow is not None:
-        return [
-            Root(found.completion, "import", f"AFlow's round {found.number}: {found.modification or 'the first'}")
-            for found in read_aflow_folder(aflow)
-        ]
+        return _rounds(aflow)
     return [Root(_read(path), "root", f"the workflow in {path.name}") for path in files]
+
+
+def _rounds(aflow: Path) -> list[Root]:
+    """AFlow's rounds, with what was modified into what."""
+    roots: list[Root] = []
+    places: dict[int | None, int] = {}
+    for found in read_aflow_folder(aflow):
+        said = f"AFlow's round {found.number}: {found.modification or 'the first'}"
+        roots.append(Root(found.completion, "import", said, places.get(found.father)))
+        places[found.number] = len(places)
+    return roots
 
 
 def _read(path: Path) -> str:

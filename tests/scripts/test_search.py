@@ -210,21 +210,61 @@ def test_a_spent_budget_ends_with_what_was_found(stub: StubEndpoint, sums: Path,
     assert summary_of(out)["stopped"] == "budget" and (out / "best" / "graph.py").is_file()
 
 
+def aflow_workspace(folder: Path) -> Path:
+    """Write a workspace as AFlow's optimizer leaves it after three rounds, the last of which was no Python."""
+    rows = [{"round": 1, "score": 0.1, "avg_cost": 1e-4, "total_cost": 0.01, "time": "2025-01-01T00:00:00"}]
+    rows += [{**rows[0], "round": 2, "score": 0.6}]
+    experience = {
+        "father node": 1,
+        "modification": "Let code compute it.",
+        "before": 0.1,
+        "after": 0.6,
+        "succeed": True,
+    }
+    graph, prompt = ((ROOT / "tests/aflow_ops/published/math" / name).read_text() for name in FILES)
+    second = graph.replace("round_1", "round_2").replace("operator.Custom", "operator.Programmer")
+    second = second.replace("self.custom", "self.programmer").replace(
+        "input=problem, instruction=''", "problem=problem"
+    )
+    files = {
+        "results.json": json.dumps(rows),
+        "processed_experience.json": json.dumps({"1": {"score": 0.1, "success": {"2": experience}, "failure": {}}}),
+        **{f"template/{name}": "raise SystemExit\n" for name in ("operator.py", "op_prompt.py", "operator_an.py")},
+        "template/operator.json": json.dumps(
+            {"Custom": {"description": "", "interface": "custom(input, instruction)"}}
+        ),
+        "round_1/graph.py": graph,
+        "round_1/prompt.py": prompt,
+        "round_1/log.json": json.dumps([{"question": "q", "right_answer": "17"}]),
+        "round_2/graph.py": second.replace("['response']", "['output']"),
+        "round_2/prompt.py": "",
+        "round_2/experience.json": json.dumps(experience),
+        "round_3/graph.py": "<graph><node op='Custom'/></graph>",
+        "round_3/prompt.py": "",
+        "round_3/experience.json": json.dumps({**experience, "father node": 2, "after": 0.0, "succeed": False}),
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
 def test_aflows_rounds_are_the_roots_and_ours_are_written_as_its(
     stub: StubEndpoint, sums: Path, tmp_path: Path
 ) -> None:
     stub.answer = executor
-    round_1 = tmp_path / "workflows" / "round_1"
-    round_1.mkdir(parents=True)
-    for name in FILES:
-        (round_1 / name).write_text((ROOT / "tests/aflow_ops/published/math" / name).read_text())
-    flags = ("--import_aflow", str(round_1.parent), "--export_aflow", str(tmp_path / "out"), "--search_rounds", "2")
-    done = run(command(stub, sums, tmp_path / "search", *flags, "--no-controls", "--aflow_dataset", "MATH"))
+    workflows = aflow_workspace(tmp_path / "MATH" / "workflows")
+    flags = ("--import_aflow", str(workflows), "--export_aflow", str(tmp_path / "out"), "--search_rounds", "2")
+    done = run(command(stub, sums, tmp_path / "search", *flags, "--aflow_dataset", "MATH"))
     assert done.returncode == 0, done.stderr
     nodes = [json.loads(line) for line in (tmp_path / "search" / "nodes.jsonl").read_text().splitlines()]
-    assert [node["status"] for node in nodes] == ["ok"] * 3 and nodes[0]["origin"] == "import"
+    assert [node["status"] for node in nodes] == ["ok", "ok", "rejected", "ok", "ok"]
+    assert [(node["origin"], node["parent"]) for node in nodes[:3]] == [("import", None), ("import", 0), ("import", 1)]
+    assert "Let code compute it." in nodes[1]["modification"]
+    assert summary_of(tmp_path / "search")["controls"]["root"]["heldout"]["reward"] == 1.0
     rounds = read_aflow_folder(tmp_path / "out")
-    assert [(found.number, found.father) for found in rounds] == [(1, None), (2, 1), (3, rounds[2].father)]
+    assert [found.number for found in rounds] == [1, 2, 3, 4]
+    assert [found.father for found in rounds[:2]] == [None, 1] and "Let code compute it." in rounds[1].modification
     for found in rounds:
         graph, prompt = ((tmp_path / "out" / f"round_{found.number}" / name).read_text() for name in FILES)
         assert "workspace.MATH.workflows" in graph

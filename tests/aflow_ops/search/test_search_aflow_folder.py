@@ -36,6 +36,8 @@ def loaded(graph: str, prompt: str) -> Any:
             return {
                 "response": "r",
                 "output": "o",
+                "thought": "t",
+                "result": True,
                 "answer": "a",
                 "solution": "s",
                 "review_result": False,
@@ -47,7 +49,18 @@ def loaded(graph: str, prompt: str) -> Any:
     operators = types.SimpleNamespace(
         **{
             name: operator_class(name)
-            for name in ("Custom", "Programmer", "AnswerGenerate", "ScEnsemble", "Review", "Revise", "Format")
+            for name in (
+                "Custom",
+                "Programmer",
+                "AnswerGenerate",
+                "ScEnsemble",
+                "MdEnsemble",
+                "Review",
+                "Revise",
+                "Format",
+                "Test",
+                "CustomCodeGenerate",
+            )
         }
     )
     prompts: dict[str, Any] = {}
@@ -92,6 +105,28 @@ def test_helpers_keep_their_own_returns_and_prompts_go_along() -> None:
     native, calls = loaded(native_files(workflow, dataset="MATH", number=1).graph, "")
     assert asyncio.run(native("x")) == ("rr", 0.25)
     assert calls == [("Custom", {"input": "x", "instruction": ""})]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "async def step(text):\n    return (await custom(text))['response']\n\n"
+        "async def both(text):\n    return await step(await step(text))\n\n"
+        "async def workflow(problem):\n    return await both(problem)",
+        "async def workflow(problem):\n    self = problem\n    return (await custom(input=self))['response']",
+        "async def workflow(self, problem):\n    return (await custom(input=self + problem))['response']",
+        "async def workflow(*, problem, depth=1):\n    return (await custom(input=problem))['response'], depth",
+        "async def workflow(problem):\n    for step in (custom, answer_generate):\n"
+        "        reply = await step(input=problem)\n    return reply['answer']",
+    ],
+    ids=["helpers", "self", "self passed", "by name", "passed about"],
+)
+def test_whatever_the_form_of_a_function_its_class_runs(text: str) -> None:
+    files = native_files(check(text), dataset="MATH", number=1)
+    native, calls = loaded(files.graph, files.prompt)
+    answer, cost = asyncio.run(native("x"))
+    assert answer in ("r", "a") and cost in (0.25, 1) and calls
+    check(files.graph)
 
 
 @pytest.mark.parametrize("name", ["math", "hotpotqa", "gsm8k"])
