@@ -47,3 +47,5 @@ async def within_deadline(run: Run, work: Coroutine[Any, Any, Any]) -> Any:
         if not task.done():
             task.cancel()
             await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # it is known, also where this wait was cut off: asyncio says nothing of it

@@ -1,7 +1,10 @@
 import asyncio
 import dataclasses
+import gc
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -9,6 +12,7 @@ from aflow_ops.errors import FatalExecutorError
 from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.language import parse_workflow, prompt_constants
 from aflow_ops.operators import OPERATORS
+from aflow_ops.rings.ending import within_deadline
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import Sandbox
 from aflow_ops.trace import Trace
@@ -176,3 +180,20 @@ async def test_waiting_for_a_turn_is_not_held_against_a_workflow(
         text = "async def workflow(problem):\n    return (await custom(input=problem + '{}'))['response']"
         traces = await asyncio.gather(*[run(runtime, text.format(i)) for i in range(12)])
     assert [trace.outcome for trace in traces] == ["ok"] * 12
+
+
+async def test_what_a_run_that_was_cut_off_still_raises_is_not_reported() -> None:
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    work: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    run = SimpleNamespace(limits=RuntimeLimits(), own_seconds=0.0, faults=SimpleNamespace(seconds=0.0))
+    waiting = asyncio.ensure_future(within_deadline(run, work))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    work.set_exception(RuntimeError("the budget is spent"))
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    del work, waiting
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not reported
