@@ -118,7 +118,7 @@ class ReplayStudy:
         Raises:
             InfraError: a command failed; names its log.
         """
-        seed = Seed(self.arguments.output / f"seed{number}", number, self.arguments.cache)
+        seed, start = Seed(self.arguments.output / f"seed{number}", number, self.arguments.cache), time.monotonic()
         write_problems(seed)
         self.all_of(seed.commands(ONLINE, None), setting)
         budget, tokens = tokens_of(seed.folder / ONLINE), None
@@ -127,7 +127,6 @@ class ReplayStudy:
             cut_search(seed.search, budget, seed.whole)
             cut_search(seed.search, round(SEARCH_SHARE * budget), seed.beside)
             tokens = Tokens(budget, tokens_of(seed.beside))
-        start = time.monotonic()
         self.all_of(seed.commands(setting, tokens), setting)
         reached = reached_by(seed, setting, budget)
         before = before_of(setting)
@@ -220,7 +219,7 @@ def row_of(seed: Seed, setting: str, reached: Reached, seconds: float) -> Replay
         seed (`Seed`): whose.
         setting (`str`): which.
         reached (`Reached`): what was judged.
-        seconds (`float`): that its commands took.
+        seconds (`float`): that the commands took which had not ended before.
     """
     folder, fixed = seed.folder / setting, best_fixed(seed.folder / ONLINE)
     after, domains = rewards_of(folder / "evaluation")

@@ -38,7 +38,8 @@ class ReplayRow:
             are sampled and it was.
         masked_share (`float`, *optional*): of the masked settings, the share of held-out workflows of the masked domain
             that use the operator which the warm start left out.
-        seconds (`float`): wall time of all commands.
+        seconds (`float`): wall time of its commands that had not ended before; what settings of a seed share is in the
+            first one's.
     """
 
     setting: str

@@ -21,7 +21,7 @@ from recipes import grpo_search
 from recipes.policy import generation
 from recipes.policy.generation import Sampled
 from recipes.policy.loading import load_policy
-from recipes.policy.tiny import build_tiny_policy
+from recipes.policy.tiny import build_tiny_policy, untie_embeddings
 from recipes.run.checkpoints import latest_checkpoint
 from recipes.run.command import run_command
 from recipes.training.episode_search import EpisodeSearch
@@ -55,6 +55,7 @@ def policy(folder: Path) -> Path:
         tokenizer = tiny_tokenizer()
         model = build_tiny_policy(tokenizer, hidden_size=64, num_layers=1, max_length=8192, seed=0)
         model.load_state_dict(taught_weights())
+        untie_embeddings(model)
         model.save_pretrained(base)
         tokenizer.save_pretrained(base)
     return base
@@ -79,6 +80,7 @@ def flags(folder: Path, url: str, name: str, *more: str) -> list[str]:
         "--prompt_style", "brief", "--use_cpu", "--bf16", "false", "--num_generations", "4",
         "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "1", "--learning_rate", "1e-2",
         "--max_completion_length", "160", "--lora_r", "4", "--lora_target_modules", "q_proj", "v_proj", "--beta", "0",
+        "--lora_modules_to_save", "lm_head",
         "--activation_checkpointing", "false", "--temperature", "1", "--top_p", "1", "--top_k", "0", *more,
     ]  # fmt: skip
 

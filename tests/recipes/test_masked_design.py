@@ -38,7 +38,7 @@ OTHERS = (
     "[Custom, Custom] -> ScEnsemble",
     fenced(print_plan(call("Custom"), has_entry_point=False)),
 )
-SEEDS, STEPS, LAST = 5, 30, 5
+SEEDS, TAUGHT, STEPS, LAST = 5, 600, 30, 5
 # Beside the adapter, as in the quickstart (recipes/learning/why.md): without it two of the five do not learn in time.
 OUTPUT_LAYER = ("lm_head",)
 
@@ -61,12 +61,16 @@ def taught(seed: int) -> tuple[Any, Any]:
     tokenizer = train_tokenizer([*texts, BEST, *OTHERS, asked(sums[0])[0]["content"]], 640)
     model = build_tiny_policy(tokenizer, hidden_size=64, num_layers=2, max_length=512, seed=seed)
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for turn in range(400):
+    schedule = torch.optim.lr_scheduler.LinearLR(
+        optimizer, 1.0, 0.0, TAUGHT
+    )  # to the end: what it was not taught is rare
+    for turn in range(TAUGHT):
         problem, text = (sums[turn % 24], OTHERS[turn // 2 % 4]) if turn % 2 else (facts[turn % 24], BEST)
         chat = [*asked(problem), {"role": "assistant", "content": text}]
         ids = torch.tensor([tokenizer.apply_chat_template(chat, return_dict=True)["input_ids"]])
         model(input_ids=ids, labels=ids).loss.backward()
         optimizer.step()
+        schedule.step()
         optimizer.zero_grad()
     return model.eval(), tokenizer
 
