@@ -26,6 +26,7 @@ class Independent:
     Attributes:
         best (`str`): what was chosen, with its prompts.
         tokens (`int`): executor tokens so far.
+        nodes (`list[Node]`): the root, and the samples that were run.
     """
 
     proposer: Proposer
@@ -35,6 +36,7 @@ class Independent:
     final: Final
     best: str = ""
     tokens: int = 0
+    nodes: list[Node] = field(default_factory=list)
     _known: dict[str, int] = field(default_factory=dict)
 
     async def run(self, root: Node, tokens: float) -> None:
@@ -47,7 +49,8 @@ class Independent:
         Raises:
             InfraError: a failure of ours that did not pass.
         """
-        nodes, whole = [replace(root, id=0, parent=None)], len(self.rungs.problems)
+        self.nodes, whole = [replace(root, id=0, parent=None)], len(self.rungs.problems)
+        nodes = self.nodes
         for number in range(MAX_SAMPLES):
             if self.tokens >= tokens:
                 break
