@@ -295,6 +295,7 @@ class SearchCommand:
             evaluation,
             self._rungs(),
             self._final(evaluation),
+            at_once=self.settings.parallel,
         )
         controls = await run_controls(evaluation, heldout, nodes, best, independent)
         return result, {name: control.to_dict(samples) for name, control in controls.items()}
@@ -309,7 +310,8 @@ class SearchCommand:
         def independent(key: str) -> Independent:
             problem = self.slices.validation[key]
             check, rungs = checker(kinds_of([problem])), one_problem(key, self.arguments.validation_rounds)
-            return Independent(make_proposer({key: problem}), check, evaluation, rungs, Final(evaluation, Rungs(())))
+            final, at_once = Final(evaluation, Rungs(())), self.settings.parallel
+            return Independent(make_proposer({key: problem}), check, evaluation, rungs, final, at_once)
 
         tried = await try_controls(evaluation, self._by_problem(nodes)[0], independent)
         write_tried(self.output, tried)

@@ -75,7 +75,7 @@ async def try_controls(
 
 
 async def _on_one(evaluation: Evaluation, searched: Searched, independent: Independent) -> list[Tried]:
-    key, root = searched.problem, searched.nodes[0]
+    key, root = searched.problem, next(node for node in searched.nodes if node.status != "rejected")
     spent = int(sum(node.tokens.executor for node in searched.nodes if node.round > 0))
 
     async def once(name: str, workflow: str) -> Tried:
