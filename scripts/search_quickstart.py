@@ -27,16 +27,17 @@ from aflow_ops.concurrency import gather_or_cancel
 from data.files import claimed
 from recipes.run.command import CommandParser, run_command
 from scripts.search import command_of, parse_arguments
-from scripts.searching.command import SearchCommand, open_search
+from scripts.searching.command import SearchCommand
+from scripts.searching.opened import open_search
 from scripts.searching.results import write_json
 
 DOMAINS = ("arithmetic", "invented_facts", "small_functions")
 ALL = "all_at_once"
-# Held-out problems of each domain. Problems of a search for one domain and for all: to choose by, and again at the end
-# among the best; rounds.
+# Held-out problems of each domain. Problems of a search for one domain and for all: to choose by, and further ones to
+# choose by among the best at the end; rounds. The problems of the search for all are among those of the others.
 HELDOUT = 20
-PROBLEMS, ROUNDS = 24, 8
-ALL_PROBLEMS, ALL_ROUNDS = 48, 12
+PROBLEMS, FINAL, ROUNDS = 16, 16, 4
+ALL_PROBLEMS, ALL_FINAL, ALL_ROUNDS = 36, 24, 8
 # Seconds for a workflow: how busy this machine is must not decide what is found.
 TIMEOUT = 900
 
@@ -55,7 +56,7 @@ def searches(output: Path, seed: int) -> dict[str, list[str]]:
         many = len(sources) > 1
         flags = {
             "validation_problems": ALL_PROBLEMS if many else PROBLEMS,
-            "final_problems": ALL_PROBLEMS if many else PROBLEMS,
+            "final_problems": ALL_FINAL if many else FINAL,
             "search_rounds": ALL_ROUNDS if many else ROUNDS,
             "heldout_problems": HELDOUT * len(sources),
             "parallel": 4,

@@ -1,10 +1,12 @@
 """Sampling without a search: a proposer that is shown the root and nothing else, for the tokens that a search took."""
 
+import math
 from dataclasses import dataclass, field, replace
 
+from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.search.choose import Final
 from aflow_ops.search.evaluate import Evaluate, Rungs, run_candidate, with_runs
-from aflow_ops.search.expand import Check, Context, Proposer, as_completion, expand
+from aflow_ops.search.expand import Candidate, Check, Context, Proposer, as_completion, expand
 from aflow_ops.search.node import Node
 from aflow_ops.search.tree import Tree
 
@@ -22,10 +24,12 @@ class Independent:
         evaluate (`Evaluate`): runs a workflow on a problem.
         rungs (`Rungs`): how the validation slice is spent on each, as in the search.
         final (`Final`): chooses at the end, as in the search.
+        at_once (`int`): proposals at a time.
 
     Attributes:
         best (`str`): what was chosen, with its prompts.
         tokens (`int`): executor tokens so far.
+        nodes (`list[Node]`): the root, and the samples that were run.
     """
 
     proposer: Proposer
@@ -33,8 +37,10 @@ class Independent:
     evaluate: Evaluate
     rungs: Rungs
     final: Final
+    at_once: int = 1
     best: str = ""
     tokens: int = 0
+    nodes: list[Node] = field(default_factory=list)
     _known: dict[str, int] = field(default_factory=dict)
 
     async def run(self, root: Node, tokens: float) -> None:
@@ -47,22 +53,43 @@ class Independent:
         Raises:
             InfraError: a failure of ours that did not pass.
         """
-        nodes, whole = [replace(root, id=0, parent=None)], len(self.rungs.problems)
-        for number in range(MAX_SAMPLES):
-            if self.tokens >= tokens:
-                break
-            best = Tree(nodes).best(whole)
-            score = 0.0 if best is None else best.score()
-            context = Context(root, score, sample=FIRST_SAMPLE + number)
-            candidate = await expand(self.proposer, context, self.check, self._known)
-            if candidate.workflow is None or candidate.key is None:
-                continue
-            self._known[candidate.key] = number
-            text = as_completion(candidate.workflow.text, candidate.workflow.prompts)
-            samples = await run_candidate(text, self.evaluate, self.rungs, {} if best is None else best.per_problem)
-            node = Node(len(nodes), 0, number + 1, self.proposer.origin, **candidate.node_parts())
-            nodes.append(with_runs(node, samples))
-            self.tokens += sum(sample.tokens for runs in samples.values() for sample in runs)
-        tree = Tree(nodes)
-        found = (await self.final.run(tree.whole(whole), tree.score)).node or nodes[0]
+        self.nodes = [replace(root, id=0, parent=None)]
+        number = 0
+        while number < MAX_SAMPLES and self.tokens < tokens:
+            count = self._fitting(tokens)
+            await self._wave(root, range(number, number + count))
+            number += count
+        tree = Tree(self.nodes)
+        whole = tree.whole(len(self.rungs.problems))
+        found = (await self.final.run(whole, tree.score)).node or self.nodes[0]
         self.best = as_completion(found.workflow, found.prompts)
+
+    def _fitting(self, tokens: float) -> int:
+        """How many samples to make at once: no more than spend what is left, if they take what the others took."""
+        ran = len(self.nodes) - 1
+        left = (tokens - self.tokens) * ran / self.tokens if self.tokens else self.at_once
+        return max(1, min(self.at_once, math.ceil(left)))
+
+    async def _wave(self, root: Node, numbers: range) -> None:
+        best = Tree(self.nodes).best(len(self.rungs.problems))
+        score, rewards = (0.0, {}) if best is None else (best.score(), best.per_problem)
+        contexts = [Context(root, score, sample=FIRST_SAMPLE + number) for number in numbers]
+        candidates = await gather_or_cancel(
+            expand(self.proposer, context, self.check, self._known) for context in contexts
+        )
+        fresh: dict[int, Candidate] = {}
+        for number, candidate in zip(numbers, candidates, strict=True):
+            if candidate.key is not None and candidate.key not in self._known:
+                self._known[candidate.key] = number
+                fresh[number] = candidate
+        nodes = [
+            Node(len(self.nodes) + index, 0, number + 1, self.proposer.origin, **candidate.node_parts())
+            for index, (number, candidate) in enumerate(fresh.items())
+        ]
+        ran = await gather_or_cancel(
+            run_candidate(as_completion(node.workflow, node.prompts), self.evaluate, self.rungs, rewards)
+            for node in nodes
+        )
+        for node, samples in zip(nodes, ran, strict=True):
+            self.nodes.append(with_runs(node, samples))
+            self.tokens += sum(sample.tokens for runs in samples.values() for sample in runs)

@@ -7,11 +7,12 @@ import ast
 import asyncio
 import copy
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from aflow_ops.concurrency import ended
 from aflow_ops.executor.types import Executor
 from aflow_ops.language import Workflow
 from aflow_ops.language.workflow import SourceKey
@@ -74,7 +75,8 @@ class Provenance:
     def __init__(self, runtime: WorkflowRuntime, sandbox: Sandbox, seed: str = "") -> None:
         self.runtime = runtime
         self._runs = DecoyRuns(runtime, sandbox, seed)
-        self._verdicts: OrderedDict[Any, asyncio.Future[str | None]] = OrderedDict()
+        self._verdicts: OrderedDict[Any, asyncio.Task[str | None]] = OrderedDict()
+        self._waiting: Counter[asyncio.Task[str | None]] = Counter()
 
     def listen(self) -> ListeningExecutor:
         """Return an executor for one real run that takes down what is asked and replied."""
@@ -100,14 +102,22 @@ class Provenance:
         graded = Graded(workflow, problem, answer, part, grade, tuple(exchanges), targets_of(problem, part))
         key = (problem, workflow.source, str(workflow.prompts), answer, graded.exchanges)
         if key not in self._verdicts:
-            self._verdicts[key] = asyncio.ensure_future(self._fault(graded))
+            self._verdicts[key] = asyncio.create_task(self._fault(graded))
             if len(self._verdicts) > MAX_REMEMBERED:
                 self._verdicts.popitem(last=False)
+        verdict = self._verdicts[key]
+        self._waiting[verdict] += 1
         try:
-            return await asyncio.shield(self._verdicts[key])
+            return await asyncio.shield(verdict)
         except BaseException:
             self._verdicts.pop(key, None)
+            if self._waiting[verdict] == 1:  # a cancellation, and nobody else waits
+                await ended([verdict])
             raise
+        finally:
+            self._waiting[verdict] -= 1
+            if not self._waiting[verdict]:
+                del self._waiting[verdict]
 
     async def _fault(self, graded: Graded) -> str | None:
         first = await self._runs.run(graded, 0)

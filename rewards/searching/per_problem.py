@@ -137,6 +137,18 @@ def _pass_at_k(searches: Sequence[Searched], number: int) -> dict[str, Any]:
             for reward in rewards
         ]
         counts.append((len(rewards), sum(reward >= 1.0 for reward in rewards)))
+    return pass_at_k_of(counts)
+
+
+def pass_at_k_of(counts: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """Return pass@k, the mean over problems, with the Wilson interval over them.
+
+    Args:
+        counts (`Sequence[tuple[int, int]]`): samples, and right ones among them, of each problem.
+
+    Returns:
+        `dict`: k -> `{"mean", "ci95"}`, where every problem has so many samples.
+    """
     fewest = min((samples for samples, _ in counts), default=0)
     found = {}
     for k in PASS_K:

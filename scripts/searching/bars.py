@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 # Told how many more are done, and what to say beside them.
@@ -42,7 +43,7 @@ class Bars:
             total (`int`): its end.
             done (`int`): what an earlier start has done of it.
         """
-        task = self._progress.add_task(label, total=total, completed=done, said="")
+        task = self._progress.add_task(escape(label), total=total, completed=done, said="")
         try:
             yield lambda count, said: self._progress.update(task, advance=count, said=said)
         finally:
@@ -51,7 +52,7 @@ class Bars:
     @contextmanager
     def waiting(self, label: str) -> Iterator[None]:
         """Show a bar without an end while inside."""
-        task = self._progress.add_task(label, total=None, said="")
+        task = self._progress.add_task(escape(label), total=None, said="")
         try:
             yield
         finally:

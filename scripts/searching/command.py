@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,11 @@ from aflow_ops.search.independent import Independent
 from aflow_ops.search.journal import Journal, read_nodes
 from aflow_ops.search.kinds import checker, kinds_of, operator_workflows, root_workflow
 from aflow_ops.search.loop import Root, Search, SearchSettings, ended_by, whole_waves
-from aflow_ops.search.node import Node, Sample
+from aflow_ops.search.node import Node
 from aflow_ops.search.stop import Convergence
 from aflow_ops.search.trajectories import write_trajectories
 from aflow_ops.search.tree import Tree
 from data.problem import Problem
-from rewards.opening import open_scorer
-from rewards.rollout import RolloutScorer
 from rewards.searching.evaluation import Evaluation
 from rewards.searching.per_problem import (
     Searched,
@@ -38,47 +35,12 @@ from rewards.searching.per_problem import (
 from scripts.evaluating.shards import read_shards, write_manifest
 from scripts.searching.bars import Bars
 from scripts.searching.controls import Control, heldout_result, run_controls
+from scripts.searching.opened import Opened, open_search
+from scripts.searching.problem_controls import FILE as CONTROLS
+from scripts.searching.problem_controls import read_tried, summarised, try_controls, write_tried
 from scripts.searching.problems import Slices
 from scripts.searching.proposers import MakeProposer, ProposerSettings, open_proposer
 from scripts.searching.results import finalist_result, node_result, pareto_of, show, totals, write_best, write_json
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What a search needs open; searches that go on side by side share it.
-
-    Args:
-        scorer (`RolloutScorer`): runs and grades, with the executor behind it.
-        bars (`Bars`): show how far they are.
-    """
-
-    scorer: RolloutScorer
-    bars: Bars
-
-
-async def open_search(
-    stack: AsyncExitStack, arguments: argparse.Namespace, config: ExecutorConfig, folder: Path
-) -> Opened:
-    """Open what searches need, until the stack closes.
-
-    Args:
-        stack (`AsyncExitStack`): closes it.
-        arguments (`argparse.Namespace`): the command line.
-        config (`ExecutorConfig`): the executor's flags.
-        folder (`Path`): gets the log of the embedded executor.
-
-    Raises:
-        UsageError: no key, a missing package, or a kernel that cannot confine code.
-        ExecutorError: the embedded executor did not start.
-    """
-    scorer = open_scorer(
-        config,
-        workflow_timeout=arguments.workflow_timeout,
-        unsafe_subprocess=arguments.unsafe_subprocess,
-        run_dir=folder,
-        proven=True,
-    )
-    return Opened(await stack.enter_async_context(scorer), stack.enter_context(Bars()))
 
 
 class SearchCommand:
@@ -107,7 +69,6 @@ class SearchCommand:
         self.proposer = ProposerSettings.of(arguments)
         self.shown = shown
         self.seconds: dict[str, float] = {}
-        self._found: Mapping[str, Sequence[Sample]] = {}
         self._choice: Choice | None = None
         self.check = checker(slices.kinds)
         convergence = None if arguments.convergence_z is None else Convergence(z=arguments.convergence_z)
@@ -142,7 +103,7 @@ class SearchCommand:
         start = time.monotonic()
         with Journal(self.output, self._own_facts()) as journal:
             stopped = "interrupted"
-            controls: dict[str, Control] = {}
+            controls: dict[str, Any] = {}
             heldout: dict[str, Any] | None = None
             try:
                 async with AsyncExitStack() as stack:
@@ -158,8 +119,9 @@ class SearchCommand:
                             tree = self._tree(journal.nodes)
                             whole = tree.whole(len(self.slices.validation))
                             self._choice = await self._final(evaluation).run(whole, tree.score)
-                        with self._timed("controls"), opened.bars.waiting(f"controls of {self.output.name}"):
-                            heldout, controls = await self._compare(journal.nodes, evaluation, make_proposer)
+                    with self._timed("controls"), opened.bars.waiting(f"controls of {self.output.name}"):
+                        compare = self._compare_problems if self.arguments.per_problem else self._compare
+                        heldout, controls = await compare(journal.nodes, evaluation, make_proposer)
             except WorkflowError as error:
                 raise UsageError(f"no workflow to start from fits {', '.join(self.arguments.data)}: {error}") from None
             except BudgetExceededError:
@@ -172,7 +134,7 @@ class SearchCommand:
             if self.arguments.shard is not None:
                 write_manifest(
                     self.output,
-                    ["nodes.jsonl"],
+                    ["nodes.jsonl", *([CONTROLS] if self.arguments.controls else [])],
                     self.arguments.shard,
                     self._shard_facts(),
                     self._shard_facts(),
@@ -207,7 +169,10 @@ class SearchCommand:
             }
             stopped = next((each["stopped"] for each in manifests if each["stopped"] != "rounds"), "rounds")
             seconds = max(each["seconds"] for each in manifests)
-            self._write(journal.nodes, self._summary(journal.nodes, stopped, None, {}, seconds))
+            tried = read_tried(folder for folder, _ in shards)
+            if tried:
+                write_tried(self.output, tried)
+            self._write(journal.nodes, self._summary(journal.nodes, stopped, None, summarised(tried), seconds))
 
     def _shard_facts(self) -> dict[str, Any]:
         """What all shards of this search have in common; rounds may be added to a search, not to some of its shards."""
@@ -315,13 +280,13 @@ class SearchCommand:
 
     async def _compare(
         self, nodes: Sequence[Node], evaluation: Evaluation, make_proposer: MakeProposer
-    ) -> tuple[dict[str, Any] | None, dict[str, Control]]:
+    ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         """Run the chosen node and the controls on the held-out problems."""
         best, heldout = None if self._choice is None else self._choice.node, list(self.slices.heldout)
         if best is None or not heldout:
             return None, {}
         samples = await evaluation.on(as_completion(best.workflow, best.prompts), heldout)
-        self._found, found = samples, Control(samples).to_dict()
+        found = Control(samples).to_dict()
         result = {**heldout_result(samples), "tokens": found["tokens"], "cost_usd": found["cost_usd"]}
         if not self.arguments.controls:
             return result, {}
@@ -331,15 +296,34 @@ class SearchCommand:
             evaluation,
             self._rungs(),
             self._final(evaluation),
+            at_once=self.settings.parallel,
         )
-        return result, await run_controls(evaluation, heldout, nodes, best, independent)
+        controls = await run_controls(evaluation, heldout, nodes, best, independent)
+        return result, {name: control.to_dict(samples) for name, control in controls.items()}
+
+    async def _compare_problems(
+        self, nodes: Sequence[Node], evaluation: Evaluation, make_proposer: MakeProposer
+    ) -> tuple[None, dict[str, Any]]:
+        """Run the controls on the problems themselves."""
+        if not self.arguments.controls:
+            return None, {}
+
+        def independent(key: str) -> Independent:
+            problem = self.slices.validation[key]
+            check, rungs = checker(kinds_of([problem])), one_problem(key, self.arguments.validation_rounds)
+            final, at_once = Final(evaluation, Rungs(())), self.settings.parallel
+            return Independent(make_proposer({key: problem}), check, evaluation, rungs, final, at_once)
+
+        tried = await try_controls(evaluation, self._by_problem(nodes)[0], independent)
+        write_tried(self.output, tried)
+        return None, summarised(tried)
 
     def _summary(
         self,
         nodes: Sequence[Node],
         stopped: str,
         heldout: dict[str, Any] | None,
-        controls: dict[str, Control],
+        controls: Mapping[str, Any],
         seconds: float,
     ) -> dict[str, Any]:
         tree = self._tree(nodes)
@@ -359,7 +343,7 @@ class SearchCommand:
             "rounds": max(node.round for node in nodes),
             "stopped": stopped,
             "best": best,
-            "controls": {name: control.to_dict(self._found) for name, control in controls.items()},
+            "controls": controls,
             "pass_at_k": pass_at_k_by_round(searches),
             "pareto": pareto_of(tree),
             **totals(nodes),

@@ -58,7 +58,8 @@ def pareto_of(tree: Tree) -> list[list[float]]:
 def show(summary: Mapping[str, Any], output: Path) -> None:
     """Print what was found beside its controls."""
     table = Table(title=f"{output.name}: {summary['rounds']} rounds, {summary['stopped']}", title_justify="left")
-    for column in ("", "held out", "95 %", "correct", "tokens each"):
+    where = "held out" if summary["mode"] == "dataset" else "a run of each"
+    for column in ("", where, "95 %", "correct", "tokens each"):
         table.add_column(column, justify="left" if not column else "right", no_wrap=bool(column))
     best = summary["best"]
     if best and best["heldout"]:
@@ -81,6 +82,10 @@ def show(summary: Mapping[str, Any], output: Path) -> None:
     for number, values in list(summary["pass_at_k"].items())[-1:]:
         shown = ", ".join(f"pass@{k} {value['mean']:.3f}" for k, value in values.items())
         console.print(f"after round {number}: {shown}", highlight=False)
+        for name in ("independent_samples", "single_agent"):
+            if tried := summary["controls"].get(name, {}).get("pass_at_k"):
+                shown = ", ".join(f"pass@{k} {value['mean']:.3f}" for k, value in tried.items())
+                console.print(f"{name.replace('_', ' ')} for as many tokens: {shown}", highlight=False)
     cost = summary["cost_usd"]
     console.print(
         f"${cost['optimizer'] + cost['executor']:.4f} by price (optimizer ${cost['optimizer']:.4f}); "

@@ -1,5 +1,6 @@
 """Whose answer is it? The operators', or the workflow's own."""
 
+import asyncio
 import dataclasses
 import re
 from collections.abc import AsyncIterator
@@ -7,11 +8,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from aflow_ops.executor import ExecutorConfig, open_executor
+from aflow_ops.language import parse_workflow
 from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import Sandbox
 from data.problem import Problem
+from rewards.provenance import Provenance
 from rewards.provenance.decoys import prompt_names
 from rewards.rollout import Rollout, RolloutScorer
+from rewards.tiers import Grade
+from tests.patience import PATIENCE
 from tests.rewards.provenance_cases import DISHONEST, HONEST, Case
 from tests.stub_endpoint import Messages, StubEndpoint
 
@@ -80,3 +85,29 @@ async def test_no_workflow_earns_an_answer_that_it_brought_along(score: Score) -
 
 async def test_no_honest_workflow_is_taken_for_one(score: Score) -> None:
     assert [case for case in await tiers(score, HONEST) if case[1] != 5] == []
+
+
+async def test_what_is_cancelled_leaves_nothing_that_runs() -> None:
+    running = asyncio.Event()
+    ended: list[str] = []
+
+    class Endless(Provenance):
+        async def _fault(self, graded: object) -> None:
+            running.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append("verdict")
+
+    problem = next(iter(HONEST.values())).problem
+    workflow = parse_workflow("Custom", domain=problem.domain, has_entry_point=problem.entry_point is not None)
+    provenance = Endless(None, None)  # type: ignore[arg-type]
+    asked = [provenance.fault(workflow, problem, problem.answer, Grade(5, True, problem.answer, ""), ()) for _ in "ab"]
+    first, second = (asyncio.create_task(each) for each in asked)
+    await asyncio.wait_for(running.wait(), PATIENCE)
+    first.cancel()
+    await asyncio.wait([first])
+    assert not ended  # the other one still waits for the verdict
+    second.cancel()
+    await asyncio.wait([second])
+    assert first.cancelled() and second.cancelled() and ended == ["verdict"]

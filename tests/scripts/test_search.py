@@ -196,6 +196,13 @@ def test_every_problem_by_itself_with_pass_at_k(stub: StubEndpoint, sums: Path, 
     assert first["1"]["mean"] == 0.0 and last["8"]["mean"] > first["1"]["mean"]
     low, high = last["1"]["ci95"]
     assert 0 <= low <= last["1"]["mean"] <= high <= 1
+    controls = summary["controls"]
+    assert controls["root"]["heldout"]["reward"] < controls["fixed: Programmer"]["heldout"]["reward"] == 1.0
+    assert (
+        controls["single_agent"]["pass_at_k"]["4"]["mean"] == 0.0 < controls["independent_samples"]["heldout"]["reward"]
+    )
+    assert controls["independent_samples"]["tokens"] > summary["tokens"]["executor"] / 2
+    assert "single agent for as many tokens: pass@1 0.000" in done.stdout
     before = (out / "nodes.jsonl").read_bytes()
     (out / "nodes.jsonl").write_bytes(before[: len(before) * 2 // 3])
     assert run([*command(stub, sums, out), *flags]).returncode == 0

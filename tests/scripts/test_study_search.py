@@ -1,9 +1,17 @@
 """The comparison of the search with sampling."""
 
+from dataclasses import replace
+
 import pytest
 
+from aflow_ops.search.choose import Final
+from aflow_ops.search.evaluate import Rungs, with_runs
+from aflow_ops.search.grammar import GrammarProposer
+from aflow_ops.search.independent import Independent
 from aflow_ops.search.kinds import checker
+from aflow_ops.search.node import Node, Spend
 from aflow_ops.search.plan import branch, call, print_plan, vote
+from scripts.search_quickstart import markdown
 from scripts.searching.landscape import OPTIMUM, POOR, Landscape
 from scripts.study_search import STRATEGIES, Environment, found_by, table
 
@@ -41,6 +49,32 @@ async def test_every_strategy_spends_its_tokens_and_finds_nothing_worse_than_the
     assert 3_000 <= spent < 6_000
 
 
+@pytest.mark.parametrize("at_once", [1, 4])
+async def test_independent_samples_spend_what_they_are_given_however_many_are_made_at_once(at_once: int) -> None:
+    landscape, kinds = Landscape(1, 12), [("math", False)]
+    proposer, rungs = GrammarProposer(kinds, 1), Rungs(tuple(landscape.problems))  # type: ignore[arg-type]
+    text = printed(call("Custom"))
+    samples = {key: [await landscape(text, key, 0)] for key in landscape.problems}
+    root = replace(with_runs(Node(0, None, 0, "root", "", text), samples), tokens=Spend())
+    final = Final(landscape, Rungs(()))
+    independent = Independent(proposer, checker(kinds), landscape, rungs, final, at_once)  # type: ignore[arg-type]
+    await independent.run(root, 2_000)
+    dearest = max(node.tokens.executor for node in independent.nodes)
+    assert 2_000 <= independent.tokens < 2_000 + at_once * dearest
+    assert independent.tokens == sum(node.tokens.executor for node in independent.nodes)
+    assert len({node.workflow for node in independent.nodes}) == len(independent.nodes) > at_once
+
+
 def test_the_table_says_who_won_whichever_way_it_fell() -> None:
     shown = table({"aflow": [0.5, 0.5, 0.9], "random": [0.4, 0.5, 1.0]}).splitlines()
     assert shown[3].startswith("| `random` | 0.633 | +0.000 |") and shown[3].endswith("| 1 | 1 | 1 |")
+
+
+def test_seeds_end_in_one_table() -> None:
+    heldout = {"n": 20, "reward": 0.5, "ci95": [0.3, 0.7]}
+    shown = [{"name": "found", **heldout, "gain": None}]
+    shown += [{"name": name, **heldout, "gain": {"mean": 0.1, "ci95": [-0.05, 0.25]}} for name in "abcd"]
+    result = {"seconds": 271.4, "resumed": False, "searches": {"all_at_once": shown}}
+    table = markdown({1: result, 2: {**result, "resumed": True}}).splitlines()
+    assert table[2] == "| 1 | all at once, 20 | 0.500 | 0.500 | +0.10 [-0.05, +0.25] | 0.500 | 0.500 |"
+    assert table[-1] == "seed 1: 271 s; seed 2: 271 s (resumed)"
