@@ -261,14 +261,6 @@ def test_a_batch_of_a_teams_warm_start_has_turns_of_all_roles() -> None:
     assert {config.get("train_sampling_strategy", "random") for config in teams} == {"random"}
 
 
-def test_an_output_layer_that_trains_is_not_the_embeddings_too() -> None:
-    """Else the adapter could not be merged (`recipes/learning/why.md`)."""
-    teams = [name.removesuffix("_warmstart") for name in WARM_STARTS if "script" in values_of(name)]
-    for team in teams:
-        trained = values_of(f"{team}_quickstart").get("lora_modules_to_save", [])
-        assert ("lm_head" in trained) == values_of(f"{team}_warmstart").get("untie_embeddings", False), team
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_short_run_leaves_everything_and_its_team_plays_on(name: str, tmp_path: Path) -> None:
