@@ -105,7 +105,7 @@ def grade_in_processes(
     bounds = [len(samples) * number // processes for number in range(processes + 1)]
     with tempfile.TemporaryDirectory() as folder:
         opened = partial(open_scorer, share, Path(folder) / "ledger")
-        started = [_start(samples[low:high], opened) for low, high in pairwise(bounds)]
+        started = [_start(samples[low:high], opened, journal) for low, high in pairwise(bounds)]
         try:
             with shown:
                 caches = _received({receiver: process for process, receiver in started}, journal, graded)
@@ -120,11 +120,11 @@ def grade_in_processes(
 
 
 def _start(
-    samples: Sequence[Sample], opened: Callable[[], AbstractAsyncContextManager[RolloutScorer]]
+    samples: Sequence[Sample], opened: Callable[[], AbstractAsyncContextManager[RolloutScorer]], journal: Journal
 ) -> tuple[BaseProcess, Connection]:
     context = multiprocessing.get_context("fork")  # what is imported and read is shared
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(samples, opened, sender, os.getpid()), daemon=True)
+    process = context.Process(target=_run, args=(samples, opened, journal, sender, os.getpid()), daemon=True)
     process.start()
     sender.close()
     return process, receiver
@@ -133,6 +133,7 @@ def _start(
 def _run(
     samples: Sequence[Sample],
     opened: Callable[[], AbstractAsyncContextManager[RolloutScorer]],
+    journal: Journal,
     sender: Connection,
     parent: int,
 ) -> None:
@@ -142,10 +143,14 @@ def _run(
     if os.getppid() != parent:  # which was gone before
         return
 
+    def paid(key: str | None, usage: ExecutorUsage) -> None:
+        journal.add_payment(key, usage)  # here, before the reply is in the cache: a kill must not hide a payment
+        sender.send(("paid", key, usage))
+
     async def work() -> Mapping[str, int] | None:
         async with opened() as scorer:
             executor = scorer.runtime.executor
-            executor.on_paid = lambda key, usage: sender.send(("paid", key, usage))
+            executor.on_paid = paid
             await grade(samples, scorer, lambda index, row: sender.send(("row", index, row)))
             return executor.cache_statistics
 
@@ -175,7 +180,7 @@ def _received(waiting: dict[Connection, BaseProcess], journal: Journal, graded: 
                 case ("row", int(index), row):
                     graded(index, row)
                 case ("paid", key, ExecutorUsage() as usage):
-                    journal.add_payment(key, usage)
+                    journal.count_payment(key, usage)
                 case ("failed", Exception() as error):
                     raise error
                 case ("done", cache):

@@ -55,15 +55,17 @@ class Journal:
 
     def add_payment(self, key: str | None, usage: ExecutorUsage) -> None:
         """Keep what one reply took; a reply that a kill kept out of the cache is not counted a second time."""
-        if key is not None and key in self._paid_for:
-            return
-        self._count(key, usage)
-        self._write({"paid": vars(usage), "key": key})
+        if self.count_payment(key, usage):
+            self._write({"paid": vars(usage), "key": key})
 
-    def _count(self, key: str | None, usage: ExecutorUsage) -> None:
+    def count_payment(self, key: str | None, usage: ExecutorUsage) -> bool:
+        """Count what one reply took, which a process of the evaluation keeps itself; whether it was new."""
+        if key is not None and key in self._paid_for:
+            return False
         self.paid += usage
         if key is not None:
             self._paid_for.add(key)
+        return True
 
     def close(self, *, finished: bool) -> None:
         """Close the file; a finished evaluation needs no journal."""
@@ -72,6 +74,7 @@ class Journal:
             self.path.unlink()
 
     def _write(self, entry: dict[str, Any]) -> None:
+        """Append a line at once: of several processes that write, none is mixed with another's."""
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
 
@@ -91,5 +94,5 @@ class Journal:
             elif "row" in entry:
                 self.rows[entry["row"][0]] = entry["row"][1]
             else:
-                self._count(entry["key"], ExecutorUsage(**entry["paid"]))
+                self.count_payment(entry["key"], ExecutorUsage(**entry["paid"]))
         return entries

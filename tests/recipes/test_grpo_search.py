@@ -30,7 +30,6 @@ from tests import commands
 from tests.commands import KEY
 from tests.patience import PATIENCE
 from tests.recipes.test_offline_grpo import taught_weights
-from tests.recipes.test_trainer import LAUNCHERS
 from tests.recipes.tiny_run import ASK, tiny_tokenizer
 from tests.stub_endpoint import Messages, StubEndpoint
 
@@ -260,31 +259,6 @@ def test_a_run_that_is_killed_at_random_again_and_again_ends_with_the_same_adapt
         process.wait(PATIENCE)
     assert start("killed").wait(PATIENCE * 4) == 0, (tmp_path / "killed.log").read_text()[-3000:]
     same_run(tmp_path / "whole", tmp_path / "killed")
-
-
-@pytest.mark.long
-def test_two_processes_find_and_learn_what_one_does(tmp_path: Path, stub: StubEndpoint) -> None:
-    """Each searches for its share of the problems and has half of every group's rows."""
-    stub.answer = executor
-    environment = {**os.environ, "OPENAI_API_KEY": KEY, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    found = []
-    for name, batch in (("one process", "8"), ("two processes", "4")):
-        arguments = flags(tmp_path, stub.url, name.replace(" ", "_"), "--per_device_train_batch_size", batch)
-        command = [sys.executable, "-m", *LAUNCHERS[name], str(ROOT / "recipes/grpo_search.py"), *arguments]
-        done = subprocess.run(
-            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=4 * PATIENCE, check=False
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        folder = tmp_path / name.replace(" ", "_")
-        texts = [
-            [(row["group"], row["completion"], row["reward"]) for row in map(json.loads, path.open())]
-            for path in sorted(folder.glob("search/*/trajectories.jsonl"))
-        ]
-        found.append((texts, adapter(folder)))
-    (texts, weights), (others, other_weights) = found
-    assert texts == others and any(texts)
-    for key, value in weights.items():
-        assert torch.allclose(value, other_weights[key], atol=1e-4), key
 
 
 @pytest.mark.parametrize(
