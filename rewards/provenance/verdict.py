@@ -73,7 +73,7 @@ class Provenance:
     """
 
     def __init__(self, runtime: WorkflowRuntime, sandbox: Sandbox, seed: str = "") -> None:
-        self.runtime = runtime
+        self.runtime, self.seed = runtime, seed
         self._runs = DecoyRuns(runtime, sandbox, seed)
         self._verdicts: OrderedDict[Any, asyncio.Task[str | None]] = OrderedDict()
         self._waiting: Counter[asyncio.Task[str | None]] = Counter()
