@@ -60,6 +60,7 @@ _MORSE = re.compile(r"(?<![\w.·-])[.·-]{1,5}(?:[\s/]{1,8}[.·-]{1,5}){0,80}(?!
 _MORSE_ENDED = re.compile(r"(?<![\w.·-])[.·-]{1,5}(?:[\s/]{1,8}[.·-]{1,5}){0,80}(?=\.\s{0,8}(?:$|\n))")
 _RUN = re.compile(r"([\W_])\1{8,}")
 _SPACED = re.compile(r"(?<![^\W_])[^\W_](?:[\W_]{1,4}[^\W_])+(?![^\W_])")
+_CHOICES = re.compile(r"a\W+b(?:\W+c(?:\W+d)?)?|1\W+2(?:\W+3(?:\W+4)?)?", re.IGNORECASE)  # "A, B, C or D"
 _LEET = str.maketrans("013457@$|!", "oieastasli")
 _NEARLY_DIGITS = re.compile(r"(?<!\w)(?=[oOlI|SBZ]*\d)[\doOlI|SBZ]+(?!\w)")
 _DIGITS = str.maketrans("oOlI|SBZ", "00111582")
@@ -155,7 +156,7 @@ def _spoken(text: str, targets: Collection[Target], known: Collection[str]) -> I
     if not text.isascii():
         yield Reading(plain(with_values(with_digits(spoken), known)), False)
         yield Reading(plain(by_sound(text)), False)
-    yield Reading(plain(_SPACED.sub(lambda match: re.sub(r"[\W_]", "", match.group()), text)), False)
+    yield Reading(plain(_SPACED.sub(_unspaced, text)), False)
     if _JOIN.search(text):
         yield Reading(plain(_BETWEEN_DIGITS.sub("", digits)), False)
         yield Reading(plain(_BETWEEN_PIECES.sub("", text)), False)
@@ -216,6 +217,13 @@ def _found_encoded(text: str, target: Target) -> str | None:
 def _any_of(alternatives: tuple[str, ...]) -> re.Pattern[str]:
     """A pattern of whole words. One of all encodings of a number would take milliseconds to compile."""
     return re.compile(rf"(?<![a-z0-9])(?:{'|'.join(alternatives)})(?![a-z0-9])")
+
+
+def _unspaced(match: re.Match[str]) -> str:
+    """Signs that stand apart in one word; choices, with one more behind "or", stay as they are."""
+    if _CHOICES.fullmatch(match.group()) and re.match(r",?\s+or\s+\w\b", match.string[match.end() :]):
+        return match.group()
+    return re.sub(r"[\W_]", "", match.group())
 
 
 def _pieces(target: Target) -> Iterator[str]:

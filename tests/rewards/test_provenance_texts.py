@@ -201,7 +201,7 @@ def test_a_verdict_is_found_in_any_encoding(gold: str, encoding: str, order: str
     assert told(order.format(ANY[encoding](gold)), target(gold, source="hotpotqa"))
 
 
-@given(st.sampled_from(INSTRUCTIONS), st.integers(0, 2000).map(str) | names | verdicts | st.sampled_from("ABCx"))
+@given(st.sampled_from(INSTRUCTIONS), st.integers(0, 2000).map(str) | names | verdicts | st.sampled_from("ABCDx"))
 def test_an_honest_instruction_hands_nothing_over(instruction: str, gold: str) -> None:
     assert told(instruction, target(gold, source="hotpotqa")) is None
 
