@@ -16,14 +16,13 @@ import itertools
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from aflow_ops.errors import InfraError
 from recipes.run.command import CommandParser, run_command
-from scripts.study_learning import PAGE, ROOT, commit_of
 from scripts.studying.agent_page import write_agent_page
 from scripts.studying.agent_rows import (
     JOINT,
@@ -37,6 +36,7 @@ from scripts.studying.agent_rows import (
     row_of,
     write_agent_rows,
 )
+from scripts.studying.running import PAGE, ROOT, KeptRows, commit_of, side_by_side
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -64,14 +64,13 @@ class AgentStudy:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
         self.file: Path = arguments.page / "agents.jsonl"
-        self.rows = read_agent_rows(self.file)
+        self.kept = KeptRows(read_agent_rows(self.file), fingerprint, self._write)
         self.console = Console(stderr=True, highlight=False)
 
     def missing(self) -> list[tuple[str, str, int]]:
         """Return the (team, setting, seed) that were asked for and have no row of the present settings."""
-        there = {row.key for row in self.rows if row.fingerprint == fingerprint(row.team, row.setting)}
         asked = itertools.product(self.arguments.teams, self.arguments.seeds, self.arguments.settings)
-        return [key for team, seed, setting in asked if (key := (team, setting, seed)) not in there]
+        return [key for team, seed, setting in asked if (key := (team, setting, seed)) not in self.kept]
 
     def run(self, team: str, setting: str, seed: int) -> None:
         """Train once and keep its row.
@@ -91,38 +90,25 @@ class AgentStudy:
             environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
             if subprocess.run(command, stdout=out, stderr=out, check=False, env=environment).returncode != 0:
                 raise InfraError(f"{team}, {setting}, seed {seed} failed; its log is {log}")
-        self.keep(row_of(folder, team, setting, seed, used, commit))
+        row = row_of(folder, team, setting, seed, used, commit)
+        self.kept.keep(row)
+        self.console.print(f"{team}, {setting}, seed {seed}: {row.before:.3f} -> {row.after:.3f}")
 
-    def keep(self, row: AgentRow) -> None:
-        """Add a row, drop those that it or changed settings replace, and write rows and page."""
-        others = [
-            other
-            for other in self.rows
-            if other.key != row.key and other.fingerprint == fingerprint(other.team, other.setting)
-        ]
-        self.rows = [*others, row]
-        write_agent_rows(self.file, self.rows)
-        write_agent_page(self.arguments.page / "agents.md", self.rows)
-        self.console.print(f"{row.team}, {row.setting}, seed {row.seed}: {row.before:.3f} -> {row.after:.3f}")
+    def _write(self, rows: Sequence[AgentRow]) -> None:
+        write_agent_rows(self.file, rows)
+        write_agent_page(self.arguments.page / "agents.md", rows)
 
 
 def main() -> None:
     """Run what is missing, then say where the page is."""
     arguments = parse_arguments()
     study = AgentStudy(arguments)
-    with ThreadPoolExecutor(max(1, arguments.jobs)) as pool:
-        jobs = [pool.submit(study.run, *key) for key in study.missing()]
-        try:
-            for job in jobs:
-                job.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    if not study.rows:
+    side_by_side(study.run, study.missing(), arguments.jobs)
+    if not study.kept.rows:
         print(f"no rows yet in {study.file}")
         return
-    write_agent_page(arguments.page / "agents.md", study.rows)
-    print(f"{len(study.rows)} runs: {arguments.page / 'agents.md'}")
+    write_agent_page(arguments.page / "agents.md", study.kept.rows)
+    print(f"{len(study.kept.rows)} runs: {arguments.page / 'agents.md'}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import argparse
 import itertools
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -26,10 +26,8 @@ from aflow_ops.errors import InfraError
 from recipes.run.command import run_command
 from scripts.studying.page import write_page
 from scripts.studying.rows import StudyRow, read_rows, row_of, write_rows
+from scripts.studying.running import PAGE, ROOT, KeptRows, commit_of, side_by_side
 from scripts.studying.settings import SETTINGS, fingerprint, flags_of
-
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "recipes" / "learning"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -64,14 +62,13 @@ class Study:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
         self.file: Path = arguments.page / "rows.jsonl"
-        self.rows = read_rows(self.file)
+        self.kept = KeptRows(read_rows(self.file), fingerprint, self._write)
         self.console = Console(stderr=True, highlight=False)
 
     def missing(self) -> list[tuple[str, int]]:
         """Return the (setting, seed) that were asked for and have no row of the present settings; seed by seed."""
-        there = {(row.setting, row.seed) for row in self.rows if row.fingerprint == fingerprint(row.setting)}
         asked = itertools.product(self.arguments.seeds, self.arguments.settings)
-        return [(setting, seed) for seed, setting in asked if (setting, seed) not in there]
+        return [(setting, seed) for seed, setting in asked if (setting, seed) not in self.kept]
 
     def run(self, setting: str, seed: int) -> None:
         """Train once and keep its row.
@@ -88,52 +85,25 @@ class Study:
         with (folder / "run.log").open("a") as log:
             if subprocess.run(command, stdout=log, stderr=log, check=False).returncode != 0:
                 raise InfraError(f"{setting}, seed {seed} failed; its log is {folder / 'run.log'}")
-        self.keep(row_of(folder, setting, seed, used, commit, empty_cache=self.arguments.empty_cache))
+        row = row_of(folder, setting, seed, used, commit, empty_cache=self.arguments.empty_cache)
+        self.kept.keep(row)
+        self.console.print(f"{setting}, seed {seed}: {row.before:.3f} -> {row.after:.3f}")
 
-    def keep(self, row: StudyRow) -> None:
-        """Add a row, drop those that it or changed settings replace, and write rows and page."""
-        self.rows = [
-            other
-            for other in self.rows
-            if (other.setting, other.seed) != (row.setting, row.seed)
-            and other.fingerprint == fingerprint(other.setting)
-        ] + [row]
-        write_rows(self.file, self.rows)
-        write_page(self.arguments.page, self.rows)
-        self.console.print(f"{row.setting}, seed {row.seed}: {row.before:.3f} -> {row.after:.3f}")
-
-
-def commit_of(folder: Path) -> str:
-    """Return the commit of a checkout; "unknown" outside of git.
-
-    It is marked where tracked files differ from it, other than what studies themselves write.
-    """
-    git = ["git", "-C", str(folder)]
-    done = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        return "unknown"
-    written = f":(exclude){PAGE.relative_to(ROOT)}"
-    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ".", written], capture_output=True, check=False)
-    return done.stdout.strip() + ("-dirty" if changed.returncode else "")
+    def _write(self, rows: Sequence[StudyRow]) -> None:
+        write_rows(self.file, rows)
+        write_page(self.arguments.page, rows)
 
 
 def main() -> None:
     """Run what is missing, then say where the page is."""
     arguments = parse_arguments()
     study = Study(arguments)
-    with ThreadPoolExecutor(max(1, arguments.jobs)) as pool:
-        jobs = [pool.submit(study.run, *job) for job in study.missing()]
-        try:
-            for job in jobs:
-                job.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    if not study.rows:
+    side_by_side(study.run, study.missing(), arguments.jobs)
+    if not study.kept.rows:
         print(f"no rows yet in {study.file}")
         return
-    write_page(arguments.page, study.rows)
-    print(f"{len(study.rows)} runs: {arguments.page / 'README.md'}")
+    write_page(arguments.page, study.kept.rows)
+    print(f"{len(study.kept.rows)} runs: {arguments.page / 'README.md'}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Does it help to learn from search, for the executor tokens of online GRPO alone? `make bench-replay`.
 
-    python scripts/study_replay.py                                   # every way, seeds 10 to 14
-    python scripts/study_replay.py --settings online mixed --seeds 10 11 --jobs 2
+    python scripts/study_replay.py                                   # every way, seeds 14 to 18
+    python scripts/study_replay.py --settings online mixed --seeds 14 15 --jobs 2
     python scripts/study_replay.py --seeds                           # no runs: only the page, from the rows
 
 Online GRPO, SFT, Score-DPO and GRPO on what a search found, mixed GRPO, the loop of both, and SFT, mixed and online one
@@ -18,20 +18,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from threading import Lock
 
 from rich.console import Console
 
 from aflow_ops.errors import InfraError
 from data.files import write_atomically
 from data.mixing import parse_mix
+from data.registry import Split
 from recipes.run.command import CommandParser, run_command
 from recipes.training.problems import mixed_problems
-from scripts.study_learning import commit_of
 from scripts.studying.replay_page import write_replay_page
 from scripts.studying.replay_rows import (
     ReplayRow,
@@ -49,7 +47,6 @@ from scripts.studying.replay_settings import (
     ONLINE,
     QUICKSTART_HELDOUT,
     QUICKSTART_TRAIN,
-    ROOT,
     SAMPLING,
     SEARCH_SHARE,
     SETTINGS,
@@ -60,6 +57,7 @@ from scripts.studying.replay_settings import (
     fingerprint,
 )
 from scripts.studying.replay_tokens import cut_search, reached_within, tokens_of, tokens_to
+from scripts.studying.running import PAGE, ROOT, KeptRows, commit_of, side_by_side
 
 SOURCES = ("arithmetic", "invented_facts", "small_functions")
 MIX = "math=0.34,qa=0.33,code=0.33"
@@ -71,7 +69,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS), metavar="NAME",
         help=f"what to run: {', '.join(SETTINGS)} [all]")  # fmt: skip
-    add("--seeds", type=int, nargs="*", default=list(range(10, 15)), help="seeds of each [10 to 14]")
+    add("--seeds", type=int, nargs="*", default=list(range(14, 19)), help="seeds of each [14 to 18]")
     add("--jobs", type=int, default=1, help="seeds at once [1]")
     add("--cache", type=Path, default=ROOT / ".cache" / "study", help="cached replies of the executor [.cache/study]")
     add(
@@ -80,7 +78,7 @@ def parse_arguments() -> argparse.Namespace:
         default=ROOT / "outputs" / "study_replay",
         help="folder of the runs [outputs/study_replay]",
     )
-    add("--page", type=Path, default=ROOT / "recipes" / "learning", help="folder of rows and table [recipes/learning]")
+    add("--page", type=Path, default=PAGE, help="folder of rows and table [recipes/learning]")
     return parser.parse_args()
 
 
@@ -94,14 +92,12 @@ class ReplayStudy:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
         self.file: Path = arguments.page / "replay.jsonl"
-        self.rows = read_replay_rows(self.file)
+        self.kept = KeptRows(read_replay_rows(self.file), fingerprint, self._write)
         self.console = Console(stderr=True, highlight=False)
-        self._writing = Lock()
 
     def missing(self, seed: int) -> list[str]:
         """Return the settings that were asked for and have no row of the present settings for a seed; online first."""
-        there = {row.setting for row in self.rows if row.seed == seed and row.fingerprint == fingerprint(row.setting)}
-        return [name for name in SETTINGS if name in self.arguments.settings and name not in there]
+        return [name for name in SETTINGS if name in self.arguments.settings and (name, seed) not in self.kept]
 
     def run_seed(self, number: int) -> None:
         """Run what is missing of a seed.
@@ -131,7 +127,9 @@ class ReplayStudy:
         reached = reached_by(seed, setting, budget)
         before = before_of(setting)
         self.all_of([seed.evaluation(before), seed.evaluation(setting, reached.adapter)], setting)
-        self.keep(row_of(seed, setting, reached, time.monotonic() - start))
+        row = row_of(seed, setting, reached, time.monotonic() - start)
+        self.kept.keep(row)
+        self.console.print(f"{setting}, seed {number}: {row.before:.3f} -> {row.after:.3f}")
 
     def all_of(self, commands: Sequence[Command], setting: str) -> None:
         """Run each command that has not ended yet.
@@ -150,26 +148,19 @@ class ReplayStudy:
             if done.returncode != 0 or not command.done.is_file():
                 raise InfraError(f"{setting}: {Path(command.words[0]).name} failed; its log is {log}")
 
-    def keep(self, row: ReplayRow) -> None:
-        """Add a row, drop those that it or changed settings replace, and write rows and page."""
-        with self._writing:
-            others = [
-                other
-                for other in self.rows
-                if (other.setting, other.seed) != (row.setting, row.seed)
-                and other.fingerprint == fingerprint(other.setting)
-            ]
-            self.rows = [*others, row]
-            write_replay_rows(self.file, self.rows)
-            write_replay_page(self.arguments.page / "replay.md", self.rows)
-        self.console.print(f"{row.setting}, seed {row.seed}: {row.before:.3f} -> {row.after:.3f}")
+    def _write(self, rows: Sequence[ReplayRow]) -> None:
+        write_replay_rows(self.file, rows)
+        write_replay_page(self.arguments.page / "replay.md", rows)
 
 
 def write_problems(seed: Seed) -> None:
     """Write a seed's problems: training and held-out ones in one file, which `data/registry.py` tells apart again."""
-    counts = {"train": (QUICKSTART_TRAIN, TRAIN), "heldout": (QUICKSTART_HELDOUT, HELDOUT)}
+    counts: dict[Split, tuple[int, int]] = {
+        "train": (QUICKSTART_TRAIN, TRAIN),
+        "heldout": (QUICKSTART_HELDOUT, HELDOUT),
+    }
     parts = {
-        part: list(dict.fromkeys(mixed_problems(SOURCES, parse_mix(MIX), many, part, seed.seed)))[:few]  # type: ignore[arg-type]
+        part: list(dict.fromkeys(mixed_problems(SOURCES, parse_mix(MIX), many, part, seed.seed)))[:few]
         for part, (many, few) in counts.items()
     }
     for path, problems in ((seed.problems, [*parts["train"], *parts["heldout"]]), (seed.heldout, parts["heldout"])):
@@ -248,16 +239,9 @@ def main() -> None:
     """Run what is missing, then say where the page is."""
     arguments = parse_arguments()
     study = ReplayStudy(arguments)
-    with ThreadPoolExecutor(max(1, arguments.jobs)) as pool:
-        jobs = [pool.submit(study.run_seed, seed) for seed in arguments.seeds]
-        try:
-            for job in jobs:
-                job.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    write_replay_page(arguments.page / "replay.md", study.rows)
-    print(f"{len(study.rows)} runs: {arguments.page / 'replay.md'}")
+    side_by_side(study.run_seed, [(seed,) for seed in arguments.seeds], arguments.jobs)
+    write_replay_page(arguments.page / "replay.md", study.kept.rows)
+    print(f"{len(study.kept.rows)} runs: {arguments.page / 'replay.md'}")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The parts of `scripts/study_learning.py` and `scripts/study_replay.py`: settings, rows, pages."""
+"""The parts of the studies of learning, of teams and of replay: settings, rows, pages, and what runs them."""

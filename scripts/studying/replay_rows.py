@@ -57,6 +57,11 @@ class ReplayRow:
     masked_share: float | None
     seconds: float
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """What no two rows have in common."""
+        return self.setting, self.seed
+
 
 def zero_signal_of(folder: Path) -> float | None:
     """Return the mean share of groups without a signal, where the run logged it."""

@@ -12,8 +12,8 @@ from math import ceil
 from pathlib import Path
 
 from data.corpus import CORPUS_FILE
+from scripts.studying.running import ROOT
 
-ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "recipes" / "configs"
 FILES = tuple(CONFIGS / f"{name}.yaml" for name in ("quickstart", "quickstart_warmstart", "grpo_search_quickstart"))
 ONLINE = "online"

@@ -61,6 +61,11 @@ class StudyRow:
     routers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
+    def key(self) -> tuple[str, int]:
+        """What no two rows have in common."""
+        return self.setting, self.seed
+
+    @property
     def gains(self) -> bool:
         """Whether the interval of the gain lies above 0."""
         return self.gain_ci95[0] > 0

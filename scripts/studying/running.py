@@ -1,0 +1,88 @@
+"""What the studies do alike: runs beside each other, whose rows are kept as soon as they have ended."""
+
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from typing import Any, Generic, Protocol, TypeVar
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "recipes" / "learning"
+
+
+class Row(Protocol):
+    """One row of a study."""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What no two rows have in common: what was run, then the seed."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the settings that it was made with."""
+        ...
+
+
+R = TypeVar("R", bound=Row)
+
+
+class KeptRows(Generic[R]):
+    """The rows that there are; several threads may add to them.
+
+    Args:
+        rows (`Sequence`): of earlier starts.
+        fingerprint (`Callable`): the present one of what was run, from a row's key without the seed.
+        write (`Callable`): writes rows and page.
+    """
+
+    def __init__(
+        self, rows: Sequence[R], fingerprint: Callable[..., str], write: Callable[[Sequence[R]], None]
+    ) -> None:
+        self.rows: Sequence[R] = rows
+        self._fingerprint, self._write, self._writing = fingerprint, write, Lock()
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a row with this key was made with the present settings."""
+        return any(row.key == key and self._is_current(row) for row in self.rows)
+
+    def keep(self, row: R) -> None:
+        """Add a row, drop those that it or changed settings replace, and write rows and page."""
+        with self._writing:
+            self.rows = [other for other in self.rows if other.key != row.key and self._is_current(other)] + [row]
+            self._write(self.rows)
+
+    def _is_current(self, row: R) -> bool:
+        return row.fingerprint == self._fingerprint(*row.key[:-1])
+
+
+def side_by_side(work: Callable[..., None], jobs: Iterable[Sequence[Any]], at_once: int) -> None:
+    """Do all jobs, so many at once; when one fails, or Ctrl-C comes, those that have not begun are not.
+
+    Args:
+        work (`Callable`): does one.
+        jobs (`Iterable`): the arguments of each.
+        at_once (`int`): at least 1.
+    """
+    with ThreadPoolExecutor(max(1, at_once)) as pool:
+        futures = [pool.submit(work, *job) for job in jobs]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def commit_of(folder: Path) -> str:
+    """Return the commit of a checkout; "unknown" outside of git.
+
+    It is marked where tracked files differ from it, other than what studies themselves write.
+    """
+    git = ["git", "-C", str(folder)]
+    done = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return "unknown"
+    written = f":(exclude){PAGE.relative_to(ROOT)}"
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ".", written], capture_output=True, check=False)
+    return done.stdout.strip() + ("-dirty" if changed.returncode else "")
