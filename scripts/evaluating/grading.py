@@ -1,7 +1,8 @@
 """Running and grading samples: on one event loop, or on several in processes of their own.
 
 One event loop is the bound past some two hundred workflows at once. Processes are forked before there is a loop or a
-thread; each has its own executor and interpreters, and sends what it graded and paid to the one that keeps the journal.
+thread; each has its own executor and interpreters, notes in the journal what it pays, and sends what it graded and paid
+to the one that started it.
 """
 
 import asyncio

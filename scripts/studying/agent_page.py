@@ -15,7 +15,7 @@ its commit and the hash of its settings, which were found on seeds from 100 up. 
 warm start and its samples. *Before* are the untrained roles: the team as its warm start left it. *Alone* is a single
 agent of the trained policy that writes as many tokens as the trained team. The verifier's (or validator's) number is
 the balanced accuracy of its verdicts. Held-out problems are sampled as in training. Seconds are wall time, whatever
-else the machine did.
+else the machine did. A commit is `unknown` where a row was made before this command was.
 """
 
 
