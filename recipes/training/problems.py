@@ -10,7 +10,8 @@ from datasets import Dataset
 from aflow_ops.errors import InfraError, UsageError
 from aflow_ops.policy_prompt import policy_messages
 from data import registry
-from data.mixing import Queue, cycled, in_turns, interleave, mix
+from data.domains import DOMAINS
+from data.mixing import Queue, apportion, cycled, in_turns, interleave, mix
 from data.preparing import missing_benchmarks, prepare_benchmarks
 from data.problem import DataError, Domain, Problem
 from data.processing import Rules
@@ -40,12 +41,23 @@ def mixed_problems(
     """
     by_domain: dict[Domain, list[Problem]] = {}
     try:
-        columns = [load_problems(source, split, count, seed, shuffle=queue is not cycled) for source in sources]
+        needed = _needed(sources, ratios, count)
+        columns = [load_problems(name, split, needed[name], seed, shuffle=queue is not cycled) for name in needed]
         for problem in interleave(columns):
             by_domain.setdefault(problem.domain, []).append(problem)
         return mix(by_domain, ratios, count, seed, queue or in_turns(columns, seed))
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _needed(sources: Sequence[str], ratios: Mapping[Domain, float], count: int) -> dict[str, int]:
+    """How many problems of each source to load: of an embedded one its domain's share, of others, which may mix, all.
+
+    No more than that: what is left of a generator when its rarer problems are used up is not what it began with.
+    """
+    shares = apportion(ratios, count)
+    of_domain = {name: row.name for row in DOMAINS.values() for name in row.sources}
+    return {name: shares.get(of_domain.get(name, ""), count) or 1 for name in sources}
 
 
 def training_and_heldout_problems(recipe: RecipeArguments, seed: int) -> tuple[list[Problem], list[Problem]]:

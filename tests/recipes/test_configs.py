@@ -18,6 +18,7 @@ from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
 from data.domains import DOMAINS, DomainRow
 from data.mixing import parse_mix
+from data.registry import load_problems
 from recipes import grpo_aime, grpo_code, grpo_math, grpo_mixed, grpo_qa, grpo_search
 from recipes.dpo_search import DPOSearchArguments
 from recipes.grpo_replay import GRPOReplayArguments
@@ -188,6 +189,12 @@ def test_the_mix_is_exact_over_the_sources() -> None:
     counts = {domain: sum(p.domain == domain for p in problems) for domain in ("math", "qa", "code")}
     assert counts == {"math": 16, "qa": 12, "code": 12}
     assert {p.source for p in problems if p.domain == "math"} == {"arithmetic", "gsm_symbolic"}
+
+
+def test_a_mix_takes_what_a_generator_begins_with_and_not_what_is_left_of_it() -> None:
+    mixed = mixed_problems(["arithmetic", "small_functions"], parse_mix("math=0.8,code=0.2"), 60, "heldout", 0)
+    functions = {problem.id for problem in mixed if problem.domain == "code"}
+    assert functions == {problem.id for problem in load_problems("small_functions", "heldout", 12, 0)}
 
 
 def test_a_domain_without_a_source_is_a_usage_error() -> None:
