@@ -1,14 +1,14 @@
 """Does the quickstart learn for every seed? Seeds x settings, one row a run: `make bench-learning`.
 
-    python scripts/study_learning.py                                       # seeds 14 to 23 of the quickstart
+    python scripts/study_learning.py                                       # seeds 24 to 33 of the quickstart
     python scripts/study_learning.py --settings wa_grpo_k4 grpo_k4 --seeds 0 1 2 3 4
-    python scripts/study_learning.py --settings harder --seeds 0 1 2 3 4    # the best workflow differs within a domain
+    python scripts/study_learning.py --settings harder --seeds 5 6 7 8 9    # the best workflow differs within a domain
     python scripts/study_learning.py --seeds                               # no runs: only the page, from the rows
 
 Every run is the recipe itself in a process of its own. Its numbers become a row of recipes/learning/rows.jsonl as soon
 as it has ended, and the page recipes/learning/README.md, with one table and one plot, is written anew from all rows:
-stop whenever you like and go on with the same command. A run whose row is there is not repeated, unless the settings or
-the corpus that it was made with have changed since; such rows leave the file with the next run.
+stop whenever you like and go on with the same command. A run whose row is there is not repeated, unless the settings,
+the problems or the corpus that it was made with have changed since; such rows leave the file with the next run.
 
 Runs share the cached replies of the executor in --cache; `--empty_cache` gives each run a cache of its own.
 """
@@ -39,7 +39,7 @@ def parse_arguments() -> argparse.Namespace:
         "--settings", nargs="+", default=["quickstart"], choices=sorted(SETTINGS), metavar="NAME",
         help=f"what to run: {', '.join(SETTINGS)} [quickstart]",
     )  # fmt: skip
-    parser.add_argument("--seeds", type=int, nargs="*", default=list(range(14, 24)), help="seeds of each [14 to 23]")
+    parser.add_argument("--seeds", type=int, nargs="*", default=list(range(24, 34)), help="seeds of each [24 to 33]")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once [1]")
     parser.add_argument(
         "--cache", type=Path, default=ROOT / ".cache" / "study", help="cached replies of the executor [.cache/study]"

@@ -17,7 +17,7 @@ _HEAD = """\
 # Does it learn every time?
 
 `make bench-learning` wrote this page from `rows.jsonl`: one row a run of the recipe, with its commit and the hash of
-its settings. The settings were tuned on seeds from 100 up, and the quickstart's also on what its seeds 0 to 13 had
+its settings. The settings were tuned on seeds from 100 up, and the quickstart's also on what its seeds 0 to 23 had
 shown with earlier settings; all seeds here ran for the first time. A run's seed draws its problems, its warm start and
 its samples. Rewards are on held-out problems, in [0, 1]; *best fixed* is the best of twelve fixed workflows on the same
 problems, chosen for each domain with hindsight. Seconds are wall time, whatever else the machine did.

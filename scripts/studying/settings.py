@@ -1,10 +1,14 @@
 """What the learning study runs: the quickstart as it is, what it is compared with, and the harder lesson."""
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
+
 from data.corpus import CORPUS_FILE
+from data.mixing import parse_mix
 
 CONFIGS = Path(__file__).parents[2] / "recipes" / "configs"
 QUICKSTART = (CONFIGS / "quickstart.yaml", CONFIGS / "quickstart_warmstart.yaml")
@@ -32,7 +36,7 @@ def configs_of(setting: str) -> tuple[Path, Path]:
 
 
 def fingerprint(setting: str) -> str:
-    """Return what tells a setting from itself after a change: a hash of its flags, both YAML files and the corpus.
+    """Return what tells a setting from itself after a change: a hash of its flags, YAML files, problems and corpus.
 
     Args:
         setting (`str`): a key of `SETTINGS`; another one, of an earlier version of the study, has none.
@@ -42,7 +46,19 @@ def fingerprint(setting: str) -> str:
     digest = hashlib.sha256(repr(sorted(SETTINGS[setting].items())).encode())
     for file in (*configs_of(setting), CORPUS_FILE):
         digest.update(file.read_bytes())
+    digest.update("".join(_problems_of(configs_of(setting)[0])).encode())
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _problems_of(config: Path) -> list[str]:
+    """Return the ids of the problems that a recipe draws for seed 0: another rule of drawing makes another study."""
+    from recipes.training.problems import mixed_problems  # loads torch: `--help` need not wait for it
+
+    values = yaml.safe_load(config.read_text(encoding="utf-8"))
+    numbers = {"train": values["num_train_problems"], "heldout": values["num_heldout_problems"]}
+    sources, ratios = values["sources"], parse_mix(values["domain_mix"])
+    return [each.id for split, n in numbers.items() for each in mixed_problems(sources, ratios, n, split, 0)]
 
 
 def flags_of(setting: str, seed: int, folder: Path, cache: Path) -> list[str]:
