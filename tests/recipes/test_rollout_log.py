@@ -5,7 +5,6 @@ import json
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,26 +13,48 @@ import pytest
 
 from aflow_ops.errors import InfraError
 from recipes.run.rollout_log import RolloutLog, open_part, rollout_files
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 STEPS = 60
 PART_BYTES = 3_000
-# Writes steps of rows, a checkpoint of the position every other step; goes on from the last one.
-WRITER = """
-import json, os, sys
+# A child writes steps of rows, a checkpoint of the position every other step, and goes on from the last one. So many
+# are killed, and one more is let through; says how many did not come to their end.
+WRITERS = """
+import json, os, random, signal, sys, time
 from pathlib import Path
 from recipes.run.rollout_log import RolloutLog
-run, steps, part_bytes = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-log, saved = RolloutLog(run, part_bytes), run / "position.json"
-step, size = json.loads(saved.read_text()) if saved.exists() else (0, 0)
-print("ready", flush=True)
-log.cut_back(size)
-for step in range(step, steps):
-    if step % 2 == 0:
-        Path(str(saved) + ".new").write_text(json.dumps([step, log.size]))
-        os.replace(str(saved) + ".new", saved)
-    log.write(step, [{"row": row, "text": "ä" * (step * 7 % 300)} for row in range(4)])
-log.close()
+
+def write(run, steps, part_bytes, ready):
+    log, saved = RolloutLog(run, part_bytes), run / "position.json"
+    step, size = json.loads(saved.read_text()) if saved.exists() else (0, 0)
+    os.write(ready, b"x")
+    log.cut_back(size)
+    for step in range(step, steps):
+        if step % 2 == 0:
+            Path(str(saved) + ".new").write_text(json.dumps([step, log.size]))
+            os.replace(str(saved) + ".new", saved)
+        log.write(step, [{"row": row, "text": "ä" * (step * 7 % 300)} for row in range(4)])
+    log.close()
+
+run, steps, part_bytes, kills = Path(sys.argv[1]), *map(int, sys.argv[2:])
+dice, killed = random.Random(5), 0
+for turn in range(kills + 1):
+    ready, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        write(run, steps, part_bytes, tell)
+        os._exit(0)
+    os.close(tell)
+    os.read(ready, 1)
+    os.close(ready)
+    if turn < kills:
+        time.sleep(dice.uniform(0, 0.05))
+        os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    killed += os.WIFSIGNALED(status)
+print(killed)
+sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
@@ -99,19 +120,11 @@ def test_it_is_cut_back_to_any_position_it_ever_had(tmp_path: Path) -> None:
     log.close()
 
 
-@pytest.mark.timeout(60)
 def test_a_kill_at_any_moment_and_a_resume_change_nothing(tmp_path: Path) -> None:
-    steps, dice, killed = 1_200, random.Random(5), 0
-    command = [sys.executable, "-c", WRITER, str(tmp_path), str(steps), "10000"]
-    for _ in range(20):
-        writer = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
-        with writer:
-            assert writer.stdout is not None and writer.stdout.readline() == b"ready\n"
-            time.sleep(dice.uniform(0, 0.05))
-            killed += writer.poll() is None
-            writer.kill()
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    assert killed >= 5
+    steps, kills = 1_200, 20
+    command = [sys.executable, "-c", WRITERS, str(tmp_path), str(steps), "10000", str(kills)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert int(done.stdout) >= 5
     assert rows_in(tmp_path) == expected_rows(steps)
     files = rollout_files(tmp_path / "rollouts.jsonl")
     assert len(files) > 20 and all(path.suffix == ".gz" for path in files[:-1])
