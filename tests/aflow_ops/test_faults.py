@@ -59,7 +59,8 @@ async def test_with_a_third_of_all_calls_failing_every_workflow_is_graded_right(
     dice = random.Random(0)
     stub.answer = lambda messages: dice.choice(FAULTS) if dice.random() < 0.3 else "42"
     stub.slow_seconds = 3
-    patient = quick(config, executor_timeout=1.0, executor_max_retries=16)  # 0.3 ** 17 is never
+    # 0.3 ** 17 is never
+    patient = quick(config, executor_timeout=1.0, executor_max_retries=16, executor_max_backoff=0.5)
     rollouts = await graded(patient, sandbox, 256, timeout=20)
     assert {(rollout.reward, rollout.infra_error) for rollout in rollouts} == {(1.0, None)}
     assert len(stub.requests) > 2 * 256 * 1.3

@@ -1,12 +1,16 @@
 """Programs that forge the verdict on themselves. Each is wrong; each says that it is right."""
 
+import asyncio
+
 import pytest
 
 from aflow_ops.examiner import run_tests
+from aflow_ops.operators.programs import TestReport as Report
 from aflow_ops.operators.programs import run_public_tests
-from aflow_ops.sandbox import Sandbox
+from aflow_ops.sandbox import Sandbox, open_sandbox
 from data.problem import Problem
 from rewards.graders.code import grade_code
+from rewards.tiers import Grade
 from tests.patience import PATIENCE
 
 TESTS = ["assert double(2) == 4", "assert double(5) == 10", "assert math.isclose(double(1.5), 3.0)"]
@@ -223,16 +227,31 @@ async def test_the_forgery_fools_a_checker_in_the_same_interpreter(name: str, sa
     assert "verdict:passed" in result.stdout, result
 
 
+@pytest.fixture(scope="module")
+def verdicts() -> dict[str, tuple[Report, Grade]]:
+    """What the Test operator and the grader say of each forgery: several at a time, for those that hang only wait."""
+
+    async def judged(name: str, sandbox: Sandbox) -> tuple[Report, Grade]:
+        report = await run_public_tests(FORGED[name], "double", TESTS, sandbox.run, seconds=2)
+        return report, await grade_code(FORGED[name], PROBLEM, sandbox)
+
+    async def every() -> list[tuple[Report, Grade]]:
+        async with open_sandbox(concurrency=4) as sandbox:
+            return await asyncio.gather(*(judged(name, sandbox) for name in FORGED))
+
+    return dict(zip(FORGED, asyncio.run(every()), strict=True))
+
+
 @pytest.mark.parametrize("name", FORGED)
-async def test_no_forgery_passes_the_test_operator(name: str, sandbox: Sandbox) -> None:
-    report = await run_public_tests(FORGED[name], "double", TESTS, sandbox.run, seconds=2)
+def test_no_forgery_passes_the_test_operator(name: str, verdicts: dict[str, tuple[Report, Grade]]) -> None:
+    report, _ = verdicts[name]
     assert not report.passed
     assert report.failure
 
 
 @pytest.mark.parametrize("name", FORGED)
-async def test_no_forgery_is_graded_right(name: str, sandbox: Sandbox) -> None:
-    grade = await grade_code(FORGED[name], PROBLEM, sandbox)
+def test_no_forgery_is_graded_right(name: str, verdicts: dict[str, tuple[Report, Grade]]) -> None:
+    _, grade = verdicts[name]
     assert not grade.correct
     assert grade.tier <= 3  # two of three at most: some double integers rightly
 
