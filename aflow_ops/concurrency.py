@@ -33,9 +33,9 @@ def collecting_seldom() -> Iterator[None]:
     """Look for garbage in cycles a hundred times as seldom while inside, and not among what was there before.
 
     A thousand workflows under way are hundreds of thousands of objects, which Python looks through again and again to
-    find cycles that there are not: a quarter of an evaluation's CPU time.
+    find cycles that there are not: a quarter of an evaluation's CPU time. What was left out before stays left out.
     """
-    before = gc.get_threshold()
+    before, left_out = gc.get_threshold(), gc.get_freeze_count()
     gc.collect()
     gc.freeze()
     gc.set_threshold(100 * before[0], *before[1:])
@@ -43,4 +43,5 @@ def collecting_seldom() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
-        gc.unfreeze()
+        if not left_out:
+            gc.unfreeze()

@@ -1,3 +1,6 @@
+import functools
+import gc
+import importlib.metadata
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +16,7 @@ from rewards.rollout import RolloutScorer
 from tests.commands import KEY
 from tests.stub_endpoint import StubEndpoint
 
-# Tests run two at a time on as few as two cores, and threads that wait for each other spin: one each is faster. Torch
+# Tests run three at a time on as few as two cores, and threads that wait for each other spin: one each is faster. Torch
 # reads it when it is imported, processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A run that was started in the background ignores Ctrl-C, and so would every process that tests start and stop by it.
@@ -21,6 +24,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes depends on what else the machine does.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+# At every step accelerate asks which packages there are, and the answer is parsed out of their descriptions.
+importlib.metadata.metadata = functools.cache(importlib.metadata.metadata)  # type: ignore[assignment]
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the imports made out of all collections: each training begins with one, and these are most objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
