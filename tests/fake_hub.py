@@ -12,14 +12,40 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import pytest
 import yaml
 from aiohttp import web
+from huggingface_hub import constants, hf_api
 
 from data.benchmarks import Benchmark
 
 TOKEN = "hf_" + "t" * 34
+NOWHERE = "http://127.0.0.1:9"  # a port on which nothing listens
 Refusal = Callable[[str, str], int | None]
+
+
+def use_hub(patch: pytest.MonkeyPatch, url: str, home: Path, token: str | None = None) -> None:
+    """Have `huggingface_hub`, in this process, do as HF_ENDPOINT, HF_HOME and HF_TOKEN have it do in a new one.
+
+    Args:
+        patch (`pytest.MonkeyPatch`): takes it back.
+        url (`str`): the Hub's address.
+        home (`Path`): folder of its cache and of the token of whoever has logged in.
+        token (`str`, *optional*): of this user; one who is not logged in has none.
+    """
+    patch.setenv("HF_ENDPOINT", url)
+    patch.setattr(constants, "ENDPOINT", url)
+    patch.setattr(hf_api.api, "endpoint", url)
+    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+    patch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    patch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        patch.delenv(name, raising=False)
+    if token is not None:
+        patch.setenv("HF_TOKEN", token)
 
 
 @dataclass

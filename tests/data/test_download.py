@@ -20,7 +20,8 @@ import pytest
 from data.benchmarks import benchmark, benchmarks
 from data.download import from_folder, from_hub, present, raw_splits
 from data.problem import DataError
-from tests.fake_hub import FakeHub
+from tests.commands import Done, fails, run
+from tests.fake_hub import NOWHERE, FakeHub, use_hub
 from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -201,35 +202,11 @@ def hub() -> Iterator[FakeHub]:
         yield server
 
 
-def environment(tmp_path: Path, endpoint: str) -> dict[str, str]:
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith("HF_") and "proxy" not in name.lower()
-    }
-    return {**kept, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf_home"), "PYTHONPATH": str(ROOT)}
-
-
-def arguments(tmp_path: Path, *names: object) -> list[str]:
-    script = ROOT / "scripts" / "download_datasets.py"
-    return [sys.executable, str(script), *map(str, names), "--output_dir", str(tmp_path / "raw")]
-
-
-def download(tmp_path: Path, endpoint: str, *names: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        arguments(tmp_path, *names),
-        env=environment(tmp_path, endpoint),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-
-
-def fails(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """It failed with 1, in lines that a person reads."""
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    for word in words:
-        assert word in done.stderr
+def download(tmp_path: Path, endpoint: str, *names: object) -> Done:
+    """`scripts/download_datasets.py` as a user runs it who was never there before."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_hub(patch, endpoint, tmp_path / "hf_home")
+        return run("scripts/download_datasets.py", *names, "--output_dir", tmp_path / "raw")
 
 
 def test_a_download_is_what_the_hub_has_and_a_second_call_asks_for_nothing(hub: FakeHub, tmp_path: Path) -> None:
@@ -289,7 +266,7 @@ def test_a_damaged_file_is_refused_and_what_came_right_is_kept(
 ) -> None:
     hub.file(path).sent = hub.file(path).content[::-1]
     done = download(tmp_path, hub.url, "gsm8k", "math500")
-    fails(done, f"{name}: {path} arrived damaged", f"error: not fetched: {name};")
+    fails(done, 1, f"{name}: {path} arrived damaged", f"error: not fetched: {name};")
     other = {"gsm8k": "math500", "math500": "gsm8k"}[name]
     assert f"{other}: " in done.stdout
     assert present(benchmark(name), tmp_path / "raw") is None
@@ -303,14 +280,16 @@ def test_a_file_that_the_revision_does_not_have_is_named(hub: FakeHub, tmp_path:
     del hub.files[next(address for address in hub.files if address.endswith(TEST))]
     hub.file("test.jsonl").absent = True
     done = download(tmp_path, hub.url, "gsm8k", "math500", "squad")
-    fails(done, f"openai/gsm8k has no {TEST} at revision {benchmark('gsm8k').revision}")
-    fails(done, "math500: ", "EntryNotFound", "squad: ", "not fetched: gsm8k, math500, squad;")
+    fails(done, 1, f"openai/gsm8k has no {TEST} at revision {benchmark('gsm8k').revision}")
+    fails(done, 1, "math500: ", "EntryNotFound", "squad: ", "not fetched: gsm8k, math500, squad;")
     assert hub.fetched() == []
 
 
 def test_a_server_that_is_down_is_one_line_with_the_ways_around(tmp_path: Path) -> None:
-    done = download(tmp_path, "http://127.0.0.1:9", "math500")
-    fails(done, "http://127.0.0.1:9/datasets/HuggingFaceH4/MATH-500 cannot be fetched", "HF_ENDPOINT", "--source_dir")
+    done = download(tmp_path, NOWHERE, "math500")
+    fails(
+        done, 1, "http://127.0.0.1:9/datasets/HuggingFaceH4/MATH-500 cannot be fetched", "HF_ENDPOINT", "--source_dir"
+    )
     assert len(done.stderr.strip().splitlines()) == 2
 
 
@@ -318,7 +297,9 @@ def test_a_server_that_is_down_is_one_line_with_the_ways_around(tmp_path: Path) 
 def test_an_endpoint_that_is_no_hub_is_told(page: bytes | None, status: int, tmp_path: Path) -> None:
     with FakeHub() as portal:
         portal.page, portal.refuse = page, lambda method, path: status
-        fails(download(tmp_path, portal.url, "math500"), f"{portal.url}/datasets/", "cannot be fetched", "--source_dir")
+        fails(
+            download(tmp_path, portal.url, "math500"), 1, f"{portal.url}/datasets/", "cannot be fetched", "--source_dir"
+        )
 
 
 def test_a_connection_that_breaks_goes_on_where_it_broke(hub: FakeHub, tmp_path: Path) -> None:
@@ -333,9 +314,10 @@ def test_a_connection_that_breaks_goes_on_where_it_broke(hub: FakeHub, tmp_path:
 
 def test_a_download_that_was_stopped_goes_on_with_the_file_at_which_it_stopped(hub: FakeHub, tmp_path: Path) -> None:
     hub.file(TEST).held = held = threading.Event()
+    kept = {name: value for name, value in os.environ.items() if name[:3] != "HF_" and "proxy" not in name.lower()}
     process = subprocess.Popen(
-        arguments(tmp_path, "gsm8k"),
-        env=environment(tmp_path, hub.url),
+        [sys.executable, str(ROOT / "scripts/download_datasets.py"), "gsm8k", "--output_dir", str(tmp_path / "raw")],
+        env={**kept, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf_home"), "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -358,7 +340,7 @@ def test_a_download_that_was_stopped_goes_on_with_the_file_at_which_it_stopped(h
 def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
+    use_hub(monkeypatch, hub.url, tmp_path / "hf_home")
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2**30, 2**30 - 2**20, 2**20))
     with pytest.raises(DataError, match=r"gsm8k needs 0 MB and 512 MB to spare.*1 MB free.*--output_dir"):

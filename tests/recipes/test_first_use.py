@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -21,7 +20,7 @@ from data.registry import is_test_set
 from recipes.settings.arguments import RecipeArguments
 from recipes.settings.checks import check_sources
 from recipes.training.problems import training_and_heldout_problems
-from tests.fake_hub import FakeHub
+from tests.fake_hub import NOWHERE, FakeHub, use_hub
 from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +99,7 @@ def processed(tmp_path: Path, name: str, split: str) -> list[str]:
 
 
 def test_without_a_network_it_says_what_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    use_hub(monkeypatch, NOWHERE, tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InfraError, match=r"datasets/openai/gsm8k.*HF_ENDPOINT.*download_datasets.py") as failed:
         training_and_heldout_problems(RecipeArguments(sources=["gsm8k"], domain_mix="math=1"), 0)

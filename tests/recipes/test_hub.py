@@ -3,7 +3,6 @@
 import dataclasses
 import gzip
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from huggingface_hub import ModelCard, constants, hf_api
+from huggingface_hub import ModelCard, constants
 
 from aflow_ops.domains import domain_prompt
 from aflow_ops.errors import UsageError
@@ -37,9 +36,9 @@ from recipes.settings.layers import CONFIGS
 from recipes.settings.parse import parse_arguments
 from recipes.training.agent_adapters import use_role_adapters
 from recipes.training.trainer import WorkflowGRPOTrainer
+from tests import commands
 from tests.conftest import KEY
-from tests.fake_hub import TOKEN, FakeHub
-from tests.patience import PATIENCE
+from tests.fake_hub import NOWHERE, TOKEN, FakeHub, use_hub
 from tests.recipes.finished_run import GOLD, give_roles, save_base, save_run
 from tests.recipes.test_grpo_replay import flags as replay_flags
 from tests.recipes.test_grpo_replay import run as replay_run
@@ -73,29 +72,18 @@ def run(made: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     with FakeHub() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(hf_api.api, "endpoint", server.url)
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        use_hub(monkeypatch, server.url, tmp_path / "hf", TOKEN)
         yield server
 
 
-def push_script(*arguments: object, hub: FakeHub | None = None, token: str | None = TOKEN) -> Any:
-    """`scripts/push_to_hub.py` as a user runs it."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    environment |= {"HF_ENDPOINT": hub.url if hub else "http://127.0.0.1:9", "HF_HUB_DISABLE_XET": "1"}
-    with tempfile.TemporaryDirectory() as home:
-        environment |= {"HF_HOME": home} | ({"HF_TOKEN": token} if token else {})
-        return subprocess.run(
-            [sys.executable, str(ROOT / "scripts/push_to_hub.py"), *map(str, arguments)],
-            env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False,
-        )  # fmt: skip
+def push_script(*arguments: object, hub: FakeHub | None = None, token: str | None = TOKEN) -> commands.Done:
+    """`scripts/push_to_hub.py` as a user runs it who was never there before."""
+    with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
+        use_hub(patch, hub.url if hub else NOWHERE, Path(home), token)
+        return commands.run("scripts/push_to_hub.py", *arguments)
 
 
-def fails(done: Any, code: int, *words: str) -> None:
+def fails(done: commands.Done, code: int, *words: str) -> None:
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")
@@ -415,11 +403,6 @@ def test_a_recipe_that_cannot_push_does_not_start(
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     refused(2, "no token for the Hub", "--hub_model_id", NAME)
-
-
-def test_torch_is_not_needed_to_push() -> None:
-    code = "import sys, scripts.push_to_hub; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_the_adapter_of_the_tests_changes_the_policy(made: Path) -> None:
