@@ -100,25 +100,26 @@ def test_it_trains_on_a_search_samples_scores_and_trains_again(
         dpo_search.main()
 
 
-@pytest.mark.parametrize("stopped_in", [1, 2])
-def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
-    stopped_in: int, tmp_path: Path, stub: StubEndpoint, monkeypatch: pytest.MonkeyPatch, written: list[Any]
+def test_a_run_that_was_stopped_in_each_iteration_ends_as_if_it_had_not_been(
+    tmp_path: Path, stub: StubEndpoint, monkeypatch: pytest.MonkeyPatch, written: list[Any]
 ) -> None:
     stub.answer = lambda messages: "5"
     assert run(monkeypatch, flags(tmp_path, stub.url, "whole")) == 0
-    step = ScoreDPOTrainer.training_step
+    step, stops = ScoreDPOTrainer.training_step, ["iteration-1", "iteration-2"]
 
     def failing(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.args.output_dir.endswith(f"iteration-{stopped_in}") and self.state.global_step == 2:
-            raise RuntimeError("stopped")
+        if stops and self.args.output_dir.endswith(stops[0]) and self.state.global_step == 2:
+            raise RuntimeError(f"stopped in {stops.pop(0)}")
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(ScoreDPOTrainer, "training_step", failing)
-    with pytest.raises(RuntimeError, match="stopped"):
+    with pytest.raises(RuntimeError, match="stopped in iteration-1"):
         run(monkeypatch, flags(tmp_path, stub.url, "stopped"))
-    monkeypatch.setattr(ScoreDPOTrainer, "training_step", step)
-    assert run(monkeypatch, flags(tmp_path, stub.url, "stopped", "--resume_from_checkpoint", "auto")) == 0
-    assert len(written) == 2  # once a run, whatever was stopped
+    again = flags(tmp_path, stub.url, "stopped", "--resume_from_checkpoint", "auto")
+    with pytest.raises(RuntimeError, match="stopped in iteration-2"):
+        run(monkeypatch, again)
+    assert run(monkeypatch, again) == 0
+    assert len(written) == 2  # once a run, wherever it was stopped
     whole, stopped = adapter(tmp_path / "whole"), adapter(tmp_path / "stopped")
     assert all(torch.equal(value, stopped[name]) for name, value in whole.items())
 
