@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Qwe
 from aflow_ops.errors import UsageError
 
 PUBLISHED = Path(__file__).with_name("models.yaml")
+_SHAPES: dict[tuple[str, str], "ModelShape"] = {}  # by model and adapter
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,13 @@ def read_shape(name: str, lora: LoraConfig) -> ModelShape:
     Raises:
         UsageError: no config for the name, an architecture of another kind, or no layer that the adapter would fit.
     """
+    asked = name, repr(lora)
+    if asked not in _SHAPES:  # seconds, and the plans for all classes of GPU ask for the same few
+        _SHAPES[asked] = _built(name, lora)
+    return _SHAPES[asked]
+
+
+def _built(name: str, lora: LoraConfig) -> ModelShape:
     config, source = read_config(name)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
