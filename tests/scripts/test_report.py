@@ -551,8 +551,8 @@ BROWSER = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
         pytest.skip("needs chromium and chromedriver: apt-get install chromium chromium-driver")
@@ -561,12 +561,22 @@ def browser(tmp_path: Path) -> Iterator[Any]:
 
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for argument in (*BROWSER, f"--user-data-dir={tmp_path / 'profile'}"):
+    for argument in (*BROWSER, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     opened = webdriver.Chrome(options=options, service=Service(driver))
     yield opened
     opened.quit()
+
+
+@pytest.fixture
+def browser(chrome: Any) -> Any:
+    """The browser as it was when it was started: no page, nothing emulated, no complaint."""
+    chrome.get("about:blank")
+    chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    chrome.get_log("browser")
+    return chrome
 
 
 def open_report(browser: Any, folder: Path) -> None:
