@@ -8,7 +8,6 @@ from typing import Any
 
 # It comes with openai.
 from httpx2 import URL, AsyncClient, Limits, ReadTimeout, RequestError, Response, create_ssl_context
-from openai import AsyncOpenAI, DefaultAioHttpClient, Omit
 
 from aflow_ops.executor.address import OPENAI_URL, Address, parse_address
 from aflow_ops.executor.config import ExecutorConfig
@@ -185,6 +184,8 @@ def openai_transports(config: ExecutorConfig, *, proven: bool = False, token_ids
 
 def _client(address: Address, key: str | None, config: ExecutorConfig) -> AsyncClient:
     """The SDK's connections, which send with every request the headers that the SDK gives it."""
+    from openai import AsyncOpenAI, DefaultAioHttpClient, Omit  # most of a second, and a command may never ask
+
     headers: dict[str, str] = {}
     if address.authorization is not None:
         headers["Authorization"] = address.authorization
