@@ -53,7 +53,7 @@ test: setup
 	@$(BIN)/python -m pytest
 
 test-long: setup
-	@$(BIN)/python -m pytest -m long
+	@$(BIN)/python -m pytest -m long --numprocesses 2
 
 lint: setup
 	@$(BIN)/ruff check
