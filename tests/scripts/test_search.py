@@ -71,7 +71,8 @@ def summary_of(folder: Path) -> dict[str, Any]:
 def test_the_grammar_finds_what_works_and_beats_its_root(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
     stub.answer = executor
     out = tmp_path / "search"
-    done = run(command(stub, sums, out, "--search_rounds", "14", "--parallel", "5", "--seed", "1"))
+    flags = ("--heldout_problems", "4", "--search_rounds", "14")
+    done = run(command(stub, sums, out, *flags, "--parallel", "5", "--seed", "1"))
     assert done.returncode == 0, done.stderr
     assert "found (node" in done.stdout and "Traceback" not in done.stderr
     summary = summary_of(out)
@@ -91,9 +92,9 @@ def test_the_grammar_finds_what_works_and_beats_its_root(stub: StubEndpoint, sum
     graph, prompt = (out / "best" / name for name in ("graph.py", "prompt.py"))
     assert prompt.is_file()
     assert "Programmer" in parse_workflow(graph.read_text(), domain="math", has_entry_point=False).operators
-    again = run(command(stub, sums, out, "--search_rounds", "14", "--parallel", "5", "--seed", "1"))
+    again = run(command(stub, sums, out, *flags, "--parallel", "5", "--seed", "1"))
     assert again.returncode == 0 and summary_of(out)["best"] == best
-    other = run(command(stub, sums, out, "--search_rounds", "14", "--seed", "2"))
+    other = run(command(stub, sums, out, *flags, "--seed", "2"))
     assert other.returncode == 2 and "seed was 1, is 2" in other.stderr
 
 
@@ -147,9 +148,8 @@ def test_faults_on_the_wire_change_no_node(stub: StubEndpoint, sums: Path, tmp_p
 
         stub.answer = answer
         folder = tmp_path / name / "search"
-        done = run(
-            command(stub, sums, folder, *MODEL, "--optimizer_base_url", stub.url, "--executor_max_retries", "20")
-        )
+        retries = ("--executor_max_retries", "20", "--executor_max_backoff", "0.05")
+        done = run(command(stub, sums, folder, *MODEL, "--optimizer_base_url", stub.url, *retries))
         assert done.returncode == 0, done.stderr
         found.append((folder / "nodes.jsonl").read_bytes())
     assert found[0] == found[1]
@@ -176,6 +176,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_it_was_not(
         time.sleep(dice.uniform(0, 0.6))
         process.send_signal(signal.SIGKILL)
         process.wait(PATIENCE)
+    stub.latency = 0.0
     assert run(command(stub, sums, killed, *flags)).returncode == 0
     for name in ("nodes.jsonl", "trajectories.jsonl", "best/graph.py", "settings.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
