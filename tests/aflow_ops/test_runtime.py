@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from aflow_ops.concurrency import collecting_seldom
 from aflow_ops.errors import FatalExecutorError
 from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.language import parse_workflow, prompt_constants
@@ -197,3 +198,10 @@ async def test_what_a_run_that_was_cut_off_still_raises_is_not_reported() -> Non
     gc.collect()
     await asyncio.sleep(0)
     assert not reported
+
+
+def test_whoever_left_objects_out_of_collections_has_them_left_out_after_an_evaluation() -> None:
+    before = gc.get_freeze_count()  # what the tests' imports made
+    with collecting_seldom():
+        pass
+    assert gc.get_freeze_count() >= before > 0
