@@ -123,10 +123,9 @@ def main() -> None:
     )
     recipe, training, model, executor = parts
     check(recipe, training, executor)
-    train, heldout = (
-        mixed_problems(recipe.sources, parse_mix(recipe.domain_mix), count, part, training.seed)
-        for part, count in (("train", recipe.num_train_problems), ("heldout", recipe.num_heldout_problems))
-    )
+    mix = parse_mix(recipe.domain_mix)
+    train = mixed_problems(recipe.sources, mix, recipe.num_train_problems, "train", training.seed)
+    heldout = mixed_problems(recipe.sources, mix, recipe.num_heldout_problems, "heldout", training.seed)
     known = load_trajectories(
         recipe.trajectories, heldout=heldout, problems=train, style=recipe.prompt_style, task_line=recipe.task_line
     )
@@ -140,10 +139,11 @@ def main() -> None:
         bring_back(run.folder, start)
         with run.phase("warm_start"):
             ensure_policy(model.model_name_or_path, recipe.warm_start_config, training.seed)
-        adapter, found = None, []
+        adapter: Path | None = None
+        found: list[dict[str, Any]] = []
         for number in range(1, recipe.iterations + 1):
             folder = run.folder / f"iteration-{number}"
-            if number > 1:
+            if adapter is not None:
                 # One group a problem, so that pairs go across what was found and what the policy wrote.
                 known = distinct(regrouped([*known, *sampled(folder, adapter, train, parts, run)]), same_workflow)
             found.append(train_iteration(folder, adapter, known, parts, run))
@@ -195,7 +195,7 @@ def sampled(folder: Path, adapter: Path, problems: list[Problem], parts: Any, ru
     path, base = folder / "trajectories.jsonl", model.model_name_or_path
     with run.phase(f"{folder.name}_sampling"):
         if not path.is_file():
-            tuned = (base, str(adapter)) if model.use_peft else (str(adapter), None)
+            tuned: tuple[str, str | None] = (base, str(adapter)) if model.use_peft else (str(adapter), None)
             written = write_workflows(
                 *tuned, problems, samples=recipe.samples_per_problem, style=recipe.prompt_style,
                 max_new_tokens=recipe.max_completion_length, temperature=recipe.temperature,
@@ -218,7 +218,8 @@ def train_iteration(
     recipe, training, model, _ = parts
     done = folder / "iteration.json"
     if done.is_file():
-        return json.loads(done.read_text(encoding="utf-8"))
+        finished: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+        return finished
     start = latest_checkpoint(folder, quiet=not PartialState().is_main_process)
     args = with_model_settings(training, model)
     args.output_dir, args.resume_from_checkpoint = str(folder), None

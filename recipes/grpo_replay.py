@@ -17,7 +17,7 @@ from trl import ModelConfig
 from aflow_ops.errors import UsageError
 from aflow_ops.policy_prompt import PromptStyle
 from data.problem import Problem
-from data.registry import load_problems
+from data.registry import Split, load_problems
 from data.trajectories import Trajectory
 from data.trajectory_sets import by_group, has_signal, statistics
 from recipes.policy.loading import loading_policy, policy_settings
@@ -151,7 +151,7 @@ def check(training: WorkflowGRPOConfig, model: ModelConfig) -> None:
 def used_trajectories(recipe: GRPOReplayArguments, training: WorkflowGRPOConfig) -> list[Trajectory]:
     """Read the trajectories, refuse held-out problems, and keep a spread of good and bad ones in each group."""
 
-    def problems(part: str, count: int) -> list[Problem]:
+    def problems(part: Split, count: int) -> list[Problem]:
         return [row for source in recipe.sources for row in load_problems(source, part, count, training.seed)]
 
     found = load_trajectories(

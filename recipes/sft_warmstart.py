@@ -11,7 +11,7 @@ search found best for its problems. With `--from_scratch` it first builds the ti
 
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from trl import ModelConfig, SFTConfig
 from aflow_ops.errors import UsageError, WorkflowError
 from aflow_ops.language import parse_workflow
 from aflow_ops.operators import load_operators
-from aflow_ops.policy_prompt import policy_messages
+from aflow_ops.policy_prompt import PromptStyle, policy_messages
 from data.corpus import CorpusWorkflow, corpus_pairs, read_corpus, with_task_line
 from data.domains import DOMAINS, domain_row
 from data.mixing import parse_mix
@@ -71,7 +71,7 @@ class WarmStartArguments(BasePolicyArguments):
     forms: list[str] = field(
         default_factory=lambda: ["short", "dsl", "native"], metadata={"help": "Forms of the corpus to teach."}
     )
-    prompt_style: str = field(
+    prompt_style: PromptStyle = field(
         default="full", metadata={"help": "Policy prompt, as in the GRPO recipes.", "choices": ["full", "brief"]}
     )
     task_line: bool = field(
@@ -211,10 +211,11 @@ def best_trajectories(args: WarmStartArguments, seed: int) -> list[Trajectory]:
 
 
 def warm_start_dataset(
-    pairs: list[tuple[Problem, str]], prompt_style: str, trajectories: Sequence[Trajectory] = ()
+    pairs: list[tuple[Problem, str]], prompt_style: PromptStyle, trajectories: Sequence[Trajectory] = ()
 ) -> Dataset:
     """Return pairs and trajectories as TRL's conversational prompt-completion rows."""
-    prompts = [*(policy_messages(problem.view, style=prompt_style) for problem, _ in pairs)]
+    prompts: list[Sequence[Mapping[str, object]]] = []
+    prompts += [policy_messages(problem.view, style=prompt_style) for problem, _ in pairs]
     prompts += [row.prompt for row in trajectories]
     return taught_rows(prompts, [*(text for _, text in pairs), *(row.completion for row in trajectories)])
 

@@ -167,7 +167,8 @@ def notebook() -> str:
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     }
     nbformat.validate(made)
-    return nbformat.writes(made) + "\n"
+    written: str = nbformat.writes(made)
+    return written + "\n"
 
 
 def main() -> None:

@@ -121,7 +121,7 @@ def load_adapted(
     return adapted.eval(), AutoTokenizer.from_pretrained(model, padding_side="left")
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator] # mypy reads nothing of torch
 def probe_logits(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[torch.Tensor]:
     """Return the logits after every token of one prompt a domain, each of shape (tokens, vocabulary), in float32."""
     logits = []

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recipes.run.command import run_command
+from recipes.settings.arguments import RecipeArguments
 from recipes.settings.gpus import gpu_classes
 from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_arguments
@@ -59,7 +60,8 @@ def plans(own: argparse.Namespace, recipe_flags: Sequence[str]) -> list[Plan]:
     classes = [["--gpu", name] for name in gpu_classes()] if own.all else [one]
     found = []
     for gpu in classes:
-        args = parse_arguments("grpo_mixed.yaml", "", [*gpu, *model, *recipe_flags], planning=True)
+        flags = [*gpu, *model, *recipe_flags]
+        args = parse_arguments("grpo_mixed.yaml", "", flags, recipe_class=RecipeArguments, planning=True)
         chosen = args.layers.gpu
         found.append(plan(args.model, args.training, chosen.gpu if chosen else None, own.prompt_tokens))
     return found

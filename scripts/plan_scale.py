@@ -21,8 +21,9 @@ from rich.table import Table
 from aflow_ops.errors import UsageError
 from recipes.run.command import CommandParser, run_command
 
-# Stages of scripts/bench.py, and what they are here.
-STAGES = {"CPU of a workflow of 4 calls, graded": "cpu_ms", "sandboxed program": "program_ms"}
+# Stages of scripts/bench.py.
+CPU_STAGE = "CPU of a workflow of 4 calls, graded"
+PROGRAM_STAGE = "sandboxed program"
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,12 @@ def measured_costs(path: Path) -> Costs:
         stages = {stage["stage"]: float(stage["value"]) for stage in found}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"--bench {path} is no file of scripts/bench.py ({type(error).__name__})") from None
-    return replace(Costs(), **{name: stages[stage] for stage, name in STAGES.items() if stage in stages})
+    costs = Costs()
+    return replace(
+        costs,
+        cpu_ms=stages.get(CPU_STAGE, costs.cpu_ms),
+        program_ms=stages.get(PROGRAM_STAGE, costs.program_ms),
+    )
 
 
 def table_of(gpus: Sequence[int], load: Load, costs: Costs) -> Table:

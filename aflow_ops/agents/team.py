@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from data.problem import Problem
 
@@ -63,6 +63,13 @@ class Outcome:
     verdicts: Mapping[str, Sequence[tuple[bool, bool]]] = field(default_factory=dict)
 
 
+class Control(Protocol):
+    """A single agent in the place of a team: it writes about as many tokens."""
+
+    def __call__(self, task: Problem, agents: Any, tokens: float) -> Awaitable[Outcome]:
+        """Play an episode."""
+
+
 def nothing_more(outcomes: Sequence[Outcome]) -> Mapping[str, float]:
     """Measure nothing beyond each episode's own metrics."""
     return {}
@@ -97,7 +104,7 @@ class Team:
     tools: Callable[[Problem], AbstractAsyncContextManager[Any]] = lambda task: nullcontext()
     settle: Callable[[Sequence[Outcome]], Sequence[Outcome]] = as_they_are
     measure: Callable[[Sequence[Outcome]], Mapping[str, float]] = nothing_more
-    alone: Callable[[Problem, Any, float], Awaitable[Outcome]] | None = None
+    alone: Control | None = None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

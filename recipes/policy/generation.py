@@ -17,7 +17,7 @@ from transformers import (
 from aflow_ops.executor.types import Message
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator] # mypy reads nothing of torch
 def generate_completions(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -88,7 +88,7 @@ class Sampled:
     tokens: tuple[tuple[int, float], ...]
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator] # mypy reads nothing of torch
 def sample_completions(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

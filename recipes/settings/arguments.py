@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self, cast
 
 from trl import DPOConfig, GRPOConfig
 
+from aflow_ops.policy_prompt import PromptStyle
 from aflow_ops.secrets import without_secrets
 from data.mixing import DEFAULT_MIX, parse_mix
 from data.problem import Domain
@@ -138,7 +139,7 @@ class RecipeArguments(ReplayArguments, BackupArguments):
     baselines: bool = field(
         default=True, metadata={"help": "Also run every fixed baseline workflow on the held-out problems."}
     )
-    prompt_style: str = field(
+    prompt_style: PromptStyle = field(
         default="full",
         metadata={
             "help": "Policy prompt: 'full' describes the operators and shows an example, 'brief' only names them "

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -86,7 +86,7 @@ def typed_values(layers: Layers, classes: Sequence[type]) -> dict[str, Any]:
         if value is None and (hint is not kinds[0] or setting.default is None):
             continue
         try:
-            values[name] = _typed(value, get_origin(kinds[0]) or kinds[0]) if len(kinds) == 1 else value
+            values[name] = _typed(value, _kind_of(kinds[0])) if len(kinds) == 1 else value
         except ValueError as error:
             raise UsageError(f"--config {layers.config}: {name}: {value!r} must be {error}") from None
     return values
@@ -95,6 +95,13 @@ def typed_values(layers: Layers, classes: Sequence[type]) -> dict[str, Any]:
 def _hinted(cls: type) -> list[tuple[Field[Any], Any]]:
     hints = get_type_hints(cls)
     return [(setting, hints[setting.name]) for setting in fields(cls)]
+
+
+def _kind_of(hint: Any) -> type:
+    """`list` for `list[str]`, and `str` for one of several words."""
+    origin: Any = get_origin(hint)
+    kind: type = str if origin is Literal else origin or hint
+    return kind
 
 
 def _typed(value: Any, kind: type) -> Any:

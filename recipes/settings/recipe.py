@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from aflow_ops.operators import load_operators
 from recipes.settings.arguments import RecipeArguments
@@ -10,6 +10,29 @@ from recipes.settings.checks import check_settings
 from recipes.settings.effective import print_effective_values
 from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import Arguments, R, parse_arguments
+
+
+@overload
+def recipe_arguments(
+    default_config: str | Path,
+    description: str | None,
+    *,
+    domains: Collection[str],
+    defaults: Mapping[str, Any] | None = None,
+    needs_key: bool = True,
+) -> Arguments[RecipeArguments]: ...
+
+
+@overload
+def recipe_arguments(
+    default_config: str | Path,
+    description: str | None,
+    *,
+    domains: Collection[str],
+    defaults: Mapping[str, Any] | None = None,
+    recipe_class: type[R],
+    needs_key: bool = True,
+) -> Arguments[R]: ...
 
 
 def recipe_arguments(

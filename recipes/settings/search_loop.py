@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, fields
 
 from aflow_ops.errors import UsageError
+from aflow_ops.search.select import Strategy
 from recipes.settings.arguments import RecipeArguments, WorkflowGRPOConfig
 from recipes.settings.replay import ReplayArguments
 
@@ -46,7 +47,7 @@ class SearchLoopArguments(RecipeArguments):
     search_sample: int = field(
         default=3, metadata={"help": "Workflows that parents are drawn from, the first one included (AFlow's sample)."}
     )
-    search_selection: str = field(
+    search_selection: Strategy = field(
         default="aflow",
         metadata={
             "help": "Which workflow is modified next.",

@@ -25,6 +25,7 @@ from recipes.run.role_adapters import (
     own_adapters,
     read_role_adapters,
 )
+from recipes.training.agent_play import Turns
 
 
 def adapter_names(adapters: str, roles: Sequence[str]) -> dict[str, str]:
@@ -109,13 +110,13 @@ class AgentAdapters:
             self.model.set_adapter(DEFAULT)
             self.enable()
 
-    def written(
-        self, roles: Sequence[str], prompts: Sequence[list[int]]
-    ) -> tuple[list[list[int]], list[list[float]] | None]:
+    def written(self, roles: Sequence[str], prompts: Sequence[list[int]]) -> Turns:
         """Sample the next turn of each conversation: in one batch, or in one for each adapter."""
         return self.by_adapter(roles, prompts, lambda batch: self.trainer._generate_single_turn(batch, None, {}, 1))
 
-    def by_adapter(self, roles: Sequence[str], prompts: Sequence[list[int]], sample: Callable[..., Any]) -> Any:
+    def by_adapter(
+        self, roles: Sequence[str], prompts: Sequence[list[int]], sample: Callable[[list[list[int]]], Turns]
+    ) -> Turns:
         """Sample with each role's adapter.
 
         Args:

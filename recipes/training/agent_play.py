@@ -21,8 +21,9 @@ from data.problem import Problem
 
 T = TypeVar("T")
 RunAsync = Callable[[Coroutine[Any, Any, T]], T]
-# From the roles and tokens of conversations: the tokens of each next turn, and their log-probabilities if known.
-Write = Callable[[list[str], list[list[int]]], tuple[list[list[int]], list[list[float]] | None]]
+# The tokens of each conversation's next turn, and their log-probabilities if known.
+Turns = tuple[list[list[int]], list[list[float]] | None]
+Write = Callable[[list[str], list[list[int]]], Turns]  # from roles, and the tokens of their conversations
 
 
 @dataclass
@@ -204,7 +205,7 @@ def room_of(model: Any, new_tokens: int, limit: int | None = None) -> int:
     return max(1, min(reads, default=1 << 30) - new_tokens)
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator] # mypy reads nothing of torch
 def continued(
     model: Any,
     prompts: Sequence[Sequence[int]],

@@ -37,7 +37,7 @@ from recipes.settings.agents import ROW_LOSSES, AgentArguments
 from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.training.accounts import keep_accounts, process_share, rate_ledger
 from recipes.training.agent_adapters import AgentAdapters
-from recipes.training.agent_play import ChatTokens, EpisodePlayer, TokenRow, room_of
+from recipes.training.agent_play import ChatTokens, EpisodePlayer, TokenRow, Turns, room_of
 from recipes.training.agent_rows import TrainingRow, episode_rows, row_reward, step_metrics, training_rows
 from recipes.training.lifecycle import ResumableGRPOTrainer
 from recipes.training.trl_internals import train_in_float32
@@ -68,6 +68,8 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
         UsageError: a flag names a role that there is not.
         ValueError: a loss in which long episodes weigh more.
     """
+
+    _last_loaded_step: int  # TRL's
 
     def __init__(
         self,
@@ -173,7 +175,7 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
             self.vllm_generation.sync_weights()
             self._last_loaded_step = self.state.global_step
 
-    def _write(self, roles: list[str], prompts: list[list[int]]) -> tuple[list[list[int]], list[list[float]] | None]:
+    def _write(self, roles: list[str], prompts: list[list[int]]) -> Turns:
         """Sample the next turns, in step with the other processes.
 
         A process with fewer conversations than others samples for stand-ins too: with weights that are spread over all
@@ -223,7 +225,7 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
         row_inputs = [{"prompt": inputs[at // len(self.team.names)]["prompt"], "agent": agents[at]} for at in places]
         whose = torch.tensor([self.trained.index(agents[at]) for at in places], device=self.accelerator.device)
         with self.adapters.scoring({"agent": whose}):
-            output = super()._generate_and_score_completions(row_inputs)
+            output: dict[str, Any] = super()._generate_and_score_completions(row_inputs)
         self._learning = now = self.training_now()
         values = [
             advantages[at] if agents[at] in now and row.share else None for row, at in zip(laid, places, strict=True)
@@ -345,8 +347,14 @@ def _tokens(episode: Episode, name: str) -> TokenRow | None:
 
 def with_limits(team: Team, recipe: AgentArguments) -> Team:
     """Return the team with the limits that the flags set."""
-    given = {"turns": recipe.episode_turns, "tokens": recipe.episode_tokens, "seconds": recipe.episode_seconds}
-    return replace(team, limits=replace(team.limits, **{name: value for name, value in given.items() if value}))
+    own = team.limits
+    limits = replace(
+        own,
+        turns=recipe.episode_turns or own.turns,
+        tokens=recipe.episode_tokens or own.tokens,
+        seconds=recipe.episode_seconds or own.seconds,
+    )
+    return replace(team, limits=limits)
 
 
 def episode_dataset(problems: Sequence[Problem]) -> Dataset:

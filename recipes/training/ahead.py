@@ -196,7 +196,8 @@ class RolloutsAhead:
         trainer = self.trainer
         temperature, held = trainer.current_temperature(), trainer._metrics["train"]
         trainer.sampling.set(temperature)
-        trainer._metrics["train"] = metrics = defaultdict(list)
+        metrics: defaultdict[str, list[float]] = defaultdict(list)
+        trainer._metrics["train"] = metrics
         try:
             sampled = trainer._generate([row["prompt"] for row in rows])
         finally:

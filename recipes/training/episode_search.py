@@ -212,7 +212,7 @@ class EpisodeSearch:
         rows = []
         for key, nodes in found:
             problem = {key: self.of(number)[key]}
-            rows += trajectory_rows(nodes, problem, self.recipe.prompt_style)  # type: ignore[arg-type]
+            rows += trajectory_rows(nodes, problem, self.recipe.prompt_style)
         searches = tuple(Searched(key, tuple(nodes)) for key, nodes in found)
         return Found(searches, tuple(Trajectory.from_row(row) for row in rows))
 
@@ -254,7 +254,7 @@ class EpisodeSearch:
         recipe, scorer = self.recipe, self.trainer.scorer
         settings = SearchSettings(
             parallel=recipe.at_once,
-            selection=recipe.search_selection,  # type: ignore[arg-type]
+            selection=recipe.search_selection,
             sample=recipe.search_sample,
             seed=_seed(self.trainer.args.seed, number, key),
         )
@@ -269,7 +269,7 @@ class EpisodeSearch:
         kinds = kinds_of([problem])
         if name == "grammar":
             return GrammarProposer(kinds, policy.seed, {key: problem.view.text})
-        design = DesignPrompting({key: problem.view}, self.recipe.prompt_style)  # type: ignore[arg-type]
+        design = DesignPrompting({key: problem.view}, self.recipe.prompt_style)
         return ModelProposer(
             policy,
             EditPrompting(kinds) if name == "edit" else design,

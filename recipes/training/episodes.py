@@ -111,7 +111,8 @@ class Episodes:
     @property
     def _groups_at_once(self) -> int:
         args = self.trainer.args
-        return max(1, args.generation_batch_size // args.num_generations)
+        groups: int = args.generation_batch_size // args.num_generations
+        return max(1, groups)
 
     # What the trainer asks
 

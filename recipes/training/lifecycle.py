@@ -185,7 +185,7 @@ class ResumableGRPOTrainer(OffPolicyGRPOTrainer):
         factor = self.lr_scale / restored
         if factor == 1.0:
             return
-        scheduler = getattr(self.lr_scheduler, "scheduler", self.lr_scheduler)
+        scheduler: Any = getattr(self.lr_scheduler, "scheduler", self.lr_scheduler)
         scheduler.base_lrs = [rate * factor for rate in scheduler.base_lrs]
         scheduler._last_lr = [rate * factor for rate in scheduler.get_last_lr()]
         for group in self.optimizer.param_groups:

@@ -85,7 +85,8 @@ class OffPolicyGRPOTrainer(GRPOTrainer):
     def _rollouts(self, prompts: list[Any], _: Any) -> dict[str, Any]:
         """TRL's seam for one's own rows. All are sampled, for backends want whole groups; given ones replace some."""
         prompt_ids, images, fields = self._tokenize_prompts(prompts)
-        sampled, logprobs = [[]] * len(prompts), None
+        sampled: list[list[int]] = [[]] * len(prompts)
+        logprobs: list[list[float]] | None = None
         if self._samples:
             sampled, logprobs = self._generate_single_turn(prompt_ids, images, fields, self.num_generations)
         rows = list(zip(self.given_rows, sampled, strict=True))

@@ -70,7 +70,7 @@ class OfflineGRPOTrainer(ResumableGRPOTrainer):
         first = self.accelerator.process_index * len(inputs)
         places = [(first + index) % self.num_generations for index in range(len(inputs))]
         self.given_rows = [self._row(row["group"], place) for row, place in zip(inputs, places, strict=True)]
-        output = super()._generate_and_score_completions(inputs)
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         self.mark_given_rows(output, [row is not None and row.record["reward"] is None for row in self.given_rows])
         return output
 

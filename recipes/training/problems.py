@@ -3,19 +3,18 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from datasets import Dataset
 
 from aflow_ops.errors import InfraError, UsageError
-from aflow_ops.policy_prompt import policy_messages
+from aflow_ops.policy_prompt import PromptStyle, policy_messages
 from data import registry
 from data.domains import DOMAINS
 from data.mixing import Queue, apportion, cycled, in_turns, interleave, mix
 from data.preparing import missing_benchmarks, prepare_benchmarks
 from data.problem import DataError, Domain, Problem
 from data.processing import Rules
-from data.registry import load_problems
+from data.registry import Split, load_problems
 from data.trimming import TextBudget
 from recipes.run.bars import watched_rows
 from recipes.settings.arguments import RecipeArguments
@@ -27,7 +26,7 @@ def mixed_problems(
     sources: Sequence[str],
     ratios: Mapping[Domain, float],
     count: int,
-    split: Literal["train", "heldout"],
+    split: Split,
     seed: int,
     queue: Queue | None = None,
 ) -> list[Problem]:
@@ -120,7 +119,7 @@ def _prepared(recipe: RecipeArguments) -> bool:
     return True
 
 
-def training_dataset(problems: Sequence[Problem], prompt_style: str) -> Dataset:
+def training_dataset(problems: Sequence[Problem], prompt_style: PromptStyle) -> Dataset:
     """Return the dataset TRL trains on.
 
     Each row has `prompt` (chat messages made from the problem's public part) and `problem` (the whole row as JSON, for

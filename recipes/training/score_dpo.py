@@ -47,6 +47,10 @@ class ScoreDPOTrainer(DPOTrainer):
         kwargs: as for `DPOTrainer`.
     """
 
+    # TRL's
+    data_collator: Callable[[list[dict[str, Any]]], dict[str, Any]]
+    _signature_columns: list[str]
+
     def __init__(self, *args: Any, score_weighting: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.score_weighting = score_weighting

@@ -1,6 +1,6 @@
 """What warm starts do alike: a model is taught texts, and takes its place when it is complete."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +11,6 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantization_config
 
 from aflow_ops.errors import UsageError
-from aflow_ops.executor.types import Message
 from recipes.backup.open import open_backup
 from recipes.policy.embedded import load_embedded_policy
 from recipes.policy.loading import with_model_settings
@@ -61,7 +60,7 @@ def check_quantization(model: ModelConfig) -> None:
         raise UsageError('a quantized base needs the package bitsandbytes: pip install --editable ".[quantized]"')
 
 
-def taught_rows(prompts: Sequence[Sequence[Message]], completions: Sequence[str]) -> Dataset:
+def taught_rows(prompts: Sequence[Sequence[Mapping[str, object]]], completions: Sequence[str]) -> Dataset:
     """Return prompts and what is to be answered as TRL's conversational prompt-completion rows."""
     return Dataset.from_dict(
         {

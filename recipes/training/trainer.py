@@ -137,10 +137,12 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
 
     def current_temperature(self) -> float:
         """Temperature of this step: linear from `temperature` to `temperature_final`, then constant."""
-        first, last = self.args.temperature, self.args.temperature_final
+        first: float = self.args.temperature
+        last: float | None = self.args.temperature_final
         if last is None:
             return first
-        return first + (last - first) * min(1.0, self.state.global_step / self.args.temperature_steps)
+        passed: float = min(1.0, self.state.global_step / self.args.temperature_steps)
+        return first + (last - first) * passed
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if self.ahead is not None:
@@ -149,7 +151,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
             self.sampling.set(self.current_temperature())
         if self.replayed is not None:
             self.replayed.plan(inputs)
-        output = super()._generate_and_score_completions(inputs)
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         advantages = output["advantages"]
         first = self.accelerator.process_index * len(advantages)
         output["advantages"] = advantages + advantages.new_tensor(self._added[first : first + len(advantages)])
@@ -241,7 +243,8 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
 
     @property
     def _workflow_column(self) -> int:
-        return self.reward_funcs.index(self.reward)
+        column: int = self.reward_funcs.index(self.reward)
+        return column
 
     def _named(self, values: Sequence[float | None]) -> dict[str, Any]:
         """What `rollouts.jsonl` has of several rewards, as they were given; nothing for the workflow's alone."""

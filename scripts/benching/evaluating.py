@@ -60,8 +60,7 @@ async def over_bare(workflows: int) -> float:
     def measure() -> float:
         with endpoint(LATENCY) as url:
             rounds = [(bare_seconds(url, workflows), seconds(url, workflows)) for _ in range(2)]
-        bare, whole = (min(column) for column in zip(*rounds, strict=True))
-        return whole / bare
+        return min(whole for _, whole in rounds) / min(bare for bare, _ in rounds)
 
     return await asyncio.to_thread(measure)
 

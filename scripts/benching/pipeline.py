@@ -74,7 +74,7 @@ def step_times(executor_url: str, workflow: str, *, rollouts_ahead: int, setup: 
         recipe = RecipeArguments(prompt_style="brief", workflow_timeout=60, rollouts_ahead=rollouts_ahead)
         executor = ExecutorConfig(executor_base_url=executor_url, executor_cache_dir="none")
         with closing(WorkflowGRPOTrainer(recipe=recipe, executor=executor, problems=problems, **common)) as trainer:
-            trainer._generate_single_turn = _then_written(trainer, texts)  # type: ignore[method-assign]
+            trainer._generate_single_turn = _then_written(trainer, texts)
             trainer.start_from(None)
             return _times(trainer, lambda: trainer.reward.waited)
 
@@ -90,7 +90,7 @@ def plain_step_times(workflow: str, setup: Setup | None = None) -> StepTimes:
             train_dataset=dataset,
             **common,
         )
-        trainer._generate_single_turn = _then_written(trainer, texts)  # type: ignore[method-assign]
+        trainer._generate_single_turn = _then_written(trainer, texts)
         return _times(trainer, lambda: 0.0)
 
 

@@ -82,7 +82,7 @@ async def memory(endpoint: Endpoint, workflows: int = 64) -> float:
                 await asyncio.sleep(0.5)
                 children = set(psutil.Process().children(recursive=True)) - before
             await asyncio.sleep(2)  # the last ones ask
-            held = [child.memory_full_info().uss for child in children]
+            held: list[int] = [child.memory_full_info().uss for child in children]
             running.cancel()
             await asyncio.wait([running])
     return statistics.mean(held) / 2**20

@@ -1,8 +1,9 @@
 """A stage of `scripts/bench.py`."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -10,7 +11,7 @@ class Stage:
     """One line of the table: what is measured, in which unit, and what to hold it against."""
 
     name: str
-    measure: Callable[[], Awaitable[float]]
+    measure: Callable[[], Coroutine[Any, Any, float]]
     unit: str
     compare: str = ""
 

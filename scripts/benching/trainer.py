@@ -47,8 +47,7 @@ def overhead(executor_url: str) -> float:
         rounds = [(_median_step(plain), _median_step(ours)) for _ in range(2)]  # in turn: both warm up alike
         donor.close()
         ours.close()
-    first, second = (min(column) for column in zip(*rounds, strict=True))
-    return (second / first - 1) * 100
+    return (min(second for _, second in rounds) / min(first for first, _ in rounds) - 1) * 100
 
 
 def _trainer(config: ExecutorConfig, run_dir: Path) -> WorkflowGRPOTrainer:

@@ -141,14 +141,15 @@ def spellings(kind: str, key: Key) -> list[str]:
         kind (`str`): `integer`, `fraction`, `root`, `expression`, `point` or `interval`.
         key (`tuple[int, ...]`): the value's numbers.
     """
-    return {
+    written: dict[str, Callable[..., list[str]]] = {
         "integer": _integer_spellings,
         "fraction": _fraction_spellings,
         "root": _root_spellings,
         "expression": _line_spellings,
         "point": _point_spellings,
         "interval": _interval_spellings,
-    }[kind](*key)
+    }
+    return written[kind](*key)
 
 
 def _integer_spellings(value: int) -> list[str]:

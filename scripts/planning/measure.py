@@ -42,14 +42,16 @@ def measure(plan: Plan) -> Measured:
         torch.cuda.reset_peak_memory_stats()
         phase()
         torch.cuda.synchronize()
-        return torch.cuda.max_memory_reserved() + context
+        peak: int = torch.cuda.max_memory_reserved() + context
+        return peak
 
     return Measured(torch.cuda.get_device_name(), run_phases(policy, plan.work, plan.shape.vocab, device, peak_of))
 
 
 def _context_bytes() -> int:
     free, total = torch.cuda.mem_get_info()
-    return total - free - torch.cuda.memory_reserved()
+    context: int = total - free - torch.cuda.memory_reserved()
+    return context
 
 
 def load_policy(plan: Plan, device: torch.device) -> Any:
@@ -131,19 +133,18 @@ def run_phases(
         forward().mean().neg().backward()
         optimizer.step()
 
-    @torch.no_grad()
     def reference() -> None:
-        with policy.disable_adapter():
+        with torch.no_grad(), policy.disable_adapter():
             forward()
 
-    @torch.no_grad()
     def generate() -> None:
         policy.eval()
         tokens = torch.randint(vocab, (work.sequences, work.prompt), device=device)
-        policy.generate(
-            input_ids=tokens, attention_mask=torch.ones_like(tokens), do_sample=True, top_p=0.95, top_k=50,
-            min_new_tokens=work.completion, max_new_tokens=work.completion,
-        )  # fmt: skip
+        with torch.no_grad():
+            policy.generate(
+                input_ids=tokens, attention_mask=torch.ones_like(tokens), do_sample=True, top_p=0.95, top_k=50,
+                min_new_tokens=work.completion, max_new_tokens=work.completion,
+            )  # fmt: skip
 
     update()
     peaks = {"generate": peak_of(generate)}

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Literal
 
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig, check_executor, open_executor
@@ -20,7 +21,8 @@ from aflow_ops.search.prompting import DesignPrompting, EditPrompting, Prompting
 from data.problem import Problem
 from recipes.policy.local import LocalPolicy, policy_facts
 
-PROPOSERS = ("grammar", "openai", "policy")
+ProposerName = Literal["grammar", "openai", "policy"]
+PROPOSERS: tuple[ProposerName, ...] = ("grammar", "openai", "policy")
 OPTIMIZER_KEY = "OPTIMIZER_API_KEY"
 # Samples of one seed are numbered from this multiple of it.
 _SAMPLES_OF_A_SEED = 1_000_000
@@ -47,7 +49,7 @@ class ProposerSettings:
         seed (`int`): of the search.
     """
 
-    proposer: str
+    proposer: ProposerName
     optimizer_model: str
     optimizer_base_url: str | None
     optimizer_adapter: str | None

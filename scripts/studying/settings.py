@@ -9,6 +9,7 @@ import yaml
 
 from data.corpus import CORPUS_FILE
 from data.mixing import parse_mix
+from data.registry import Split
 
 CONFIGS = Path(__file__).parents[2] / "recipes" / "configs"
 QUICKSTART = (CONFIGS / "quickstart.yaml", CONFIGS / "quickstart_warmstart.yaml")
@@ -56,7 +57,7 @@ def _problems_of(config: Path) -> list[str]:
     from recipes.training.problems import mixed_problems  # loads torch: `--help` need not wait for it
 
     values = yaml.safe_load(config.read_text(encoding="utf-8"))
-    numbers = {"train": values["num_train_problems"], "heldout": values["num_heldout_problems"]}
+    numbers: dict[Split, int] = {"train": values["num_train_problems"], "heldout": values["num_heldout_problems"]}
     sources, ratios = values["sources"], parse_mix(values["domain_mix"])
     return [each.id for split, n in numbers.items() for each in mixed_problems(sources, ratios, n, split, 0)]
 
