@@ -5,6 +5,7 @@ import functools
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,11 @@ def test_every_folder_has_its_line_on_a_page() -> None:
         and f"`{folder.relative_to(ROOT / floor)}/`" not in (ROOT / floor / "README.md").read_text(encoding="utf-8")
     ]
     assert untold == []
+
+
+def test_the_type_checker_reads_every_floor() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
+    assert settings["strict"] and set(settings["packages"]) == set(FLOORS) and "exclude" not in settings
 
 
 def test_no_file_is_longer_than_a_sitting() -> None:

@@ -4,6 +4,7 @@ Run it before and after a change that must change nothing that is computed; the 
 of the executor, and says what is not the same:
 
     python tests/recipes/short_quickstart.py FOLDER     # keeps FOLDER/cache, and each run in FOLDER/1, FOLDER/2, ...
+    python tests/recipes/short_quickstart.py FOLDER ../before   # the code of another working tree, of an earlier commit
 """
 
 import csv
@@ -18,7 +19,6 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = ROOT / "recipes" / "configs"
 LIMIT = 1200.0  # seconds; only what hangs uses them up
 # Of a rollout and its calls: how long it took, and whether a reply was in the cache yet.
 NOT_COMPARED = frozenset({"seconds", "lost_seconds", "cached"})
@@ -26,25 +26,28 @@ NOT_COMPARED = frozenset({"seconds", "lost_seconds", "cached"})
 NOT_COMPARED_COLUMNS = ("seconds", "time", "cache", "per_second", "cost_usd", "executor/efficiency")
 
 
-def launch(folder: Path, *flags: str, run: str = "run") -> subprocess.CompletedProcess[str]:
+def launch(folder: Path, *flags: str, run: str = "run", tree: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run the quickstart with a warm start of 48 examples; its policy and its cache are in `folder` too.
 
     Args:
         folder (`Path`): of everything that it leaves.
         flags (`str`): further ones, and others for those here.
         run (`str`): name of the run's own folder.
+        tree (`Path`): whose code and configs.
     """
-    warm_start = yaml.safe_load((CONFIGS / "quickstart_warmstart.yaml").read_text())
+    configs = tree / "recipes" / "configs"
+    warm_start = yaml.safe_load((configs / "quickstart_warmstart.yaml").read_text())
     warm_start |= {"num_examples": 48, "num_train_epochs": 1}
     (folder / "warm.yaml").write_text(yaml.safe_dump(warm_start))
     command = [
-        sys.executable, str(ROOT / "recipes" / "grpo_mixed.py"), "--config", str(CONFIGS / "quickstart.yaml"),
+        sys.executable, str(tree / "recipes" / "grpo_mixed.py"), "--config", str(configs / "quickstart.yaml"),
         "--warm_start_config", str(folder / "warm.yaml"), "--model_name_or_path", str(folder / "policy"),
         "--output_dir", str(folder / run), "--executor_cache_dir", str(folder / "cache"),
         "--num_train_problems", "6", "--num_heldout_problems", "3", "--num_generations", "4",
         "--per_device_train_batch_size", "8", *flags,
     ]  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "WANDB_"))}
+    environment["PYTHONPATH"] = str(tree)
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False)
 
 
@@ -72,7 +75,7 @@ def _without_times(value: Any) -> Any:
     return [_without_times(item) for item in value] if isinstance(value, list) else value
 
 
-def five_steps(folder: Path, name: str) -> dict[str, Any]:
+def five_steps(folder: Path, name: str, tree: Path = ROOT) -> dict[str, Any]:
     """Train a policy of this run's own for five steps, on the replies that `folder` has.
 
     Raises:
@@ -82,7 +85,7 @@ def five_steps(folder: Path, name: str) -> dict[str, Any]:
     done = launch(
         folder, "--max_steps", "5", "--num_train_problems", "12", "--num_heldout_problems", "6", "--no_baselines",
         "--per_device_train_batch_size", "24", "--model_name_or_path", str(folder / name / "policy"),
-        run=f"{name}/run",
+        run=f"{name}/run", tree=tree,
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
@@ -92,8 +95,9 @@ def five_steps(folder: Path, name: str) -> dict[str, Any]:
 def main() -> int:
     """Make the next run in the folder and hold it against the first one."""
     folder = Path(sys.argv[1]).resolve()
+    tree = Path(sys.argv[2]).resolve() if len(sys.argv) > 2 else ROOT
     names = sorted((path.name for path in folder.glob("[0-9]*") if (path / "run").is_dir()), key=int)
-    found = five_steps(folder, str(len(names) + 1))
+    found = five_steps(folder, str(len(names) + 1), tree)
     before = compared(folder / names[0] / "run") if names else found
     for name, value in found.items():
         digest = hashlib.sha256(value if isinstance(value, bytes) else json.dumps(value).encode()).hexdigest()
