@@ -496,6 +496,7 @@ def test_the_slurm_script_says_what_is_missing(tmp_path: Path) -> None:
         ("executor_budget_usd: .nan", "executor_budget_usd"),
         ("learning_rate: .nan", "learning_rate=nan must be a finite number"),
         ("domain_mix: {math: 1}", "domain_mix: .* must be text"),
+        ("prompt_style: [brief]", "prompt_style: .* must be text"),
         ("workflow_timeout: 0", "workflow_timeout=0 must be above 0"),
         ("1: 2", "must be a mapping"),
         ("output_dir: caf\xe9", "cannot be read"),
