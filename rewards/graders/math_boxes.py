@@ -16,7 +16,10 @@ _JOINT = re.compile(r"(?:,|;|、|and|or|或|和)+((?:[a-zA-Z](?:_\{?\w+\}?)?=)?)
 _LABEL_BEFORE = re.compile(r"(?<![\w\\])([a-zA-Z](?:_\{?\w{1,3}\}?)?)\s*=\s*$")
 # What stands at a box and makes another value of it: a minus that is no bullet, `2\boxed{3}`, `\sqrt{\boxed{3}}`.
 _MINUS = re.compile(r"(?:[=:$(\[{,>]\s*[-−]\s*|^\s*[-−])(?:\\,)?$")
-_INSIDE = re.compile(r"(?:(?<![\w.,])\d+|\\sqrt(?:\[\d+\])?\{|\\[dt]?frac\{(?:[^{}]{1,20}\}\{)?)$")
+_INSIDE = re.compile(
+    r"(?:(?<![\w.,])\d+|(?:(?<![\w.,])\d+)?(?:\\sqrt(?:\[\d+\])?\{|\\[dt]?frac\{(?:[^{}]{1,20}\}\{)?))$"
+)
+_GROUP_END = re.compile(r"\s*\}(?:\{[^{}]{1,20}\})?")
 _FACTOR_BEHIND = re.compile(
     r"(?:\s*(?:\\(?:pi|sqrt)(?![a-zA-Z])|[π√]|\^\s*\{?\s*[-\da-zA-Z])|(?<=\})[a-bknp-rtxyz](?![a-zA-Z]))[^$\n=,]{0,40}"
 )
@@ -71,6 +74,8 @@ def operand(text: str) -> str | None:
     if _MINUS.search(before) and behind is None:
         return f"-({boxes[-1].content})"
     ahead = _INSIDE.search(before[-_MAX_BETWEEN:])
+    if ahead is not None and ahead.group().endswith("{"):
+        behind = _GROUP_END.match(text, boxes[-1].end)
     if ahead is None and behind is None:
         return None
     return f"{ahead.group() if ahead else ''}\\boxed{{{boxes[-1].content}}}{behind.group() if behind else ''}"
