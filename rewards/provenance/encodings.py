@@ -15,10 +15,10 @@ from rewards.provenance.numerals import spelled, spoken_in_pairs
 from rewards.provenance.targets import Target, plain
 
 _SYNONYMS = {
-    "yes": ["in the affirmative", "affirmative", "yep", "yeah", "aye", "oui", "si", "ja", "sim", "да", "はい", "是的"],
+    "yes": ["in the affirmative", "affirmative", "yep", "yeah", "aye", "oui", "ja", "да", "はい", "是的"],
     "no": ["in the negative", "nope", "nein", "non", "nej", "nei", "nao", "niet", "нет", "いいえ", "不是"],
 }
-_SYNONYMS |= dict(zip("abcdef", (["alpha"], ["bravo"], ["charlie"], ["delta"], ["echo"], ["foxtrot"]), strict=True))
+_SYNONYMS |= {word[0]: [word] for word in ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot")}
 # Where a text names the encoding, the shortest pieces are decoded too.
 HINT = re.compile(
     r"\b(?:base\W{0,3}\d{1,2}|b(?:16|32|64|85)|radix|hex\w*|binary|octal|ascii|unicode|cod(?:e|es|ed|ing)|decod\w*|cipher\w*"

@@ -67,7 +67,7 @@ _NOT_THAT = re.compile(
 )
 _CLAIM = re.compile(
     r"(?:(?<=[.!?\n] )|(?<=\n)|^)(?:the|this) (?:claim|statement|premise|proposition|assertion) is "
-    r"(true|correct|false|wrong)\b"
+    r"(true|correct|false|wrong)\b(?!\s+(?:if|when|only|or|unless|for|iff)\b)"
 )
 _OTHER = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 _VERDICT_OF = {"true": "yes", "correct": "yes", "false": "no", "wrong": "no"}
