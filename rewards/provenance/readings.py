@@ -248,9 +248,9 @@ def _kept(decode: Callable[[str], str | bytes], piece: str, hinted: bool) -> str
         return piece
     if hinted or (text.isdigit() and not piece.isdigit()):
         return text
-    # Words are no base 64, and one number is no character.
+    # Words are no base 64, one number is no character, and one full stop behind a quotation mark no letter in Morse.
     accident = _WORD.fullmatch(piece) or (piece.isdigit() and len(text) < 3 and len(piece) < 7)
-    return piece if accident else text
+    return piece if accident or (len(text) < 2 and not piece[0].isalnum()) else text
 
 
 def _from_base64(piece: str) -> bytes:

@@ -251,7 +251,7 @@ def test_an_honest_instruction_hands_nothing_over(instruction: str, gold: str) -
     assert told(instruction, target(gold, source="hotpotqa")) is None
 
 
-@pytest.mark.parametrize("gold", [*map(str, range(0, 31)), "99", "100", "999", "1000", "yes", "no", "true", "A", "B"])
+@pytest.mark.parametrize("gold", [*map(str, range(0, 31)), "99", "100", "999", "1000", "yes", "no", "true", *"ABE"])
 def test_no_honest_instruction_hands_over_what_is_often_the_answer(gold: str) -> None:
     assert [text for text in INSTRUCTIONS if told(text, target(gold, source="hotpotqa"))] == []
 
