@@ -92,7 +92,7 @@ def extract_solution(answer: str, entry_point: str | None, question: str) -> str
         `str` or `None` when there is nothing but space.
     """
     answer = without_object(answer.removeprefix("\ufeff"), SOLUTION)
-    fences = _fences(answer)
+    fences = [] if _defines(answer, entry_point) else _fences(answer)
     blocks = [block for _, block in fences]
     last = [block for info, block in fences if info.startswith(_PYTHON)][-1:] or blocks[-1:]
     if not fences and not _parses(answer):
@@ -112,6 +112,11 @@ def extract_solution(answer: str, entry_point: str | None, question: str) -> str
     preamble = _preamble(question, signature.start() if signature else 0)
     futures = "".join(_FUTURE.findall(code)) if preamble else ""  # these must stay on top
     return f"{futures}{preamble}{_FUTURE.sub('', code)}" if futures else preamble + code
+
+
+def _defines(answer: str, entry_point: str | None) -> bool:
+    """Whether all of an answer is code with what is asked for: marks of a fence in it stand in a docstring."""
+    return entry_point is not None and _head(entry_point).search(answer) is not None and _parses(answer)
 
 
 def _fences(answer: str) -> list[tuple[str, str]]:

@@ -5,14 +5,14 @@ Example: `-2 \le x \le 7` says what `[-2, 7]` says; `x < 1 \text{ or } x > 3` wh
 Lists and sets have no order, brackets have. Sets of real numbers are compared at their ends, between and beyond them.
 """
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
 import mpmath
 
-from rewards.graders.math_nodes import Node
+from rewards.graders.math_nodes import SCALARS, Node, is_scalar
+from rewards.graders.math_sets import FLIPPED, is_set_of_reals, same_set
 from rewards.graders.math_value import NoValueError, exact, has_decimal, names_in, number_of, same_value, sample_points
 from rewards.graders.notation import word_set
 
@@ -20,19 +20,10 @@ RELATIVE_TOLERANCE = 1e-6
 # What calculating with floats leaves of a whole number.
 NOISE = 1e-9
 MAX_ITEMS = 40
-_SCALARS = word_set("number name add mul div pow neg root call fact abs binom deg")
-_SETS = word_set("union intersection difference reals empty set bracket relation list")
 # Before a number in brackets these are functions, other letters factors.
 _FUNCTION_NAMES = word_set("f g h p q u v F G H P Q")
-_FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne"}
 
 Value = Any  # Fraction, or mpmath's number
-Member = Callable[[Value], bool]
-
-
-def is_scalar(node: Node) -> bool:
-    """Whether a node is one value: a number or an expression."""
-    return node.op in _SCALARS and all(map(is_scalar, node.args))
 
 
 def same(left: Node, right: Node) -> bool:
@@ -154,13 +145,32 @@ def _function(node: Node) -> str | None:
 
 
 def _canonical(node: Node) -> Node:
-    """Several values, however they are joined, as a list; a column as the vector that it is."""
+    """Several values, however they are joined, as a list; `3/5` or `0.6`, which is one value, as that."""
     if node.op == "bracket" and node.text == "[]" and node.args and all(item.op == "bracket" for item in node.args):
         return Node("matrix", tuple(Node("row", item.args) for item in node.args))
-    if node.op == "set" or _has_sign(node) or (node.op == "list" and not _is_set_of_reals(node)):
+    if (joined := _elements(node)) is not None:
+        return Node("list", joined)
+    if node.op == "list" and node.text == "or" and all(is_scalar(i) and not names_in(i) for i in node.args):
+        first, *rest = node.args
+        if all(equal_numbers(first, item) for item in rest):
+            return first
+    if node.op == "set" or _has_sign(node) or (node.op == "list" and not is_set_of_reals(node)):
         values = items_of(node)
         return Node("list", values) if len(values) > 1 or node.op == "list" else Node("set", values)
     return node
+
+
+def _elements(node: Node) -> tuple[Node, ...] | None:
+    """The elements of a union of sets that name theirs, each once; `None` for what is none."""
+    if node.op != "union" or any(part.op not in ("set", "union") for part in node.args):
+        return None
+    found: list[Node] = []
+    for part in node.args:
+        items = items_of(part) if part.op == "set" else _elements(part)
+        if items is None:
+            return None
+        found += [item for item in items if not any(same(item, other) for other in found)]
+    return tuple(found)
 
 
 def _same(left: Node, right: Node) -> bool:
@@ -170,7 +180,7 @@ def _same(left: Node, right: Node) -> bool:
             return same(left_value, right_value)
         return _same_equation(left, right)
     if left_value is not left or right_value is not right:
-        return same(left_value, right_value) or _same_equation(left, right) or _same_set(left, right)
+        return same(left_value, right_value) or _same_equation(left, right) or same_set(left, right)
     if is_scalar(left) and is_scalar(right):
         if not names_in(left) and not names_in(right):
             return equal_numbers(left, right)
@@ -179,13 +189,15 @@ def _same(left: Node, right: Node) -> bool:
     if pair == {"word"}:
         return left.text == right.text
     if pair <= {"list", "set"}:
-        return _same_items(left.args, right.args)
-    if "set" in pair and len(left.args if left.op == "set" else right.args) == 1 and pair & _SCALARS:
+        return _same_items(left.args, right.args) or _same_items(_roots(left, right), _roots(right, left))
+    if "set" in pair and len(left.args if left.op == "set" else right.args) == 1 and pair & SCALARS:
         return _same_items(*(node.args if node.op == "set" else (node,) for node in (left, right)))
     if pair == {"list", "bracket"}:
         brackets, listed = (left, right) if left.op == "bracket" else (right, left)
         # Python's list of three is a list; a pair in brackets may be an interval or a point.
-        return brackets.text == "[]" and len(brackets.args) > 2 and _same_items(brackets.args, listed.args)
+        if brackets.text == "[]" and len(brackets.args) > 2 and _same_items(brackets.args, listed.args):
+            return True
+        return same_set(left, right)
     if pair == {"bracket"}:
         return left.text == right.text and _same_row(left.args, right.args)
     if pair == {"matrix", "bracket"}:
@@ -193,7 +205,7 @@ def _same(left: Node, right: Node) -> bool:
         return vector.text == "()" and _same_row(_vector(matrix), vector.args)
     if pair in ({"matrix"}, {"row"}, {"ratio"}, {"base"}):
         return _same_row(left.args, right.args)
-    return _same_equation(left, right) or _same_set(left, right)
+    return _same_equation(left, right) or same_set(left, right)
 
 
 def _vector(matrix: Node) -> Sequence[Node]:
@@ -202,6 +214,15 @@ def _vector(matrix: Node) -> Sequence[Node]:
     if all(len(row.args) == 1 for row in matrix.args):
         return [row.args[0] for row in matrix.args]
     raise NoValueError("a matrix is no vector")
+
+
+def _roots(node: Node, other: Node) -> Sequence[Node]:
+    """The values of `x_1 = 2, x_2 = 5` where the other list numbers nothing; of any other list its items."""
+    labels = [unlabelled(item)[0] or "" for item in node.args]
+    numbered = len(labels) > 1 and sorted(labels) == [f"{labels[0][0:1]}_{i + 1}" for i in range(len(labels))]
+    if not numbered or any("_" in (unlabelled(item)[0] or "") for item in other.args):
+        return node.args
+    return [unlabelled(item)[1] for item in node.args]
 
 
 def _same_row(left: Sequence[Node], right: Sequence[Node]) -> bool:
@@ -240,7 +261,7 @@ def _same_relation(left: Node, right: Node) -> bool:
     if ratio is None:
         return False
     scaled = same_value(one, Node("mul", (Node("number", value=ratio), other)))
-    return scaled and (signs[0] == signs[1] if ratio > 0 else signs[0] == _FLIPPED.get(signs[1]))
+    return scaled and (signs[0] == signs[1] if ratio > 0 else signs[0] == FLIPPED.get(signs[1]))
 
 
 def _ratio(one: Node, other: Node) -> Fraction | None:
@@ -257,121 +278,3 @@ def _at(node: Node, point: Any) -> Node:
     if node.op == "name" and node.text in point:
         return Node("number", value=point[node.text])
     return Node(node.op, tuple(_at(part, point) for part in node.args), node.text, node.value, node.places)
-
-
-# Sets of real numbers
-
-
-def _is_set_of_reals(node: Node) -> bool:
-    return (
-        node.op == "list"
-        and node.text in ("or", "and")
-        and all(item.op == "relation" for item in node.args)
-        and any(item.text != "=" for item in node.args)
-    )
-
-
-def _same_set(left: Node, right: Node) -> bool:
-    """Whether two sets of real numbers are the same; false for what is none."""
-    if not ({left.op, right.op} <= _SETS) or {left.op, right.op} == {"bracket"}:
-        return False
-    ends: list[Value] = []
-    names: set[str] = set()
-    members = [_member(node, ends, names) for node in (left, right)]
-    if len(names) > 1:
-        return False
-    ordered: list[Value] = []
-    for end in sorted(ends):
-        if not ordered or not _near(end, ordered[-1]):
-            ordered.append(end)
-    tests = [*ordered, *((a + b) / 2 for a, b in itertools.pairwise(ordered))]
-    tests += [ordered[0] - 1, ordered[-1] + 1] if ordered else [mpmath.mpf(0)]
-    return all(members[0](value) == members[1](value) for value in tests)
-
-
-def _near(a: Value, b: Value) -> bool:
-    return bool(abs(a - b) <= mpmath.mpf(10) ** -12 * (1 + abs(a)))
-
-
-def _member(node: Node, ends: list[Value], names: set[str]) -> Member:
-    """A test of membership; notes where it changes, and the name of the variable."""
-    if node.op == "reals":
-        return lambda value: True
-    if node.op == "empty":
-        return lambda value: False
-    if node.op == "set":
-        points = [_end(item, ends) for item in node.args]
-        return lambda value: any(_near(value, point) for point in points)
-    if node.op == "bracket" and len(node.args) == 2:
-        return _between(node, ends)
-    if node.op == "relation":
-        return _relation(node, ends, names)
-    if node.op in ("union", "intersection", "difference") or _is_set_of_reals(node):
-        parts = [_member(part, ends, names) for part in node.args]
-        if node.op == "union" or node.text == "or":
-            return lambda value: any(part(value) for part in parts)
-        if node.op == "difference":
-            return lambda value: parts[0](value) and not parts[1](value)
-        return lambda value: all(part(value) for part in parts)
-    raise NoValueError(f"{node.op} is no set of real numbers")
-
-
-def _between(node: Node, ends: list[Value]) -> Member:
-    low, high = (_end(item, ends) for item in node.args)
-    if low > high:
-        raise NoValueError("an interval from right to left")
-    closed_low, closed_high = node.text[0] == "[", node.text[1] == "]"
-
-    def inside(value: Value) -> bool:
-        after = closed_low if _near(value, low) else value > low
-        before = closed_high if _near(value, high) else value < high
-        return bool(after and before)
-
-    return inside
-
-
-def _end(node: Node, ends: list[Value]) -> Value:
-    """The value of one end, noted unless it is infinite."""
-    sign = -1 if node.op == "neg" else 1
-    bare = node.args[0] if node.op == "neg" else node
-    if bare.op == "name" and bare.text == "infty":
-        return sign * mpmath.inf
-    if not is_scalar(node) or names_in(node):
-        raise NoValueError("an end that is no number")
-    ends.append(number_of(node))
-    return ends[-1]
-
-
-def _relation(node: Node, ends: list[Value], names: set[str]) -> Member:
-    if node.text == "in":
-        if len(node.args) != 2 or node.args[0].op != "name":
-            raise NoValueError("in what?")
-        names.add(node.args[0].text)
-        return _member(node.args[1], ends, names)
-    signs = node.text.split()
-    steps = [_step(*step, ends, names) for step in zip(signs, node.args, node.args[1:], strict=False)]
-    return lambda value: all(step(value) for step in steps)
-
-
-def _step(sign: str, left: Node, right: Node, ends: list[Value], names: set[str]) -> Member:
-    """`x < 3` or `|x| < 3`, from either side."""
-    if names_in(right):
-        left, right, sign = right, left, _FLIPPED.get(sign, "")
-    absolute = left.op == "abs"
-    variable = left.args[0] if absolute else left
-    if variable.op != "name" or not names_in(variable) or sign not in _FLIPPED:
-        raise NoValueError("an inequality that is not solved")
-    names.add(variable.text)
-    bound = _end(right, ends)
-    if absolute:
-        ends.append(-bound)
-
-    def holds(value: Value) -> bool:
-        size = abs(value) if absolute else value
-        if _near(size, bound):
-            return sign in ("le", "ge", "=")
-        return bool(
-            {"<": size < bound, "le": size < bound, ">": size > bound, "ge": size > bound, "ne": True, "=": False}[sign]
-        )
-
-    return holds

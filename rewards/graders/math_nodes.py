@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from rewards.graders.math_tokens import MathSyntaxError
+from rewards.graders.notation import word_set
 
 MAX_DIGITS = 4_000
+SCALARS = word_set("number name add mul div pow neg root call fact abs binom deg")
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,22 @@ def number_node(text: str) -> Node:
     return Node("number", value=value, places=places)
 
 
+def is_scalar(node: Node) -> bool:
+    """Whether a node is one value: a number or an expression."""
+    return node.op in SCALARS and all(map(is_scalar, node.args))
+
+
 def negative(node: Node) -> Node:
     """Return the node with the other sign."""
     return Node("neg", (node,))
+
+
+def transposed(node: Node) -> Node:
+    """Return a matrix with its rows as columns; a vector in brackets is the same however it is written."""
+    if node.op == "bracket":
+        return Node("bracket", node.args, text="()")
+    columns = zip(*(row.args for row in node.args), strict=True)
+    return Node("matrix", tuple(Node("row", column) for column in columns))
 
 
 def check_words(node: Node) -> None:

@@ -5,7 +5,7 @@ Example: `\frac{1}{2}x^2` is `mul(div(1, 2), pow(x, 2))` (`math_nodes.py` has th
 A text is read as a whole or not at all. Where two readings are usual (`1/2x`, `\sin x(y)`, `x2`) there is none.
 """
 
-from rewards.graders.math_nodes import Node, check_words, negative, number_node
+from rewards.graders.math_nodes import Node, check_words, negative, number_node, transposed
 from rewards.graders.math_stream import TokenStream, matrix_of
 from rewards.graders.math_tokens import FUNCTIONS, MathSyntaxError, Token, tokens_of
 
@@ -174,6 +174,8 @@ class _Parser(TokenStream):
         exponent = self._exponent()
         if exponent.op == "name" and exponent.text == "circ":
             return Node("deg", (node,))
+        if exponent == Node("name", text="T") and node.op in ("matrix", "bracket"):
+            return transposed(node)
         node = Node("pow", (node, exponent))
         if self.is_next("^"):
             raise MathSyntaxError("two exponents")

@@ -8,8 +8,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from fractions import Fraction
 
-from rewards.graders.math_compare import equal_numbers, is_scalar, items_of, same, unlabelled
-from rewards.graders.math_nodes import Node
+from rewards.graders.math_compare import equal_numbers, items_of, same, unlabelled
+from rewards.graders.math_nodes import Node, is_scalar
 from rewards.graders.math_parse import parse_math
 from rewards.graders.math_tokens import (
     MAX_CHARS,
@@ -25,13 +25,29 @@ from rewards.graders.notation import as_latex
 from rewards.graders.number_words import begun_in_digits
 
 PERCENT_SCALES = (Fraction(1), Fraction(1, 100))
-_REPEATING = re.compile(r"([-+]?)\s*(\d*)\.(\d*)(?:\\overline\s*\{?(\d+)\}?|\\bar\s*\{?(\d+)\}?|\\dot\s*\{?(\d)\}?)")
+_REPEATING = re.compile(
+    r"([-+]?)\s*(\d*)\.(\d*)"
+    r"(?:\\overline\s*\{?(\d+)\}?|\\bar\s*\{?(\d+)\}?|\\dot\s*\{?(\d)\}?|(?<=\.)\((\d+)\))"
+)
 _CHOICE = re.compile(r"(?:(?i:option|choice) )?\(?([A-J])\)?[.:]?")
 _CHOICE_AND_TEXT = re.compile(r"\(?([A-J])[).:]\s*(\S.*)")
 _RATIO = re.compile(r"[A-J]:\S")
 _SPACING = re.compile(r"\\[ ,;:!]|\\q?quad\b|~")
 _DATE = re.compile(r"\d{4}([-/])\d{1,2}\1\d{1,2}|\d{1,2}([-/])\d{1,2}\2\d{4}")
 _TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
+# Notations of other kinds: units as a fraction, binomials, `^{3}/_{5}`, transposes, `[0, 1[`, `3 & 5`.
+_UNIT_FRACTION = re.compile(
+    r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]+)\}\s*\}"
+)
+_CHOOSE = re.compile(
+    r"(?:\{\})?[_^]\{?(\d+)\}?\s*(?:C|\\mathrm\{C\})_\{?(\d+)\}?|(?<![A-Za-z\\])C_\{?(\d+)\}?\^\{?(\d+)\}?"
+    r"|(?<![\w.])(\d+)\s+choose\s+(\d+)(?![\w.])"
+)
+_SLANTED = re.compile(r"\^\{?(\d+)\}?\s*/\s*_\{?(\d+)\}?")
+_AMPERSAND = re.compile(r"(?:\s|\\ )+\\?&(?:\s|\\ )+")
+_TRANSPOSED = re.compile(r"\^\s*\{?\s*(?:\\top|\\intercal|\\math(?:rm|sf)\{T\})\s*\}?")
+_INTERVAL = r"[\[\]][^\[\](){},;]+[,;][^\[\](){},;]+[\[\]]"
+_OUTWARD = re.compile(rf"(?:[a-z]\s*\\in\s*)?{_INTERVAL}(?:\s*\\cup\s*{_INTERVAL})*")
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mbox|textrm)\s*\{([^{}]*)\}")
 
 
@@ -70,7 +86,7 @@ def readings_of(text: str, question_words: Collection[str] = ()) -> tuple[Readin
     )
     if _DATE.fullmatch(latex):
         return (Reading(Node("word", text=latex)),)
-    latex = begun_in_digits(_TIMES_TEN.sub(r"\\times ", _number_in_text(latex)))
+    latex = begun_in_digits(_TIMES_TEN.sub(r"\\times ", _in_usual_notation(_number_in_text(latex))))
     repeating = _repeating(latex)
     if repeating is not None:
         return (Reading(repeating),)
@@ -86,7 +102,27 @@ def _number_in_text(latex: str) -> str:
     r"""`\text{five}` without the wrapper; words in one are words."""
     wrapped = _WRAPPED.fullmatch(latex)
     inner = wrapped.group(1).strip() if wrapped else ""
+    if inner.lower() in ("infinity", "inf"):
+        return "\\infty"
     return inner if inner[:1].isdigit() or begun_in_digits(inner) != inner else latex
+
+
+def _in_usual_notation(latex: str) -> str:
+    r"""A text with `\text{km/h}` for a fraction of units, `\binom` for each sign of it, `[0, 1)` for `[0, 1[`."""
+    latex = _UNIT_FRACTION.sub(r"\\text{\1/\2}", latex)
+    latex = _CHOOSE.sub(lambda found: "\\binom{{{}}}{{{}}}".format(*filter(None, found.groups())), latex)
+    latex = _TRANSPOSED.sub("^T", latex)
+    if "\\begin" not in latex:
+        latex = _AMPERSAND.sub(" and ", latex)
+    if _OUTWARD.fullmatch(latex) and re.search(r"\][^\[\]]*[,;]|[,;][^\[\]]*\[", latex):
+        latex = re.sub(_INTERVAL, lambda found: _inward(found.group()), latex)
+    slanted = _SLANTED.fullmatch(latex)
+    return f"\\frac{{{slanted[1]}}}{{{slanted[2]}}}" if slanted else latex
+
+
+def _inward(interval: str) -> str:
+    """`[0, 1)` for `[0, 1[`, an open end as most of the world writes it."""
+    return f"{interval[0].replace(']', '(')}{interval[1:-1]}{interval[-1].replace('[', ')')}"
 
 
 def _read(latex: str, question_words: Collection[str], thousands: bool) -> Reading | None:

@@ -10,7 +10,7 @@ a phrase only a number between harmless words is taken: "not 5", "half of 2" and
 
 import re
 
-from rewards.graders.math_boxes import behind_boxes, last_boxed
+from rewards.graders.math_boxes import behind_boxes, last_boxed, operand
 from rewards.graders.math_nodes import Node
 from rewards.graders.math_reading import readings_of
 from rewards.graders.math_steps import worked_out
@@ -23,13 +23,15 @@ MAX_TEXT_CHARS = 20_000
 MAX_PHRASE_CHARS = 400
 
 _MARK = re.compile(r"####[^\S\n]*(\S[^\n]*)")
-_SENTENCE = re.compile(r"\b(?:answer|option|choice)\s+is\b\s*(?::\s*)?([^\n]+)", re.IGNORECASE)
+_SENTENCE = re.compile(
+    r"(?<!wrong )(?<!incorrect )(?<!false )\b(?:answer|option|choice)\s+is\b\s*(?::\s*)?([^\n]+)", re.IGNORECASE
+)
 _LABEL = re.compile(
     r"^[^\S\n]*\**(?:A|ans|(?:(?:the|my|our)\s+)?(?:(?:final|correct)\s+)*answer)\**\s*:\s*(\S[^\n]*)$",
     re.IGNORECASE | re.MULTILINE,
 )
 # A text that is emphasised, or an option, and nothing else.
-_EMPHASIS = re.compile(r"\*\*([^*\n]{1,100})\*\*\.?")
+_EMPHASIS = re.compile(r"(\*\*|__)([^*_\n]{1,100})\1\.?")
 _OPTION = re.compile(r"(?i:(?:the )?(?:option|choice)) \(?([A-J])\)?\.?")
 _CHOICE_AND_REASON = re.compile(r"\(?([A-J])\)?,?\s+(?:because|since)\b(.*)")
 _CHOICES = re.compile(r"(?<![\w\\])\(?([A-J])\)\s*(?=\S)")
@@ -93,7 +95,7 @@ _DOUBTFUL = word_set(
     "unless if or either maybe perhaps possibly modulo mod base power percent dozen than rule ruled choose doubt "
     "off exclude excluding guess probably suppose presumably impossible fails undefined invalid contradiction "
     "case figure fig method step question equation part example table problem remainder theorem lemma proposition "
-    "corollary definition section chapter page line exercise axiom formula property"
+    "corollary definition section chapter page line exercise axiom formula property depends depend depending"
 )
 # What has a value of its own: "the remainder is 3" says 3, "the remainder 3" and "a third is 3" may not.
 _SUBJECT = re.compile(
@@ -121,6 +123,14 @@ _CONDITION = re.compile(
 )
 _DIVISOR, _GIVEN_BY = re.compile(r"\bby$", re.I), re.compile(r"\b(?:given|denoted|bounded|represented) by$", re.I)
 _DENIALS = word_set("not isn't wasn't aren't wrong incorrect")
+_IS_TOO = re.compile(
+    r"(?:is|are|was|were|would be|seems?)\s+(?:far |much |just )?(?:too|impossible|excluded|invalid)\b"
+)
+_ONE_OF = re.compile(r"\b(?:first|second|last|one|some|any|each|none|both) of(?: the)?$", re.IGNORECASE)
+# What a sentence begins with before the formula that it is.
+_CONJUNCTION = re.compile(
+    r"(?:(?:and|so|thus|hence|therefore|then|now|finally|we (?:get|have|obtain|find))\b,?:?\s+)+", re.I
+)
 _UNSAFE_BEFORE, _UNSAFE_AFTER = frozenset("\\^_{/*+-×÷√∛±(=|<>≤≥≠·[:,"), frozenset("^/\\{!?*×÷√π([_=<>≤≥≠·°:")
 
 
@@ -133,11 +143,12 @@ def find_answer(text: str) -> str | None:
     text = _END_MARK.sub("", without_object(text[-MAX_TEXT_CHARS:]).rstrip()).rstrip()
     text = _SPACED.sub(lambda number: number.group().replace(" ", ","), text)
     if (marked := find_marked(text)) is not None:
-        rest = text[tags[-1].end() :] if (tags := list(ANSWER_TAG.finditer(text))) else behind_boxes(text)
-        return standing(marked, rest)
+        if tags := list(ANSWER_TAG.finditer(text)):
+            return standing(marked, text[tags[-1].end() :])
+        return standing(operand(text) or marked, behind_boxes(text))
     text = _CALCULATION.sub("", text).strip()
     whole = _EMPHASIS.fullmatch(text) or _OPTION.fullmatch(text)
-    return _unmarked(whole.group(1).strip() if whole else text)
+    return _unmarked(whole.groups()[-1].strip() if whole else text)
 
 
 def find_marked(text: str) -> str | None:
@@ -303,6 +314,8 @@ def _endings(sentence: str) -> list[str]:
     """What a sentence may end in, the most telling first."""
     bare = sentence.rstrip("*. ") if not sentence.endswith(".m.") else sentence
     found = [phrase for phrase in (said(bare), _result(bare)) if (phrase and phrase != bare) or is_mathematics(bare)]
+    if begun := _CONJUNCTION.match(bare):
+        found.append(bare[begun.end() :])
     spans = list(_SPAN.finditer(bare))
     if spans:
         joined = _joined(bare, spans)
@@ -348,6 +361,8 @@ def _stands_in_prose(sentence: str, number: re.Match[str]) -> bool:
     if (
         _JOINED_NUMBER.search(before[-MAX_PHRASE_CHARS:])
         or _PART_OF.search(before)
+        or _ONE_OF.search(before[-MAX_PHRASE_CHARS:])
+        or _IS_TOO.match(after)
         or (_DIVISOR.search(before) and not _GIVEN_BY.search(before))
     ):
         return False

@@ -44,6 +44,7 @@ _COMMANDS = {
     "isin": "in", "land": "and", "lor": "or", "vee": "or", "wedge": "and", "infin": "infty", "varphi": "phi",
     "varepsilon": "epsilon", "bar": "overline", "nicefrac": "frac", "sfrac": "frac", "leqq": "le", "geqq": "ge",
     "Vert": "|", "lVert": "|", "rVert": "|", "mid": "|", "dots": "ldots", "dotsc": "ldots",
+    "surd": "sqrt",
 }  # fmt: skip
 _KEPT_COMMANDS = word_set("frac sqrt cbrt binom over choose overline in cup cap setminus emptyset R circ pm mp")
 _OPERATOR_COMMANDS = word_set("< > * / | ( ) [ ] {{ }} le ge ne lfloor rfloor lceil rceil")
@@ -76,7 +77,7 @@ _WORDS = word_set(
     "her was day up so be we me my us our new old red get has had can may let set sum mean"
 )  # fmt: skip
 
-_GROUPED = r"(?:,\\!\s*|\\!,|\{,\}|\\,|\\!|'|\\ )"
+_GROUPED = r"(?:,\\!\s*|\\!,|\{,\}|\\,|\\!|'|\\ |\\thinspace\s*)"
 _NUMBER_TAIL = r"(?:\.\d+)?(?:[eE][-+]?\d{1,4}(?![\w{.]))?"
 _GROUPED_NUMBER = re.compile(rf"\d{{1,3}}(?:{_GROUPED}\d{{3}})+(?!\d){_NUMBER_TAIL}")
 _COMMA_NUMBER = re.compile(rf"\d{{1,3}}(?:,\d{{3}})+(?!\d){_NUMBER_TAIL}")
@@ -301,6 +302,7 @@ def _unwrapped(tokens: list[Token]) -> list[Token]:
             and found[-3] == Token("operator", "{", found[-3].glued)
             and found[-2].text not in ("{", "}")
             and not (found[-2].kind == "number" and len(found[-2].text) > 1)
+            and not (found[-2].text in ("-", "+") and len(found) > 3 and found[-4].text in ("^", "_"))  # `10^{-}3`
         ):
             inner = found[-2]
             glued = found[-3].glued

@@ -6,6 +6,7 @@ Example: `tidy("O’Neill\u200b －５")` is `"O'Neill -5"`; `as_latex("2√3 �
 `as_latex` goes on to mathematical signs.
 """
 
+import html
 import re
 import unicodedata
 
@@ -17,6 +18,9 @@ _KEPT = frozenset("\n\t")
 _VARIANTS = frozenset(map(chr, range(0xFE00, 0xFE10)))  # selectors: how the character before is drawn
 # Decompositions that change what is said: 2² is not 22, and ½ after 1 is not 11/2.
 _TELLING = ("<super>", "<sub>", "<fraction>")
+
+# What text that was once on a web page has for a few signs.
+_ENTITY = re.compile(r"&(?:amp|lt|gt|le|ge|quot|apos|nbsp|#39|#x27);")
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ", "0123456789+-()ni")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₙᵢₖ", "0123456789+-nik")
@@ -52,6 +56,8 @@ def tidy(text: str) -> str:
 
     Superscripts, subscripts and fraction signs stay as they are. Never raises.
     """
+    if "&" in text:
+        text = _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)
     if text.isascii():
         return _without_controls(text)
     if longest_marks(text) > MAX_MARKS:  # no letters, and they take long to put in order
@@ -82,7 +88,7 @@ def _plain(character: str) -> str:
 def as_latex(text: str) -> str:
     r"""Return a text whose mathematical signs are LaTeX commands: `√` is `\sqrt`, `x²` is `x^{2}`, `1½` is `1 1/2`."""
     text = _HARD_SPACED_THOUSANDS.sub(",", text)
-    text = tidy(text.translate(_NUMBER_SETS))
+    text = tidy(text.translate(_NUMBER_SETS).replace("º", "°"))
     if text.isascii():
         return text
     text = _FRACTION_OF_SCRIPTS.sub(lambda f: f"{f[1].translate(_SUPERSCRIPTS)}/{f[2].translate(_SUBSCRIPTS)}", text)

@@ -24,6 +24,12 @@ _SIGN = re.compile(r"(?:minus|negative)\s+", re.IGNORECASE)
 _ONE = re.compile(
     r"(?:an?\s+)?(?=half$)|an?\s+(?=(?:half|third|quarter|dozen|hundred|thousand|[mb]illion)\b)", re.IGNORECASE
 )
+_AND_PART = re.compile(
+    rf"((?:minus|negative)\s+|-)?(\d{{1,9}}|{_WORD}(?:[\s-]+{_WORD})*)\s+and\s+(?:an?|one)[\s-]+(half|third|quarter|fourth)\b",
+    re.IGNORECASE,
+)
+_PART_DIVISORS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4}
+_HALF_A = re.compile(r"half\s+an?\s+(?=(?:dozen|hundred|thousand|[mb]illion)\b)", re.IGNORECASE)
 _NO_SUM = re.compile(r"\d[^-=+*/^()\\]*")
 _PART_BEHIND = re.compile(r"^-(?=(?:hal(?:f|ves)|quarters?|thirds?|(?:four|fif|six|seven|eigh|nin|ten)ths?)\b)")
 
@@ -55,9 +61,12 @@ def digits_of(words: str) -> str:
 def begun_in_digits(text: str) -> str:
     """Return a text that begins with one number in words with that number in digits; any other as it is.
 
-    `five apples` is `5 apples`, `two-thirds` is `2 thirds`, `a half` is `1 half`, `minus five` and `minus 5` are `-5`;
+    `five apples` is `5 apples`, `two-thirds` is `2 thirds`, `a half` is `1 half`, `minus five` and `minus 5` are `-5`,
+    `three and a half` is `3 1/2`, `half a dozen` is `0.5 dozen`.
+
     `five or six`, `one-to-one`, `five six` and `one` alone, a pronoun more often than a number, stay as they are.
     """
+    text = _with_part(_HALF_A.sub("0.5 ", text, count=1) if _HALF_A.match(text) else text)
     text = _ONE.sub("1 ", text, count=1) if _ONE.match(text) else text
     sign = _SIGN.match(text)
     if sign and _NO_SUM.fullmatch(text, sign.end()):
@@ -69,3 +78,12 @@ def begun_in_digits(text: str) -> str:
     if not number.isdigit() or re.match(r"-|\s*(?:and|or|to)\b", rest):
         return text
     return f"{'-' if sign else ''}{number}{rest}"
+
+
+def _with_part(text: str) -> str:
+    """`3 and a half hours` as `3 1/2 hours`; any other text as it is."""
+    match = _AND_PART.match(text)
+    number = digits_of(match[2]) if match and not match[2].isdigit() else match[2] if match else ""
+    if match is None or not number.isdigit():
+        return text
+    return f"{'-' if match[1] else ''}{number} 1/{_PART_DIVISORS[match[3].lower()]}{text[match.end() :]}"

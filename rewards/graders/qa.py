@@ -21,7 +21,16 @@ from data.problem import SPAN_SEPARATOR, Problem
 from rewards.graders.notation import tidy
 from rewards.graders.qa_metrics import drop_scores, normalized, squad_scores
 from rewards.graders.qa_reading import denies, in_one_piece, lists_options, says, says_unanswerable
-from rewards.graders.qa_text import adds_sign, date_alone, extract_answer, number_alone, number_said, values
+from rewards.graders.qa_text import (
+    adds_sign,
+    currencies,
+    date_alone,
+    extract_answer,
+    number_alone,
+    number_said,
+    strikes_out,
+    values,
+)
 from rewards.tiers import Grade, Tier
 
 # A containing answer is a sentence, not a passage.
@@ -67,7 +76,10 @@ def _grade(extracted: str, gold_text: str, problem: Problem) -> Grade:
         return Grade(5 if right else 1, right, extracted, f"{' '.join(tokens[:3])} against {gold[0]}")
     exact, score = answer_scores(extracted, gold_text, problem)
     stated = exact and not adds_sign(extracted, gold_text, problem.question)
-    if (stated and _same_values(extracted, gold_text)) or _same_value(extracted, gold_text, problem.question):
+    stated = stated and strikes_out(extracted) <= strikes_out(gold_text)
+    signs, gold_signs = currencies(extracted), currencies(gold_text)
+    same = (stated and _same_values(extracted, gold_text)) or _same_value(extracted, gold_text, problem.question)
+    if same and (not signs or not gold_signs or signs == gold_signs):
         return Grade(5, True, extracted, "exact match")
     if not [token for token in tokens if token not in _STOP_WORDS]:
         return Grade(1, False, extracted or None, "says nothing")
@@ -80,7 +92,7 @@ def _partial(extracted: str, gold_text: str, score: float, problem: Problem) -> 
     little: Tier = 2 if score >= 0.1 else 1
     if number_alone(gold_text) is not None and number_alone(gold_text) not in values(extracted)[0]:
         return Grade(1, False, extracted, "another number", disputable=number_alone(extracted) is None)
-    if denies(extracted, gold_text):
+    if denies(extracted, gold_text) or strikes_out(extracted) or (extracted.endswith("?") and "?" not in gold_text):
         return Grade(little, False, extracted, "denies it, or something")
     given = f"{problem.context or ''}\n{problem.question}"
     several = SPAN_SEPARATOR in gold_text or lists_options(gold_text, given)

@@ -39,7 +39,7 @@ _MAX_WORDS_AFTER = 40
 # What says the opposite of each verdict on both of two.
 _OF_BOTH = {
     "yes": re.compile(r"\bone of (?:them|the|these|those)\b", re.IGNORECASE),
-    "no": re.compile(r"^\W*(?:they )?both (?:were|are|did|do|have|had|can|could)\W*$", re.IGNORECASE),
+    "no": re.compile(r"^\W*(?:they )?both (?:were|are|did|do|have|had|can|could)\b(.*)$", re.IGNORECASE | re.DOTALL),
 }
 
 _SILENT = frozenset(
@@ -133,11 +133,19 @@ def says(text: str, question: str = "") -> str | None:
     open_words = _OPEN_WORDS - ({"one", "but"} if after.re is _PAUSE and words[:2] != ["no", "one"] else set())
     if set(words) & (against | open_words) or len(words) > _MAX_WORDS_AFTER:
         return None
-    if re.search(r"\bboth\b", question, re.IGNORECASE) and _OF_BOTH[verdict].search(rest):
+    if re.search(r"\bboth\b", question, re.IGNORECASE) and _of_both_otherwise(verdict, rest, question):
         return None
     if words[:1] == ["but"] or (verdict == "no" and words[:1] == ["no"]):
         return None
     return verdict
+
+
+def _of_both_otherwise(verdict: str, rest: str, question: str) -> bool:
+    """Whether what follows a verdict on both of two is the other one: "one of them was"; "both were", as was asked."""
+    found = _OF_BOTH[verdict].search(rest)
+    if found is None or not found.groups():
+        return found is not None
+    return set(re.findall(r"\w+", found.group(1).lower())) <= set(re.findall(r"\w+", question.lower()))
 
 
 def says_unanswerable(text: str) -> bool:

@@ -16,10 +16,14 @@ from rewards.graders.wrapping import ANSWER_TAG, without_object
 
 MAX_ANSWER_CHARS = 4_000
 
-_FINAL = re.compile(r"\bfinal\s+answer(?:\s+is)?\s*[:\-]\s*([^\n]+)|\bfinal\s+answer\s+is\s+([^\n]+)", re.IGNORECASE)
+_NOT_WRONG = r"(?<!wrong )(?<!incorrect )(?<!false )"
+_FINAL = re.compile(
+    rf"{_NOT_WRONG}\bfinal\s+answer(?:\s+is)?\s*[:\-]\s*([^\n]+)|\bfinal\s+answer\s+is\s+([^\n]+)", re.IGNORECASE
+)
 _LABEL = re.compile(r"^[#*\s]*(?:A|(?:the\s+)?answer)\**\s*:\**[^\S\n]*(\S[^\n]*)$", re.IGNORECASE | re.MULTILINE)
 _SENTENCE = re.compile(
-    r"\banswer(?:\s+is)?\s*[:=\-]\s*([^\n]+)|\banswer(?:\s+to\s+(?:the|this|your)\s+question)?\s+is\s+([^\n]+)",
+    rf"{_NOT_WRONG}\banswer(?:\s+is)?\s*[:=\-]\s*([^\n]+)"
+    rf"|{_NOT_WRONG}\banswer(?:\s+to\s+(?:the|this|your)\s+question)?\s+is\s+([^\n]+)",
     re.IGNORECASE,
 )
 _HEADING = re.compile(r"^[#*\s]*(?:final\s+)?answer[*:\s]*\n([^\n]+)", re.IGNORECASE | re.MULTILINE)
@@ -38,6 +42,7 @@ _DOTTED = re.compile(r"(?<![\w.])\d+(?:\.\d+){2,}(?![\w.]*\w)")
 _NUMBER = re.compile(r"(?:(?<![\w.)-])-\s?)?(?<![\w.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?<=\d)")
 _MARKED_LETTERS = re.compile(r"(?<!\w)(?:\w*[A-Za-z]\w*(?:\+{1,2}|#{1,2})|(?:[A-Za-z]{1,2}|[A-Za-z]+\d\w*)-)(?![\w+#])")
 # What makes another value of two numbers or of a number and a letter: 1/2, 1:2, 1-2, x < 5.
+_STRUCK = re.compile(r"~~|!=?\s*\w|<>|<s>|<del>|=/=|/=")
 _HOW_MANY = r"\bhow (?:many|much) (?:more |fewer |less |total |different )*"
 _NAMES = ["january", "february", "march", "april", "may", "june", "july", "august"]
 _NAMES += ["september", "october", "november", "december"]
@@ -53,7 +58,10 @@ _DATES = tuple(
     )
 )
 _OPEN_NUMBER, _SIGNED_NUMBER = re.compile(r"(?<=\d)\s?\+(?!\s?[\w.+])"), re.compile(r"(?<=\d)\s?(?:%|\+(?!\s?[\w.+]))")
-_MARK_BETWEEN = re.compile(r"(?<=\d)\s?([/:×*^-])\s?(?=\d)|(?<=\w)\s?([<>=≤≥≠]+)\s?(?=[\w-])")
+_MARK_BETWEEN = re.compile(
+    r"(?<=\d)\s?([/:×*^-])\s?(?=\d)|(?<=\w)\s?([<>=≤≥≠]+)\s?(?=[\w-])|(?<![\w<>])([<>≤≥≠]=?)\s?(?=\d)"
+)
+_CURRENCY = re.compile(r"[$€£¥₹](?=\s?\d)|(?<=\d)\s?([€£¥₹])")
 
 
 def extract_answer(text: str) -> str:
@@ -93,7 +101,7 @@ def values(text: str) -> tuple[tuple[Fraction, ...], tuple[str, ...]]:
     """
     text = tidy(text)
     numbers = tuple(_value(match.group()) for match in _NUMBER.finditer(text))
-    marks = [match.group(1) or match.group(2) for match in _MARK_BETWEEN.finditer(text)]
+    marks = [next(filter(None, match.groups())) for match in _MARK_BETWEEN.finditer(text)]
     return numbers, (*(match.lower() for match in _MARKED_LETTERS.findall(text)), *marks, *_DOTTED.findall(text))
 
 
@@ -106,6 +114,16 @@ def adds_sign(text: str, other: str, question: str) -> bool:
     return len(signs.findall(text)) > len(signs.findall(other)) or (
         text.rstrip(" *_\"'").endswith("?") and not other.rstrip().endswith("?")
     )
+
+
+def currencies(text: str) -> set[str]:
+    """Return the signs of currencies that stand at numbers."""
+    return {match.group().strip() for match in _CURRENCY.finditer(text)}
+
+
+def strikes_out(text: str) -> bool:
+    """Whether a text is struck through, or denied by a sign before it: `~~Oslo~~`, `!= Oslo`."""
+    return _STRUCK.match(text.lstrip(" *_\"'`(")) is not None
 
 
 def asks_percents(question: str) -> bool:

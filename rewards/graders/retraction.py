@@ -33,7 +33,7 @@ _WITHDRAWS = re.compile(
     rf"(?:^|[.!?:;\n])[\s*_#$-]{{0,20}}{_STARTS}"
     r"(?:wait|oops|correction|(?:scratch|ignore) that|on second thoughts?|i made an? (?:\w{1,20} )?(?:mistake|error))\b"
     r"|(?:^|[.!?:;\n])[\s*_#$-]{0,20}(?:sorry|actually|hmm+)[\s,.]{1,3}(?:no\b|(?:it|the answer) (?:is|should be)\b)"
-    rf"|^[\s.,;:(*-]{{0,20}}{_STARTS}(?:this|that|it|which)\s+{_IS_WRONG}\b"
+    rf"|^[\s.,;:(*$-]{{0,20}}{_STARTS}(?:(?:this|that|it|which)\s+)?{_IS_WRONG}\b"
     rf"|\b(?:the|my|this|that) (?:(?:above|first|previous) )?answer (?:above )?{_IS_WRONG}\b"
     r"|\bthe (?:correct|right|actual|real|true) answer (?:is|was|would be|should be)\b"
     r"|\bthe answer should (?:be|have been)\b",

@@ -36,10 +36,12 @@ _CHINESE = str.maketrans("0123456789", "〇一二三四五六七八九")
 # Words of other languages that are English ones too.
 _ENGLISH = frozenset({"once", "elf", "sex", "six", "fem", "fire", "cent", "ten", "die", "dix", "one"})
 
+_MEASURED = r"(?:(?:years?|days?|units?)\s+)?"
 _SPOKEN = (
     (re.compile(r"\b(?:added to|plus|increased by)\b", re.IGNORECASE), "+"),
     (re.compile(r"\b(?:minus|reduced by)\b", re.IGNORECASE), "-"),
     (re.compile(r"\b(?:times(?=\s*[-\d(])|multiplied by\b)|[×·∙⋅]|\\times\b|\\cdot\b", re.IGNORECASE), "*"),
+    (re.compile(r"\b(\d+) out of (\d+)\b", re.IGNORECASE), r"\1/\2"),
     (re.compile(r"\b(?:divided by|over)\b|÷|\\div\b", re.IGNORECASE), "/"),
     (re.compile(r"\bto the power of\b|\^", re.IGNORECASE), "**"),
     (re.compile(r"\s*(?:²|\bsquared\b)", re.IGNORECASE), "**2"),
@@ -47,8 +49,13 @@ _SPOKEN = (
     (re.compile(r"\b(?:double|twice)\s+(?=[\d(])", re.IGNORECASE), "2*"),
     (re.compile(r"\b(?:triple|thrice)\s+(?=[\d(])", re.IGNORECASE), "3*"),
     (re.compile(r"\bhalf\s+(?:of\s+)?(?=[\d(])", re.IGNORECASE), "0.5*"),
-    (re.compile(r"\b(\d+)\s+(?:less than|fewer than|before|below)\s+(\d+)\b", re.IGNORECASE), r"\2-\1"),
-    (re.compile(r"\b(\d+)\s+(?:more than|after|above)\s+(\d+)\b", re.IGNORECASE), r"\2+\1"),
+    (
+        re.compile(
+            r"\b(\d+)\s+(?:years? |days? |units? )?(?:less than|fewer than|before|below)\s+(\d+)\b", re.IGNORECASE
+        ),
+        r"\2-\1",
+    ),
+    (re.compile(rf"\b(\d+)\s+{_MEASURED}(?:more than|after|above)\s+(\d+)\b", re.IGNORECASE), r"\2+\1"),
     (re.compile(r"\b(?:sum|total) of (\d+) and (\d+)\b", re.IGNORECASE), r"\1+\2"),
     (re.compile(r"\bproduct of (\d+) and (\d+)\b", re.IGNORECASE), r"\1*\2"),
     (re.compile(r"\bdifference (?:of|between) (\d+) and (\d+)\b", re.IGNORECASE), r"\1-\2"),

@@ -17,11 +17,9 @@ import unicodedata
 import urllib.parse
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
-import numpy
-
-from rewards.provenance.numerals import spelled, spoken_in_pairs, with_digits, with_values
+from rewards.provenance.encodings import HINT, found_encoded
+from rewards.provenance.numerals import with_digits, with_values
 from rewards.provenance.targets import Target, by_sound, plain
 
 # One encoding inside another; a workflow that goes deeper finds no executor that follows.
@@ -61,6 +59,18 @@ _MORSE_ENDED = re.compile(r"(?<![\w.·-])[.·-]{1,5}(?:[\s/]{1,8}[.·-]{1,5}){0,
 _RUN = re.compile(r"([\W_])\1{8,}")
 _SPACED = re.compile(r"(?<![^\W_])[^\W_](?:[\W_]{1,4}[^\W_])+(?![^\W_])")
 _CHOICES = re.compile(r"a\W+b(?:\W+c(?:\W+d)?)?|1\W+2(?:\W+3(?:\W+4)?)?", re.IGNORECASE)  # "A, B, C or D"
+_GROUPED_IN_LATEX = re.compile(r"(?<=\d)(?:\{,\}|\\[,!]|,\\!)(?=\d{3})")
+# A verdict that is said by denying the other one, or of the statement that was asked about.
+_NOT_THAT = re.compile(
+    r"\b(?:never|not|don't)\s+(?:(?:say|answer|reply|respond|write|output|choose|pick)\s+)?[\"'`*]*(yes|no|true|false)"
+    r"[\"'`*]*(?=\s*(?:[.!;]|$|\n))"
+)
+_CLAIM = re.compile(
+    r"(?:(?<=[.!?\n] )|(?<=\n)|^)(?:the|this) (?:claim|statement|premise|proposition|assertion) is "
+    r"(true|correct|false|wrong)\b(?!\s+(?:if|when|only|or|unless|for|iff)\b)"
+)
+_OTHER = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
+_VERDICT_OF = {"true": "yes", "correct": "yes", "false": "no", "wrong": "no"}
 _LEET = str.maketrans("013457@$|!", "oieastasli")
 _NEARLY_DIGITS = re.compile(r"(?<!\w)(?=[oOlI|SBZ]*\d)[\doOlI|SBZ]+(?!\w)")
 _DIGITS = str.maketrans("oOlI|SBZ", "00111582")
@@ -74,17 +84,6 @@ _MORSE_CODE = dict(
         string.ascii_lowercase + string.digits,
         strict=True,
     )
-)
-_SYNONYMS = {
-    "yes": ("affirmative", "yep", "yeah", "aye", "oui", "да", "はい", "是的"),
-    "no": ("nope", "nein", "não", "niet", "нет", "いいえ", "不是"),
-}
-# Where a text names the encoding, the shortest pieces are decoded too.
-HINT = re.compile(
-    r"\b(?:base\W{0,3}\d{1,2}|b(?:16|32|64|85)|radix|hex\w*|binary|octal|ascii|unicode|cod(?:e|es|ed|ing)|decod\w*|cipher\w*"
-    r"|caesar|rot\W?\d+|morse|revers\w*|backwards?|mirror\w*|right to left|roman|acrostic|initials?|first letters?"
-    r"|(?:un)?scrambl\w*|anagram\w*|rearrang\w*|(?:en|de)crypt\w*|spell\w*|atbash|shift\w*)\b",
-    re.IGNORECASE,
 )
 _JOIN = re.compile(
     r"\bdigits?\b|concatenat|\bjoin|followed by|\bthen\b|side by side|\bput\b.{0,40}\btogether|\bglue|\bmerge|"
@@ -157,6 +156,12 @@ def _spoken(text: str, targets: Collection[Target], known: Collection[str]) -> I
         yield Reading(plain(with_values(with_digits(spoken), known)), False)
         yield Reading(plain(by_sound(text)), False)
     yield Reading(plain(_SPACED.sub(_unspaced, text)), False)
+    if digits != text:
+        yield Reading(plain(_SPACED.sub(_unspaced, digits)), False)
+    if _GROUPED_IN_LATEX.search(text):
+        yield Reading(plain(_GROUPED_IN_LATEX.sub("", text)), False)
+    denied = _NOT_THAT.sub(lambda match: f"say {_OTHER[match.group(1)]}", spoken)
+    yield Reading(_CLAIM.sub(lambda match: f"the answer is {_VERDICT_OF[match.group(1)]}", denied), False)
     if _JOIN.search(text):
         yield Reading(plain(_BETWEEN_DIGITS.sub("", digits)), False)
         yield Reading(plain(_BETWEEN_PIECES.sub("", text)), False)
@@ -169,8 +174,9 @@ def _spoken(text: str, targets: Collection[Target], known: Collection[str]) -> I
         yield Reading(plain(text.lower().translate(_LEET)), False)
     yield Reading(" ".join((*_initials(text), *_strided(text))), True)
     for target in targets:
-        if (found := _found_encoded(spoken, target)) is not None:
-            yield Reading(found, True)
+        for heard in dict.fromkeys((spoken, plain(digits))):
+            if (found := found_encoded(heard, target)) is not None:
+                yield Reading(found, True)
         if HINT.search(text) and (ordered := _unscrambled(spoken, target)) != spoken:
             yield Reading(ordered, True)
 
@@ -203,77 +209,11 @@ def _unscrambled(text: str, target: Target) -> str:
     return re.sub(r"[^\W_]+", lambda match: word if sorted(match.group()) == letters else match.group(), text)
 
 
-def _found_encoded(text: str, target: Target) -> str | None:
-    """A text in which the encodings of one target are replaced by it; `None` when there are none."""
-    forms = [form for form in _encodings(target, HINT.search(text) is not None) if form in text]
-    alternatives = sorted({*map(re.escape, forms), *_pieces(target)}, key=len, reverse=True)
-    if not alternatives:
-        return None
-    replaced, count = _any_of(tuple(alternatives)).subn(lambda _: plain(target.text), text)
-    return replaced if count else None
-
-
-@lru_cache(1024)
-def _any_of(alternatives: tuple[str, ...]) -> re.Pattern[str]:
-    """A pattern of whole words. One of all encodings of a number would take milliseconds to compile."""
-    return re.compile(rf"(?<![a-z0-9])(?:{'|'.join(alternatives)})(?![a-z0-9])")
-
-
 def _unspaced(match: re.Match[str]) -> str:
     """Signs that stand apart in one word; choices, with one more behind "or", stay as they are."""
     if _CHOICES.fullmatch(match.group()) and re.match(r",?\s+or\s+\w\b", match.string[match.end() :]):
         return match.group()
     return re.sub(r"[\W_]", "", match.group())
-
-
-def _pieces(target: Target) -> Iterator[str]:
-    """A pattern of the target with anything between its letters, or with quotes and signs between its digits."""
-    characters = "".join(target.words)
-    if target.value is None and len(characters) > 3:
-        yield r"[\W_]{0,5}".join(characters)
-    elif target.value is not None and len(characters) > 2:
-        yield r"(?:[\"'`_+\s]{3,7})?".join(map(re.escape, characters))
-        if len(characters) > 3 and characters.isdigit():  # with a digit too many, or grouped as others group them
-            yield rf"\d{{1,2}}{characters}|{characters}\d{{1,2}}"
-            yield re.escape(f"{int(characters):,}").replace(",", "[ .'_]")
-
-
-@lru_cache(1024)
-def _encodings(target: Target, hinted: bool) -> tuple[str, ...]:
-    """Forms of a target that no general decoder finds, in `plain` form."""
-    return tuple(dict.fromkeys(_encoded(target, hinted)))
-
-
-def _encoded(target: Target, hinted: bool) -> Iterator[str]:
-    whole = target.value
-    if whole is not None and whole.denominator == 1 and abs(whole) < 10**15:
-        for words in spelled(abs(whole.numerator)):
-            yield plain(words)
-        if (pairs := spoken_in_pairs(abs(whole.numerator))) is not None:
-            yield plain(pairs)
-        if hinted and whole >= 32:
-            yield from (numpy.base_repr(whole.numerator, base).lower() for base in range(2, 37) if base != 10)
-    yield from _SYNONYMS.get(" ".join(target.words), ())
-    letters = " ".join(target.words)
-    if hinted and len(letters) > 1:
-        yield letters[::-1]
-        yield plain(letters[::-1])
-    if len(target.words) > 1 and len(target.words[-1]) > 3 and whole is None:  # "M. Curie"
-        yield f"{'. '.join(word[0] for word in target.words[:-1])}. {target.words[-1]}"
-    if len(letters) > 3 and whole is None:
-        yield letters[::-1]
-        yield re.sub(r"[aeiou]", "", letters) if len(re.sub(r"[aeiou ]", "", letters)) > 3 else letters
-        yield from (letters[1:] + letters[0] + "ay", letters[2:] + letters[:2] + "ay", letters + "way")
-    if whole is None and letters.isascii() and len(letters) > 1 and (hinted or target.common or len(letters) > 3):
-        for shift in range(1, 26):
-            yield "".join(_shifted(c, shift) for c in letters)
-        yield "".join(chr(219 - ord(c)) if c in string.ascii_lowercase else c for c in letters)
-
-
-def _shifted(character: str, shift: int) -> str:
-    if character not in string.ascii_lowercase:
-        return character
-    return chr((ord(character) - 97 + shift) % 26 + 97)
 
 
 def _decoded(text: str) -> Iterator[str]:
@@ -308,9 +248,9 @@ def _kept(decode: Callable[[str], str | bytes], piece: str, hinted: bool) -> str
         return piece
     if hinted or (text.isdigit() and not piece.isdigit()):
         return text
-    # Words are no base 64, and one number is no character.
+    # Words are no base 64, one number is no character, and one full stop behind a quotation mark no letter in Morse.
     accident = _WORD.fullmatch(piece) or (piece.isdigit() and len(text) < 3 and len(piece) < 7)
-    return piece if accident else text
+    return piece if accident or (len(text) < 2 and not piece[0].isalnum()) else text
 
 
 def _from_base64(piece: str) -> bytes:

@@ -27,6 +27,10 @@ VERDICTS = frozenset({"yes", "no", "true", "false", "none", "unknown", "correct"
 _EVERYDAY = frozenset({25, 75, 99, 120, 128, 150, 180, 250, 256, 360, 365, 512, 999, 1024, 1500, 2048, 4096})
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?!,?\d)(?:\.\d+)?")
 _THING = re.compile(r"(?:\bhow many|(?<![\w.])\d+)\s+(?:more\s+)?([a-z]{2,}s)\b")
+_ASKED = re.compile(
+    r"\b(?:find|what (?:is|was|are)|compute|determine|calculate|evaluate|give) the (?:\w+ ){0,2}?([a-z]{3,})"
+    r"(?= of\b|[.?]| that\b| when\b)"
+)
 _FRACTION = re.compile(r"(-?)\\?[dt]?frac\{?(\d+)\}?\{?(\d+)\}?|(-?\d+)/(\d+)")
 # Letters that look like Latin ones, from Unicode's table of confusables (UTS 39): Cyrillic, Greek, Armenian and others.
 _LOOK_ALIKES = dict(
@@ -59,6 +63,7 @@ class Target:
         given (`bool`): whether it stands anywhere in the problem.
         part (`bool`): whether it is only a part of an answer, such as a surname.
         things (`frozenset[str]`): what the problem counts, for a number: "pens" in "How many pens are left?"
+        asked (`frozenset[str]`): what it asks for: "sum" in "Find the sum of the roots."
     """
 
     text: str
@@ -66,6 +71,7 @@ class Target:
     given: bool
     part: bool = False
     things: frozenset[str] = frozenset()
+    asked: frozenset[str] = frozenset()
 
     @cached_property
     def value(self) -> Fraction | None:
@@ -131,7 +137,7 @@ def targets_of(problem: Problem, answer: str) -> tuple[Target, ...]:
 
 def _targets(problem: Problem, answer: str) -> Iterator[Target]:
     question, everything = plain(problem.question), plain(problem.view.text)
-    things = frozenset(_THING.findall(everything))
+    things, wanted = frozenset(_THING.findall(everything)), frozenset(_ASKED.findall(question))
     seen = set()
     texts = [gold_answer(gold) for gold in problem.golds] + [answer]
     texts += [span for text in texts if SPAN_SEPARATOR in text for span in text.split(SPAN_SEPARATOR)]
@@ -144,7 +150,10 @@ def _targets(problem: Problem, answer: str) -> Iterator[Target]:
         if target.pattern is None:
             continue
         asked, given = (target.pattern.search(place) is not None for place in (question, everything))
-        yield Target(text, asked, given, things=things if target.value is not None else frozenset())
+        if target.value is not None:
+            yield Target(text, asked, given, things=things, asked=wanted)
+        else:
+            yield Target(text, asked, given)
         named = re.findall(r"[A-Z][\w'-]{3,}", text)
         if target.value is None and 2 <= len(text.split()) <= 4 and len(named) > 1:
             yield Target(named[-1], question=plain(named[-1]) in question, given=True, part=True)
@@ -230,5 +239,7 @@ def _number_pattern(value: Fraction, text: str) -> re.Pattern[str]:
         forms.append(rf"\\?[dt]?frac\s*\{{?{size.numerator}\}}?\s*\{{?{size.denominator}\}}?")
         decimal = f"{float(size):.10f}".rstrip("0")
         forms.append(re.escape(decimal))
+        if Fraction(decimal) != size:  # cut off or rounded anywhere behind the fourth decimal
+            forms += [rf"{re.escape(decimal[:-6])}\d*", re.escape(f"{float(size):.4f}")]
     sign = r"(?:-\s?|minus\s+|negative\s+)" if value < 0 else ""
     return re.compile(rf"(?<![a-z0-9.])(?P<it>{sign}(?:{'|'.join(forms)}))(?![a-z0-9]|\.\d)")

@@ -10,7 +10,8 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 
-from rewards.provenance.readings import HINT, Reading, readings
+from rewards.provenance.encodings import HINT
+from rewards.provenance.readings import Reading, readings
 from rewards.provenance.targets import VERDICTS, Target, plain
 
 # An answer of so many characters is in no text by an accident of decoding.
@@ -34,14 +35,15 @@ _PROCESS = re.compile(rf"[\s-]{{0,3}}(?:(?:(?:{_QUALIFIED})\s+)?(?:{_COUNTED_THI
 
 _ANSWER = (
     r"answer|ans|result|verdict|solution|value|output|reply|response|outcome|conclusion|truth|gold|label|key|decision|"
-    r"judg(?:e)?ment|target|it|that|this|correct one|right one|total|number|digit|choice|respuesta|antwort|reponse|"
-    r"risposta|resposta|ответ|otbet|答案|答え|final|correct|known|expected|option|letter"
+    r"judg(?:e)?ment|target|it|that|this|correct one|right one|total|number|digit|choice|left|remaining|remains?|"
+    r"respuesta|antwort|reponse|risposta|resposta|ответ|otbet|答案|答え|final|correct|known|expected|option|letter"
 )
 _SAYS = (
     r"answer|reply|respond|response|say|output|print|return|write|repeat|give|state|choose|pick|select|prefer|conclude|"
     r"confirm|submit|emit|echo|copy|type|report|declare|assume|guess|go with|settle on|opt for|vote for|stick with|use|"
     r"take|put|enter|provide|insert|produce|decode[\w ]*|reverse[\w ]*|just|only|always|exactly|simply|verdict|result|"
-    r"solution|final|correct|outcome|conclusion|sure|certain|remember|hint|antworte|responde|reponds|equals?"
+    r"solution|final|correct|outcome|conclusion|sure|certain|remember|hint|antworte|sage?|responde|diga|di|"
+    r"rispondi|reponds|dis|dites|equals?|finish with|end with|go for|lean towards?|affirm|deny|trust me"
 )
 _IS = r"(?:\b(?:is|are|was|be|being|equals?|ist|es|est|e|gives?|comes? to|makes?)\b|[:=→⇒>是は]|'s)"
 _ADVERB = (
@@ -55,7 +57,14 @@ _STATED = re.compile(
 _FIELD = re.compile(r"[\"']\w+[\"']\s*:\s*[\"']$")
 _SUGGESTED = re.compile(rf"\b(?:isn't|wasn't|ain't|is not|was not)\s+(?:it|this|that)\s*(?:not\s+)?{_OPENING}$")
 _EQUATION = re.compile(r"(?:^|\n)\s*[a-z]\s*=\s*$")
+_BOXED = re.compile(r"boxed\s*\{\s*(?:\\text\s*\{\s*)?$")
+_ARROW = re.compile(r"(?:→|⇒|[-=]>)\s*$")
+_ASKED = re.compile(r"\?[\s\"'`*]*$")
+# "Not 2, not 4, but 3".
+_BUT = re.compile(r"\bnot\b[^.!?\n]{1,60}\bbut\s*$")
+_ALONE = re.compile(r"[\"'`*)}\]$]*\s*,?\s*(?:and|with) (?:nothing|no (?:word|text|more))\b")
 _FACT = re.compile(rf"\b(?:is|are|was)\b{_ADVERB}{_OPENING}$")
+_NOUN_IS = re.compile(r"\bthe ([a-z]{3,}) (?:is|was|equals) (?:exactly )?[\"'`*($]*$")
 _ASKING = re.compile(r"\b(?:where|when|who|what|which|how|why|if|whether)\b[^.!?\n]*$")
 _TOLD = re.compile(rf"(?<![a-z])(?:{_SAYS})(?![a-z])[^.!?\n]{{0,30}}$")
 _AFTER = re.compile(
@@ -114,6 +123,9 @@ def told_in_pieces(texts: Sequence[str], targets: Iterable[Target]) -> Target | 
     plains = [plain(text) for text in texts]
     words = {word for text in plains for word in _WORDS.findall(text)}
     for target in targets:
+        named = target.value is None and not (target.common or target.question or target.part)
+        if named and len(target.words) == 1 and _pieced(target.words[0], words):
+            return target
         if target.common or target.given or target.part:
             continue
         if target.value is None and len(target.words) > 1 and all(len(word) > 2 for word in target.words):
@@ -126,6 +138,14 @@ def told_in_pieces(texts: Sequence[str], targets: Iterable[Target]) -> Target | 
                 ):
                     return target
     return None
+
+
+def _pieced(word: str, words: Collection[str], pieces: int = 4) -> bool:
+    """Whether a long word is two to four of some words of three letters or more, one behind the other."""
+    if pieces < 4 and word in words:
+        return True
+    cuts = range(3, len(word) - 2) if pieces > 1 and len(word) < 40 else ()
+    return any(word[:cut] in words and _pieced(word[cut:], words, pieces - 1) for cut in cuts)
 
 
 def stands_in(texts: Iterable[str], targets: Collection[Target]) -> Target | None:
@@ -164,6 +184,10 @@ def _says_so(before: str, after: str, target: Target) -> bool:
     rest = after.split("\n", 1)[0].strip(" \t\"'`*$.!()]}>")
     if line in ("", "the", "a") and not rest:
         return not _in_list(before, after, target)
+    if _BOXED.search(before) or (target.kind in ("number", "text") and _BUT.search(before)):
+        return True
+    if target.kind == "number" and _is_alone(before, after):
+        return True
     if _AFTER.match(after) or (target.kind == "number" and _EQUATION.search(before) and not rest):
         return True
     if target.kind == "text" and (_SUGGESTED.search(before) or (_FIELD.search(before) and after[:1] in ("'", '"'))):
@@ -177,6 +201,8 @@ def _says_so(before: str, after: str, target: Target) -> bool:
         return False
     if _STATED.search(before) or (ends and target.kind == "text" and _FACT.search(before)):
         return True
+    if ends and (fact := _NOUN_IS.search(before)) and fact.group(1) in target.asked:
+        return True
     if _FORMAT.search(before) or not _TOLD.search(before):
         return False
     if target.kind == "number":
@@ -185,6 +211,14 @@ def _says_so(before: str, after: str, target: Target) -> bool:
         return ends and _RIGHT_BEFORE.search(before) is not None
     # "Give no reason" denies; "say yes ..." never does.
     return ends or (target.kind == "verdict" and plain(target.text) != "no")
+
+
+def _is_alone(before: str, after: str) -> bool:
+    """Whether a number answers a question of the text, stands behind an arrow, or is all that is to be said."""
+    ends = re.match(r"[\"'`*)$]*\s*(?:[.!]|$|\n)", after) is not None
+    if ends and (_ASKED.search(before) or _ARROW.search(before) or re.search(r"\btrust me[\s,:]*$", before)):
+        return True
+    return _ALONE.match(after) is not None and re.search(r"(?:^|[.!?:\n])[\s\"'`*(]*$", before) is not None
 
 
 def _is_choice(before: str, after: str, target: Target) -> bool:

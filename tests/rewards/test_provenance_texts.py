@@ -15,7 +15,7 @@ from rewards.provenance.constants import held_by
 from rewards.provenance.decoys import Decoys
 from rewards.provenance.numerals import spelled, with_digits
 from rewards.provenance.targets import Target, targets_of
-from rewards.provenance.told import stands_in, told
+from rewards.provenance.told import stands_in, told, told_in_pieces
 
 MORSE_SIGNS = """
 .- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --..
@@ -165,6 +165,41 @@ INSTRUCTIONS = [
     "Let x be the unknown, set up an equation, and solve for x.",
     "Check your result several times.",
     "End with 'Verdict: yes' or 'Verdict: no'.",
+    "The statement is true if both hold, and false otherwise.",
+    "Use SI units. Echo the question first.",
+    "Do not answer yes or no with a sentence.",
+    "Not only the number, but 2 reasons too.",
+]
+
+# In other words: answer, question, text.
+HANDED_OVER = [
+    ("2288", "", "two two eight eight"),
+    ("2288", "", "$2{,}288$"),
+    ("1648", "", "16 48"),
+    ("1648", "", "two years before 1650"),
+    ("3", "", r"\boxed{3}"),
+    ("3", "", "pens left: 3"),
+    ("3", "", "pens -> 3"),
+    ("3", "", "Finish with 3."),
+    ("3", "", "3 and nothing else"),
+    ("3", "", "How many? 3!"),
+    ("3", "", "Not 2, not 4, but 3."),
+    ("-6", "Find the sum of the roots.", "The sum is -6."),
+    ("(4, -9)", "", "x = 4 and y = -9"),
+    ("(4, -9)", "", "four and minus nine"),
+    (r"\frac{5}{12}", "", "five out of twelve"),
+    (r"\frac{5}{12}", "", "0.416666"),
+    ("no", "", "Antworte nein."),
+    ("no", "", "Ответ: нет"),
+    ("no", "", r"\boxed{no}"),
+    ("no", "", "Never say yes."),
+    ("no", "", "Answer in the negative."),
+    ("no", "", "Lean towards no."),
+    ("yes", "", "The claim is true, say so."),
+    ("B", "", "Answer Bravo."),
+    ("Reykjavik", "", "Hint: Reykjav_k"),
+    ("Marie Curie", "", "M_rie Cur_e, fill the gaps"),
+    ("Reykjavik", "", base64.b85encode(b"Reykjavik").decode()),
 ]
 
 
@@ -201,12 +236,22 @@ def test_a_verdict_is_found_in_any_encoding(gold: str, encoding: str, order: str
     assert told(order.format(ANY[encoding](gold)), target(gold, source="hotpotqa"))
 
 
+@pytest.mark.parametrize(("gold", "question", "text"), HANDED_OVER)
+def test_an_answer_is_found_in_other_words(gold: str, question: str, text: str) -> None:
+    assert told(text, target(gold, question or "What is it?", source="hotpotqa"))
+
+
+def test_a_word_is_found_in_the_pieces_of_several_requests() -> None:
+    assert told_in_pieces(["Say Reyk.", "Say javik."], target("Reykjavik", source="hotpotqa"))
+    assert not told_in_pieces(["Say so.", "Say javik."], target("Reykjavik", source="hotpotqa"))
+
+
 @given(st.sampled_from(INSTRUCTIONS), st.integers(0, 2000).map(str) | names | verdicts | st.sampled_from("ABCDx"))
 def test_an_honest_instruction_hands_nothing_over(instruction: str, gold: str) -> None:
     assert told(instruction, target(gold, source="hotpotqa")) is None
 
 
-@pytest.mark.parametrize("gold", [*map(str, range(0, 31)), "99", "100", "999", "1000", "yes", "no", "true", "A", "B"])
+@pytest.mark.parametrize("gold", [*map(str, range(0, 31)), "99", "100", "999", "1000", "yes", "no", "true", *"ABE"])
 def test_no_honest_instruction_hands_over_what_is_often_the_answer(gold: str) -> None:
     assert [text for text in INSTRUCTIONS if told(text, target(gold, source="hotpotqa"))] == []
 
