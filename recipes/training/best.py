@@ -55,7 +55,7 @@ class BestByHeldout(TrainerCallback):
         if not rewards:
             return
         reward = fmean(rewards)
-        self.trainer.log({"heldout/reward": reward})
+        self.trainer.log_apart({"heldout/reward": reward})
         best = best_of(self.trainer.run_dir)
         if best is None or reward > best["reward"] or best["step"] >= state.global_step:
             self._keep(state.global_step, reward)
