@@ -42,6 +42,7 @@ from recipes.settings.checks import check_trackers
 from recipes.settings.chosen import RunConfig
 from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
+from recipes.settings.rehearsal import check_base_model
 from recipes.training.experience import Caps, cap, load_trajectories, same_workflow
 from recipes.training.problems import mixed_problems
 from recipes.training.sampled import score_workflows, write_trajectories, write_workflows
@@ -122,7 +123,7 @@ def main() -> None:
         (DPOSearchArguments, WorkflowDPOConfig, ModelConfig, ExecutorConfig), "dpo_search.yaml", __doc__
     )
     recipe, training, model, executor = parts
-    check(recipe, training, executor)
+    check(recipe, training, model, executor)
     train, heldout = (
         mixed_problems(recipe.sources, parse_mix(recipe.domain_mix), count, part, training.seed)
         for part, count in (("train", recipe.num_train_problems), ("heldout", recipe.num_heldout_problems))
@@ -152,7 +153,9 @@ def main() -> None:
         finish(run, folder, found, recipe)
 
 
-def check(recipe: DPOSearchArguments, training: WorkflowDPOConfig, executor: ExecutorConfig) -> None:
+def check(
+    recipe: DPOSearchArguments, training: WorkflowDPOConfig, model: ModelConfig, executor: ExecutorConfig
+) -> None:
     """Refuse what cannot work before anything is loaded or paid.
 
     Raises:
@@ -160,6 +163,7 @@ def check(recipe: DPOSearchArguments, training: WorkflowDPOConfig, executor: Exe
     """
     folder, asked = Path(training.output_dir), training.resume_from_checkpoint
     check_trackers(training.report_to)
+    check_base_model(model)
     if recipe.iterations > 1:
         check_key(executor)
     if training.push_to_hub:

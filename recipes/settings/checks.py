@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from accelerate import PartialState
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from trl import ModelConfig
 
@@ -43,7 +44,7 @@ def check_settings(args: Arguments[Any], domains: Collection[str]) -> None:
     if recipe.backup_url is not None:
         check_url("--backup_url", recipe.backup_url)
     check_replay(recipe, training)
-    if training.num_generations < SMALL_GROUP:
+    if training.num_generations < SMALL_GROUP and PartialState().is_main_process:
         print(
             f"warning: num_generations={training.num_generations}: groups this small often carry no signal or collapse "
             f"the policy (two rewards scale to advantages of exactly +-1); use at least {SMALL_GROUP} where memory "
