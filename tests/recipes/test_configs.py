@@ -326,6 +326,9 @@ def have_gpu(monkeypatch: pytest.MonkeyPatch, name: str, gib: float, major: int)
     [
         ("Tesla T4", 14.56, 7, "t4"),
         ("Tesla V100-SXM2-16GB", 15.77, 7, "v100"),
+        ("NVIDIA L4", 22.0, 8, "l4_24gb"),
+        ("NVIDIA A10G", 22.1, 8, "l4_24gb"),
+        ("NVIDIA GeForce RTX 4090", 23.6, 8, "l4_24gb"),
         ("NVIDIA A100-SXM4-40GB", 39.39, 8, "a100_40gb"),
         ("NVIDIA A100-SXM4-80GB", 79.15, 8, "a100_80gb"),
         ("NVIDIA A100 80GB PCIe", 79.25, 8, "a100_80gb"),
@@ -346,7 +349,8 @@ def test_a_gpu_is_recognised(name: str, gib: float, major: int, expected: str, m
 @pytest.mark.parametrize(
     ("name", "gib", "major", "expected", "says"),
     [
-        ("NVIDIA L4", 22.0, 8, "v100", "in no class"),
+        ("NVIDIA GeForce RTX 5090", 31.4, 12, "l4_24gb", "in no class"),
+        ("NVIDIA RTX A4000", 15.7, 8, "v100", "in no class"),
         ("NVIDIA RTX 6000 Ada Generation", 47.4, 8, "a100_40gb", "in no class"),
         ("Quadro RTX 8000", 47.5, 7, "v100", "in no class"),  # memory for bf16 classes, but no bf16
         ("NVIDIA B200", 178.4, 10, "h200_141gb", "in no class"),
