@@ -35,6 +35,7 @@ from recipes.policy.loading import loading_policy, with_model_settings
 from recipes.policy.warm_start import ensure_policy
 from recipes.run.checkpoints import AUTO, Checkpoint, latest_checkpoint, seal, unseal
 from recipes.run.command import run_command
+from recipes.run.config import copy_config
 from recipes.run.open import Run, open_run
 from recipes.run.progress import MetricsFile, progress_of
 from recipes.settings.arguments import BackupArguments, WorkflowDPOConfig
@@ -240,6 +241,7 @@ def train_iteration(
         trainer.save_model()
     found = {"trajectories": statistics(known, same_workflow).to_dict(), "pairs": len(pairs)}
     if PartialState().is_main_process:
+        copy_config(run.folder, folder)
         with write_atomically(done) as file:
             json.dump(found, file, indent=1)
     PartialState().wait_for_everyone()
