@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ from recipes import grpo_aime, grpo_code, grpo_math, grpo_mixed, grpo_qa, grpo_s
 from recipes.dpo_search import DPOSearchArguments
 from recipes.grpo_replay import GRPOReplayArguments
 from recipes.settings.arguments import RecipeArguments, WorkflowDPOConfig, WorkflowGRPOConfig
-from recipes.settings.checks import check_domains, check_packages
+from recipes.settings.checks import check_domains, check_packages, warn_of_spread_model
 from recipes.settings.effective import SHOWN, effective_values
 from recipes.settings.gpus import detect_gpu, gpu_class
 from recipes.settings.layers import CONFIGS
@@ -403,6 +403,16 @@ def test_a_missing_package_is_named_with_its_extra(
         check_packages(args.model, args.training, args.layers.origin)
     monkeypatch.setattr("recipes.settings.checks.find_spec", lambda name: SimpleNamespace())
     check_packages(args.model, args.training, args.layers.origin)
+
+
+def test_a_model_that_is_spread_over_gpus_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for use_cpu, told in ((True, ""), (False, "one process sees 2 GPUs")):
+        warn_of_spread_model(cast(WorkflowGRPOConfig, SimpleNamespace(use_cpu=use_cpu)))
+        said = capsys.readouterr().err
+        assert (told in said) if told else not said
 
 
 def test_in_fp16_what_trains_is_float32_and_what_is_frozen_stays() -> None:
