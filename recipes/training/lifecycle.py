@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from datasets import Dataset
 from safetensors import SafetensorError
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl
 from transformers.trainer_utils import rotate_checkpoints
 from trl import GRPOConfig
 
@@ -97,10 +97,6 @@ class ResumableGRPOTrainer(OffPolicyGRPOTrainer):
             logs = dict(logs)
             add_policy_metrics(logs, self._metrics["train"], self.temperature)
         super().log(logs, start_time)
-
-    def log_apart(self, logs: dict[str, float]) -> None:
-        """Log values in a row of their own; TRL's metrics so far stay with the next training log."""
-        Trainer.log(self, logs)
 
     def run_async(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the reward event loop and wait for it; Ctrl-C cancels it."""
