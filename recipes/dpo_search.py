@@ -35,6 +35,7 @@ from recipes.policy.loading import loading_policy, with_model_settings
 from recipes.policy.warm_start import ensure_policy
 from recipes.run.checkpoints import AUTO, Checkpoint, latest_checkpoint, seal, unseal
 from recipes.run.command import run_command
+from recipes.run.config import copy_config
 from recipes.run.open import Run, open_run
 from recipes.run.progress import MetricsFile, progress_of
 from recipes.settings.arguments import BackupArguments, WorkflowDPOConfig
@@ -42,6 +43,7 @@ from recipes.settings.checks import check_trackers
 from recipes.settings.chosen import RunConfig
 from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
+from recipes.settings.rehearsal import check_base_model
 from recipes.training.experience import Caps, cap, load_trajectories, same_workflow
 from recipes.training.problems import mixed_problems
 from recipes.training.sampled import score_workflows, write_trajectories, write_workflows
@@ -122,7 +124,7 @@ def main() -> None:
         (DPOSearchArguments, WorkflowDPOConfig, ModelConfig, ExecutorConfig), "dpo_search.yaml", __doc__
     )
     recipe, training, model, executor = parts
-    check(recipe, training, executor)
+    check(recipe, training, model, executor)
     mix = parse_mix(recipe.domain_mix)
     train = mixed_problems(recipe.sources, mix, recipe.num_train_problems, "train", training.seed)
     heldout = mixed_problems(recipe.sources, mix, recipe.num_heldout_problems, "heldout", training.seed)
@@ -152,7 +154,9 @@ def main() -> None:
         finish(run, folder, found, recipe)
 
 
-def check(recipe: DPOSearchArguments, training: WorkflowDPOConfig, executor: ExecutorConfig) -> None:
+def check(
+    recipe: DPOSearchArguments, training: WorkflowDPOConfig, model: ModelConfig, executor: ExecutorConfig
+) -> None:
     """Refuse what cannot work before anything is loaded or paid.
 
     Raises:
@@ -160,6 +164,7 @@ def check(recipe: DPOSearchArguments, training: WorkflowDPOConfig, executor: Exe
     """
     folder, asked = Path(training.output_dir), training.resume_from_checkpoint
     check_trackers(training.report_to)
+    check_base_model(model)
     if recipe.iterations > 1:
         check_key(executor)
     if training.push_to_hub:
@@ -237,6 +242,7 @@ def train_iteration(
         trainer.save_model()
     found = {"trajectories": statistics(known, same_workflow).to_dict(), "pairs": len(pairs)}
     if PartialState().is_main_process:
+        copy_config(run.folder, folder)
         with write_atomically(done) as file:
             json.dump(found, file, indent=1)
     PartialState().wait_for_everyone()

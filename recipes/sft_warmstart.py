@@ -1,6 +1,8 @@
 """Supervised warm start: teach a base model the workflow language before GRPO teaches it which workflows pay.
 
     accelerate launch recipes/sft_warmstart.py --model_name_or_path Qwen/Qwen2.5-1.5B --output_dir outputs/warm
+    python scripts/merge_adapter.py outputs/warm --output outputs/warm_merged
+    accelerate launch recipes/grpo_mixed.py --model_name_or_path outputs/warm_merged
 
 The examples are problems paired with workflows of `data/workflow_corpus.yaml` that fit their domain, drawn evenly: the
 model learns to write every design and to prefer none. Operators of your own (`--operators`) are in its prompt, and are
@@ -236,7 +238,8 @@ def main() -> None:
         return
     teach(warm_start_dataset(pairs, args.prompt_style, found), args, training, model, config)
     if PartialState().is_main_process:
-        print(f"warm-started policy in {training.output_dir}")
+        merged = f"; GRPO takes it merged: python scripts/merge_adapter.py {training.output_dir} --output FOLDER"
+        print(f"warm-started policy in {training.output_dir}{merged if model.use_peft else ''}")
 
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from httpx2 import HTTPError  # comes with huggingface_hub
 from peft import PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from aflow_ops.domains import DOMAIN_PROMPTS
 from aflow_ops.errors import InfraError, UsageError
 from aflow_ops.policy_prompt import policy_messages
-from recipes.policy.loading import base_model_of, downloaded_folder, policy_file
+from recipes.policy.loading import base_model_of, downloaded_folder, policy_file, tokenizer_of
 from recipes.run.command import CommandParser, run_command
 from recipes.run.config import CONFIG_FILE
 from recipes.run.role_adapters import DEFAULT, NAMES_FILE, is_split, read_role_adapters
@@ -116,9 +116,7 @@ def load_adapted(
         raise UsageError(f"{adapter} cannot be loaded onto {model}: {error}") from None
     if not hasattr(adapted.base_model, "merge_and_unload"):
         raise UsageError(f"{adapter}: an adapter of type {adapted.active_peft_config.peft_type} cannot be merged")
-    if policy_file(adapter, "tokenizer_config.json") is not None:
-        return adapted.eval(), AutoTokenizer.from_pretrained(adapter, padding_side="left")
-    return adapted.eval(), AutoTokenizer.from_pretrained(model, padding_side="left")
+    return adapted.eval(), tokenizer_of(model, adapter)
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator] # mypy reads nothing of torch
@@ -173,8 +171,6 @@ def main() -> None:
     model = find_base(arguments.model or base_model_of(arguments.adapter))
     subfolder = subfolder_of(arguments.adapter, arguments.role)
     adapted, tokenizer = load_adapted(model, arguments.adapter, arguments.dtype, subfolder)
-    if tokenizer.chat_template is None:
-        raise UsageError(f"{model}: its tokenizer has no chat template; use an instruction-tuned model")
     expected = probe_logits(adapted, tokenizer)
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -112,13 +112,14 @@ class PolicySpeaker:
     """A policy in every role, one turn at a time."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        from recipes.policy.loading import load_policy  # torch is only needed here
+        from recipes.policy.loading import load_policy, trained_template_kwargs  # torch is only needed here
         from recipes.settings.libraries import quiet_libraries
         from recipes.training.agent_adapters import use_role_adapters
 
         quiet_libraries()
         self.model, self.tokenizer = load_policy(args.model, args.adapter)
         self.use = use_role_adapters(self.model, args.adapter)
+        self.told = trained_template_kwargs(args.adapter or args.model)
         self.args, self.turn = args, 0
 
     async def reply(self, conversation: Any) -> Any:
@@ -135,6 +136,7 @@ class PolicySpeaker:
                 max_new_tokens=self.args.max_new_tokens,
                 temperature=self.args.temperature,
                 seed=self.args.seed + self.turn,
+                chat_template_kwargs=self.told,
             )
         return Utterance(text, len(self.tokenizer.encode(text, add_special_tokens=False)))
 

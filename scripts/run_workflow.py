@@ -153,13 +153,15 @@ def policy_writer(arguments: argparse.Namespace) -> Writer:
     """
     # torch takes seconds to import and a workflow in a file does not need it
     from recipes.policy.generation import generate_completions
-    from recipes.policy.loading import base_model_of, load_policy, trained_prompt_style
+    from recipes.policy.loading import base_model_of, load_policy, trained_prompt_style, trained_template_kwargs
     from recipes.settings.libraries import quiet_libraries
 
     quiet_libraries()
     name = arguments.model or base_model_of(arguments.adapter)
     model, tokenizer = load_policy(name, arguments.adapter)
-    style = arguments.prompt_style or trained_prompt_style(arguments.adapter or name) or "full"
+    place = arguments.adapter or name
+    style = arguments.prompt_style or trained_prompt_style(place) or "full"
+    told = trained_template_kwargs(place)
 
     def write(problem: ProblemView) -> Written:
         (text,) = generate_completions(
@@ -169,6 +171,7 @@ def policy_writer(arguments: argparse.Namespace) -> Writer:
             max_new_tokens=arguments.max_completion_length,
             temperature=arguments.temperature,
             seed=arguments.seed,
+            chat_template_kwargs=told,
         )
         return Written(text)
 

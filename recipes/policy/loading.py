@@ -2,8 +2,11 @@
 
 import copy
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -23,7 +26,7 @@ T = TypeVar("T", GRPOConfig, SFTConfig)
 
 
 def load_policy(model: str, adapter: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a policy for generation, on the GPU when there is one.
+    """Load a policy for generation, on the GPU when there is one; a base that was quantized in training is so here.
 
     Args:
         model (`str`): Hub name or folder of the base model; `"you/name/base_model"` is a folder of a repository.
@@ -34,8 +37,8 @@ def load_policy(model: str, adapter: str | None = None) -> tuple[PreTrainedModel
     """
     try:
         place = downloaded_folder(model)
-        tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left")
-        policy = AutoModelForCausalLM.from_pretrained(place, dtype="auto")
+        tokenizer = tokenizer_of(place, adapter)
+        policy = AutoModelForCausalLM.from_pretrained(place, **_precision(adapter))
     except (OSError, ValueError) as error:
         raise UsageError(f"--model {model} cannot be loaded: {error}") from error
     if adapter is not None:
@@ -45,10 +48,62 @@ def load_policy(model: str, adapter: str | None = None) -> tuple[PreTrainedModel
             policy = PeftModel.from_pretrained(policy, adapter)
         except (OSError, HTTPError, ValueError, RuntimeError) as error:
             raise UsageError(f"--adapter {adapter} cannot be loaded onto {model}: {error}") from error
+    if torch.cuda.is_available() and policy.device.type != "cuda":
+        policy = policy.to("cuda")
+    return policy.eval(), tokenizer
+
+
+def _precision(adapter: str | None) -> dict[str, Any]:
+    """How `from_pretrained` is to hold a base model: as the adapter's run did where it was quantized, else as it is."""
+    told = _left_beside(adapter, CONFIG_FILE)
+    if not (told.get("load_in_4bit") or told.get("load_in_8bit")) or not torch.cuda.is_available():
+        return {"dtype": "auto"}
+    if find_spec("bitsandbytes") is None:
+        print(
+            f"{adapter} was trained on a quantized base; without the package bitsandbytes it is loaded whole",
+            file=sys.stderr,
+        )
+        return {"dtype": "auto"}
+    settings = {setting.name: told[setting.name] for setting in fields(ModelConfig) if setting.name in told}
+    return {
+        "dtype": told.get("dtype", "auto"),
+        "quantization_config": get_quantization_config(ModelConfig(**settings)),
+        "device_map": {"": torch.cuda.current_device()},  # a quantized model cannot be moved
+    }
+
+
+def tokenizer_of(model: str, adapter: str | None = None, revision: str = "main") -> PreTrainedTokenizerBase:
+    """Return the tokenizer that an adapter was saved with, else the model's.
+
+    It pads on the left, for completions follow prompts, and with the token that TRL pads with.
+
+    Args:
+        model (`str`): Hub name or folder.
+        adapter (`str`, *optional*): likewise. A warm start may have given its tokenizer another token that ends a turn.
+        revision (`str`): of the model.
+
+    Raises:
+        OSError: there is no such tokenizer.
+        UsageError: it has no chat template.
+    """
+    if adapter is not None and policy_file(adapter, "tokenizer_config.json") is not None:
+        tokenizer = AutoTokenizer.from_pretrained(adapter, padding_side="left")
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, padding_side="left")
+    check_chat_template(tokenizer, model)
+    if tokenizer.pad_token is None:  # Llama's have none
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def check_chat_template(tokenizer: PreTrainedTokenizerBase, model: str) -> None:
+    """Refuse a tokenizer that cannot tell a policy's prompt from what it says.
+
+    Raises:
+        UsageError: it has no chat template; names the model.
+    """
     if tokenizer.chat_template is None:
-        raise UsageError(f"--model {model}: its tokenizer has no chat template; use an instruction-tuned model")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return policy.to(device).eval(), tokenizer
+        raise UsageError(f"{model}: its tokenizer has no chat template; use an instruction-tuned model")
 
 
 def with_model_settings(training: T, model: ModelConfig) -> T:
@@ -71,20 +126,19 @@ def with_model_settings(training: T, model: ModelConfig) -> T:
 def policy_settings(model: ModelConfig, training: GRPOConfig) -> dict[str, Any]:
     """Return what TRL's trainers take of a policy, by argument: its name, tokenizer, quantization and LoRA.
 
-    The tokenizer pads on the left, for completions follow prompts.
-
     Args:
         model (`ModelConfig`): flags of the model.
         training (`GRPOConfig`): flags of the training; returned as `args`, with how to load the model.
 
     Raises:
         OSError: there is no such tokenizer.
+        UsageError: it has no chat template.
     """
     name = model.model_name_or_path
     return {
         "model": name,
         "args": with_model_settings(training, model),
-        "processing_class": AutoTokenizer.from_pretrained(name, revision=model.model_revision, padding_side="left"),
+        "processing_class": tokenizer_of(name, revision=model.model_revision),
         "quantization_config": get_quantization_config(model),
         "peft_config": get_peft_config(model),
     }
@@ -170,6 +224,16 @@ def trained_prompt_style(place: str | None) -> PromptStyle | None:
         if style in PROMPT_STYLES:
             return cast(PromptStyle, style)
     return None
+
+
+def trained_template_kwargs(place: str | None) -> dict[str, Any]:
+    """Return what a policy's chat template was told in training (`--chat_template_kwargs`); empty when nothing says so.
+
+    Args:
+        place (`str`, *optional*): as for `trained_prompt_style`.
+    """
+    told = _left_beside(place, CONFIG_FILE).get("chat_template_kwargs")
+    return told if isinstance(told, dict) else {}
 
 
 def trained_sources(place: str | None) -> list[str]:

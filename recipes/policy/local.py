@@ -35,13 +35,23 @@ class LocalPolicy:
         seed (`int`): of the sampling.
         top_p (`float`): nucleus in (0, 1].
         top_k (`int`): candidates, 0 for all.
+        chat_template_kwargs (`Mapping[str, Any]`, *optional*): what the chat template is told.
         remedy (`str`): what helps against prompts that are too long.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, seed: int, *, top_p: float = 1.0, top_k: int = 0, remedy: str
+        self,
+        model: Any,
+        tokenizer: Any,
+        seed: int,
+        *,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        remedy: str,
     ) -> None:
         self.seed, self.top_p, self.top_k, self.remedy = seed, top_p, top_k, remedy
+        self.chat_template_kwargs = chat_template_kwargs
         self._model, self._tokenizer = model, tokenizer
         self._lock = asyncio.Lock()
         self._open: dict[tuple[float, int], _Batch] = {}
@@ -90,6 +100,7 @@ class LocalPolicy:
                 temperature=batch.temperature,
                 top_p=self.top_p,
                 top_k=self.top_k,
+                chat_template_kwargs=self.chat_template_kwargs,
             )
         except ValueError as error:
             raise UsageError(f"the policy that proposes: {error}; {self.remedy}") from None

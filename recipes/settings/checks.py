@@ -5,6 +5,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+import torch
+from accelerate import PartialState
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from trl import ModelConfig
 
@@ -43,11 +45,23 @@ def check_settings(args: Arguments[Any], domains: Collection[str]) -> None:
     if recipe.backup_url is not None:
         check_url("--backup_url", recipe.backup_url)
     check_replay(recipe, training)
-    if training.num_generations < SMALL_GROUP:
+    warn_of_spread_model(training)
+    if training.num_generations < SMALL_GROUP and PartialState().is_main_process:
         print(
             f"warning: num_generations={training.num_generations}: groups this small often carry no signal or collapse "
             f"the policy (two rewards scale to advantages of exactly +-1); use at least {SMALL_GROUP} where memory "
             "allows",
+            file=sys.stderr,
+        )
+
+
+def warn_of_spread_model(training: WorkflowGRPOConfig) -> None:
+    """Say that TRL spreads the model over all GPUs that a single process sees, where only one works at a time."""
+    count = torch.cuda.device_count()
+    if count > 1 and not training.use_cpu and PartialState().num_processes == 1:
+        print(
+            f"warning: one process sees {count} GPUs, and its model is spread over all of them: set "
+            "CUDA_VISIBLE_DEVICES=0 to keep to one, or launch with accelerate_configs/multi_gpu_zero2.yaml to use all",
             file=sys.stderr,
         )
 

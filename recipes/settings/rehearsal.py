@@ -5,6 +5,7 @@ The optimizer is built for one number, the schedule for that optimizer, the adap
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -75,6 +76,7 @@ def rehearse(model: ModelConfig, training: WorkflowGRPOConfig) -> None:
     Raises:
         UsageError: one of them cannot work; names it.
     """
+    check_base_model(model)
     _check(TRAINING, training)
     evaluation = str(getattr(training.eval_strategy, "value", training.eval_strategy))
     if evaluation != "no":
@@ -86,11 +88,30 @@ def rehearse(model: ModelConfig, training: WorkflowGRPOConfig) -> None:
             f"num_train_epochs={training.num_train_epochs:g} with max_steps={training.max_steps}: nothing would be "
             "trained; give one of them above 0"
         )
+    if training.use_vllm and training.vllm_mode == "server" and model.load_in_4bit:
+        raise UsageError(
+            "load_in_4bit with vllm_mode=server: TRL would send the server packed weights, which it cannot read; use "
+            "vllm_mode=colocate, or --load_in_4bit False"
+        )
     _rehearse_generation(training)
     _rehearse_optimizer(training)
     if model.use_peft:
         _check(ADAPTER, model)
         rehearse_adapter(model)
+
+
+def check_base_model(model: ModelConfig) -> None:
+    """Refuse an adapter's folder as policy: a run trains an adapter of its own, on a whole model.
+
+    Raises:
+        UsageError: it is one; says how to merge it.
+    """
+    folder = Path(str(model.model_name_or_path))
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise UsageError(
+            f"model_name_or_path: {folder} is an adapter, and a run trains one of its own on a whole model; merge it: "
+            f"python scripts/merge_adapter.py {folder} --output {folder}_merged"
+        )
 
 
 def rehearse_adapter(model: ModelConfig) -> None:

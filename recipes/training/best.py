@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
 from data.files import write_atomically
 from data.problem import Problem
@@ -55,7 +55,7 @@ class BestByHeldout(TrainerCallback):
         if not rewards:
             return
         reward = fmean(rewards)
-        self.trainer.log({"heldout/reward": reward})
+        Trainer.log(self.trainer, {"heldout/reward": reward})  # TRL's own would take the step's metrics into this row
         best = best_of(self.trainer.run_dir)
         if best is None or reward > best["reward"] or best["step"] >= state.global_step:
             self._keep(state.global_step, reward)

@@ -235,7 +235,13 @@ class EpisodeSearch:
     async def _searches(self, number: int, keys: Sequence[str], model: Any, bar: Bar) -> dict[str, list[Node]]:
         args = self.trainer.args
         policy = LocalPolicy(
-            model, self.trainer.processing_class, args.seed + number, top_p=args.top_p, top_k=args.top_k, remedy=_REMEDY
+            model,
+            self.trainer.processing_class,
+            args.seed + number,
+            top_p=args.top_p,
+            top_k=args.top_k,
+            chat_template_kwargs=self.trainer.chat_template_kwargs,
+            remedy=_REMEDY,
         )
         searches = {key: self._one(key, self.of(number)[key], number, policy) for key in keys}
         roots = {key: self._roots(key, self.of(number)[key], number) for key in keys}

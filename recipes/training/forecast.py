@@ -33,8 +33,9 @@ def print_forecast(
     batch = training.per_device_train_batch_size * training.gradient_accumulation_steps * processes
     steps = training.max_steps
     if steps < 0:
-        steps = int(training.num_train_epochs * num_problems * training.num_generations) // batch
-    rollouts = steps * batch
+        rows_of_an_epoch = num_problems * training.num_generations * training.num_iterations
+        steps = int(training.num_train_epochs * rows_of_an_epoch) // batch
+    rollouts = steps * batch // training.num_iterations  # a generation is trained on so often
     cost = sum(t["prompt_tokens"] * price[0] + t["completion_tokens"] * price[1] for t in traces) / len(rows)
     calls = sum(len(trace["calls"]) for trace in traces) / len(rows)
     if cost > 0:

@@ -26,13 +26,19 @@ def policy_for_generation(trainer: ResumableGRPOTrainer) -> Iterator[Any]:
     was_training = trainer.model.training
     prepared = trainer.model_wrapped is not trainer.model
     if prepared:
-        context = unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator)
+        context = unwrap_model_for_generation(
+            trainer.model_wrapped,
+            trainer.accelerator,
+            gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,  # it is enabled anew afterwards
+        )
     elif is_deepspeed_zero3_enabled():
         import deepspeed  # slow to import, and only needed here
 
         parameters = deepspeed.zero.GatheredParameters(list(trainer.model.parameters()))
         context = _entered(parameters, trainer.model)
     else:
+        if trainer.is_deepspeed_enabled and trainer.model.device != trainer.accelerator.device:
+            trainer.model.to(trainer.accelerator.device)  # DeepSpeed does so when training begins
         context = nullcontext(trainer.model)
     with torch.no_grad(), context as model:
         model.eval()
@@ -71,6 +77,7 @@ def evaluate_policy(
             repetition_penalty=training.repetition_penalty,
             batch_size=max(32, training.per_device_train_batch_size),
             seed=training.seed + trainer.accelerator.process_index,
+            chat_template_kwargs=trainer.chat_template_kwargs,
         )
     return _score(trainer, list(zip(mine, completions, strict=True)), label, visible=visible)
 

@@ -79,9 +79,9 @@ class SearchLoopTrainer(WorkflowGRPOTrainer):
         return super()._generate_and_score_completions(self.episodes.inputs(len(inputs)))
 
     def _write_rollouts(self, advantages: list[float]) -> None:
-        rows = [pair for pair in zip(self._gathered, advantages, strict=True) if pair[0]["reward"] is not None]
+        rows = [pair for pair in zip(self._rollout_rows, advantages, strict=True) if pair[0]["reward"] is not None]
         # Without those that fill groups up; what a search ran is not run again, but is a workflow or is none.
-        self._gathered = [row | _workflow_parts(row) for row, _ in rows]
+        self._rollout_rows = [row | _workflow_parts(row) for row, _ in rows]
         super()._write_rollouts([advantage for _, advantage in rows])
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:

@@ -13,7 +13,8 @@ from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantiz
 from aflow_ops.errors import UsageError
 from recipes.backup.open import open_backup
 from recipes.policy.embedded import load_embedded_policy
-from recipes.policy.loading import with_model_settings
+from recipes.policy.generation import end_tokens
+from recipes.policy.loading import check_chat_template, with_model_settings
 from recipes.policy.tiny import build_tiny_policy, train_tokenizer, untie_embeddings
 from recipes.run.config import write_config
 from recipes.run.progress import progress_of
@@ -85,7 +86,10 @@ def base_policy(
         return load_embedded_policy()
     if not base.from_scratch:
         name = model.model_name_or_path
-        return name, AutoTokenizer.from_pretrained(name, revision=model.model_revision)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=model.model_revision)
+        if training.chat_template_path is None:
+            check_chat_template(tokenizer, name)
+        return name, tokenizer
     texts = [message["content"] for row in dataset for message in row["prompt"] + row["completion"]]
     tokenizer = train_tokenizer([*texts, *more_texts], base.vocab_size)
     tiny = build_tiny_policy(
@@ -97,6 +101,27 @@ def base_policy(
         initializer_range=base.initializer_range,
     )
     return tiny, tokenizer
+
+
+def end_at_turns(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """See to it that completions end where the chat template ends a turn, which a base model's need not.
+
+    Qwen2.5's base models, for one, have the template of the instruction-tuned ones and end at `<|endoftext|>` only:
+    what they are taught ends with `<|im_end|>`, and they would write on behind it.
+
+    Args:
+        model (`PreTrainedModel`): whose generation config is changed.
+        tokenizer (`PreTrainedTokenizerBase`): whose `eos_token` is, with a chat template.
+    """
+    turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+    behind = tokenizer.apply_chat_template(turn, tokenize=False).rpartition("!")[2]
+    special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    end = next((token for token in tokenizer.encode(behind, add_special_tokens=False) if token in special), None)
+    ends = end_tokens(model, tokenizer)
+    if end is None or end in ends:
+        return
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
+    model.config.eos_token_id, model.generation_config.eos_token_id = end, [end, *ends]
 
 
 def teach(
@@ -135,6 +160,7 @@ def teach(
             )
         except OSError as error:
             raise UsageError(f"--model_name_or_path {model.model_name_or_path}: {error}") from error
+        end_at_turns(trainer.model, trainer.processing_class)
         with progress_of(trainer, "warm start", {"loss": "loss {:.3f}"}):
             trainer.train()
         if base.untie_embeddings:

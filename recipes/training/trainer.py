@@ -100,8 +100,8 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         if replay is not None:
             self.replayed = ReplayedSteps(self, replay, recipe.replay_baseline)
         self.ahead = RolloutsAhead(self, recipe.rollouts_ahead) if recipe.rollouts_ahead else None
-        self._added: list[float] = []
-        self._gathered: list[dict[str, Any]] = []
+        self._added_advantages: list[float] = []  # to TRL's, of all processes' rows of this generation
+        self._rollout_rows: list[dict[str, Any]] = []  # of all processes, for `rollouts.jsonl`
         self.run_usage = ExecutorUsage()
         self._resources = AsyncExitStack()
         self.scorer = self.reward.scorer = self.run_async(self._open(executor, rate_ledger(self._resources)))
@@ -154,12 +154,13 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         advantages = output["advantages"]
         first = self.accelerator.process_index * len(advantages)
-        output["advantages"] = advantages + advantages.new_tensor(self._added[first : first + len(advantages)])
+        own = self._added_advantages[first : first + len(advantages)]
+        output["advantages"] = advantages + advantages.new_tensor(own)
         logged = self._logs["advantages"]  # of TRL's table of completions
-        for offset, added in enumerate(reversed(self._added[-len(logged) :]), start=1):
+        for offset, added in enumerate(reversed(self._added_advantages[-len(logged) :]), start=1):
             logged[-offset] += added
         if self.replayed is not None:
-            self.replayed.finish(output, self._gathered)
+            self.replayed.finish(output, self._rollout_rows)
         if self.ahead is not None:
             self.ahead.finish(output)
         self._write_rollouts(gather_object(output["advantages"].tolist()))
@@ -233,9 +234,9 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         settled = settle(given, self._workflow_column, self.num_generations)
         rollouts, adjusted = self._break_ties(self.reward.last, settled)
         for index, advantage in replayed.items():
-            self._added[index] = advantage
+            self._added_advantages[index] = advantage
         rows = [{"prompt": prompt, **rollout.to_row()} for prompt, rollout in zip(prompts, rollouts, strict=True)]
-        self._gathered = [
+        self._rollout_rows = [
             {**row, "adjusted_reward": reward, **self._named(values)}
             for row, reward, values in zip(gather_object(rows), adjusted, given, strict=True)
         ]
@@ -277,7 +278,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         step = self.signal.step(samples, adjusted.rewards, progress)
         weights = self.reward_weights.tolist()
         factor = tie_break_factor(settled, weights, self._workflow_column, self.args.scale_rewards)
-        self._added = [factor * value for value in step.advantages]
+        self._added_advantages = [factor * value for value in step.advantages]
         for name, value in {**{f"wa_grpo/{n}": v for n, v in adjusted.metrics.items()}, **step.metrics}.items():
             self._log_metric(name, value)
         for warning in step.warnings if self.accelerator.is_main_process else ():
@@ -314,7 +315,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
 
     def _write_rollouts(self, advantages: list[float]) -> None:
         if self.accelerator.is_main_process:
-            rows = zip(self._gathered, advantages, strict=True)
+            rows = zip(self._rollout_rows, advantages, strict=True)
             self.rollout_log.write(self.state.global_step, [{**row, "advantage": value} for row, value in rows])
 
 

@@ -19,7 +19,8 @@ from aflow_ops.sandbox import open_sandbox
 from data.files import claimed, write_atomically
 from data.problem import Problem
 from data.registry import SOURCES, load_problems
-from recipes.policy.loading import load_policy
+from recipes.policy.generation import end_tokens
+from recipes.policy.loading import load_policy, trained_template_kwargs
 from recipes.run.agent_results import team_metrics
 from recipes.run.bars import Bar
 from recipes.settings.corpus import corpus_from
@@ -65,13 +66,12 @@ class TeamPlayer:
         self.policy, self.batch_size = policy, batch_size
         self.model, self.tokenizer = load_policy(str(policy.model), policy.adapter)
         self.use = use_role_adapters(self.model, policy.adapter)
-        ends = self.model.generation_config.eos_token_id
-        self.ends = {*(ends if isinstance(ends, list) else [ends]), self.tokenizer.eos_token_id} - {None}
+        self.ends = end_tokens(self.model, self.tokenizer)
 
     def play(self, team: Team, samples: Sequence[tuple[Problem, int]], label: str) -> list[Episode]:
         """Play an episode for each sample."""
         loop = asyncio.new_event_loop()
-        chat = ChatTokens(self.tokenizer, sorted(self.ends))
+        chat = ChatTokens(self.tokenizer, self.ends, trained_template_kwargs(self.policy.place))
         room = room_of(self.model, self.policy.max_completion_length)
         player = EpisodePlayer(team, chat, room, loop.run_until_complete)
         episodes: list[Episode] = []

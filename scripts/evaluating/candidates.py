@@ -159,7 +159,7 @@ def generate(
     """
     # torch takes seconds to import and a fixed workflow does not need it
     from recipes.policy.generation import generate_completions
-    from recipes.policy.loading import load_policy, trained_prompt_style
+    from recipes.policy.loading import load_policy, trained_prompt_style, trained_template_kwargs
     from recipes.settings.libraries import quiet_libraries
 
     todo = {index for index in mine if index not in journal.completions}
@@ -169,6 +169,7 @@ def generate(
     quiet_libraries()
     model, tokenizer = load_policy(str(policy.model), policy.adapter)
     style = policy.prompt_style or trained_prompt_style(policy.place) or "full"
+    told = trained_template_kwargs(policy.place)
     # A batch is sampled with a seed of its own, so batches after a stop are what they would have been.
     for start in range(0, len(samples), batch_size):
         batch = range(start, min(start + batch_size, len(samples)))
@@ -182,6 +183,7 @@ def generate(
             temperature=policy.temperature,
             batch_size=batch_size,
             seed=policy.seed + start,
+            chat_template_kwargs=told,
         )
         for index, text in zip(batch, texts, strict=True):
             if index in todo:

@@ -64,16 +64,16 @@ def _made(model: str, folder: Path) -> Case:
 
 def _memory(model: str, folder: Path, gpu_gib: float) -> list[Case]:
     """Predicted against measured peaks, for every class whose memory this GPU has."""
-    classes = [name for name, each in gpu_classes().items() if not gpu_gib or each.memory_gib <= gpu_gib + 1]
+    classes = {name: each for name, each in gpu_classes().items() if not gpu_gib or each.memory_gib <= gpu_gib + 1}
     place = str(model_folder(folder, model))
     return [
         Case(
             f"{_short(model)}: peaks of {name}",
             [PYTHON, "scripts/plan_memory.py", "--measure", "--json", "--gpu", name, "--model", place],
-            ("cuda", *(["bitsandbytes"] if name in ("t4", "v100") else [])),
+            ("cuda", *(["bitsandbytes"] if each.values.get("load_in_4bit") else [])),
             read_peaks,
         )
-        for name in classes
+        for name, each in classes.items()
     ]
 
 

@@ -155,7 +155,7 @@ def _loaded(asked: ProposerSettings) -> LocalPolicy:
         UsageError: it cannot be loaded; says why.
     """
     # torch takes seconds to import, and no other proposer needs it
-    from recipes.policy.loading import load_policy
+    from recipes.policy.loading import load_policy, trained_template_kwargs
     from recipes.settings.libraries import quiet_libraries
 
     quiet_libraries()
@@ -163,8 +163,14 @@ def _loaded(asked: ProposerSettings) -> LocalPolicy:
         model, tokenizer = load_policy(asked.optimizer_model, asked.optimizer_adapter)
     except UsageError as error:
         raise UsageError(re.sub(r"--(?=model |adapter )", "--optimizer_", str(error))) from None
-    remedy = "lower --optimizer_max_tokens, or ask for designs"
-    return LocalPolicy(model, tokenizer, asked.seed, top_p=asked.optimizer_top_p, remedy=remedy)
+    return LocalPolicy(
+        model,
+        tokenizer,
+        asked.seed,
+        top_p=asked.optimizer_top_p,
+        chat_template_kwargs=trained_template_kwargs(asked.optimizer_adapter or asked.optimizer_model),
+        remedy="lower --optimizer_max_tokens, or ask for designs",
+    )
 
 
 def _grammar(problems: Mapping[str, Problem], seed: int) -> Proposer:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ from recipes import grpo_aime, grpo_code, grpo_math, grpo_mixed, grpo_qa, grpo_s
 from recipes.dpo_search import DPOSearchArguments
 from recipes.grpo_replay import GRPOReplayArguments
 from recipes.settings.arguments import RecipeArguments, WorkflowDPOConfig, WorkflowGRPOConfig
-from recipes.settings.checks import check_domains, check_packages
+from recipes.settings.checks import check_domains, check_packages, warn_of_spread_model
 from recipes.settings.effective import SHOWN, effective_values
 from recipes.settings.gpus import detect_gpu, gpu_class
 from recipes.settings.layers import CONFIGS
@@ -326,6 +326,9 @@ def have_gpu(monkeypatch: pytest.MonkeyPatch, name: str, gib: float, major: int)
     [
         ("Tesla T4", 14.56, 7, "t4"),
         ("Tesla V100-SXM2-16GB", 15.77, 7, "v100"),
+        ("NVIDIA L4", 22.0, 8, "l4_24gb"),
+        ("NVIDIA A10G", 22.1, 8, "l4_24gb"),
+        ("NVIDIA GeForce RTX 4090", 23.6, 8, "l4_24gb"),
         ("NVIDIA A100-SXM4-40GB", 39.39, 8, "a100_40gb"),
         ("NVIDIA A100-SXM4-80GB", 79.15, 8, "a100_80gb"),
         ("NVIDIA A100 80GB PCIe", 79.25, 8, "a100_80gb"),
@@ -346,7 +349,8 @@ def test_a_gpu_is_recognised(name: str, gib: float, major: int, expected: str, m
 @pytest.mark.parametrize(
     ("name", "gib", "major", "expected", "says"),
     [
-        ("NVIDIA L4", 22.0, 8, "v100", "in no class"),
+        ("NVIDIA GeForce RTX 5090", 31.4, 12, "l4_24gb", "in no class"),
+        ("NVIDIA RTX A4000", 15.7, 8, "v100", "in no class"),
         ("NVIDIA RTX 6000 Ada Generation", 47.4, 8, "a100_40gb", "in no class"),
         ("Quadro RTX 8000", 47.5, 7, "v100", "in no class"),  # memory for bf16 classes, but no bf16
         ("NVIDIA B200", 178.4, 10, "h200_141gb", "in no class"),
@@ -399,6 +403,16 @@ def test_a_missing_package_is_named_with_its_extra(
         check_packages(args.model, args.training, args.layers.origin)
     monkeypatch.setattr("recipes.settings.checks.find_spec", lambda name: SimpleNamespace())
     check_packages(args.model, args.training, args.layers.origin)
+
+
+def test_a_model_that_is_spread_over_gpus_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for use_cpu, told in ((True, ""), (False, "one process sees 2 GPUs")):
+        warn_of_spread_model(cast(WorkflowGRPOConfig, SimpleNamespace(use_cpu=use_cpu)))
+        said = capsys.readouterr().err
+        assert (told in said) if told else not said
 
 
 def test_in_fp16_what_trains_is_float32_and_what_is_frozen_stays() -> None:

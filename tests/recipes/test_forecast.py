@@ -17,6 +17,7 @@ def forecast(processes: int, rows: list[dict[str, Any]], **changes: Any) -> None
         "gradient_accumulation_steps": 2,
         "num_train_epochs": 1,
         "num_generations": 4,
+        "num_iterations": 1,
         **changes,
     }
     executor = ExecutorConfig(
@@ -41,6 +42,14 @@ def test_the_forecast_is_rollouts_times_what_one_cost_so_far(capsys: pytest.Capt
 def test_epochs_count_as_steps(capsys: pytest.CaptureFixture[str]) -> None:
     forecast(1, ROWS, max_steps=-1)
     assert "400 rollouts in 25 steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("steps", "said"), [(10, "80 rollouts in 10 steps"), (-1, "400 rollouts in 50 steps")])
+def test_a_generation_that_is_trained_on_twice_is_paid_once(
+    steps: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forecast(1, ROWS, max_steps=steps, num_iterations=2)
+    assert said in capsys.readouterr().err
 
 
 def test_without_a_price_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:

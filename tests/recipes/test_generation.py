@@ -3,14 +3,19 @@
 import math
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from aflow_ops.errors import UsageError
-from recipes.policy.generation import generate_completions, sample_completions
-from recipes.policy.loading import base_model_of, trained_sources
+from recipes.policy import loading
+from recipes.policy.generation import end_tokens, generate_completions, sample_completions
+from recipes.policy.loading import base_model_of, tokenizer_of, trained_sources, trained_template_kwargs
 from recipes.policy.tiny import build_tiny_policy, train_tokenizer
+from recipes.training.heldout import policy_for_generation
+from recipes.training.supervised import end_at_turns
 
 
 def test_a_models_own_repetition_penalty_does_not_change_what_is_sampled() -> None:
@@ -20,6 +25,89 @@ def test_a_models_own_repetition_penalty_does_not_change_what_is_sampled() -> No
     plain = generate_completions(model, tokenizer, prompt, max_new_tokens=24, temperature=0.0)
     model.generation_config.repetition_penalty = 5.0  # Qwen2.5 has 1.05
     assert generate_completions(model, tokenizer, prompt, max_new_tokens=24, temperature=0.0) == plain
+
+
+def test_what_deepspeed_has_not_placed_yet_is_sampled_from_on_the_process_device() -> None:
+    tokenizer = train_tokenizer(["a workflow of a few words"], 300)
+    model = build_tiny_policy(tokenizer, hidden_size=64, num_layers=1, max_length=128, seed=0).train()
+    device = torch.device("meta")  # stands for a GPU: the model is loaded into main memory
+    trainer: Any = SimpleNamespace(
+        model=model, model_wrapped=model, is_deepspeed_enabled=True, accelerator=SimpleNamespace(device=device)
+    )
+    with policy_for_generation(trainer) as policy:
+        assert policy.device == device and not policy.training
+    assert model.training
+
+
+def test_a_completion_ends_where_the_model_or_the_tokenizer_says() -> None:
+    tokenizer = train_tokenizer(["a workflow of a few words"], 300)
+    model = build_tiny_policy(tokenizer, hidden_size=64, num_layers=1, max_length=128, seed=0).eval()
+    assert end_tokens(model, tokenizer) == [tokenizer.eos_token_id]
+    model.generation_config.eos_token_id = tokenizer.pad_token_id  # as a base model's
+    assert end_tokens(model, tokenizer) == [tokenizer.eos_token_id, tokenizer.pad_token_id]
+
+
+def test_the_chat_template_is_told_what_it_was_told_in_training(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(["a workflow of a few words"], 300)
+    model = build_tiny_policy(tokenizer, hidden_size=64, num_layers=1, max_length=128, seed=0).eval()
+    # Qwen3's template begins the reply with an empty thought unless it is told to think, here a word.
+    tokenizer.chat_template += "{% if enable_thinking is defined and not enable_thinking %}workflow{% endif %}"
+    (tmp_path / "config.yaml").write_text("chat_template_kwargs:\n  enable_thinking: false\n")
+    told = trained_template_kwargs(str(tmp_path))
+    assert told == {"enable_thinking": False} and trained_template_kwargs(None) == {}
+    prompt = [[{"role": "user", "content": "words"}]]
+    lengths = [
+        sample_completions(
+            model, tokenizer, prompt, [1], max_new_tokens=1, temperature=0.0, chat_template_kwargs=kwargs
+        )[0].prompt_tokens
+        for kwargs in (None, told)
+    ]
+    assert lengths[1] > lengths[0]
+    asked: list[int] = []
+    written = model.generate
+    model.generate = lambda **kwargs: asked.append(kwargs["input_ids"].shape[1]) or written(**kwargs)
+    for kwargs in (None, told):
+        generate_completions(model, tokenizer, prompt, max_new_tokens=1, temperature=0.0, chat_template_kwargs=kwargs)
+    assert asked == lengths
+
+
+def test_a_tokenizer_is_the_adapters_pads_like_trl_and_has_a_template(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(["a workflow of a few words"], 300)
+    tokenizer.pad_token = None  # as Llama's
+    tokenizer.save_pretrained(tmp_path / "model")
+    found = tokenizer_of(str(tmp_path / "model"))
+    assert (found.pad_token, found.padding_side) == (found.eos_token, "left")
+    tokenizer.eos_token = "<|endoftext|>"
+    tokenizer.save_pretrained(tmp_path / "adapter")
+    assert tokenizer_of(str(tmp_path / "model"), str(tmp_path / "adapter")).eos_token == "<|endoftext|>"
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path / "bare")
+    with pytest.raises(UsageError, match="bare: its tokenizer has no chat template"):
+        tokenizer_of(str(tmp_path / "bare"))
+
+
+def test_a_base_is_quantized_as_the_adapters_run_had_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.yaml").write_text("load_in_4bit: true\ndtype: float16\nbnb_4bit_quant_type: nf4\n")
+    assert loading._precision(str(tmp_path)) == {"dtype": "auto"}  # there is no GPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(loading, "find_spec", lambda name: name)
+    monkeypatch.setattr(loading, "get_quantization_config", lambda model: (model.load_in_4bit, model.dtype))
+    expected = {"dtype": "float16", "quantization_config": (True, "float16"), "device_map": {"": 1}}
+    assert loading._precision(str(tmp_path)) == expected
+    assert loading._precision(None) == {"dtype": "auto"}
+
+
+def test_what_is_taught_to_a_base_model_ends_its_completions() -> None:
+    tokenizer = train_tokenizer(["a workflow of a few words"], 300)
+    model = build_tiny_policy(tokenizer, hidden_size=64, num_layers=1, max_length=128, seed=0)
+    turn, text = tokenizer.eos_token_id, tokenizer.pad_token_id
+    end_at_turns(model, tokenizer)
+    assert model.generation_config.eos_token_id == turn  # nothing to do
+    tokenizer.eos_token, model.generation_config.eos_token_id = "<|endoftext|>", text  # as Qwen2.5's base models
+    end_at_turns(model, tokenizer)
+    assert (tokenizer.eos_token_id, model.config.eos_token_id) == (turn, turn)
+    assert model.generation_config.eos_token_id == [turn, text]
 
 
 def test_an_adapter_whose_files_are_broken_is_a_usage_error(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def flags(folder: Path, name: str, *more: str) -> list[str]:
         write(folder / "search" / "trajectories.jsonl", found)
     return [
         "--model_name_or_path", str(folder / "base"), "--trajectories", f"search:{folder / 'search'}", "--use_cpu",
-        "--bf16", "false", "--prompt_style", "brief", "--output_dir", str(folder / name), "--max_steps", "6",
+        "--bf16", "false", "--dtype", "float32", "--prompt_style", "brief", "--output_dir", str(folder / name),
+        "--max_steps", "6",
         "--save_steps", "2", "--num_generations", "4", "--per_device_train_batch_size", "8", "--logging_steps", "1",
         "--gradient_accumulation_steps", "1", "--learning_rate", "1e-2", "--lora_r", "4", "--lora_target_modules",
         "q_proj", "v_proj", "--activation_checkpointing", "false", *more,

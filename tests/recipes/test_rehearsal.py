@@ -9,7 +9,7 @@ import torch
 from trl import ModelConfig
 
 from aflow_ops.errors import UsageError
-from recipes.settings.rehearsal import rehearse_adapter
+from recipes.settings.rehearsal import check_base_model, rehearse_adapter
 from tests.commands import run
 from tests.recipes.tiny_run import tiny_tokenizer
 
@@ -66,6 +66,14 @@ def test_an_adapter_that_does_not_fit_its_model_is_told_without_its_weights(tmp_
     with pytest.raises(UsageError, match=re.escape(f"does not fit {tmp_path}")):
         rehearse_adapter(model("query_key_value", "dense"))
     assert torch.get_default_device() == torch.device("cpu")
+
+
+def test_an_adapters_folder_is_no_policy_to_train(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"is an adapter.*scripts/merge_adapter\.py"):
+        check_base_model(ModelConfig(model_name_or_path=str(tmp_path)))
+    (tmp_path / "config.json").write_text("{}")  # a model with an adapter beside it
+    check_base_model(ModelConfig(model_name_or_path=str(tmp_path)))
 
 
 def test_a_key_that_stands_twice_in_a_yaml_is_named_with_its_line(tmp_path: Path) -> None:

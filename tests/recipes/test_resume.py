@@ -320,6 +320,8 @@ def test_the_best_adapter_on_held_out_problems_is_kept(
     assert best_of(tmp_path / "run") == {"step": 4, "reward": 0.9}
     logged = [log["heldout/reward"] for log in trainer.state.log_history if "heldout/reward" in log]
     assert logged == [0.2, 0.9, 0.5]
+    steps = [log for log in trainer.state.log_history if "loss" in log]
+    assert all({"reward", "policy/entropy"} <= log.keys() for log in steps)  # a held-out row takes none of them
 
 
 # Collapse
