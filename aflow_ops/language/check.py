@@ -135,7 +135,11 @@ def _members(scope: Scope) -> set[str]:
 
 def _sets_by_name(node: ast.AST) -> bool:
     if isinstance(node, (ast.FunctionDef, ast.Attribute)):
-        return (node.name if isinstance(node, ast.FunctionDef) else node.attr) in ("__getattr__", "__dict__")
+        return (node.name if isinstance(node, ast.FunctionDef) else node.attr) in (
+            "__getattr__",
+            "__setattr__",
+            "__dict__",
+        )
     return isinstance(node, ast.Name) and node.id in ("setattr", "vars")
 
 

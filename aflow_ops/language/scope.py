@@ -290,5 +290,5 @@ def _bound_names(tree: ast.Module) -> Iterator[str]:
 
 def is_known_function(name: str, scope: Scope) -> bool:
     """Whether a called bare name is defined by the source, Python, or AFlow's surroundings."""
-    given = AFLOW_NAMES | {"Counter"} | ({"create"} if scope.is_scoreflow else set())
+    given = AFLOW_NAMES | {"Counter"} | ({"create"} if scope.workflow_class is not None else set())
     return name in scope.bound or hasattr(builtins, name) or name in given
