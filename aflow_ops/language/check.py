@@ -124,11 +124,12 @@ def _members(scope: Scope) -> set[str]:
             elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_self_attribute(node):
                 members.add(node.attr)
         members |= {
-            target.id
+            name.id
             for node in item.body
             if isinstance(node, (ast.Assign, ast.AnnAssign))
             for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-            if isinstance(target, ast.Name)
+            for name in ast.walk(target)
+            if isinstance(name, ast.Name)
         }
     return members
 

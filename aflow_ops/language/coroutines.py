@@ -7,7 +7,7 @@ by a function whose results are, or chosen by a condition, stays as it is.
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 
 from aflow_ops.language.imports import dotted
@@ -19,6 +19,8 @@ gather create_task ensure_future wait wait_for shield as_completed Task isawaita
 extendleft insert put put_nowait heappush add
 """
 COLLECTORS = frozenset(_NAMES.split())
+# From hand to hand a coroutine is followed through so many functions.
+MOST_HANDS = 4
 
 
 def parents_of(tree: ast.Module) -> dict[ast.AST, ast.AST]:
@@ -71,10 +73,12 @@ class Coroutines:
                 return self._is_awaited(target)
             case ast.Dict() | ast.DictComp():
                 holder = self._parents.get(parent)
+                while isinstance(holder, (ast.Dict, ast.List, ast.Tuple)):
+                    holder = self._parents.get(holder)
                 targets = holder.targets if isinstance(holder, ast.Assign) else []
                 return any(ast.unparse(target) in self._holders for target in targets)
             case ast.For(target=target) | ast.comprehension(target=target):
-                return any(map(self.is_kept, self._reads_of(target)))
+                return self._is_awaited(target)
             case ast.Return() | ast.Yield():
                 return self._has_awaited_results(enclosing_function(node, self._parents))
         return False
@@ -107,25 +111,29 @@ class Coroutines:
 
     @cached_property
     def _own(self) -> dict[str, bool]:
-        """Names of the source's functions, with whether they await one of their arguments."""
-        found: dict[str, bool] = {}
-        for node in self._nodes:
-            if isinstance(node, FunctionNode):
+        """Names of the source's functions, with whether they await one of their arguments, and of its classes, with
+        whether what an object of theirs holds is awaited."""
+        functions = [node for node in self._nodes if isinstance(node, FunctionNode)]
+        found = dict.fromkeys((node.name for node in functions), False)
+        for _ in range(MOST_HANDS):
+            takes = COLLECTORS - found.keys() | {name for name, awaits in found.items() if awaits}
+            for node in functions:
                 arguments = set(_arguments(node))
-                awaits = any(_is_awaited_name(item, arguments) for item in ast.walk(node))
-                found[node.name] = awaits or found.get(node.name, False)
-        return found
+                found[node.name] |= any(_is_awaited_name(item, arguments, takes) for item in ast.walk(node))
+        awaited = {n.value.attr for n in self._nodes if isinstance(n, ast.Await) and isinstance(n.value, ast.Attribute)}
+        awaited.add("__await__")
+        return found | {name: not awaited.isdisjoint(fields) for name, fields in _fields_of_classes(self._nodes)}
 
     @cached_property
     def _holders(self) -> set[str]:
         """Names and attributes that hold coroutines: as items, in a loop, or all together they are awaited."""
-        found: set[str] = set()
+        awaits = (node.value for node in self._nodes if isinstance(node, ast.Await))
+        found = {ast.unparse(value.value) for value in awaits if isinstance(value, ast.Subscript)}
         for node in self._nodes:
             match node:
-                case ast.Await(value=ast.Subscript(value=owner)):
-                    found.add(ast.unparse(owner))
                 case ast.For(target=target, iter=items) | ast.comprehension(target=target, iter=items):
-                    if any(map(self._is_awaited_here, self._reads_of(target))):
+                    reads = list(self._reads_of(target))
+                    if any(map(self._is_awaited_here, reads)) or any(dotted(read) in found for read in reads):
                         found.update(_places(items))
                 case ast.Call() if self._takes_coroutines(node):
                     found.update(place for argument in node.args for place in _places(argument))
@@ -143,9 +151,9 @@ class Coroutines:
         return isinstance(parent, ast.Call) and self._scope.operator_of(parent) is not None
 
     @cached_property
-    def _reads(self) -> dict[str, list[ast.AST]]:
+    def _reads(self) -> dict[str, list[ast.expr]]:
         """Where names and attributes are read."""
-        found: dict[str, list[ast.AST]] = defaultdict(list)
+        found: dict[str, list[ast.expr]] = defaultdict(list)
         for node in self._nodes:
             if (
                 isinstance(node, (ast.Name, ast.Attribute))
@@ -155,7 +163,7 @@ class Coroutines:
                 found[place].append(node)
         return found
 
-    def _reads_of(self, target: ast.expr) -> Iterator[ast.AST]:
+    def _reads_of(self, target: ast.expr) -> Iterator[ast.expr]:
         parts = target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]
         for part in parts:
             yield from self._reads.get(dotted(part) or "", ())
@@ -180,12 +188,33 @@ def _arguments(function: FunctionNode) -> Iterator[str]:
         yield argument.arg
 
 
-def _is_awaited_name(node: ast.AST, names: set[str]) -> bool:
-    """Whether one of the names is awaited here, or given to a collector."""
+def _fields_of_classes(nodes: list[ast.AST]) -> Iterator[tuple[str, set[str]]]:
+    """Yield the classes of a source, named tuples among them, with the attributes that their objects have."""
+    for node in nodes:
+        match node:
+            case ast.ClassDef(name=name):
+                parts = list(ast.walk(node))
+                stored = {p.attr for p in parts if isinstance(p, ast.Attribute) and isinstance(p.ctx, ast.Store)}
+                declared = {
+                    p.target.id for p in parts if isinstance(p, ast.AnnAssign) and isinstance(p.target, ast.Name)
+                }
+                methods = {part.name for part in node.body if isinstance(part, FunctionNode)}
+                yield name, stored | declared | (methods & {"__await__"})
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(args=args) as call) if (
+                _called(call) == "namedtuple"
+            ):
+                texts = (
+                    part.value for argument in args for part in ast.walk(argument) if isinstance(part, ast.Constant)
+                )
+                yield name, {word for text in texts for word in str(text).replace(",", " ").split()}
+
+
+def _is_awaited_name(node: ast.AST, names: set[str], takes: Collection[str]) -> bool:
+    """Whether one of the names is awaited here, or given to a function that takes coroutines."""
     match node:
         case ast.Await(value=ast.Name(id=name)):
             return name in names
-        case ast.Call(args=args) if _called(node) in COLLECTORS:
+        case ast.Call(args=args) if _called(node) in takes:
             given = (part for argument in args for part in ast.walk(argument))
             return any(isinstance(part, ast.Name) and part.id in names for part in given)
     return False

@@ -163,8 +163,8 @@ def _candidates(completion: str) -> list[str]:
     tagged = [match.group(2) for tag in (_TAG, _INNER_TAG) for match in tag.finditer(completion)]
     inside = [inner for text in tagged for inner in _fenced(text)] + tagged
     found = [text for text in inside + _fenced(completion) if _PYTHON.search(text) or looks_like_dsl(text)]
-    if not found and _PYTHON.search(completion):
-        found = [_bare_python(completion)]
+    if not any(map(_PYTHON.search, found)) and _PYTHON.search(completion):  # a fence may stand in one of its texts
+        found = [_bare_python(completion), *found]
     if not found:
         whole = [completion] if spelled(completion.strip()) else []
         found = (
