@@ -28,7 +28,6 @@ PARTS: Mapping[str, frozenset[str]] = {
     for module, names in {
         "inspect": "cleandoc getdoc isawaitable isclass iscoroutine iscoroutinefunction isfunction signature",
         "io": "BytesIO StringIO",
-        "sys": "byteorder float_info int_info maxsize maxunicode stderr stdout version version_info",
         "traceback": "format_exc format_exception format_exception_only print_exc print_exception",
         "types": "MappingProxyType NoneType SimpleNamespace",
         "uuid": "NAMESPACE_DNS NAMESPACE_URL UUID uuid3 uuid4 uuid5",
