@@ -81,6 +81,9 @@ class AsyncLLM:
         return _ledger.get_summary()
     async def __call__(self, prompt, *args, **kwargs):
         return (await _reply_of("Custom", {}, [], {"input": prompt}))["text"]
+    async def acompletion_text(self, messages, *args, **kwargs):
+        texts = [messages] if isinstance(messages, str) else [message["content"] for message in messages]
+        return await self.aask("\\n\\n".join(texts))
     async def call_with_format(self, prompt, *args, **kwargs):
         return {"response": await self.aask(prompt)}
     async def aask(self, prompt, *args, **kwargs):
@@ -127,7 +130,8 @@ class _Logger:
 logger = _Logger()
 logger.bind = logger.opt
 logger.debug = logger.info = logger.warning = logger.error = logger.exception = logger.log
-logger.trace = logger.success = logger.critical = logger.log
+logger.trace = logger.success = logger.critical = logger.warn = logger.fatal = logger.log
+logger.add = logger.remove = logger.configure = logger.setLevel = logger.addHandler = logger.log
 DatasetType = str
 operator = _Namespace()
 operator.Operator = AflowObject

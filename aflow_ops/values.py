@@ -20,6 +20,8 @@ MAX_DEPTH = 50
 MAX_CHARS = 4_000_000
 # Keys under which workflows return their answer in a dict of their own, the clearest first.
 ANSWER_KEYS = ("answer", "final_answer", "solution", "response", "result", "output", "code")
+# Keys of what an answer cost, beside it.
+_COST_KEYS = frozenset({"cost", "total_cost", "cost_usd", "tokens", "total_tokens", "usage", "calls", "steps"})
 
 
 def bind_arguments(
@@ -166,7 +168,10 @@ def _answer_key(value: dict[Any, Any]) -> Any:
             return operator.main
     if len(value) == 1:
         return next(iter(value))
-    return next((key for key in ANSWER_KEYS if key in value), None)
+    if (known := next((key for key in ANSWER_KEYS if key in value), None)) is not None:
+        return known
+    named = [key for key in value if key not in _COST_KEYS]
+    return named[0] if len(named) == 1 else None
 
 
 def shortened(value: Any) -> Any:

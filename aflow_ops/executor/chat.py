@@ -23,6 +23,8 @@ GRACE_SECONDS = 5.0
 MOST_LIMITS = 6
 # Statuses of a request in the wrong form; chat templates that refuse a role fail with the last.
 FORM_STATUSES = (400, 422, 500)
+# Statuses of a request that is too long, Together's among them.
+LENGTH_STATUSES = (400, 403, 413, 422)
 # Where completions are asked for, below the base URL.
 COMPLETIONS = "/chat/completions"
 # What asks for tokens, and what tells the cache such replies from others.
@@ -108,7 +110,8 @@ class ChatTransport(Transport):
             if response.is_success:
                 return self._read(response.content, call)
             refusal = read_refusal(response.status_code, response.content, response.headers)
-            if refusal.status not in (400, 413, 422) or (fitting := fitting_limit(refusal.text, limit)) is None:
+            is_length = refusal.status in LENGTH_STATUSES and not refusal.is_spent
+            if not is_length or (fitting := fitting_limit(refusal.text, limit)) is None:
                 raise self._refused(refusal, version, call)
             limit, told = fitting, scrubbed(str(refusal), self._key)
         raise TransportError("call", f"no limit of completion tokens fits, not even {limit}: {told}")
@@ -154,7 +157,7 @@ class ChatTransport(Transport):
         if self._token_ids and refusal.status in FORM_STATUSES and any(name in refusal.text for name in ASK_TOKENS):
             self._token_ids = False
             return TransportError("again", reason)
-        is_form = refusal.status in FORM_STATUSES and not refusal.is_about_model
+        is_form = refusal.status in FORM_STATUSES and not (refusal.is_about_model or refusal.is_filtered)
         if is_form and (self._form.version != version or self._form.adapt(refusal.text)):
             return TransportError("again", reason)
         failure = failure_of(refusal, answered=self._answered)

@@ -22,7 +22,7 @@ MOST_TOKENS = 10**8
 _FILTERED = re.compile(
     r"content.?filter|safety|recitation|prohibited|blocklist|sensitive|moderat|refusal|spii|guard", re.I
 )
-_FAILED = re.compile(r"error|abort|cancel|insufficient_system_resource|malformed|unexpected", re.IGNORECASE)
+_FAILED = re.compile(r"error|abort|cancel|insufficient_system_resource|malformed|unexpected|load", re.IGNORECASE)
 _CUT_OFF = re.compile(r"length|max_?(?:output_)?tokens", re.IGNORECASE)
 _TOOLS = re.compile(r"tool|function", re.IGNORECASE)
 # The tags of DeepSeek and most others, Magistral's, Kimi's, Seed's, Cohere's and OpenThinker's. A tag that is quoted is
@@ -41,6 +41,8 @@ _THOUGHT_END, _THOUGHT_START = re.compile(_CLOSE), re.compile(_OPEN)
 # gpt-oss where the server does not take its channels apart.
 _CHANNELS = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>")
 _FINAL_CHANNEL = re.compile(r".*<\|channel\|>final[^<]*<\|message\|>(.*?)(?:<\|(?:end|return)\|>\s*)?\Z", re.DOTALL)
+# Where the server lost the marks of its channels: what they begin with, and what comes before the answer.
+_BARE_ANALYSIS, _BARE_FINAL = "analysis", "assistantfinal"
 # What some servers send to keep the connection busy, before the reply itself.
 _COMMENTS = re.compile(r"\A(?:\s*:[^\n]*\n)+")
 
@@ -231,6 +233,8 @@ def _without_thoughts(text: str) -> str | None:
     if _CHANNELS.match(text):
         final = _FINAL_CHANNEL.match(text)
         return final and final.group(1).strip()
+    if text.startswith(_BARE_ANALYSIS) and _BARE_FINAL in text:
+        return text.rpartition(_BARE_FINAL)[2].strip()
     if not _MAY_THINK.search(text):
         return text
     # Behind the last end no thought has one: each beginning there would be followed through all the rest.

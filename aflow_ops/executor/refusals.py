@@ -42,7 +42,7 @@ _SPENT = re.compile(
     r"insufficient[\W_]+(?:[a-z]+[\W_]+){0,2}(?:quota|balance|credit|fund)|billing.?(?:hard.?limit|not.?active)|"
     r"credit balance is too low|out of credits|no credits|requires more credits|(?:key|credit|spend\w*) limit exceeded|"
     r"(?:reached|exceeded) your (?:\w+ ){0,3}usage limit|n['o]t have any credits|arrearage|overdue|"
-    r"monthly spending limit|"
+    r"monthly spending limit|budget.?(?:has.been.)?exceeded|"
     # No money in the account, as it is said in China.
     r"欠费|余额不足",
     re.IGNORECASE,
@@ -51,18 +51,32 @@ _DAILY = re.compile(r"\b(?:per|a)[ _-]day|(?:Per|By)Day|daily (?:limit|free allo
 _PLAN = re.compile(r"check your plan and billing", re.IGNORECASE)
 _MINUTE = re.compile(r"per.?minute|RESOURCE_EXHAUSTED|retry in", re.IGNORECASE)
 _BAD_KEY = re.compile(
-    r"(?:invalid|incorrect).{0,10}api.?key|api.?key.{0,20}(?:invalid|not valid|expired)", re.IGNORECASE
+    r"(?:invalid|incorrect).{0,10}(?:api.?key|authorization header)|"
+    r"api.?key.{0,20}(?:invalid|not valid|not found|expired)",
+    re.IGNORECASE,
 )
 _NO_ACCOUNT = re.compile(
     r"location is not supported|organization.{0,20}restricted|account.{0,20}(?:suspend|disabl)", re.I
 )
 _BAD_MODEL = re.compile(
-    r"model.?not.?found|not a valid model|model .{0,80}does not exist|unknown model|no models? loaded|"
-    r"model.{0,80}decommissioned",
+    r"model.?not.?(?:found|exist|available|supported)|not a valid model|model .{0,80}does not exist|unknown model|"
+    r"no models? loaded|model.{0,80}decommissioned|does not support chat|not a chat model|"
+    r"does not work with the specified model|requested model .{0,80}not supported",
     re.IGNORECASE,
 )
-# 498 and 499: no room at a provider's cheapest tier; the client has gone, as a proxy sees it.
-_BUSY = (408, 409, 425, 429, 498, 499)
+# What a model wrote could not be read as an answer: as much the chance of one reply as a tool call is.
+_MISWRITTEN = re.compile(r"tool_use_failed|output_parse_failed|json_validate_failed")
+# The model's process is gone, though the status blames the request.
+_CRASHED = re.compile(r"model has crashed|model (?:was |is )?unloaded|failed to load model", re.IGNORECASE)
+# The prompt alone is too long, though the status blames the server.
+_OVERLONG = re.compile(
+    r"exceed_context_size|exceeds? the (?:available|model'?s?) context|context (?:size|length|window) (?:has been )?"
+    r"exceeded|greater than the context length",
+    re.IGNORECASE,
+)
+# 424: what stands behind a gateway failed. 498 and 499: no room at a provider's cheapest tier; the client has gone, as
+# a proxy sees it.
+_BUSY = (408, 409, 424, 425, 429, 498, 499)
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,16 @@ class Refusal:
     def is_about_model(self) -> bool:
         """Whether it says that there is no such model."""
         return _BAD_MODEL.search(self.text) is not None
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether it says that the account has nothing left to pay with."""
+        return self.status == 402 or _is_spent(self.text, self.status)
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether it is a filter's or a moderation's, about this request alone."""
+        return self.status in (400, 403, 422, 451) and _FILTERED.search(self.text) is not None
 
     @property
     def text(self) -> str:
@@ -123,10 +147,14 @@ def failure_of(refusal: Refusal, *, answered: bool) -> Failure:
             what it says about them now is about this call.
     """
     status, text = refusal.status, refusal.text
-    if status == 402 or _is_spent(text, status):
+    if refusal.is_spent:
         return "spent"
-    if status in (400, 403, 422, 451) and _FILTERED.search(text):
+    if refusal.is_filtered:
         return "call"
+    if status == 400 and _MISWRITTEN.search(text):
+        return "busy"
+    if status == 400 and _CRASHED.search(text):
+        return "outage"
     if status in (401, 407) or (status == 400 and _BAD_KEY.search(text)):
         return "fatal"
     if status == 400 and not answered and (refusal.is_about_model or _NO_ACCOUNT.search(text)):
@@ -135,7 +163,7 @@ def failure_of(refusal: Refusal, *, answered: bool) -> Failure:
         return "busy" if answered else "fatal"
     if status in _BUSY:
         return "busy"
-    return "outage" if status >= 500 else "call"
+    return "outage" if status >= 500 and not _OVERLONG.search(text) else "call"
 
 
 def _is_spent(text: str, status: int) -> bool:

@@ -19,24 +19,33 @@ _THINKING = re.compile(r"deepseek-r\d|reasoner|reasoning|thinking|qwq|qwen3|magi
 _REFUSES = re.compile(
     r"unsupported|not support|unrecognized|unknown|invalid|not allowed|not permitted|not enabled|extra|"
     r"only the default|must alternate|should alternate|alternating|deprecated|first message must|only user "
-    r"and assistant",
+    r"and assistant|roles are supported",
     re.IGNORECASE,
 )
-_TOO_LONG = re.compile(r"context|too large|too long|exceed|at most|maximum|must be <=|valid range", re.IGNORECASE)
-_ABOUT_TOKENS = re.compile(r"tokens|context_length_exceeded")
+_TOO_LONG = re.compile(
+    r"context|too large|too long|exceed|at most|maximum|must be <=|(?:valid|supported) range", re.IGNORECASE
+)
+_ABOUT_TOKENS = re.compile(r"tokens|context_length_exceeded", re.IGNORECASE)
+# It thought until the end of its room, and the server has no status for that but an error.
+_CUT_OFF = re.compile(r"higher max_tokens|output limit was reached", re.IGNORECASE)
 _NO_SUCH_FIELD = re.compile(r"unsupported|not supported|unrecognized|unknown|extra", re.IGNORECASE)
 _RATE = re.compile(r"per.minute|rate.?limit", re.IGNORECASE)
 _MOST_COMPLETION = re.compile(
     r"at most (\d+) completion tokens|maximum (?:value )?(?:for|of) .?max_(?:completion_)?tokens.? "
-    r"(?:is|must be) (?:less than or equal to )?.?(\d+)|less than or equal to .?(\d+)|range .{0,20}?(?:1|0), ?(\d+)",
+    r"(?:is|must be) (?:less than or equal to )?.?(\d+)|less than or equal to .?(\d+)|range .{0,20}?(?:1|0), ?(\d+)|"
+    r"to (\d+) \(exclusive\)",
     re.IGNORECASE,
 )
 _CONTEXT = re.compile(
-    r"(?:context length|context window|context size|maximum context)\D{0,40}(\d+)|(\d+) tokens? context|"
+    r"(?:context length|context window|context size|maximum context)\D{0,40}(\d+)|(\d+) (?:tokens?|maximum) context|"
     r"max_new_tokens\D{0,20}<= (\d+)",
     re.IGNORECASE,
 )
-_INPUT = re.compile(r"(\d+) (?:tokens )?(?:in the messages|in the prompt|.?inputs?.? tokens|prompt tokens)", re.I)
+_INPUT = re.compile(
+    r"(\d+) (?:tokens )?(?:in the messages|in the prompt|.?inputs?.? tokens|prompt tokens)|"
+    r"(?:request|input|contains|keep the first) \(?(\d+) tokens",
+    re.IGNORECASE,
+)
 
 
 class RequestForm:
@@ -84,6 +93,9 @@ class RequestForm:
 
     def adapt(self, refusal: str) -> bool:
         """Change the form after a refused request; whether there was something to change."""
+        if _CUT_OFF.search(refusal):
+            return self.give_room()
+        refusal = refusal.replace("invalid_request_error", "")  # the type of any refusal
         if not _REFUSES.search(refusal):
             return False
         if "max_completion_tokens" in refusal and self.limit_name == "max_tokens":
@@ -148,9 +160,9 @@ def fitting_limit(refusal: str, limit: int) -> int | None:
     most = _MOST_COMPLETION.search(refusal)
     context, used = _CONTEXT.search(refusal), _INPUT.search(refusal)
     if most is not None:
-        fitting = int(next(filter(None, most.groups())))
+        fitting = int(next(filter(None, most.groups()))) - ("(exclusive)" in most.group())
     elif context is not None and used is not None:
-        fitting = int(next(filter(None, context.groups()))) - int(used.group(1))
+        fitting = int(next(filter(None, context.groups()))) - int(next(filter(None, used.groups())))
     else:
         fitting = limit // 2
     return fitting if 0 < fitting < limit else None

@@ -124,18 +124,23 @@ def _members(scope: Scope) -> set[str]:
             elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_self_attribute(node):
                 members.add(node.attr)
         members |= {
-            target.id
+            name.id
             for node in item.body
             if isinstance(node, (ast.Assign, ast.AnnAssign))
             for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-            if isinstance(target, ast.Name)
+            for name in ast.walk(target)
+            if isinstance(name, ast.Name)
         }
     return members
 
 
 def _sets_by_name(node: ast.AST) -> bool:
     if isinstance(node, (ast.FunctionDef, ast.Attribute)):
-        return (node.name if isinstance(node, ast.FunctionDef) else node.attr) in ("__getattr__", "__dict__")
+        return (node.name if isinstance(node, ast.FunctionDef) else node.attr) in (
+            "__getattr__",
+            "__setattr__",
+            "__dict__",
+        )
     return isinstance(node, ast.Name) and node.id in ("setattr", "vars")
 
 

@@ -7,6 +7,7 @@ the code in it is whole is for the parser to say.
 """
 
 import html
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -27,13 +28,22 @@ MAX_SOURCE_CHARS = 16_000
 MAX_NESTING = 60
 # Of the texts that may be the workflow, so many are looked at.
 MAX_CANDIDATES = 6
+# Of the lines that may close a fence, so many are looked at.
+MAX_INNER_FENCES = 50
 # Ends of a turn that may stand behind each other.
 MAX_LEFT_OVER = 20
 
 _TAG = re.compile(r"<(workflow|graph)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
-_PROMPT = re.compile(r"<prompt>(.*?)(?:</prompt>|\Z)", re.DOTALL | re.IGNORECASE)
+# Where prose speaks of the tag before the tag itself comes.
+_INNER_TAG = re.compile(r"<(workflow|graph)>((?:(?!<\1>).)*)</\1>", re.DOTALL | re.IGNORECASE)
+_PROMPT = re.compile(r"<(prompts?)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _LITERAL_END = re.compile(r"\]\]>(?=\s*(?:</|\Z))")
-_FENCE = re.compile(r"(?<!`)```+[^\n`]*\n(.*?)(?:\n[^\S\n]*```|\Z)", re.DOTALL)
+# A line that opens a fence; quotes are taken for one with a language behind them only.
+_FENCE = re.compile(
+    r"(?<!`)(`{3,}|^[^\S\n]*~{3,})[^\n`]*\n|^[^\S\n]*(\'{3}|\"{3})(?:python|py)[^\S\n]*\n", re.MULTILINE
+)
+_LANGUAGE = re.compile(r"(?:python3?|py)\s*", re.IGNORECASE)
+_QUOTED = re.compile(r"^[^\S\n]*>[^\S\n]?", re.MULTILINE)
 _AROUND = re.compile(r"```+[^\n`]*\n(.*?)(?:\n\s*```+)?", re.DOTALL)
 _PYTHON = re.compile(
     rf"^[^\S\n]*(?:class\s+(?:{'|'.join(CLASS_NAMES)})\b|(?:async\s+)?def\s+workflow\b)"
@@ -79,7 +89,7 @@ def find_workflows(completion: str) -> Iterator[FoundCode]:
     completion = completion[: 8 * MAX_SOURCE_CHARS].replace("\r\n", "\n").replace("\r", "\n")
     completion = _unwrapped(without_thoughts(completion.lstrip("\ufeff\u200b")))
     prompts = _prompts_of(completion)
-    texts = list(dict.fromkeys(_candidates(_PROMPT.sub("", completion))))[:MAX_CANDIDATES]
+    texts = list(dict.fromkeys(_candidates(_PROMPT.sub(_of_no_prompts, completion))))[:MAX_CANDIDATES]
     if not texts:
         raise WorkflowError("find", "no workflow in the completion: expected `async def workflow(problem): ...`")
     blocks = [block for block in map(_trimmed, _fenced(completion)) if not _PYTHON.search(block)]
@@ -95,17 +105,32 @@ def find_workflows(completion: str) -> Iterator[FoundCode]:
 def _unwrapped(completion: str) -> str:
     """A completion with the fields of a JSON object as tags, and tags without the marks of literal text in XML."""
     for text in (completion, *_fenced(completion)):
-        if text.lstrip().startswith("{") and '"graph"' in text:
-            try:
-                fields = json.loads(text, strict=False)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(fields, dict):
-                return "\n".join(
-                    f"<{name}>\n{fields[name]}\n</{name}>" for name in ("graph", "prompt") if name in fields
-                )
+        if text.lstrip().startswith("{") and (tagged := _of_fields(text)):
+            return tagged
+    if re.match(r">", completion) or re.search(r"^[^\S\n]*>[^\S\n]*```", completion, re.MULTILINE):
+        completion = _QUOTED.sub("", completion)
     literal = completion.replace("<![CDATA[", "")
     return completion if literal == completion else _LITERAL_END.sub("", literal)
+
+
+def _of_fields(text: str) -> str | None:
+    """The fields of a JSON object that hold a workflow and its prompts, as tags; `None` if none does."""
+    try:
+        fields = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return None
+    texts = {name: value for name, value in fields.items() if isinstance(value, str)}
+    graph = next((value for name, value in texts.items() if name == "graph" or _PYTHON.search(value)), None)
+    if graph is None:
+        return None
+    prompts = next((texts[name] for name in ("prompt", "prompts") if name in texts), "")
+    return f"<graph>\n{graph}\n</graph>\n<prompt>\n{prompts}\n</prompt>"
+
+
+def _of_no_prompts(match: re.Match[str]) -> str:
+    """What stays of a text that may be a block of prompts: all of one that prose only speaks of."""
+    is_closed = match.group().lower().endswith(f"</{match.group(1).lower()}>")
+    return "" if is_closed or not _PYTHON.search(match.group(2)) else match.group()
 
 
 def check_size(text: str) -> None:
@@ -135,11 +160,11 @@ def looks_like_dsl(text: str) -> bool:
 
 def _candidates(completion: str) -> list[str]:
     """Texts that may be the workflow, the likeliest first."""
-    tagged = [match.group(2) for match in _TAG.finditer(completion)]
+    tagged = [match.group(2) for tag in (_TAG, _INNER_TAG) for match in tag.finditer(completion)]
     inside = [inner for text in tagged for inner in _fenced(text)] + tagged
     found = [text for text in inside + _fenced(completion) if _PYTHON.search(text) or looks_like_dsl(text)]
-    if not found and _PYTHON.search(completion):
-        found = [_bare_python(completion)]
+    if not any(map(_PYTHON.search, found)) and _PYTHON.search(completion):  # a fence may stand in one of its texts
+        found = [_bare_python(completion), *found]
     if not found:
         whole = [completion] if spelled(completion.strip()) else []
         found = (
@@ -176,17 +201,36 @@ def _is_bare_dsl(line: str) -> bool:
 
 
 def _fenced(text: str) -> list[str]:
-    return [match.group(1) for match in _FENCE.finditer(text)]
+    """Texts between fences. A line that would close one, inside of a text in three quotes, is a part of that text."""
+    found, at = [], 0
+    while (opening := _FENCE.search(text, at)) is not None:
+        fence = (opening.group(1) or opening.group(2)).strip()
+        closing = re.compile(rf"\n[^\S\n]*{fence}").finditer(text, opening.end() - 1)
+        ends = [match.start() for match in itertools.islice(closing, MAX_INNER_FENCES)]
+        end = next(
+            (end for end in ends if not _is_in_quotes(text[opening.end() : end])), ends[0] if ends else len(text)
+        )
+        found.append(text[opening.end() : end])
+        at = end + 1 + len(fence)
+    return found
+
+
+def _is_in_quotes(text: str) -> bool:
+    """Whether a text ends inside of one in three quotes, as far as their number tells."""
+    return text.count('"""') % 2 == 1 or text.count("'''") % 2 == 1
 
 
 def _trimmed(text: str) -> str:
     """Drop empty lines around the text, the fence lines that a sloppy completion left inside, and what is no space."""
     text = _without_end(text.lstrip("\ufeff\u200b\n"))
     lines = [_spaced(line) for line in text.expandtabs(4).split("\n")]
-    while lines and (not lines[0].strip() or lines[0].strip().startswith("```")):
+    while lines and (
+        not lines[0].strip() or lines[0].strip().startswith("```") or _LANGUAGE.fullmatch(lines[0].strip())
+    ):
         lines.pop(0)
-    for position, line in enumerate(lines):
-        if line.strip().startswith("```"):
+    left_over = (position for position, line in enumerate(lines) if line.strip().startswith("```"))
+    for position in itertools.islice(left_over, MAX_INNER_FENCES):
+        if not _is_in_quotes("\n".join(lines[:position])):
             lines = lines[:position]
             break
     return "\n".join(line.rstrip() for line in lines).rstrip("\n")
@@ -224,15 +268,13 @@ def _plain(line: str) -> str:
 
 
 def _prompts_of(completion: str) -> dict[str, Any]:
-    match = _PROMPT.search(completion)
-    if match is None:
-        return {}
-    text = match.group(1).strip()
-    # A line of backquotes may be a fence around the prompts, or stand in one of them.
-    unfenced = _AROUND.fullmatch(text)
-    for found in (unfenced.group(1) if unfenced else text, _trimmed(text), html.unescape(text)):
-        if definitions := prompt_definitions(found):
-            return definitions
+    for match in itertools.islice(_PROMPT.finditer(completion), MAX_CANDIDATES):
+        text = match.group(2).strip()
+        # A line of backquotes may be a fence around the prompts, or stand in one of them.
+        unfenced = _AROUND.fullmatch(text)
+        for found in (unfenced.group(1) if unfenced else text, _trimmed(text), html.unescape(text)):
+            if definitions := prompt_definitions(found):
+                return definitions
     return {}
 
 

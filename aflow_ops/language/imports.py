@@ -17,9 +17,10 @@ from aflow_ops.language.dialects import SCOREFLOW, operator_keys
 
 # Harmless modules of the standard library: no files, no network, no processes, no view of the interpreter.
 _ALLOWED = """
-__future__ abc ast asyncio bisect calendar cmath collections contextlib contextvars copy dataclasses datetime decimal
-difflib enum fractions functools hashlib heapq html itertools json logging math numbers operator pprint random re
-statistics string textwrap time typing unicodedata
+__future__ abc array ast asyncio base64 binascii bisect calendar cmath collections contextlib contextvars copy
+dataclasses datetime decimal difflib enum fnmatch fractions functools graphlib hashlib heapq html itertools json keyword
+logging math numbers operator pprint queue random re reprlib secrets shlex statistics string struct textwrap time typing
+unicodedata weakref
 """
 # Of these a workflow has the harmless part.
 PARTS: Mapping[str, frozenset[str]] = {

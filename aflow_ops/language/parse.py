@@ -10,7 +10,7 @@ from aflow_ops.language.check import check_workflow
 from aflow_ops.language.dsl import compile_dsl, parse_dsl, print_dsl
 from aflow_ops.language.find import FoundCode, check_size, find_workflows, looks_like_dsl
 from aflow_ops.language.prompt_code import with_prompt_code
-from aflow_ops.language.repair import parse_python, repair_tree
+from aflow_ops.language.repair import MADE_ASYNC, parse_python, repair_tree
 from aflow_ops.language.scope import Scope, scope_of
 from aflow_ops.language.workflow import SOURCE_NAME, Form, Workflow
 from aflow_ops.operators import OPERATORS, Operator
@@ -81,7 +81,7 @@ def _python_workflow(found: FoundCode, domain: Domain, has_entry_point: bool, pr
             check_size(whole)
             tree, text, _ = parse_python(whole)
         scope = scope_of(tree, constants)
-        tree_repairs = repair_tree(scope)
+        tree_repairs = repair_tree(scope, was_plain=MADE_ASYNC in repairs)
         notes = check_workflow(scope, domain=domain, has_entry_point=has_entry_point, prompts=definitions)
         if tree_repairs:
             text = ast.unparse(scope.tree)

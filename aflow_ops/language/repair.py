@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from aflow_ops.errors import WorkflowError
 from aflow_ops.language.check import returns_value
+from aflow_ops.language.coroutines import Coroutines, enclosing_function, parents_of
 from aflow_ops.language.fstrings import plain_fstrings
 from aflow_ops.language.imports import dotted
 from aflow_ops.language.scope import Scope, is_known_function, is_self_attribute, main_functions
@@ -20,10 +21,7 @@ from aflow_ops.language.workflow import GRAMMAR, SOURCE_NAME
 from aflow_ops.operators import OPERATORS, Operator, spelled
 from aflow_ops.python_source import parse_source
 
-# A coroutine passed to one of these is awaited later.
-COLLECTORS = frozenset(
-    {"gather", "create_task", "ensure_future", "wait", "wait_for", "shield", "as_completed", "append", "extend"}
-)
+MADE_ASYNC = "made the workflow function async"
 _ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|#39|#x27|#34);")
 _QUOTES = str.maketrans({"\u201c": '"', "\u201d": '"', "\u2018": "'", "\u2019": "'"})
 _PLAIN_DEF = re.compile(r"^[^\S\n]*(def\s+(?:workflow|__call__|run_workflow)\s*\()", re.MULTILINE)
@@ -43,7 +41,7 @@ def parse_python(text: str) -> tuple[ast.Module, str, list[str]]:
         read = plain_fstrings(characters)
         made_async = _made_async(read)
         asynced = [] if read == characters else ["wrote f-strings as every Python reads them"]
-        asynced += [] if made_async == read else ["made the workflow function async"]
+        asynced += [] if made_async == read else [MADE_ASYNC]
         for candidate, repairs in _indentations(made_async):
             try:
                 return _parse(candidate), candidate, respelled + asynced + repairs
@@ -123,8 +121,12 @@ def _without_trailing_prose(text: str) -> str:
     return "\n".join(lines) if lines else text
 
 
-def repair_tree(scope: Scope) -> list[str]:
+def repair_tree(scope: Scope, *, was_plain: bool = False) -> list[str]:
     """Mend the tree in place.
+
+    Args:
+        scope (`Scope`): the workflow.
+        was_plain (`bool`): its function was made async: what it ran a loop for is awaited.
 
     Returns:
         `list[str]`: what was repaired; empty when the tree is untouched.
@@ -133,13 +135,38 @@ def repair_tree(scope: Scope) -> list[str]:
         WorkflowError: stage `"check"`: an operator is called where nothing can be awaited.
     """
     repairs = _respell(scope)
-    parents = {child: node for node in ast.walk(scope.tree) for child in ast.iter_child_nodes(node)}
+    awaited = _Awaited()
+    if was_plain:
+        scope.main.body = [awaited.visit(statement) for statement in scope.main.body]
+        repairs += ["awaited what it ran a loop for"] if awaited.found else []
+    parents = parents_of(scope.tree)
     repairs += _add_awaits(scope, parents)
     repairs += _await_what_is_returned(scope, parents)
     repairs += _add_return(scope)
     if repairs:
         ast.fix_missing_locations(scope.tree)
     return repairs
+
+
+class _Awaited(ast.NodeTransformer):
+    """Writes `await x` for `asyncio.run(x)` and `loop.run_until_complete(x)`, nested functions left aside."""
+
+    found = False
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        """Replace a call that runs a loop."""
+        self.generic_visit(node)
+        name = dotted(node.func) or ast.unparse(node.func)
+        if len(node.args) != 1 or not (name == "asyncio.run" or name.endswith(".run_until_complete")):
+            return node
+        self.found = True
+        return ast.copy_location(ast.Await(node.args[0]), node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        """Leave a nested function as it is."""
+        return node
+
+    visit_AsyncFunctionDef = visit_Lambda = visit_FunctionDef  # type: ignore[assignment]
 
 
 def _respell(scope: Scope) -> list[str]:
@@ -174,14 +201,15 @@ def _respell(scope: Scope) -> list[str]:
 
 def _add_awaits(scope: Scope, parents: dict[ast.AST, ast.AST]) -> list[str]:
     repairs = []
+    coroutines = Coroutines(scope, parents)
     for call in list(scope.operator_calls()):
         parent = parents.get(call.node)
-        if parent is None or isinstance(parent, ast.Await) or _is_collected(call.node, parents, scope):
+        if parent is None or coroutines.is_kept(call.node):
             continue
         if _move_await(call.node, parents):
             repairs.append(f"awaited {call.operator.__name__} before its result is used")
             continue
-        function = _enclosing_function(call.node, parents)
+        function = enclosing_function(call.node, parents)
         if not isinstance(function, ast.AsyncFunctionDef):
             raise WorkflowError("check", f"{call.operator.__name__} is called in a function that is not async")
         _replace(parent, call.node, ast.Await(value=call.node))
@@ -198,7 +226,7 @@ def _await_what_is_returned(scope: Scope, parents: dict[ast.AST, ast.AST]) -> li
             called = node.value.func
             of_self = isinstance(called, ast.Attribute) and is_self_attribute(called)
             name = str(getattr(called, "attr" if of_self else "id", ""))
-            if name in own and _enclosing_function(node, parents) is scope.main:
+            if name in own and enclosing_function(node, parents) is scope.main:
                 node.value = ast.Await(value=node.value)
                 repairs.append(f"awaited {name}, whose result is returned")
     return repairs
@@ -227,56 +255,6 @@ def _move_await(call: ast.Call, parents: dict[ast.AST, ast.AST]) -> bool:
     _replace(grandparent, parent, node)
     parents[node] = grandparent
     return True
-
-
-def _is_collected(call: ast.Call, parents: dict[ast.AST, ast.AST], scope: Scope) -> bool:
-    """Whether the coroutine is kept on purpose, to be awaited elsewhere."""
-    parent = parents[call]
-    if isinstance(parent, (ast.List, ast.Tuple, ast.Set)):
-        return not _is_operator_argument(parent, parents, scope)
-    if isinstance(parent, (ast.ListComp, ast.GeneratorExp, ast.SetComp, ast.Lambda)):
-        return True
-    if isinstance(parent, ast.keyword):
-        parent = parents[parent]
-    if isinstance(parent, ast.Call) and parent is not call:
-        name = parent.func.attr if isinstance(parent.func, ast.Attribute) else getattr(parent.func, "id", "")
-        return name in COLLECTORS
-    if isinstance(parent, ast.Assign) and all(isinstance(target, ast.Name) for target in parent.targets):
-        names = {target.id for target in parent.targets if isinstance(target, ast.Name)}
-        return any(_is_awaited_later(node, parents, scope) for node in ast.walk(scope.tree) if _reads(node, names))
-    return False
-
-
-def _is_operator_argument(node: ast.AST, parents: dict[ast.AST, ast.AST], scope: Scope) -> bool:
-    """Whether a value goes straight into an operator, which takes results and not coroutines."""
-    parent = parents.get(node)
-    if isinstance(parent, ast.keyword):
-        parent = parents.get(parent)
-    return isinstance(parent, ast.Call) and scope.operator_of(parent) is not None
-
-
-def _reads(node: ast.AST, names: set[str]) -> bool:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names
-
-
-def _is_awaited_later(name: ast.AST, parents: dict[ast.AST, ast.AST], scope: Scope) -> bool:
-    parent = parents.get(name)
-    if isinstance(parent, (ast.List, ast.Tuple)):
-        return not _is_operator_argument(parent, parents, scope)
-    if isinstance(parent, ast.Starred):
-        return True
-    if isinstance(parent, ast.Call):
-        called = parent.func.attr if isinstance(parent.func, ast.Attribute) else getattr(parent.func, "id", "")
-        return called in COLLECTORS
-    return isinstance(parent, ast.Await)
-
-
-def _enclosing_function(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> ast.AST | None:
-    while node in parents:
-        node = parents[node]
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            return node
-    return None
 
 
 def _replace(parent: ast.AST, old: ast.AST, new: ast.AST) -> None:

@@ -284,11 +284,13 @@ def _bound_names(tree: ast.Module) -> Iterator[str]:
             yield node.name
         elif isinstance(node, ast.arg):
             yield node.arg
-        elif isinstance(node, ast.ExceptHandler) and node.name:
+        elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
             yield node.name
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            yield node.rest
 
 
 def is_known_function(name: str, scope: Scope) -> bool:
     """Whether a called bare name is defined by the source, Python, or AFlow's surroundings."""
-    given = AFLOW_NAMES | {"Counter"} | ({"create"} if scope.is_scoreflow else set())
+    given = AFLOW_NAMES | {"Counter"} | ({"create"} if scope.workflow_class is not None else set())
     return name in scope.bound or hasattr(builtins, name) or name in given

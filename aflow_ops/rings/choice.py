@@ -105,6 +105,8 @@ def _findings(tree: ast.Module) -> Iterator[str]:
                 yield "`gather` with options"
             case ast.Call(func=ast.Attribute(attr="sleep"), args=[ast.Constant(value=int() | float() as pause)]):
                 yield from [f"a pause of {pause} s"] if pause > _LONGEST_SLEEP else []
+            case ast.Call(func=ast.Name(id="round"), args=[_, _]):  # it rounds 2.675 up, which is below in binary
+                yield "`round` to digits"
             case ast.Name(id="__name__"):  # there it says that the source is run as a program
                 yield "`__name__`"
             case ast.Name(id=name, ctx=ast.Load()) if name in _NO_BUILTINS - own:

@@ -524,6 +524,95 @@ LIMITS = [
     )
 ]  # fmt: skip
 
+
+def told(message: str, **more: Any) -> dict[str, Any]:
+    """The body of an error in OpenAI's form."""
+    return {"error": {"message": message, **more}}
+
+
+def capped(limit: int, message: str, status: int = 400) -> Callable[[dict[str, Any]], Response]:
+    """A server that refuses more completion tokens than it has room for."""
+    return unless(lambda request: request["max_tokens"] > limit, failed(status, told(message)))
+
+
+INVALID = "invalid_request_error"
+
+# What providers are known to say, each in its own words.
+PROVIDERS = [
+    Mode("llama.cpp: a prompt beyond the context", (failed(400, told("request (120 tokens) exceeds the available "
+         "context size (64 tokens), try increasing it", code=400, type="exceed_context_size_error", n_prompt_tokens=120,
+         n_ctx=64)),), "no verdict", says="available context size", cost=0),
+    Mode("llama.cpp: the same as a server's error", (failed(500, told("the request exceeds the available context "
+         "size. try increasing the context size or enable context shift", code=500,
+         type="exceed_context_size_error")),), "no verdict", says="available context size", cost=0),
+    Mode("a template of user, assistant and tool", (unless(lambda r: "system" in roles(r), failed(400, {"object":
+         "error", "message": "Only user, assistant and tool roles are supported, got system.", "type":
+         "BadRequestError"})),), "answer", requests=2),
+    Mode("Ollama: a model that cannot chat", (failed(400, told('"m" does not support chat', type=INVALID)),),
+         "run stops", says="--executor_model.*does not support chat", cost=0),
+    Mode("Ollama: the model was only loaded", (said("", "load"),), "no verdict", says="'load'", requests=2, cost=2 *
+         COUNTED),
+    Mode("LM Studio: a prompt beyond the context", (failed(400, {"error": "Trying to keep the first 111490 tokens "
+         "when context the overflows. However, the model is loaded with context length of only 32768 tokens, which "
+         "is not enough. Try to load the model with a larger context length, or provide a shorter input."}),),
+         "no verdict", says="context length of only", cost=0),
+    Mode("LM Studio: a model that crashed", (failed(400, {"error": "The model has crashed without additional "
+         "information. (Exit code: null)"}), GOOD), "answer", requests=2),
+    Mode("LM Studio: a model that was unloaded", (failed(400, told("Model unloaded.")), GOOD), "answer", requests=2),
+    Mode("Azure: a model without chat", (failed(400, told("The chatCompletion operation does not work with the "
+         "specified model, m. Please choose different model and try again.", code="OperationNotSupported")),),
+         "run stops", says="--executor_model", cost=0),
+    Mode("a gateway's failed dependency", (failed(424, {"error": "Request failed during generation: Server error: "
+         "CUDA out of memory", "error_type": "generation"}), GOOD), "answer", requests=2),
+    Mode("Together: a model of another kind", (failed(400, told("Unable to access non-serverless model m. Please "
+         "visit the page to create and start a new dedicated endpoint for the model.", type=INVALID, code=
+         "model_not_available")),), "run stops", says="--executor_model.*non-serverless", cost=0),
+    Mode("Together: length as a 403", (capped(50, "Input token count + max_tokens parameter must be less than the "
+         "context length of the model being queried.", 403),), "answer", requests=2),
+    Mode("Groq: a tool call that nobody asked for", (failed(400, told("Tool choice is none, but model called a tool",
+         type=INVALID, code="tool_use_failed", failed_generation="{}")), GOOD), "answer", requests=2),
+    Mode("Groq: a reply that it cannot read", (failed(400, told("Parsing failed. The model generated output that "
+         "could not be parsed.", type=INVALID, code="output_parse_failed")),), "no verdict", says=
+         "could not be parsed", requests=2, cost=0),
+    Mode("DeepSeek: no such model", (failed(400, told("Model Not Exist", type=INVALID, code=INVALID)),), "run stops",
+         says="--executor_model.*Model Not Exist", cost=0),
+    Mode("Gemini: a header that is missing", (failed(400, [told("Missing or invalid Authorization header.", code=400,
+         status="INVALID_ARGUMENT")]),), "run stops", says="Authorization header", cost=0),
+    Mode("Vertex: a range of output tokens", (capped(63, "Unable to submit request because it has a maxOutputTokens "
+         "value of 100 but the supported range is from 1 (inclusive) to 64 (exclusive). Update the value and try "
+         "again."),), "answer", requests=2),
+    Mode("OpenAI: thoughts up to the limit, as a 400", (failed(400, told("Could not finish the message because "
+         "max_tokens or model output limit was reached. Please try again with higher max_tokens.", type=INVALID)),
+         GOOD), "answer", requests=2),
+    Mode("OpenAI: the same, every time", (failed(400, told("Could not finish the message because max_tokens or model "
+         "output limit was reached. Please try again with higher max_tokens.", type=INVALID)),), "no verdict", says=
+         "output limit", requests=2, cost=0),
+    Mode("OpenAI: the safety system", (failed(400, told("Your request was rejected as a result of our safety system.",
+         type=INVALID, code="content_policy_violation")),), "no verdict", says="safety system", cost=0),
+    Mode("OpenAI: a stop that is about nothing", (failed(400, told("The system could not stop at this temperature",
+         type=INVALID)),), "no verdict", says="temperature", cost=0),
+    Mode("Mistral: a prompt beyond the context", (failed(400, {"object": "error", "message": "Prompt contains 33000 "
+         "tokens and 0 draft tokens, too large for model with 32768 maximum context length", "type":
+         "invalid_request_prompt_tokens_length"}),), "no verdict", says="too large", cost=0),
+    Mode("SGLang: an input beyond the context", (failed(400, {"object": "error", "message": "The input (120 tokens) "
+         "is longer than the model's context length (64 tokens).", "type": "BadRequestError", "code": 400}),),
+         "no verdict", says="longer than", cost=0),
+    Mode("Hugging Face: a model of no provider", (failed(400, told("The requested model 'm' is not supported by any "
+         "provider you have enabled.", type=INVALID, param="model", code="model_not_supported")),), "run stops", says=
+         "--executor_model.*any provider", cost=0),
+    Mode("LiteLLM: a budget", (failed(400, told("Budget has been exceeded! Current cost: 10.0, Max budget: 5.0", type=
+         "budget_exceeded", code="400")),), "budget spent", says="Max budget", cost=0),
+    Mode("gpt-oss: channels that lost their marks", (said("analysis6 * 7 is 42.assistantfinal42"),), "answer"),
+    Mode("Azure: a filter that could not look", (Raw({"choices": [{"finish_reason": "stop", "index": 0,
+         "content_filter_results": {"error": {"code": "content_filter_error", "message":
+         "The contents are not filtered"}}, "message": {"content": "42"}}], "usage": USAGE}),), "answer"),
+    Mode("OpenRouter: more credits, or fewer tokens", (failed(402, told("This request requires more credits, or "
+         "fewer max_tokens. You requested up to 4096 tokens, but can only afford 1000.", code=402)),), "budget spent",
+         says="can only afford", cost=0),
+    Mode("an answer that begins with analysis", (said("analysis: 42"),), "answer", text="analysis: 42"),
+]  # fmt: skip
+
 MODES = [
     *ANSWERS, *THOUGHTS, *PARTS, *STREAMS, *COUNTS, *NO_ANSWERS, *REFUSALS, *BUSY, *REASONS, *FORMS, *LIMITS,
+    *PROVIDERS,
 ]  # fmt: skip
