@@ -33,7 +33,7 @@ from scripts.searching.command import SearchCommand
 from scripts.searching.problems import read_slices
 from scripts.searching.proposers import PROPOSERS, ProposerSettings, check_proposer
 from scripts.searching.results import show
-from scripts.searching.roots import read_roots
+from scripts.searching.roots import read_operators, read_roots
 
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -74,7 +74,8 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     start.add_argument("--operator_roots", action="store_true", help="start from the least workflow around each "
         "operator too, in a race")  # fmt: skip
-    start.add_argument("--import_aflow", type=Path, help="a `workflows` folder of AFlow's: its rounds are the roots")
+    start.add_argument("--import_aflow", type=Path, help="a `workflows` folder of AFlow's: its rounds are the "
+        "roots, and its template's operators the ones that are proposed")  # fmt: skip
     start.add_argument("--export_aflow", type=Path, help="write all rounds there, in AFlow's layout")
     start.add_argument(
         "--aflow_dataset", default="SEARCH", help="the data set's name in exported import paths [SEARCH]"
@@ -148,7 +149,8 @@ def command_of(arguments: argparse.Namespace, shown: Callable[[Mapping[str, Any]
         0 if arguments.per_problem else arguments.final_problems,
     )
     roots = read_roots(arguments.root, arguments.import_aflow)
-    return SearchCommand(arguments, executor_config_from(arguments), slices, roots, shown)
+    template = read_operators(arguments.import_aflow)
+    return SearchCommand(arguments, executor_config_from(arguments), slices, roots, shown, template)
 
 
 def search(arguments: argparse.Namespace) -> None:

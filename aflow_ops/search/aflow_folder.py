@@ -5,13 +5,14 @@
                                      prompt.py         its prompts
                                      experience.json   {"father node": 1, "modification": ..., "before": ..., ...}
                                      log.json          failed problems; not read
-                             template/operator.py      the operators; not read: this runtime has its own
+                             template/                 the operators (`aflow_template.py`)
 
 Layout as in FoundationAgents/AFlow, `scripts/optimizer_utils`. Nothing in the folder is run.
 """
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 
 from aflow_ops.errors import UsageError
 from aflow_ops.language import Workflow, prompt_definitions
+from aflow_ops.search.aflow_template import CLASSES, AFlowTemplate, write_template
 from aflow_ops.search.expand import as_completion
 from aflow_ops.search.native import native_files
 from aflow_ops.search.node import Node
@@ -104,9 +106,15 @@ def _json(path: Path) -> Any:
 
 
 def write_aflow_folder(
-    nodes: Sequence[Node], folder: Path, *, dataset: str, check: Callable[[str], Workflow], problems: int
+    nodes: Sequence[Node],
+    folder: Path,
+    *,
+    dataset: str,
+    check: Callable[[str], Workflow],
+    problems: int,
+    template: AFlowTemplate | None = None,
 ) -> list[int]:
-    """Write every node that ran as a round of AFlow's.
+    """Write every node that ran as a round of AFlow's, with the template of their operators.
 
     Args:
         nodes (`Sequence[Node]`): of a search. Rejected and crashed ones are left out, as they are by AFlow.
@@ -114,16 +122,18 @@ def write_aflow_folder(
         dataset (`str`): AFlow's name of the data set.
         check (`Callable`): parses a completion for the search's problems.
         problems (`int`): size of the validation slice, for the cost of a whole validation.
+        template (`AFlowTemplate`, *optional*): that the search started from.
 
     Returns:
         `list[int]` of the ids of the nodes that became rounds 1, 2, ...
     """
     kept = [node for node in nodes if node.status == "ok" and node.validation is not None]
     rounds = {node.id: number for number, node in enumerate(kept, start=1)}
-    results = []
+    results, used = [], set[str]()
     for node in kept:
-        number = rounds[node.id]
-        files = native_files(check(as_completion(node.workflow, node.prompts)), dataset=dataset, number=number)
+        number, workflow = rounds[node.id], check(as_completion(node.workflow, node.prompts))
+        files = native_files(workflow, dataset=dataset, number=number)
+        used |= set(workflow.operators)
         place = folder / f"round_{number}"
         _write(place / "graph.py", files.graph)
         _write(place / "prompt.py", files.prompt)
@@ -138,6 +148,13 @@ def write_aflow_folder(
             experience |= {"before": before, "after": after, "succeed": after > before}
             _write(place / "experience.json", json.dumps(experience, indent=4))
     _write(folder / "results.json", json.dumps(results, indent=4))
+    lacking = write_template(folder / "template", used, template)
+    if lacking:
+        print(
+            f"warning: AFlow has no operator {', '.join(lacking)}: write a class of that name into "
+            f"{folder / 'template' / CLASSES} before its loader runs these rounds",
+            file=sys.stderr,
+        )
     return list(rounds)
 
 
