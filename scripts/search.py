@@ -16,6 +16,7 @@ flags with --merge of these folders, which gives what one run would have.
 
 import argparse
 import asyncio
+import keyword
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -125,12 +126,29 @@ def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         parser.error(f"--optimizer_top_p {arguments.optimizer_top_p} must be above 0, and 1 at most")
     if arguments.optimizer_adapter and not ProposerSettings.of(arguments).runs_here:
         parser.error("--optimizer_adapter is for a policy that is run here; a server has a name for each adapter")
+    if arguments.convergence_z is not None and not arguments.convergence_z >= 0:
+        parser.error(f"--convergence_z {arguments.convergence_z} must be at least 0; leave it out to go on to the end")
     if (arguments.shard or arguments.merge) and not arguments.per_problem:
         parser.error("--shard and --merge need --per_problem: one search is not cut into parts")
     if arguments.shard and arguments.merge:
         parser.error("--merge puts shards together: leave out --shard")
     if arguments.root and arguments.import_aflow:
         parser.error("give either --root or --import_aflow")
+    check_aflow(parser, arguments)
+
+
+def check_aflow(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse what could not be written for AFlow in the end."""
+    name, folder = arguments.aflow_dataset, arguments.export_aflow
+    if not name.isidentifier() or keyword.iskeyword(name):
+        parser.error(f"--aflow_dataset {name!r} is no name for a Python module, such as MATH")
+    if folder is None:
+        return
+    if folder.exists() and not folder.is_dir():
+        parser.error(f"--export_aflow {folder} is a file; it takes a folder")
+    given = arguments.import_aflow
+    if given is not None and folder.resolve() in (given.resolve(), (given / "workflows").resolve()):
+        parser.error(f"--export_aflow {folder} is what --import_aflow reads, again on a resume; take another folder")
 
 
 def command_of(arguments: argparse.Namespace, shown: Callable[[Mapping[str, Any], Path], None] = show) -> SearchCommand:

@@ -53,6 +53,8 @@ class AFlowRound:
 def read_aflow_folder(folder: Path) -> list[AFlowRound]:
     """Read the rounds of a `workflows` folder, or of the data set's folder around it, in order.
 
+    A round without a workflow is passed over: AFlow makes the folder before it asks for the workflow.
+
     Args:
         folder (`Path`): where `round_1` lies.
 
@@ -60,10 +62,12 @@ def read_aflow_folder(folder: Path) -> list[AFlowRound]:
         UsageError: there is no round, or a file cannot be read; says which.
     """
     folder = folder / "workflows" if (folder / "workflows").is_dir() else folder
-    numbers = sorted(int(match[1]) for path in _entries(folder) if (match := _ROUND.fullmatch(path.name)))
+    found = ((path, match) for path in _entries(folder) if (match := _ROUND.fullmatch(path.name)))
+    numbers = sorted(int(match[1]) for path, match in found if (path / "graph.py").is_file())
     if not numbers:
         raise UsageError(
-            f"{folder} has no round_N folder: give the `workflows` folder of a data set in AFlow's workspace"
+            f"{folder} has no round_N folder with a graph.py: give the `workflows` folder of a data set in AFlow's "
+            "workspace"
         )
     scores = _scores(folder / "results.json")
     return [_round(folder / f"round_{number}", number, scores.get(number)) for number in numbers]

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from aflow_ops.concurrency import collecting_seldom
 from aflow_ops.executor import ExecutorConfig
 from recipes.run.spending import count_on
 from rewards.opening import open_scorer
@@ -49,4 +50,5 @@ async def open_search(
     )
     scorer = await stack.enter_async_context(opening)
     count_on(scorer.runtime.executor, folder / ".spent-executor.json", stack, fresh=False)
+    stack.enter_context(collecting_seldom())
     return Opened(scorer, stack.enter_context(Bars()))

@@ -335,12 +335,28 @@ def test_aflows_rounds_are_the_roots_and_ours_are_written_as_its(
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--data", "nothing_such"), "unknown source 'nothing_such'"),
         (("--validation_problems", "0"), "--validation_problems 0 must be at least 1"),
-        (("--validation_problems", "100000"), "only; give more data, or at most --validation_problems"),
         (("--price_per_usd", "nan"), "--price_per_usd nan"),
+        (("--convergence_z", "nan"), "--convergence_z nan must be at least 0"),
         (("--optimizer_adapter", "x"), "--optimizer_adapter is for a policy that is run here"),
         (("--optimizer_top_p", "0"), "--optimizer_top_p 0.0 must be above 0"),
+        (("--aflow_dataset", "a/b"), "--aflow_dataset 'a/b' is no name for a Python module"),
+        (("--export_aflow", __file__), "is a file; it takes a folder"),
+        (("--import_aflow", "x", "--export_aflow", "x/workflows"), "x/workflows is what --import_aflow reads"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(flags: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse_arguments(["--data", "arithmetic", "--output", "x", *flags])
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and said in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--data", "nothing_such"), "unknown source 'nothing_such'"),
+        (("--validation_problems", "100000"), "only; give more data, or at most --validation_problems"),
         (("--root", "missing.py"), "missing.py cannot be read"),
         (("--import_aflow", "missing"), "no round_N folder"),
     ],
