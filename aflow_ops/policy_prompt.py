@@ -55,8 +55,13 @@ def policy_messages(view: ProblemView, style: PromptStyle = "full") -> list[Mess
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
-def describe_operator(operator: type[Operator]) -> str:
-    """Return one line of the prompt: call, returned keys, what it is for."""
+def describe_operator(operator: type[Operator], said: str = "") -> str:
+    """Return one line of the prompt: call, returned keys, what it is for.
+
+    Args:
+        operator (`type[Operator]`): which.
+        said (`str`): what it is for, in other words than its own.
+    """
     arguments = []
     for name, parameter in operator.signature().parameters.items():
         if name == "mode":
@@ -64,7 +69,7 @@ def describe_operator(operator: type[Operator]) -> str:
         optional = parameter.default is not inspect.Parameter.empty
         arguments.append(f"{name}={parameter.default!r}" if optional else name)
     keys = ", ".join(f'"{key}"' for key in operator.returns)
-    return f"- {operator.snake_name()}({', '.join(arguments)}) -> {{{keys}}}: {operator.summary}"
+    return f"- {operator.snake_name()}({', '.join(arguments)}) -> {{{keys}}}: {said or operator.summary}"
 
 
 def _fitting(view: ProblemView) -> list[type[Operator]]:

@@ -16,6 +16,7 @@ flags with --merge of these folders, which gives what one run would have.
 
 import argparse
 import asyncio
+import keyword
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ from scripts.searching.command import SearchCommand
 from scripts.searching.problems import read_slices
 from scripts.searching.proposers import PROPOSERS, ProposerSettings, check_proposer
 from scripts.searching.results import show
-from scripts.searching.roots import read_roots
+from scripts.searching.roots import read_operators, read_roots
 
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -74,7 +75,8 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     start.add_argument("--operator_roots", action="store_true", help="start from the least workflow around each "
         "operator too, in a race")  # fmt: skip
-    start.add_argument("--import_aflow", type=Path, help="a `workflows` folder of AFlow's: its rounds are the roots")
+    start.add_argument("--import_aflow", type=Path, help="a `workflows` folder of AFlow's: its rounds are the "
+        "roots, and its template's operators the ones that are proposed")  # fmt: skip
     start.add_argument("--export_aflow", type=Path, help="write all rounds there, in AFlow's layout")
     start.add_argument(
         "--aflow_dataset", default="SEARCH", help="the data set's name in exported import paths [SEARCH]"
@@ -124,12 +126,29 @@ def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         parser.error(f"--optimizer_top_p {arguments.optimizer_top_p} must be above 0, and 1 at most")
     if arguments.optimizer_adapter and not ProposerSettings.of(arguments).runs_here:
         parser.error("--optimizer_adapter is for a policy that is run here; a server has a name for each adapter")
+    if arguments.convergence_z is not None and not arguments.convergence_z >= 0:
+        parser.error(f"--convergence_z {arguments.convergence_z} must be at least 0; leave it out to go on to the end")
     if (arguments.shard or arguments.merge) and not arguments.per_problem:
         parser.error("--shard and --merge need --per_problem: one search is not cut into parts")
     if arguments.shard and arguments.merge:
         parser.error("--merge puts shards together: leave out --shard")
     if arguments.root and arguments.import_aflow:
         parser.error("give either --root or --import_aflow")
+    check_aflow(parser, arguments)
+
+
+def check_aflow(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse what could not be written for AFlow in the end."""
+    name, folder = arguments.aflow_dataset, arguments.export_aflow
+    if not name.isidentifier() or keyword.iskeyword(name):
+        parser.error(f"--aflow_dataset {name!r} is no name for a Python module, such as MATH")
+    if folder is None:
+        return
+    if folder.exists() and not folder.is_dir():
+        parser.error(f"--export_aflow {folder} is a file; it takes a folder")
+    given = arguments.import_aflow
+    if given is not None and folder.resolve() in (given.resolve(), (given / "workflows").resolve()):
+        parser.error(f"--export_aflow {folder} is what --import_aflow reads, again on a resume; take another folder")
 
 
 def command_of(arguments: argparse.Namespace, shown: Callable[[Mapping[str, Any], Path], None] = show) -> SearchCommand:
@@ -148,7 +167,8 @@ def command_of(arguments: argparse.Namespace, shown: Callable[[Mapping[str, Any]
         0 if arguments.per_problem else arguments.final_problems,
     )
     roots = read_roots(arguments.root, arguments.import_aflow)
-    return SearchCommand(arguments, executor_config_from(arguments), slices, roots, shown)
+    template = read_operators(arguments.import_aflow)
+    return SearchCommand(arguments, executor_config_from(arguments), slices, roots, shown, template)
 
 
 def search(arguments: argparse.Namespace) -> None:

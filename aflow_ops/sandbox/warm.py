@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -97,13 +97,15 @@ class WarmSandbox:
             for worker in self._busy:
                 worker.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
+        self._launcher.shutdown(wait=True, cancel_futures=True)  # a worker that is being started is one of those left
         with self._lock:
             left = [worker for pool in (self._idle, self._shared) for workers in pool.values() for worker in workers]
-            self._idle.clear()
-            self._shared.clear()
+            left += self._busy
+            for pool in (self._idle, self._shared):
+                pool.clear()
+            self._busy.clear()
         for worker in left:
             worker.reap()
-        self._launcher.shutdown(wait=True, cancel_futures=True)
 
     async def run(
         self,
@@ -278,9 +280,19 @@ class WarmSandbox:
         worker = None if alone else self._shared_worker(warmth, launching=False)
         if worker is None:
             make = self._lone_worker if alone else partial(self._shared_worker, launching=True)
-            worker = await asyncio.get_running_loop().run_in_executor(self._launcher, make, warmth)
+            launching = self._launcher.submit(make, warmth)
+            try:
+                worker = await asyncio.wrap_future(launching)
+            except asyncio.CancelledError:
+                launching.add_done_callback(partial(self._unwanted, warmth))
+                raise
         assert worker is not None
         return worker
+
+    def _unwanted(self, warmth: Warmth, launching: "Future[Worker | None]") -> None:
+        """Take leave of a worker whose conversation was cancelled while it was started."""
+        if not launching.cancelled() and launching.exception() is None and (worker := launching.result()) is not None:
+            self._leave(warmth, worker, usable=True)
 
     def _launched(self, warmth: Warmth) -> Worker:
         try:

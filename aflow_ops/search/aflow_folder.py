@@ -5,13 +5,14 @@
                                      prompt.py         its prompts
                                      experience.json   {"father node": 1, "modification": ..., "before": ..., ...}
                                      log.json          failed problems; not read
-                             template/operator.py      the operators; not read: this runtime has its own
+                             template/                 the operators (`aflow_template.py`)
 
 Layout as in FoundationAgents/AFlow, `scripts/optimizer_utils`. Nothing in the folder is run.
 """
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 
 from aflow_ops.errors import UsageError
 from aflow_ops.language import Workflow, prompt_definitions
+from aflow_ops.search.aflow_template import CLASSES, AFlowTemplate, write_template
 from aflow_ops.search.expand import as_completion
 from aflow_ops.search.native import native_files
 from aflow_ops.search.node import Node
@@ -51,6 +53,8 @@ class AFlowRound:
 def read_aflow_folder(folder: Path) -> list[AFlowRound]:
     """Read the rounds of a `workflows` folder, or of the data set's folder around it, in order.
 
+    A round without a workflow is passed over: AFlow makes the folder before it asks for the workflow.
+
     Args:
         folder (`Path`): where `round_1` lies.
 
@@ -58,10 +62,12 @@ def read_aflow_folder(folder: Path) -> list[AFlowRound]:
         UsageError: there is no round, or a file cannot be read; says which.
     """
     folder = folder / "workflows" if (folder / "workflows").is_dir() else folder
-    numbers = sorted(int(match[1]) for path in _entries(folder) if (match := _ROUND.fullmatch(path.name)))
+    found = ((path, match) for path in _entries(folder) if (match := _ROUND.fullmatch(path.name)))
+    numbers = sorted(int(match[1]) for path, match in found if (path / "graph.py").is_file())
     if not numbers:
         raise UsageError(
-            f"{folder} has no round_N folder: give the `workflows` folder of a data set in AFlow's workspace"
+            f"{folder} has no round_N folder with a graph.py: give the `workflows` folder of a data set in AFlow's "
+            "workspace"
         )
     scores = _scores(folder / "results.json")
     return [_round(folder / f"round_{number}", number, scores.get(number)) for number in numbers]
@@ -104,9 +110,15 @@ def _json(path: Path) -> Any:
 
 
 def write_aflow_folder(
-    nodes: Sequence[Node], folder: Path, *, dataset: str, check: Callable[[str], Workflow], problems: int
+    nodes: Sequence[Node],
+    folder: Path,
+    *,
+    dataset: str,
+    check: Callable[[str], Workflow],
+    problems: int,
+    template: AFlowTemplate | None = None,
 ) -> list[int]:
-    """Write every node that ran as a round of AFlow's.
+    """Write every node that ran as a round of AFlow's, with the template of their operators.
 
     Args:
         nodes (`Sequence[Node]`): of a search. Rejected and crashed ones are left out, as they are by AFlow.
@@ -114,16 +126,18 @@ def write_aflow_folder(
         dataset (`str`): AFlow's name of the data set.
         check (`Callable`): parses a completion for the search's problems.
         problems (`int`): size of the validation slice, for the cost of a whole validation.
+        template (`AFlowTemplate`, *optional*): that the search started from.
 
     Returns:
         `list[int]` of the ids of the nodes that became rounds 1, 2, ...
     """
     kept = [node for node in nodes if node.status == "ok" and node.validation is not None]
     rounds = {node.id: number for number, node in enumerate(kept, start=1)}
-    results = []
+    results, used = [], set[str]()
     for node in kept:
-        number = rounds[node.id]
-        files = native_files(check(as_completion(node.workflow, node.prompts)), dataset=dataset, number=number)
+        number, workflow = rounds[node.id], check(as_completion(node.workflow, node.prompts))
+        files = native_files(workflow, dataset=dataset, number=number)
+        used |= set(workflow.operators)
         place = folder / f"round_{number}"
         _write(place / "graph.py", files.graph)
         _write(place / "prompt.py", files.prompt)
@@ -138,6 +152,13 @@ def write_aflow_folder(
             experience |= {"before": before, "after": after, "succeed": after > before}
             _write(place / "experience.json", json.dumps(experience, indent=4))
     _write(folder / "results.json", json.dumps(results, indent=4))
+    lacking = write_template(folder / "template", used, template)
+    if lacking:
+        print(
+            f"warning: AFlow has no operator {', '.join(lacking)}: write a class of that name into "
+            f"{folder / 'template' / CLASSES} before its loader runs these rounds",
+            file=sys.stderr,
+        )
     return list(rounds)
 
 

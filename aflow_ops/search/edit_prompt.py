@@ -6,7 +6,7 @@ and gives the whole changed workflow in a fence, with a `<prompt>` block where i
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aflow_ops.executor.types import Message
 from aflow_ops.operators import fitting_operators
@@ -46,7 +46,10 @@ and then the whole changed workflow in one ```python block."""
 
 
 def edit_messages(
-    context: Context, kinds: Sequence[tuple[Domain, bool]], refused: Sequence[tuple[Proposal, str]] = ()
+    context: Context,
+    kinds: Sequence[tuple[Domain, bool]],
+    refused: Sequence[tuple[Proposal, str]] = (),
+    offered: Mapping[str, str] | None = None,
 ) -> list[Message]:
     """Return the chat that asks for one modification.
 
@@ -54,6 +57,7 @@ def edit_messages(
         context (`Context`): the parent and what is known of it.
         kinds (`Sequence[tuple[Domain, bool]]`): domain, and whether there is an entry point, of each kind of problem.
         refused (`Sequence[tuple[Proposal, str]]`): earlier replies with what was wrong with them.
+        offered (`Mapping[str, str]`, *optional*): no other operators than these, each with what is said of it.
     """
     parts = [
         f"The workflow scores {context.score:.3f} (1 is best):\n"
@@ -63,7 +67,7 @@ def edit_messages(
         "Give one modification that makes it better.",
     ]
     messages: list[Message] = [
-        {"role": "system", "content": _system(kinds)},
+        {"role": "system", "content": _system(kinds, offered)},
         {"role": "user", "content": "\n\n".join(part for part in parts if part)},
     ]
     for proposal, error in refused:
@@ -89,10 +93,15 @@ def read_reply(text: str) -> tuple[str, str]:
     return " ".join(found.group(1).split()), text[: found.start()] + text[found.end() :]
 
 
-def _system(kinds: Sequence[tuple[Domain, bool]]) -> str:
-    listed = [operator for kind in kinds for operator in fitting_operators(*kind)]
+def _system(kinds: Sequence[tuple[Domain, bool]], offered: Mapping[str, str] | None) -> str:
+    listed = dict.fromkeys(operator for kind in kinds for operator in fitting_operators(*kind))
+    told = {operator: _shown((offered or {}).get(operator.__name__, "")) for operator in listed}
     return _TASK.format(
-        operators="\n".join(describe_operator(operator) for operator in dict.fromkeys(listed)),
+        operators="\n".join(
+            describe_operator(operator, said)
+            for operator, said in told.items()
+            if offered is None or operator.__name__ in offered
+        ),
         entry_point=", entry_point" if kinds and all(flag for _, flag in kinds) else "",
     )
 

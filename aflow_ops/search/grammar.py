@@ -16,10 +16,11 @@ validation problems' texts and from what the nodes earned on each (`conditions.p
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from aflow_ops.errors import UsageError
 from aflow_ops.operators import OPERATORS
 from aflow_ops.search.conditions import Condition, conditions_of, splits
 from aflow_ops.search.evaluate import standard_error
@@ -73,18 +74,30 @@ class GrammarProposer:
         seed (`int`): of its choices.
         texts (`Mapping[str, str]`, *optional*): the validation problems as workflows receive them, by id: what
             conditions are learned from.
+        offered (`Collection[str]`, *optional*): no other operators than these.
+
+    Raises:
+        UsageError: none of the operators offered answers such a problem by itself.
     """
 
     origin: Origin = "grammar"
 
-    def __init__(self, kinds: Sequence[tuple[Domain, bool]], seed: int, texts: Mapping[str, str] | None = None) -> None:
-        known = common_operators(kinds)
+    def __init__(
+        self,
+        kinds: Sequence[tuple[Domain, bool]],
+        seed: int,
+        texts: Mapping[str, str] | None = None,
+        offered: Collection[str] | None = None,
+    ) -> None:
+        known = common_operators(kinds, offered)
         self.sources = tuple(name for name, each in known.items() if can_write(each, has_draft=False))
         self.seconds = tuple(name for name, each in known.items() if can_write(each, has_draft=True))
         self.votes = tuple(name for name, each in known.items() if can_choose(each))
         self.checkers = tuple(name for name, each in known.items() if can_check(each))
         self.repairers = tuple(name for name in self.checkers if known[name].rewrites())
         self.revisers = tuple(name for name, each in known.items() if can_revise(each))
+        if offered is not None and not self.sources:
+            raise UsageError(f"none of the operators offered ({', '.join(offered)}) answers such problems by itself")
         self.has_entry_point = all(flag for _, flag in kinds)
         self.seed = seed
         self._plans: dict[str, Plan | None] = {}
@@ -198,7 +211,7 @@ class GrammarProposer:
         kinds = (
             ["vote"] * bool(self.votes) + ["refine"] * bool(loops) + ["fallback"] * bool(self.repairers) + ["branch"]
         )
-        kind = rng.choice(["call"] * len(kinds) + kinds)
+        kind = rng.choice(["call"] * len(kinds) * bool(self.seconds) + kinds)
         if kind == "vote":
             voters = [here, *(self._voter(here, rng) for _ in range(rng.choice((1, 2))))]
             return vote(rng.choice(self.votes), *voters), f"add a vote around {here}"

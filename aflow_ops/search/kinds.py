@@ -1,6 +1,6 @@
 """The kinds of problems that a search is for, domain and whether there is an entry point; what it may start from."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from aflow_ops.errors import UsageError, WorkflowError
 from aflow_ops.language import Workflow, parse_workflow
@@ -14,10 +14,18 @@ def kinds_of(problems: Iterable[Problem]) -> list[tuple[Domain, bool]]:
     return sorted({(problem.domain, problem.entry_point is not None) for problem in problems})
 
 
-def common_operators(kinds: Sequence[tuple[Domain, bool]]) -> dict[str, type[Operator]]:
-    """Return the registered operators that fit every kind of problem, by name."""
+def common_operators(
+    kinds: Sequence[tuple[Domain, bool]], offered: Collection[str] | None = None
+) -> dict[str, type[Operator]]:
+    """Return the registered operators that fit every kind of problem, by name.
+
+    Args:
+        kinds (`Sequence[tuple[Domain, bool]]`): domain, and whether there is an entry point.
+        offered (`Collection[str]`, *optional*): no others than these.
+    """
     allowed = [{operator.__name__ for operator in fitting_operators(*kind)} for kind in kinds]
-    common = set.intersection(*allowed) if allowed else set()
+    allowed += [] if offered is None else [set(offered)]
+    common = set.intersection(*allowed) if kinds else set()
     return {name: operator for name, operator in OPERATORS.items() if name in common}
 
 
@@ -54,9 +62,9 @@ def root_workflow(kinds: Sequence[tuple[Domain, bool]]) -> str:
     return print_plan(call("CustomCodeGenerate" if code else "Custom"), has_entry_point=code)
 
 
-def operator_workflows(kinds: Sequence[tuple[Domain, bool]]) -> dict[str, str]:
-    """Return the least workflow around each operator that fits every kind of problem, by the operator's name."""
-    plans = {name: least_plan(operator) for name, operator in common_operators(kinds).items()}
+def operator_workflows(kinds: Sequence[tuple[Domain, bool]], offered: Collection[str] | None = None) -> dict[str, str]:
+    """Return the least workflow around each of the `common_operators`, by the operator's name."""
+    plans = {name: least_plan(operator) for name, operator in common_operators(kinds, offered).items()}
     return {name: print_plan(plan, has_entry_point=_is_code(kinds)) for name, plan in plans.items() if plan is not None}
 
 

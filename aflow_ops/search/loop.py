@@ -5,6 +5,7 @@ together. Every choice is drawn from the seed and the number of the wave, so a s
 the choices that it would have made.
 """
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -156,37 +157,34 @@ class Search:
         contexts = await gather_or_cancel(
             self._context(tree, parent, number, rounds.start) for parent, number in zip(parents, rounds, strict=True)
         )
-        candidates = await gather_or_cancel(
-            expand(self.proposer, context, self.check, tree.keys) for context in contexts
-        )
-        candidates = await self._told_apart(candidates, contexts, tree.keys)
         best = tree.best(len(self.problems))
         rewards = {} if best is None else best.per_problem
-        pending = []
-        for offset, (candidate, parent, number) in enumerate(zip(candidates, parents, rounds, strict=True)):
-            node = self._node(len(self.nodes) + offset, parent, number, candidate)
-            pending.append(self._run(node, rewards) if node.status == "ok" else _as_it_is(node))
-        self._take(await gather_or_cancel(pending))
+        taken, turns = dict(tree.keys), [asyncio.Event() for _ in range(len(contexts) + 1)]
+        turns[0].set()
+
+        async def grow(offset: int, context: Context) -> Node:
+            """Expand, wait until all proposals before it are told apart, then run: none waits for those behind it."""
+            candidate = await expand(self.proposer, context, self.check, tree.keys)
+            await turns[offset].wait()
+            position = len(self.nodes) + offset
+            candidate = await self._told_apart(candidate, context, taken, position)
+            turns[offset + 1].set()
+            origin = candidate.proposal.origin or self.proposer.origin
+            node = Node(position, context.parent.id, context.sample, origin, **candidate.node_parts())
+            return await self._run(node, rewards) if node.status == "ok" else node
+
+        self._take(await gather_or_cancel(grow(offset, context) for offset, context in enumerate(contexts)))
 
     async def _told_apart(
-        self, candidates: Sequence[Candidate], contexts: Sequence[Context], known: Mapping[str, int]
-    ) -> list[Candidate]:
-        """Ask again where two proposals of a wave are the same program, one after the other."""
-        found: list[Candidate] = []
-        taken = dict(known)
-        for candidate, context in zip(candidates, contexts, strict=True):
-            if candidate.key in taken:
-                refused = (*candidate.refused, (candidate.proposal, same_program(taken[candidate.key])))
-                candidate = await expand(self.proposer, context, self.check, taken, refused)
-            if candidate.key is not None:
-                taken.setdefault(candidate.key, len(self.nodes) + len(found))
-            found.append(candidate)
-        return found
-
-    def _node(self, position: int, parent: int, number: int, candidate: Candidate) -> Node:
-        """Make the node of a proposal, before it is run."""
-        origin = candidate.proposal.origin or self.proposer.origin
-        return Node(position, parent, number, origin, **candidate.node_parts())
+        self, candidate: Candidate, context: Context, taken: dict[str, int], position: int
+    ) -> Candidate:
+        """Ask again where a proposal of the same wave is the same program; adds what is accepted to those taken."""
+        if candidate.key in taken:
+            refused = (*candidate.refused, (candidate.proposal, same_program(taken[candidate.key])))
+            candidate = await expand(self.proposer, context, self.check, taken, refused)
+        if candidate.key is not None:
+            taken.setdefault(candidate.key, position)
+        return candidate
 
     async def _run(self, node: Node, best: Mapping[str, Sequence[float]]) -> Node:
         """Evaluate a node against the best one so far."""
@@ -266,7 +264,3 @@ def whole_waves(nodes: Sequence[Node], roots: int, settings: SearchSettings) -> 
     if proposals >= settings.rounds:
         return roots + settings.rounds
     return roots + proposals // settings.parallel * settings.parallel
-
-
-async def _as_it_is(node: Node) -> Node:
-    return node

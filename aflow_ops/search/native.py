@@ -14,6 +14,7 @@ from aflow_ops.language.scope import Scope, scope_of
 from aflow_ops.lowering import call_arguments
 from aflow_ops.operators import OPERATORS
 from aflow_ops.python_source import MODULES_AT_HAND
+from aflow_ops.search.aflow_template import REQUIRED_BY_AFLOW
 
 _IMPORTS = """\
 {modules}from typing import Literal
@@ -33,8 +34,6 @@ _COST = 'self.llm.get_usage_summary()["total_cost"]'
 # What a `self` of the workflow's own is called in the class.
 _OTHER_SELF = "self_"
 _AFLOW = ("workspace", "scripts", "metagpt")
-# Operator -> an argument that has a default here and none in AFlow.
-_REQUIRED_BY_AFLOW = {"Custom": "instruction", "CustomCodeGenerate": "instruction"}
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,7 @@ class _ToSelf(ast.NodeTransformer):
                 *node.keywords,
             ]
             node.args = []
-        wanted = _REQUIRED_BY_AFLOW.get(operator.__name__)
+        wanted = REQUIRED_BY_AFLOW.get(operator.__name__)
         if wanted and not any(keyword.arg in (wanted, None) for keyword in node.keywords):
             node.keywords.append(ast.keyword(wanted, ast.Constant("")))
         return node

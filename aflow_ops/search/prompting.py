@@ -39,12 +39,13 @@ class EditPrompting:
 
     Args:
         kinds (`Sequence[tuple[Domain, bool]]`): domain, and whether there is an entry point, of each kind of problem.
+        offered (`Mapping[str, str]`, *optional*): no other operators than these, each with what is said of it.
     """
 
     form: Form = "edit"
 
-    def __init__(self, kinds: Sequence[tuple[Domain, bool]]) -> None:
-        self.kinds = tuple(kinds)
+    def __init__(self, kinds: Sequence[tuple[Domain, bool]], offered: Mapping[str, str] | None = None) -> None:
+        self.kinds, self.offered = tuple(kinds), offered
 
     def problem(self, context: Context) -> str | None:
         """Return none: it is asked about all."""
@@ -52,7 +53,7 @@ class EditPrompting:
 
     def messages(self, context: Context, refused: Refused) -> list[Message]:
         """Return the parent with what is known of it, and what was wrong with earlier replies."""
-        return edit_messages(context, self.kinds, refused)
+        return edit_messages(context, self.kinds, refused, self.offered)
 
     def read(self, context: Context, reply: str) -> tuple[str, str]:
         """Take the modification out of its tag."""

@@ -2,11 +2,11 @@
 
 import json
 import os
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from aflow_ops.executor import ExecutorUsage
+from aflow_ops.executor import Executor, ExecutorUsage
 
 # A record is rewritten in place, always as long: one small write, which a kill does not tear apart.
 RECORD_BYTES = 256
@@ -43,3 +43,21 @@ class Spending:
 
     def _write(self) -> None:
         os.pwrite(self._file, json.dumps(asdict(self.usage)).ljust(RECORD_BYTES).encode(), 0)
+
+
+def count_on(executor: Executor, record: Path, resources: AsyncExitStack, *, fresh: bool) -> Spending:
+    """Have an executor count on from what earlier starts paid, and write down what it pays.
+
+    Requests that are under way at a kill are not in the record: nobody knows whether they are billed.
+
+    Args:
+        executor (`Executor`): just opened.
+        record (`Path`): where it is written down.
+        resources (`AsyncExitStack`): closes the record.
+        fresh (`bool`): begin at nothing.
+    """
+    spending = Spending(record, fresh=fresh)
+    resources.callback(spending.close)
+    executor.restore(spending.usage)
+    executor.on_paid = spending.add
+    return spending

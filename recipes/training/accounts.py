@@ -10,7 +10,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from aflow_ops.executor import Executor, ExecutorConfig
-from recipes.run.spending import Spending
+from recipes.run.spending import Spending, count_on
 
 
 def processes_here() -> int:
@@ -52,8 +52,4 @@ def keep_accounts(executor: Executor, run_dir: Path, resources: AsyncExitStack, 
         resources (`AsyncExitStack`): closes the record.
         fresh (`bool`): begin at nothing.
     """
-    spending = Spending(run_dir / f".spent-{PartialState().process_index}.json", fresh=fresh)
-    resources.callback(spending.close)
-    executor.restore(spending.usage)
-    executor.on_paid = spending.add
-    return spending
+    return count_on(executor, run_dir / f".spent-{PartialState().process_index}.json", resources, fresh=fresh)

@@ -1,5 +1,6 @@
 """One search for every problem: the candidates of each round against its own gold answer, and pass@k over rounds."""
 
+import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,6 +40,8 @@ async def search_problems(
 ) -> list[Searched]:
     """Search for every problem that is not done, several at a time, and keep them in the problems' order.
 
+    One that has ended is kept as soon as all before it have, and the next one begins at once.
+
     Args:
         problems (`Mapping[str, Problem]`): by id.
         make (`Callable`): returns a problem's search and its roots.
@@ -51,22 +54,24 @@ async def search_problems(
         InfraError: a failure of ours, or the budget is spent; all searches kept so far stand.
     """
     found = list(done)
-    todo = list(problems)[len(done) :]
+    order, ended = list(problems), dict[str, Searched]()
+    slots = asyncio.Semaphore(at_once)
 
-    async def one(key: str) -> Searched:
-        search, roots = make(key, problems[key])
-        try:
-            await search.run(roots)
-        except WorkflowError as error:
-            if not search.nodes:
-                raise
-            print(f"warning: {key}: {error}", file=sys.stderr)  # other problems have a search all the same
-        return Searched(key, tuple(search.nodes))
-
-    for start in range(0, len(todo), at_once):
-        for searched in await gather_or_cancel(one(key) for key in todo[start : start + at_once]):
+    async def one(key: str) -> None:
+        async with slots:
+            search, roots = make(key, problems[key])
+            try:
+                await search.run(roots)
+            except WorkflowError as error:
+                if not search.nodes:
+                    raise
+                print(f"warning: {key}: {error}", file=sys.stderr)  # other problems have a search all the same
+        ended[key] = Searched(key, tuple(search.nodes))
+        while len(found) < len(order) and (searched := ended.pop(order[len(found)], None)) is not None:
             keep(searched)
             found.append(searched)
+
+    await gather_or_cancel(one(key) for key in order[len(done) :])
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from aflow_ops.errors import BudgetExceededError, UsageError, WorkflowError
 from aflow_ops.executor import ExecutorConfig
 from aflow_ops.search.aflow_folder import write_aflow_folder
+from aflow_ops.search.aflow_template import AFlowTemplate
 from aflow_ops.search.choose import Choice, Final
 from aflow_ops.search.evaluate import Rungs
 from aflow_ops.search.expand import as_completion
@@ -53,6 +54,7 @@ class SearchCommand:
         roots (`Sequence[Root]`): what the search starts from; without any, from one call of Custom, or, where only
             functions are asked for, of CustomCodeGenerate.
         shown (`Callable[[Mapping, Path], None]`): is given the summary and the folder at the end.
+        template (`AFlowTemplate`, *optional*): AFlow's operators: no others are proposed.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class SearchCommand:
         slices: Slices,
         roots: Sequence[Root],
         shown: Callable[[Mapping[str, Any], Path], None] = show,
+        template: AFlowTemplate | None = None,
     ) -> None:
+        self.template, self.offered = template, template.offered if template else None
         self.arguments, self.config, self.roots_given = arguments, config, roots
         self.slices = slices if arguments.shard is None else slices.part(arguments.shard)
         self.roots = self._roots(slices.all.values())
@@ -110,7 +114,7 @@ class SearchCommand:
                     opened = opened or await open_search(stack, self.arguments, self.config, self.output)
                     executor = opened.scorer.runtime.executor
                     evaluation = Evaluation(opened.scorer, self.slices.all, executor.price)
-                    make_proposer = await open_proposer(self.proposer, self.config, stack)
+                    make_proposer = await open_proposer(self.proposer, self.config, stack, self.output, self.offered)
                     with self._timed("search"):
                         search = self._search_problems if self.arguments.per_problem else self._search
                         stopped = await search(journal, evaluation, make_proposer, opened.bars)
@@ -195,6 +199,8 @@ class SearchCommand:
             facts |= {name: getattr(self.arguments, name) for name in (f"optimizer_{each}" for each in asked)}
         if self.arguments.operators:
             facts["operators"] = self.arguments.operators
+        if self.offered is not None:
+            facts["offered"] = self.offered
         executor = {name: getattr(self.config, name) for name in ("executor", "executor_model", "executor_temperature")}
         return {**facts, **executor, "roots": [root.completion for root in self.roots]}
 
@@ -218,7 +224,7 @@ class SearchCommand:
         roots = list(self.roots_given) or [Root(root_workflow(kinds))]
         if self.arguments.operator_roots:
             known = {root.completion for root in roots}
-            around = operator_workflows(kinds).items()
+            around = operator_workflows(kinds, self.offered).items()
             roots += [Root(text, "root", f"around {name}") for name, text in around if text not in known]
         return roots
 
@@ -358,8 +364,12 @@ class SearchCommand:
         if summary["best"] is not None:
             write_best(self.output, nodes[summary["best"]["id"]], self.check, self.arguments.aflow_dataset)
         if self.arguments.export_aflow is not None:
-            dataset = self.arguments.aflow_dataset
             write_aflow_folder(
-                nodes, self.arguments.export_aflow, dataset=dataset, check=self.check, problems=len(problems)
+                nodes,
+                self.arguments.export_aflow,
+                dataset=self.arguments.aflow_dataset,
+                check=self.check,
+                problems=len(problems),
+                template=self.template,
             )
         self.shown(summary, self.output)

@@ -5,7 +5,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from aflow_ops.concurrency import collecting_seldom
 from aflow_ops.executor import ExecutorConfig
+from recipes.run.spending import count_on
 from rewards.opening import open_scorer
 from rewards.rollout import RolloutScorer
 from scripts.searching.bars import Bars
@@ -27,23 +29,26 @@ class Opened:
 async def open_search(
     stack: AsyncExitStack, arguments: argparse.Namespace, config: ExecutorConfig, folder: Path
 ) -> Opened:
-    """Open what searches need, until the stack closes.
+    """Open what searches need, until the stack closes. What earlier starts paid counts against the budget.
 
     Args:
         stack (`AsyncExitStack`): closes it.
         arguments (`argparse.Namespace`): the command line.
         config (`ExecutorConfig`): the executor's flags.
-        folder (`Path`): gets the log of the embedded executor.
+        folder (`Path`): gets the log of the embedded executor, and the record of what is paid.
 
     Raises:
         UsageError: no key, a missing package, or a kernel that cannot confine code.
         ExecutorError: the embedded executor did not start.
     """
-    scorer = open_scorer(
+    opening = open_scorer(
         config,
         workflow_timeout=arguments.workflow_timeout,
         unsafe_subprocess=arguments.unsafe_subprocess,
         run_dir=folder,
         proven=True,
     )
-    return Opened(await stack.enter_async_context(scorer), stack.enter_context(Bars()))
+    scorer = await stack.enter_async_context(opening)
+    count_on(scorer.runtime.executor, folder / ".spent-executor.json", stack, fresh=False)
+    stack.enter_context(collecting_seldom())
+    return Opened(scorer, stack.enter_context(Bars()))

@@ -4,14 +4,16 @@ import argparse
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from aflow_ops.errors import UsageError
-from aflow_ops.executor import ExecutorConfig, check_executor, open_executor
+from aflow_ops.errors import BudgetExceededError, UsageError
+from aflow_ops.executor import Executor, ExecutorConfig, check_executor, open_executor
 from aflow_ops.executor.keys import read_key
+from aflow_ops.executor.types import Message, Reply
 from aflow_ops.policy_prompt import PromptStyle
 from aflow_ops.search.expand import Proposer
 from aflow_ops.search.grammar import GrammarProposer
@@ -20,10 +22,11 @@ from aflow_ops.search.llm import Model, ModelProposer
 from aflow_ops.search.prompting import DesignPrompting, EditPrompting, Prompting
 from data.problem import Problem
 from recipes.policy.local import LocalPolicy, policy_facts
+from recipes.run.spending import count_on
 
 ProposerName = Literal["grammar", "openai", "policy"]
 PROPOSERS: tuple[ProposerName, ...] = ("grammar", "openai", "policy")
-OPTIMIZER_KEY = "OPTIMIZER_API_KEY"
+OPTIMIZER_KEY, BUDGET_FLAG = "OPTIMIZER_API_KEY", "--optimizer_budget_usd"
 # Samples of one seed are numbered from this multiple of it.
 _SAMPLES_OF_A_SEED = 1_000_000
 
@@ -120,8 +123,47 @@ async def check_proposer(asked: ProposerSettings, config: ExecutorConfig) -> Non
     await check_executor(settings)
 
 
-async def open_proposer(asked: ProposerSettings, config: ExecutorConfig, stack: AsyncExitStack) -> MakeProposer:
-    """Open the proposer that was asked for; the stack closes it.
+class _Optimizer:
+    """The model that proposes, behind an executor whose errors name the executor's flags."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+
+    async def complete(
+        self, messages: Sequence[Message], *, temperature: float, max_tokens: int, sample: int = 0
+    ) -> Reply:
+        """Return one reply.
+
+        Raises:
+            BudgetExceededError: as the executor's, by the optimizer's flag.
+            ExecutorError: no answer.
+        """
+        try:
+            return await self.executor.complete(messages, temperature=temperature, max_tokens=max_tokens, sample=sample)
+        except BudgetExceededError as error:
+            said = str(error).replace("--executor_budget_usd", BUDGET_FLAG)
+            raise BudgetExceededError(said.replace("the executor budget", "the optimizer's budget")) from None
+
+    def price(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Return what so many tokens cost in USD."""
+        return self.executor.price(prompt_tokens, completion_tokens)
+
+
+async def open_proposer(
+    asked: ProposerSettings,
+    config: ExecutorConfig,
+    stack: AsyncExitStack,
+    folder: Path,
+    offered: Mapping[str, str] | None = None,
+) -> MakeProposer:
+    """Open the proposer that was asked for; the stack closes it. What earlier starts paid counts against its budget.
+
+    Args:
+        asked (`ProposerSettings`): who proposes.
+        config (`ExecutorConfig`): the executor's flags.
+        stack (`AsyncExitStack`): closes it.
+        folder (`Path`): gets the record of what is paid.
+        offered (`Mapping[str, str]`, *optional*): no other operators than these, each with what is said of it.
 
     Returns:
         `Callable`: makes the proposer of a search, from its validation problems.
@@ -130,16 +172,18 @@ async def open_proposer(asked: ProposerSettings, config: ExecutorConfig, stack: 
         UsageError: no key, or a policy that cannot be loaded.
     """
     if asked.proposer == "grammar":
-        return lambda problems: _grammar(problems, asked.seed)
+        return lambda problems: _grammar(problems, asked.seed, offered)
     if asked.runs_here:
         model: Model = _loaded(asked)
     else:
-        executor = open_executor(optimizer_config(asked, config), proven=True, token_ids=asked.proposer == "policy")
-        model = await stack.enter_async_context(executor)
+        opening = open_executor(optimizer_config(asked, config), proven=True, token_ids=asked.proposer == "policy")
+        executor = await stack.enter_async_context(opening)
+        count_on(executor, folder / ".spent-optimizer.json", stack, fresh=False)
+        model = _Optimizer(executor)
     policy = policy_facts(asked.optimizer_model, asked.optimizer_adapter) if asked.proposer == "policy" else None
     return lambda problems: ModelProposer(
         model,
-        _prompting(asked, problems),
+        _prompting(asked, problems, offered),
         temperature=asked.optimizer_temperature,
         max_tokens=asked.optimizer_max_tokens,
         origin=asked.proposer,
@@ -173,12 +217,14 @@ def _loaded(asked: ProposerSettings) -> LocalPolicy:
     )
 
 
-def _grammar(problems: Mapping[str, Problem], seed: int) -> Proposer:
+def _grammar(problems: Mapping[str, Problem], seed: int, offered: Mapping[str, str] | None) -> Proposer:
     texts = {key: problem.view.text for key, problem in problems.items()}
-    return GrammarProposer(kinds_of(problems.values()), seed, texts)
+    return GrammarProposer(kinds_of(problems.values()), seed, texts, offered)
 
 
-def _prompting(asked: ProposerSettings, problems: Mapping[str, Problem]) -> Prompting:
+def _prompting(
+    asked: ProposerSettings, problems: Mapping[str, Problem], offered: Mapping[str, str] | None
+) -> Prompting:
     if asked.proposer == "policy" and asked.optimizer_form == "design":
         return DesignPrompting({key: problem.view for key, problem in problems.items()}, asked.style())
-    return EditPrompting(kinds_of(problems.values()))
+    return EditPrompting(kinds_of(problems.values()), offered)

@@ -1,9 +1,11 @@
 """What a search starts from: a first workflow, files, or the rounds of a search of AFlow's."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from aflow_ops.search.aflow_folder import read_aflow_folder
+from aflow_ops.search.aflow_template import AFlowTemplate, read_template
 from aflow_ops.search.expand import as_completion
 from aflow_ops.search.loop import Root
 from aflow_ops.workflow_files import read_workflow_file
@@ -22,6 +24,25 @@ def read_roots(files: Sequence[Path], aflow: Path | None) -> list[Root]:
     if aflow is not None:
         return _rounds(aflow)
     return [Root(_read(path), "root", f"the workflow in {path.name}") for path in files]
+
+
+def read_operators(aflow: Path | None) -> AFlowTemplate | None:
+    """Read the operators of a data set of AFlow's; says which of them there are not here.
+
+    Args:
+        aflow (`Path`, *optional*): its `workflows` folder.
+
+    Raises:
+        UsageError: its template cannot be read.
+    """
+    template = None if aflow is None else read_template(aflow)
+    if template is not None and template.unknown:
+        print(
+            f"warning: {aflow} has operators that are not here: {', '.join(template.unknown)}. A workflow that calls "
+            "one is a rejected node; --operators FILE.py registers classes of yours",
+            file=sys.stderr,
+        )
+    return template
 
 
 def _rounds(aflow: Path) -> list[Root]:

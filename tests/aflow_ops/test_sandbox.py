@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +16,9 @@ import pytest
 
 from aflow_ops.errors import SandboxError
 from aflow_ops.sandbox import Program, Sandbox, filters, open_sandbox
+from aflow_ops.sandbox.inside.nursery import is_abandoned
+from aflow_ops.sandbox.warm import WarmSandbox
+from aflow_ops.sandbox.worker import Worker
 from data.problem import Problem
 from rewards.graders.code import grade_code
 from tests.conftest import KEY
@@ -142,6 +147,39 @@ async def test_no_process_is_left_behind(unsafe: bool) -> None:
             assert len(alive) <= 3  # the worker itself, and the two processes that hold its namespaces
             assert (await sandbox.run("print(1)", timeout=5)).ok
     assert not set(psutil.Process().children(recursive=True)) - before
+
+
+async def test_a_worker_that_is_being_started_while_its_sandbox_closes_is_ended_too() -> None:
+    asked, go = threading.Event(), threading.Event()
+    workers: list[Worker] = []
+
+    def launch(warmth: str) -> Worker:
+        asked.set()
+        assert go.wait(PATIENCE)
+        workers.append(Worker(["sleep", "1000"]))
+        return workers[-1]
+
+    before = set(psutil.Process().children())
+    sandbox = WarmSandbox(launch)
+    for alone in (False, True):
+        talk = asyncio.create_task(sandbox.converse("pass", timeout=60, alone=alone).__aenter__())
+        await asyncio.to_thread(asked.wait, PATIENCE)
+        talk.cancel()
+        await asyncio.gather(talk, return_exceptions=True)
+    closing = asyncio.create_task(asyncio.to_thread(sandbox.close))
+    await asyncio.sleep(0.1)
+    go.set()
+    await closing
+    assert workers and not set(psutil.Process().children()) - before
+
+
+def test_a_worker_knows_that_its_host_is_gone_before_it_reads_what_was_sent() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        ours.send(b"a job")
+        assert not is_abandoned(theirs.fileno())
+        ours.close()
+        assert is_abandoned(theirs.fileno())
 
 
 STATE = """

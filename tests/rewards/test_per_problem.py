@@ -1,10 +1,11 @@
 """A search for every problem: what is kept of each, and pass@k over rounds."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
 
-from aflow_ops.search.evaluate import Rungs
+from aflow_ops.search.evaluate import Evaluate, Rungs
 from aflow_ops.search.grammar import GrammarProposer
 from aflow_ops.search.kinds import checker
 from aflow_ops.search.loop import Root, Search, SearchSettings, ended_by
@@ -20,6 +21,7 @@ from rewards.searching.per_problem import (
     search_problems,
     split_by_problem,
 )
+from tests.patience import PATIENCE
 
 KINDS = [("math", False)]
 PROBLEMS = {
@@ -37,7 +39,9 @@ async def evaluate(workflow: str, problem: str, repeat: int) -> Sample:
     return Sample(float("programmer" in workflow), "programmer" in workflow, "ok", tokens=10)
 
 
-async def searched(settings: SearchSettings, done: Sequence[Searched] = ()) -> list[Node]:
+async def searched(
+    settings: SearchSettings, done: Sequence[Searched] = (), evaluate: Evaluate = evaluate
+) -> list[Node]:
     nodes: list[Node] = []
 
     def make(key: str, problem: Problem) -> tuple[Search, Sequence[Root]]:
@@ -46,7 +50,10 @@ async def searched(settings: SearchSettings, done: Sequence[Searched] = ()) -> l
         search = Search(settings, proposer, checker(KINDS), evaluate, {key: problem.view}, rungs)  # type: ignore[arg-type]
         return search, ROOTS
 
-    for each in await search_problems(PROBLEMS, make, done, lambda kept: None, 2):
+    kept: list[Searched] = []
+    found = await search_problems(PROBLEMS, make, done, kept.append, 2)
+    assert [*done, *kept] == found
+    for each in found:
         nodes += renumbered(each, len(nodes))
     return nodes
 
@@ -78,6 +85,20 @@ async def test_searches_are_read_back_whatever_ended_them(
     assert await searched(settings, searches[:2]) == nodes
     first = pass_at_k_by_round(searches)["0"]["1"]
     assert first["mean"] == 0.0 and first["ci95"][1] < 0.7
+
+
+async def test_a_slow_problem_holds_up_no_other() -> None:
+    settings, last = SearchSettings(rounds=0), asyncio.Event()
+
+    async def first_ends_last(workflow: str, problem: str, repeat: int) -> Sample:
+        if problem == "sums/3":
+            last.set()
+        if problem == "sums/0":
+            await last.wait()
+        return await evaluate(workflow, problem, repeat)
+
+    async with asyncio.timeout(PATIENCE):
+        assert await searched(settings, evaluate=first_ends_last) == await searched(settings)
 
 
 def test_pass_at_k_counts_the_problem_for_which_nothing_ran() -> None:

@@ -7,18 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aflow_ops.errors import UsageError
+from aflow_ops.errors import BudgetExceededError, UsageError
 from aflow_ops.executor import executor_config_from
 from aflow_ops.language import parse_workflow
 from aflow_ops.search.aflow_folder import read_aflow_folder
+from aflow_ops.search.aflow_template import read_template
+from aflow_ops.search.expand import Context
+from aflow_ops.search.node import Node
 from recipes.policy.tiny import build_tiny_policy, train_tokenizer
 from scripts.search import parse_arguments
-from scripts.searching.proposers import ProposerSettings, check_proposer
+from scripts.searching.proposers import ProposerSettings, check_proposer, open_proposer
 from tests import commands
 from tests.aflow_ops.search.test_search_aflow_folder import loaded
 from tests.commands import KEY, Done
@@ -210,12 +214,49 @@ def test_every_problem_by_itself_with_pass_at_k(stub: StubEndpoint, sums: Path, 
     assert (out / "nodes.jsonl").read_bytes() == before
 
 
-def test_a_spent_budget_ends_with_what_was_found(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
+def test_a_spent_budget_ends_with_what_was_found_and_a_kill_gives_nothing_of_it_back(
+    stub: StubEndpoint, sums: Path, tmp_path: Path
+) -> None:
+    price, budget = 500 * 0.6e-6, 0.02  # of a reply, without the prompt
     stub.answer = lambda messages: "17 " * 500
     out = tmp_path / "search"
-    done = run(command(stub, sums, out, "--search_rounds", "50", "--executor_budget_usd", "0.02"))
+    flags = ("--search_rounds", "50", "--executor_budget_usd", str(budget), "--executor_cache_dir", "none")
+    process = subprocess.Popen(
+        command(stub, sums, out, *flags), env={**os.environ, "OPENAI_API_KEY": KEY},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while len(stub.requests) < 30 and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait(PATIENCE)
+    paid = json.loads((out / ".spent-executor.json").read_text())["cost_usd"]
+    assert paid > 5 * price
+    before = len(stub.requests)
+    done = run(command(stub, sums, out, *flags))
     assert done.returncode == 3 and "budget" in done.stderr
     assert summary_of(out)["stopped"] == "budget" and (out / "best" / "graph.py").is_file()
+    again = len(stub.requests) - before - 1  # one asks whether the endpoint answers
+    assert paid + again * price <= budget
+
+
+async def test_the_optimizers_budget_is_that_of_all_starts(
+    stub: StubEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPTIMIZER_API_KEY", KEY)
+    stub.answer = lambda messages: "no workflow " * 250
+    words = ["--data", "arithmetic", "--output", "x", "--proposer", "openai", "--optimizer_base_url", stub.url]
+    words += ["--optimizer_model", "gpt-4o-mini", "--optimizer_budget_usd", "0.003", "--executor_cache_dir", "none"]
+    arguments = parse_arguments([*words, "--executor_base_url", stub.url, "--optimizer_max_tokens", "500"])
+    for _ in range(10):
+        try:
+            async with AsyncExitStack() as stack:
+                asked, config = ProposerSettings.of(arguments), executor_config_from(arguments)
+                make = await open_proposer(asked, config, stack, tmp_path)
+                await make({}).propose(Context(Node(0, None, 0, "root", "", ""), 0.0), [])
+        except BudgetExceededError as error:
+            assert "raise --optimizer_budget_usd" in str(error) and "executor" not in str(error)
+            break
+    assert 2 <= len(stub.requests) < 10
 
 
 def aflow_workspace(folder: Path) -> Path:
@@ -239,7 +280,10 @@ def aflow_workspace(folder: Path) -> Path:
         "processed_experience.json": json.dumps({"1": {"score": 0.1, "success": {"2": experience}, "failure": {}}}),
         **{f"template/{name}": "raise SystemExit\n" for name in ("operator.py", "op_prompt.py", "operator_an.py")},
         "template/operator.json": json.dumps(
-            {"Custom": {"description": "", "interface": "custom(input, instruction)"}}
+            {
+                name: {"description": f"What {name} does.", "interface": f"{name.lower()}(problem: str) -> dict"}
+                for name in ("Custom", "Programmer", "ScEnsemble", "Oracle")
+            }
         ),
         "round_1/graph.py": graph,
         "round_1/prompt.py": prompt,
@@ -269,12 +313,19 @@ def test_aflows_rounds_are_the_roots_and_ours_are_written_as_its(
     assert [node["status"] for node in nodes] == ["ok", "ok", "rejected", "ok", "ok"]
     assert [(node["origin"], node["parent"]) for node in nodes[:3]] == [("import", None), ("import", 0), ("import", 1)]
     assert "Let code compute it." in nodes[1]["modification"]
+    assert "has operators that are not here: Oracle" in done.stderr
+    for node in nodes[3:]:
+        found = parse_workflow(node["workflow"], domain="math", has_entry_point=False)
+        assert set(found.operators) <= {"Custom", "Programmer", "ScEnsemble"}
     assert summary_of(tmp_path / "search")["controls"]["root"]["heldout"]["reward"] == 1.0
+    template = read_template(tmp_path / "out")
+    assert template is not None and template.described["Oracle"] == "What Oracle does."
+    assert template.files["op_prompt.py"] == "raise SystemExit\n"
     rounds = read_aflow_folder(tmp_path / "out")
-    assert [found.number for found in rounds] == [1, 2, 3, 4]
-    assert [found.father for found in rounds[:2]] == [None, 1] and "Let code compute it." in rounds[1].modification
-    for found in rounds:
-        graph, prompt = ((tmp_path / "out" / f"round_{found.number}" / name).read_text() for name in FILES)
+    assert [each.number for each in rounds] == [1, 2, 3, 4]
+    assert [each.father for each in rounds[:2]] == [None, 1] and "Let code compute it." in rounds[1].modification
+    for each in rounds:
+        graph, prompt = ((tmp_path / "out" / f"round_{each.number}" / name).read_text() for name in FILES)
         assert "workspace.MATH.workflows" in graph
         native, calls = loaded(graph, prompt)
         answer, cost = asyncio.run(native(problem="What is 1 + 1?"))
@@ -284,12 +335,28 @@ def test_aflows_rounds_are_the_roots_and_ours_are_written_as_its(
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--data", "nothing_such"), "unknown source 'nothing_such'"),
         (("--validation_problems", "0"), "--validation_problems 0 must be at least 1"),
-        (("--validation_problems", "100000"), "only; give more data, or at most --validation_problems"),
         (("--price_per_usd", "nan"), "--price_per_usd nan"),
+        (("--convergence_z", "nan"), "--convergence_z nan must be at least 0"),
         (("--optimizer_adapter", "x"), "--optimizer_adapter is for a policy that is run here"),
         (("--optimizer_top_p", "0"), "--optimizer_top_p 0.0 must be above 0"),
+        (("--aflow_dataset", "a/b"), "--aflow_dataset 'a/b' is no name for a Python module"),
+        (("--export_aflow", __file__), "is a file; it takes a folder"),
+        (("--import_aflow", "x", "--export_aflow", "x/workflows"), "x/workflows is what --import_aflow reads"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(flags: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse_arguments(["--data", "arithmetic", "--output", "x", *flags])
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and said in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--data", "nothing_such"), "unknown source 'nothing_such'"),
+        (("--validation_problems", "100000"), "only; give more data, or at most --validation_problems"),
         (("--root", "missing.py"), "missing.py cannot be read"),
         (("--import_aflow", "missing"), "no round_N folder"),
     ],

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in the middle of the work: everything that was started is gone soon, and the exit code tells."""
+"""Ctrl-C, SIGTERM and SIGKILL in the middle of the work: all that was started is gone soon, and the exit code tells."""
 
 import json
 import os
@@ -32,7 +32,9 @@ ROW = {
 }
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)], ids=str
+)
 def test_a_signal_stops_everything_without_waiting_for_it(number: int, code: int, tmp_path: Path) -> None:
     (tmp_path / "workflow.py").write_text(WORKFLOW)
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps({**ROW, "id": str(i)}) + "\n" for i in range(8)))

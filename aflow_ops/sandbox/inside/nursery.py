@@ -197,6 +197,13 @@ def settle(settings: dict[str, Any]) -> None:
     settings.update(mapped=bytes_by(resource.RLIMIT_AS), private=bytes_by(resource.RLIMIT_DATA))
 
 
+def is_abandoned(control: int) -> bool:
+    """Whether the other end of the control socket is closed: whoever started this process has ended."""
+    poller = select.poll()
+    poller.register(control, 0)
+    return bool(poller.poll(0))
+
+
 def main() -> None:
     """Warm up, then serve jobs until nobody asks for any."""
     settings = json.loads(sys.argv[1])
@@ -207,6 +214,8 @@ def main() -> None:
         Listed(settings["readable"]).install()
     enclose(settings)
     for name in settings["preload"]:
+        if is_abandoned(0):  # the kernel tells only who has asked by then, and numpy takes a while
+            return
         try:
             importlib.import_module(name)
         except ImportError:

@@ -1,6 +1,8 @@
 import asyncio
+import importlib
 import json
 import re
+import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,12 @@ import pytest
 
 from aflow_ops.errors import UsageError
 from aflow_ops.language import Workflow, parse_workflow
+from aflow_ops.operators import OPERATORS
 from aflow_ops.search.aflow_folder import read_aflow_folder, write_aflow_folder
+from aflow_ops.search.aflow_template import AFlowTemplate, read_template, write_template
+from aflow_ops.search.edit_prompt import edit_messages
+from aflow_ops.search.expand import Context
+from aflow_ops.search.grammar import GrammarProposer
 from aflow_ops.search.native import native_files
 from aflow_ops.search.node import Node, Validation
 from aflow_ops.search.plan import Plan, branch, call, print_plan, refine, vote
@@ -160,13 +167,104 @@ def test_a_workspace_is_read_and_written_again(name: str, tmp_path: Path) -> Non
     assert parse(again[0].completion).prompts == first.prompts
 
 
+TABLE = {
+    "Custom": {"description": "Writes anything.", "interface": "custom(input: str, instruction: str) -> dict"},
+    "Programmer": {"description": "Writes code and runs it.", "interface": "programmer(problem: str) -> dict"},
+    "Oracle": {"description": "Knows it.", "interface": "oracle(problem: str) -> dict"},
+}
+
+
+def test_the_template_says_what_is_proposed_and_the_optimizer_is_told_of(tmp_path: Path) -> None:
+    folder = tmp_path / "MATH" / "workflows" / "template"
+    assert read_template(tmp_path) is None
+    folder.mkdir(parents=True)
+    for name, text in (("operator.json", json.dumps(TABLE)), ("operator.py", "raise SystemExit\n")):
+        (folder / name).write_text(text)
+    template = read_template(tmp_path / "MATH")
+    assert template is not None and template.unknown == ["Oracle"]
+    offered = {"Custom": "Writes anything.", "Programmer": "Writes code and runs it."}
+    assert template.offered == offered
+    root = scored(0, None, print_plan(PLANS[0], has_entry_point=False), 0.5)
+    told = edit_messages(Context(root, 0.5), [("math", False)], offered=offered)[0]["content"]
+    assert "Writes code and runs it." in told and "sc_ensemble" not in told and "oracle" not in told
+    proposer = GrammarProposer([("math", False)], 0, offered=offered)
+    for sample in range(30):
+        proposal = asyncio.run(proposer.propose(Context(root, 0.5, sample=sample), []))
+        assert set(check(proposal.completion).operators) <= set(offered)
+    with pytest.raises(UsageError, match="none of the operators offered \\(ScEnsemble\\) answers such problems"):
+        GrammarProposer([("math", False)], 0, offered=["ScEnsemble"])
+
+
+@pytest.mark.parametrize("text", ["[]", '{"Custom": "writes"}', "{", "[" * 100_000], ids=lambda text: text[:9])
+def test_a_template_that_is_none_is_told(text: str, tmp_path: Path) -> None:
+    (tmp_path / "template").mkdir()
+    (tmp_path / "template" / "operator.json").write_text(text)
+    with pytest.raises(UsageError, match=r"operator\.json is no (table of operators|JSON)"):
+        read_template(tmp_path)
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["of its own", "from a template"])
+def test_what_is_written_is_loaded_as_aflow_loads_it(
+    started: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflows = tmp_path / "workspace" / "MATH" / "workflows"
+    given = {"operator.json": json.dumps(TABLE), "operator.py": "class Custom:\n    mine = True\n"}
+    template = AFlowTemplate({"Custom": ""}, given) if started else None
+    nodes = [scored(number, None, print_plan(plan, has_entry_point=False), 0.5) for number, plan in enumerate(PLANS)]
+    write_aflow_folder(nodes, workflows, dataset="MATH", check=check, problems=4, template=template)
+    table = json.loads((workflows / "template" / "operator.json").read_text())
+    assert {"Programmer", "ScEnsemble", "Review"} < set(table)
+    assert all(set(row) == {"description", "interface"} for row in table.values())
+    assert table["Custom"] == (TABLE["Custom"] if started else table["Custom"]) and ("Oracle" in table) == started
+    assert table["Revise"]["interface"] == (
+        "revise(problem: str, solution: str, feedback: str) -> dict with 'solution'"
+    )
+    classes = {name: type(name, (), {"mine": False}) for name in table if name != "Oracle"}
+    stand_ins: dict[str, dict[str, Any]] = {
+        "scripts": {},
+        "scripts.operators": classes,
+        "scripts.async_llm": {"create_llm_instance": None},
+        "scripts.evaluator": {"DatasetType": str},
+    }
+    for name, names in stand_ins.items():
+        module = types.ModuleType(name)
+        vars(module).update(names)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        for number in range(1, len(PLANS) + 1):
+            graph = importlib.import_module(f"workspace.MATH.workflows.round_{number}.graph")
+            assert graph.Workflow
+            used = check((workflows / f"round_{number}" / "graph.py").read_text()).operators
+            assert all(hasattr(graph.operator, name) for name in used)
+        assert graph.operator.Custom.mine == started
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "workspace"]:
+            del sys.modules[name]
+    before = {path: path.read_bytes() for path in (workflows / "template").iterdir() if path.is_file()}
+    write_aflow_folder(nodes, workflows, dataset="MATH", check=check, problems=4)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_an_operator_that_aflow_has_not_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OPERATORS, "Debate", OPERATORS["Custom"])
+    assert write_template(tmp_path, {"Debate", "Custom"}) == ["Debate"]
+    text = (tmp_path / "operator.py").read_text()
+    assert "import Custom\n" in text and "Debate" in (tmp_path / "operator.json").read_text()
+    assert (
+        write_template(tmp_path, {"Debate", "Custom"}) == ["Debate"] and (tmp_path / "operator.py").read_text() == text
+    )
+
+
 def test_what_is_no_workspace_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no round_N folder"):
         read_aflow_folder(tmp_path)
-    (tmp_path / "round_1").mkdir()
-    with pytest.raises(UsageError, match=r"round_1/graph\.py cannot be read"):
+    for number in (1, 2):  # AFlow was stopped while it wrote the second one
+        (tmp_path / f"round_{number}").mkdir()
+    with pytest.raises(UsageError, match=r"no round_N folder with a graph\.py"):
         read_aflow_folder(tmp_path)
     (tmp_path / "round_1" / "graph.py").write_text("x")
+    assert [found.number for found in read_aflow_folder(tmp_path)] == [1]
     (tmp_path / "results.json").write_text("[")
     with pytest.raises(UsageError, match=r"results\.json is no JSON"):
         read_aflow_folder(tmp_path)

@@ -20,6 +20,7 @@ from aflow_ops.search.node import Node, Sample, validation_of
 from aflow_ops.search.plan import call, print_plan, read_plan
 from aflow_ops.search.stop import Convergence
 from data.problem import ProblemView
+from tests.patience import PATIENCE
 
 PROBLEMS = {f"p{index}": ProblemView(f"What is {index} + 1?", "math") for index in range(12)}
 RUNGS = Rungs(tuple(PROBLEMS))
@@ -93,6 +94,36 @@ async def test_a_killed_search_goes_on_as_if_nothing_had_been(tmp_path: Path) ->
             await go(tmp_path / "killed", stop_after)
     assert await go(tmp_path / "killed", None) == whole
     assert await go(tmp_path / "killed", None) == whole  # nothing left to do
+
+
+class OneIsSlow:
+    """Proposes one call of Custom after another; the second one comes when the first one is run."""
+
+    origin = "grammar"
+
+    def __init__(self) -> None:
+        self.running = asyncio.Event()
+
+    async def propose(self, context: Context, refused: Sequence[tuple[Proposal, str]]) -> Proposal:
+        if context.sample == 2:
+            await self.running.wait()
+        plan = call("Custom", instruction=f"Think {context.sample} times.")
+        return Proposal(print_plan(plan, has_entry_point=False), "another instruction")
+
+
+async def test_a_proposal_is_run_while_those_behind_it_are_still_being_written() -> None:
+    waiting, landscape = search(Landscape(), rounds=2, parallel=2), Landscape()
+    proposer = OneIsSlow()
+
+    async def evaluate(workflow: str, problem: str, repeat: int) -> Sample:
+        if "Think 1 times" in workflow:
+            proposer.running.set()
+        return await landscape(workflow, problem, repeat)
+
+    waiting.proposer, waiting.evaluate = proposer, evaluate  # type: ignore[assignment]
+    async with asyncio.timeout(PATIENCE):
+        assert await waiting.run([ROOT]) == "rounds"
+    assert [node.round for node in waiting.nodes] == [0, 1, 2]
 
 
 async def test_failures_of_ours_change_no_score() -> None:
