@@ -17,6 +17,7 @@ from typing import Any
 from data.problem import Problem
 
 PUBLIC_TESTS, HIDDEN_TESTS = 2, 5
+MISTAKES = 2  # expressions that a task's own is mistaken for
 NAMES = (
     "mila", "jonas", "tessa", "ravi", "nadia", "oscar", "lena", "hugo", "ines", "pavel", "greta", "amir", "otto",
     "rosa", "ivan", "nora", "emil", "vera", "luis", "anna", "finn", "maya", "noel", "iris", "leon", "cora", "ezra",
@@ -85,12 +86,14 @@ def _argument(kind: str, rng: random.Random) -> Any:
 
 
 def solution_of(question: str) -> tuple[str, list[str]] | None:
-    """Return the expression that solves a task of this source, and those of other tasks with the same parameters.
+    """Return the expression that solves a task of this source, and the two that it is mistaken for; `None` for another.
 
-    `None` for another task.
+    Each task with the same parameters is mistaken for the next two of them, so that a mistake tells something of the
+    task: whoever makes it has read the question.
     """
     for docstring, (parameters, expression) in KINDS.items():
         if f'"""{docstring}"""' in question:
-            others = {text for its, text in KINDS.values() if its == parameters} - {expression}
-            return expression, sorted(others)
+            alike = [text for its, text in KINDS.values() if its == parameters]
+            after = alike.index(expression) + 1
+            return expression, [*alike[after:], *alike[:after]][:MISTAKES]
     return None

@@ -17,7 +17,7 @@ from aflow_ops.executor.types import Message
 from data.plain_functions import solution_of
 
 # How often the script writes right code, finds the fault, follows the analysis, and mends without one. It is careless.
-WRITES_RIGHT, FINDS_FAULT, FOLLOWS, MENDS_ALONE = 0.35, 0.4, 0.85, 0.3
+WRITES_RIGHT, FINDS_FAULT, FOLLOWS, MENDS_ALONE = 0.3, 0.4, 0.85, 0.3
 
 
 class DeepCoderScript:

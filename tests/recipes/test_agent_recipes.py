@@ -237,6 +237,7 @@ def test_the_scripts_know_every_task() -> None:
     for problem in load_problems("plain_functions", "train", 100, 1):
         found = solution_of(problem.question)
         assert found is not None and problem.answer.endswith(f"return {found[0]}")
+        assert len({found[0], *found[1]}) == 3, "a task is mistaken for two others"
     message: Message = {"role": "user", "content": "What is six by seven?"}
     with pytest.raises(ValueError, match="not a question of word_problems"):
         MathToolScript().reply("analyzer", [message, message], random.Random(0))
