@@ -40,7 +40,7 @@ _PROMPT = re.compile(r"<(prompts?)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE
 _LITERAL_END = re.compile(r"\]\]>(?=\s*(?:</|\Z))")
 # A line that opens a fence; quotes are taken for one with a language behind them only.
 _FENCE = re.compile(
-    r"(?<!`)(`{3,}|^[^\S\n]*~{3,})[^\n`]*\n|^[^\S\n]*(\'{3}|\"{3})(?:python|py)[^\S\n]*\n", re.MULTILINE
+    r"(?<!`)(`{3,}|^[^\S\n]*+~{3,}+)[^\n`]*+\n|^[^\S\n]*+(\'{3}|\"{3})(?:python|py)[^\S\n]*\n", re.MULTILINE
 )
 _LANGUAGE = re.compile(r"(?:python3?|py)\s*", re.IGNORECASE)
 _QUOTED = re.compile(r"^[^\S\n]*>[^\S\n]?", re.MULTILINE)

@@ -164,7 +164,7 @@ def _spoken(text: str, targets: Collection[Target], known: Collection[str]) -> I
     yield Reading(_CLAIM.sub(lambda match: f"the answer is {_VERDICT_OF[match.group(1)]}", denied), False)
     if _JOIN.search(text):
         yield Reading(plain(_BETWEEN_DIGITS.sub("", digits)), False)
-        yield Reading(plain(_BETWEEN_PIECES.sub("", text)), False)
+        yield Reading(plain(_BETWEEN_PIECES.sub("", text)), True)
     if _SPOKEN_SIGN.search(text):
         unpaused = digits.replace(",", " ")
         yield Reading(plain(with_values(unpaused, known)).replace("**", "^"), False)
