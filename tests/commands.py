@@ -55,16 +55,17 @@ def run_process(
     key: str | None = KEY,
     stdin: str = "",
     cwd: Path = ROOT,
+    patience: float = PATIENCE,
     **environment: str,
 ) -> Done:
-    """Run a command in a process of its own."""
+    """Run a command in a process of its own; `patience` are the seconds until it counts as hanging."""
     return subprocess.run(
         [sys.executable, str(ROOT / script), *map(str, arguments)],
         env=_environment(key, environment),
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=patience,
         check=False,
         cwd=cwd,
     )

@@ -9,6 +9,7 @@ import pytest
 from scripts.gpu_proof import missing, outcome, shown
 from scripts.proving.cases import Case, cases, read_peaks
 from tests.commands import run_process
+from tests.patience import PATIENCE
 
 
 def test_a_large_card_is_shown_every_class_and_a_small_machine_the_same_in_miniature(tmp_path: Path) -> None:
@@ -41,8 +42,12 @@ def test_what_a_machine_lacks_is_said_and_what_fails_is_told() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(4 * PATIENCE)
 def test_the_whole_proof_runs_in_miniature(tmp_path: Path) -> None:
-    done = run_process("scripts/gpu_proof.py", "--miniature", "--output", tmp_path / "proof.json")
+    # A dozen processes, one after the other.
+    done = run_process(
+        "scripts/gpu_proof.py", "--miniature", "--output", tmp_path / "proof.json", patience=3 * PATIENCE
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     proof = json.loads((tmp_path / "proof.json").read_text())
     assert {case["needs"] for case in proof["cases"] if "needs" in case} == {"cuda"}
