@@ -257,7 +257,7 @@ async def kill_while_a_program_runs(times: int) -> None:
             for nursery in nurseries():
                 with suppress(psutil.NoSuchProcess):
                     below = nursery.children(recursive=True)
-                    if sum(process.cpu_times().user for process in below) > 0.3:  # it has begun long ago
+                    if sum(process.cpu_times().user for process in below) > 0.1:  # it has begun long ago
                         nursery.kill()
                         killed = True
 
