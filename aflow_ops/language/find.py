@@ -223,8 +223,8 @@ def _is_in_quotes(text: str) -> bool:
 def _trimmed(text: str) -> str:
     """Drop empty lines around the text, the fence lines that a sloppy completion left inside, and what is no space."""
     text = _without_end(text.lstrip("\ufeff\u200b\n"))
-    lines = [_spaced(line) for line in text.expandtabs(4).split("\n")]
-    while lines and (
+    lines = [_spaced(line) for line in text.expandtabs(4).rstrip().split("\n")]
+    while len(lines) > 1 and (  # a language alone is somebody's operator
         not lines[0].strip() or lines[0].strip().startswith("```") or _LANGUAGE.fullmatch(lines[0].strip())
     ):
         lines.pop(0)

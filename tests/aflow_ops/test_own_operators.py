@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aflow_ops.errors import UsageError, WorkflowError
@@ -140,6 +140,7 @@ def made(name: str, **attributes: Any) -> Any:
 
 
 @given(st.from_regex(r"[A-Z][A-Za-z0-9]{0,12}", fullmatch=True))
+@example("PY")  # a fence's language too
 def test_any_name_that_registers_round_trips(name: str) -> None:
     before = dict(OPERATORS)
     try:
