@@ -3,6 +3,7 @@
     python scripts/study_learning.py                                       # seeds 24 to 33 of the quickstart
     python scripts/study_learning.py --settings wa_grpo_k4 grpo_k4 --seeds 0 1 2 3 4
     python scripts/study_learning.py --settings harder --seeds 5 6 7 8 9    # the best workflow differs within a domain
+    python scripts/study_learning.py --settings smollm2 --seeds 0           # a real model as policy: an hour or more
     python scripts/study_learning.py --seeds                               # no runs: only the page, from the rows
 
 Every run is the recipe itself in a process of its own. Its numbers become a row of recipes/learning/rows.jsonl as soon

@@ -8,10 +8,11 @@ from data.files import write_atomically
 from recipes.run.routers import ROUTERS
 from rewards.statistics import bootstrap_mean
 from scripts.studying.rows import ENOUGH, StudyRow
-from scripts.studying.settings import HARDER
+from scripts.studying.settings import HARDER, SMOLLM2
 
 WINDOW = 5  # steps of the plot's moving average
-SHOWN = "quickstart"  # the setting that is told run by run
+SHOWN = "quickstart"
+_TITLES = {SHOWN: "The quickstart, run by run", SMOLLM2: "A pretrained policy: SmolLM2-135M-Instruct"}
 
 _HEAD = """\
 # Does it learn every time?
@@ -33,14 +34,16 @@ def write_page(folder: Path, rows: Sequence[StudyRow]) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = [_HEAD]
-    shown = sorted((row for row in rows if row.setting == SHOWN), key=lambda row: row.seed)
-    if shown:
-        plot_curves(folder / "curves.png", shown)
-        parts.append(_run_by_run(shown))
+    for setting, title in _TITLES.items():
+        shown = sorted((row for row in rows if row.setting == setting), key=lambda row: row.seed)
+        if shown:
+            plot = folder / ("curves.png" if setting == SHOWN else f"curves_{setting}.png")
+            plot_curves(plot, shown)
+            parts.append(_run_by_run(shown, title, plot.name))
     harder = sorted((row for row in rows if row.setting == HARDER), key=lambda row: row.seed)
     if harder:
         parts.append(_harder(harder))
-    names = sorted({row.setting for row in rows} - {HARDER})
+    names = sorted({row.setting for row in rows} - {HARDER, SMOLLM2})
     others = {name: [row for row in rows if row.setting == name] for name in names}
     if set(others) - {SHOWN}:
         parts.append(_comparison(others))
@@ -54,10 +57,10 @@ def median_row(rows: Sequence[StudyRow]) -> StudyRow:
     return next(row for row in rows if row.after == middle)
 
 
-def _run_by_run(rows: Sequence[StudyRow]) -> str:
+def _run_by_run(rows: Sequence[StudyRow], title: str, plot: str) -> str:
     domains = sorted(rows[0].domains)
     columns = ["seed", "before", "after", "gain, 95 % interval", *domains, "seconds", "commit"]
-    lines = ["## The quickstart, run by run", "", _row(columns), _row(["---"] * len(columns))]
+    lines = [f"## {title}", "", _row(columns), _row(["---"] * len(columns))]
     for row in rows:
         low, high = row.gain_ci95
         seconds = f"{sum(row.seconds.values()):.0f}" + (" (empty cache)" if row.empty_cache else "")
@@ -79,7 +82,7 @@ def _run_by_run(rows: Sequence[StudyRow]) -> str:
             f"- every domain reaches {ENOUGH:.0%} of its best fixed workflow: "
             f"{_count(rows, [not row.short for row in rows])}",
             "",
-            "![Training reward of every seed](curves.png)",
+            f"![Training reward of every seed]({plot})",
             "",
         ]
     )

@@ -1,4 +1,4 @@
-"""What the learning study runs: the quickstart as it is, what it is compared with, and the harder lesson."""
+"""What the learning study runs: the quickstart as it is, what it is compared with, a harder lesson, a real model."""
 
 import functools
 import hashlib
@@ -14,6 +14,8 @@ from data.registry import Split
 CONFIGS = Path(__file__).parents[2] / "recipes" / "configs"
 QUICKSTART = (CONFIGS / "quickstart.yaml", CONFIGS / "quickstart_warmstart.yaml")
 HARDER = "harder"  # the setting whose best workflow differs within a domain
+SMOLLM2 = "smollm2"  # the setting whose policy is a pretrained language model
+_OTHER_CONFIGS = {name: (CONFIGS / f"{name}.yaml", CONFIGS / f"{name}_warmstart.yaml") for name in (HARDER, SMOLLM2)}
 
 
 def _tie_breaks(k: int, *, wa_grpo: bool) -> dict[str, object]:
@@ -24,6 +26,7 @@ def _tie_breaks(k: int, *, wa_grpo: bool) -> dict[str, object]:
 SETTINGS: Mapping[str, Mapping[str, object]] = {
     "quickstart": {},
     HARDER: {},
+    SMOLLM2: {},
     "level_weight": {"level_weight": 0.5, "baselines": "false"},
     "rollouts_ahead": {"rollouts_ahead": 1, "baselines": "false"},
     **{f"grpo_k{k}": _tie_breaks(k, wa_grpo=False) for k in (2, 4, 8)},
@@ -33,7 +36,7 @@ SETTINGS: Mapping[str, Mapping[str, object]] = {
 
 def configs_of(setting: str) -> tuple[Path, Path]:
     """Return the YAML files of a setting: the recipe's and its warm start's. Most vary the quickstart."""
-    return (CONFIGS / "harder.yaml", CONFIGS / "harder_warmstart.yaml") if setting == HARDER else QUICKSTART
+    return _OTHER_CONFIGS.get(setting, QUICKSTART)
 
 
 def fingerprint(setting: str) -> str:

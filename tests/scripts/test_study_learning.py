@@ -111,6 +111,15 @@ def test_the_harder_lesson_has_its_own_files_and_table(tmp_path: Path) -> None:
     assert flags[flags.index("--config") + 1].endswith("harder.yaml")
 
 
+def test_the_pretrained_policy_has_its_own_files_and_plot(tmp_path: Path) -> None:
+    write_page(tmp_path, [row(0, 0.6, setting="smollm2"), row(0, 0.8)])
+    page = (tmp_path / "README.md").read_text()
+    assert "## A pretrained policy" in page and "![Training reward of every seed](curves_smollm2.png)" in page
+    assert (tmp_path / "curves_smollm2.png").is_file() and "Settings compared" not in page
+    flags = flags_of("smollm2", 0, tmp_path, tmp_path / "cache")
+    assert flags[flags.index("--config") + 1].endswith("smollm2.yaml")
+
+
 def test_every_setting_has_its_own_fingerprint_and_the_seed_of_its_run(tmp_path: Path) -> None:
     assert len({fingerprint(setting) for setting in SETTINGS}) == len(SETTINGS)
     flags = flags_of("grpo_k4", 7, tmp_path, tmp_path / "cache")
