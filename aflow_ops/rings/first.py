@@ -19,6 +19,7 @@ from pydantic_monty._binary import find_monty_binary  # where the pool itself lo
 from aflow_ops.rings.calls import Run
 from aflow_ops.rings.ending import Ending, within_deadline
 from aflow_ops.rings.limits import RuntimeLimits
+from aflow_ops.sandbox.strays import end_strays
 from aflow_ops.sandbox.walls import walled_binary
 from aflow_ops.trace import TraceError
 from aflow_ops.values import MAX_TRACE_CHARS
@@ -49,6 +50,7 @@ class FirstRing:
         self._cut_off_at = float("-inf")
 
     async def __aenter__(self) -> "FirstRing":
+        await asyncio.to_thread(end_strays)
         self._folder = TemporaryDirectory(prefix="monty")
         self._pool = AsyncMonty(max_processes=self._processes, binary_path=walled_monty(Path(self._folder.name)))
         await self._pool.__aenter__()
@@ -59,6 +61,7 @@ class FirstRing:
     ) -> None:
         await asyncio.sleep(max(0.0, self._cut_off_at + SETTLE_SECONDS - time.monotonic()))
         await self._pool.__aexit__(kind, error, traceback)
+        await asyncio.to_thread(end_strays)
         self._folder.cleanup()
         if self._cut_off_at > 0:
             await asyncio.sleep(SETTLE_SECONDS)
@@ -122,7 +125,7 @@ def walled_monty(folder: Path) -> Path | None:
         return None
     path = folder / "monty"
     limits = "".join(f"ulimit {limit}\n" for limit in PROCESS_LIMITS)
-    path.write_text(f'#!/bin/sh\n{limits}exec {shlex.join(command)} "$@"\n', encoding="utf-8")
+    path.write_text(f'#!/bin/sh\n{limits}exec {shlex.join(command)} "$@" 2>/dev/null\n', encoding="utf-8")
     path.chmod(0o700)
     try:
         subprocess.run([path, "--version"], capture_output=True, check=True)

@@ -28,7 +28,8 @@ _NOBODY = 65534
 _PROBE_SECONDS = 30
 _OWN_USER = ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY)]
 _NAMESPACES = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
-_CLOSED = ["--remount-ro", "/", "--hostname", "sandbox", "--chdir", "/", "--die-with-parent"]
+# Ends the arguments of all that is started here; `strays.py` knows them by it.
+CLOSED = ["--remount-ro", "/", "--hostname", "sandbox", "--chdir", "/", "--die-with-parent"]
 
 # Behind what `inside/confinement.py` defines.
 _PROBE = """
@@ -64,7 +65,7 @@ class Walls:
         parents = {parent for path in (*files.roots, *files.packages, Path("/dev/null")) for parent in path.parents}
         folders = [part for path in sorted(parents)[1:] for part in ("--perms", "0755", "--dir", str(path))]
         devices = [part for path in ("/dev/null", "/dev/urandom") for part in ("--dev-bind", path, path)]
-        return [self.bwrap, *user, *_NAMESPACES, *folders, *files.mounts(), *devices, *_CLOSED, "--", *program]
+        return [self.bwrap, *user, *_NAMESPACES, *folders, *files.mounts(), *devices, *CLOSED, "--", *program]
 
     def user(self) -> int | None:
         """Return the number of a user for one worker; `None` where it stays the one that it is."""
@@ -121,7 +122,7 @@ def walled_binary(binary: str) -> list[str] | None:
         for user in (_OWN_USER, []):
             rights = [*user, *_NAMESPACES, "--cap-drop", "ALL", "--clearenv"]
             name = f"/{Path(binary).name}"
-            command = [tool, *rights, *files, "--ro-bind", binary, name, *_CLOSED, "--", name]
+            command = [tool, *rights, *files, "--ro-bind", binary, name, *CLOSED, "--", name]
             if _complaint([*command, "--version"]) is None:
                 return command
     return None
