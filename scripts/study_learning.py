@@ -1,7 +1,7 @@
 """Does the quickstart learn for every seed? Seeds x settings, one row a run: `make bench-learning`.
 
     python scripts/study_learning.py                                       # seeds 24 to 33 of the quickstart
-    python scripts/study_learning.py --settings wa_grpo_k4 grpo_k4 --seeds 0 1 2 3 4
+    python scripts/study_learning.py --settings wa_grpo_k4 grpo_k4 --seeds 24 25 26 27 28
     python scripts/study_learning.py --settings harder --seeds 5 6 7 8 9    # the best workflow differs within a domain
     python scripts/study_learning.py --settings smollm2 --seeds 0           # a real model as policy: an hour or more
     python scripts/study_learning.py --seeds                               # no runs: only the page, from the rows

@@ -134,9 +134,18 @@ def _harder(rows: Sequence[StudyRow]) -> str:
     return "\n".join([*lines, "", told, ""])
 
 
+_COMPARISON = """\
+## Settings compared, means over their runs
+
+The last column is the difference to the quickstart on those seeds that both have, with its 95 % interval over seeds.
+"""
+
+
 def _comparison(settings: dict[str, list[StudyRow]]) -> str:
     columns = ["setting", "runs", "groups without a signal", "before", "after", "lowest", "gain's interval above 0"]
-    lines = ["## Settings compared, means over their runs", "", _row(columns), _row(["---"] * len(columns))]
+    columns.append("after, against the quickstart")
+    lines = [_COMPARISON, _row(columns), _row(["---"] * len(columns))]
+    shown = {row.seed: row.after for row in settings.get(SHOWN, [])}
     for name, rows in settings.items():
         cells = [
             f"{fmean(row.zero_signal for row in rows):.0%}",
@@ -144,9 +153,17 @@ def _comparison(settings: dict[str, list[StudyRow]]) -> str:
             f"{fmean(row.after for row in rows):.3f}",
             f"{min(row.after for row in rows):.3f}",
             _count(rows, [row.gains for row in rows]),
+            _against([row.after - shown[row.seed] for row in rows if row.seed in shown and name != SHOWN]),
         ]
         lines.append(_row([name, str(len(rows)), *cells]))
     return "\n".join([*lines, ""])
+
+
+def _against(differences: Sequence[float]) -> str:
+    if not differences:
+        return ""
+    mean, low, high = bootstrap_mean(differences, seed=0)
+    return f"{mean:+.3f}" + (f" [{low:+.3f}, {high:+.3f}]" if len(differences) > 1 else "")
 
 
 def _row(cells: Sequence[str]) -> str:

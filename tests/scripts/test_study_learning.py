@@ -88,13 +88,14 @@ def test_rows_of_other_settings_than_today_s_are_made_anew(
 def test_the_page_counts_what_failed_and_names_the_median_run(tmp_path: Path) -> None:
     rows = [row(0, 0.8), row(1, 0.64), row(2, 0.2, gain_ci95=(-0.2, 0.1))]
     assert median_row(rows).seed == 1
-    write_page(tmp_path, [*rows, row(0, 0.5, setting="grpo_k4")])
+    write_page(tmp_path, [*rows, row(0, 0.5, setting="grpo_k4"), row(7, 0.5, setting="grpo_k2")])
     page = (tmp_path / "README.md").read_text()
     assert "median after training 0.640 (median run: seed 1)" in page
     assert "interval above 0: 2 of 3 (not seed 2)" in page
     assert "below where it began: 2 of 3 (not seed 2)" in page
     assert "best fixed workflow: 2 of 3 (not seed 2)" in page
-    assert "| grpo_k4 | 1 | 25% |" in page
+    assert "| grpo_k4 | 1 | 25% | 0.300 | 0.500 | 0.500 | 1 of 1 | -0.300 |" in page
+    assert "| grpo_k2 | 1 | 25% | 0.300 | 0.500 | 0.500 | 1 of 1 |  |" in page
 
 
 def test_the_harder_lesson_has_its_own_files_and_table(tmp_path: Path) -> None:
