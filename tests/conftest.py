@@ -28,10 +28,20 @@ settings.load_profile("patient")
 importlib.metadata.metadata = functools.cache(importlib.metadata.metadata)  # type: ignore[assignment]
 
 
-def pytest_collection_finish() -> None:
-    """Leave what the imports made out of all collections: each training begins with one, and these are most objects."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Import without a look for garbage, and leave what the imports made out of all later ones.
+
+    While torch and its like are imported, nearly all objects stay, and Python would spend a quarter of the time on
+    going through them. Each training begins with a collection, and these are most objects.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
