@@ -26,7 +26,7 @@ from aflow_ops.errors import ExecutorError, UsageError
 
 SERVER = "aflow_ops.executor.embedded_server"
 MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 # How often its process is looked at, and the least time between two restarts.
 LOOK_SECONDS, RESTART_SECONDS = 0.5, 3.0
 

@@ -90,13 +90,13 @@ import asyncio, importlib, sys, time
 from types import SimpleNamespace
 
 embedded_server = importlib.import_module("aflow_ops.executor.embedded_server")
-embedded_server.STUCK_SECONDS, embedded_server.BEAT_SECONDS = 2.0, 0.05
+embedded_server.STUCK_SECONDS, embedded_server.BEAT_SECONDS = 5.0, 0.05
 engine = SimpleNamespace(steps=0, busy=True)
 
 
 async def main(kind):
     watching = asyncio.create_task(embedded_server.watch(engine))
-    for beat in range(60):
+    for beat in range(120):
         await asyncio.sleep(0.05)
         engine.steps += kind == "decodes"
         engine.busy = kind != "waits"
