@@ -1,4 +1,4 @@
-"""Measure the reward pipeline stage by stage: `make bench`, about two minutes on two cores.
+"""Measure the reward pipeline stage by stage: `make bench`, some six minutes on two idle cores; `--only` for less.
 
 Each line is one stage with its number and what to compare it with, in the same run. The endpoint is a local HTTP server
 with a fixed latency, in a process of its own. Writes the numbers to outputs/bench.json too.

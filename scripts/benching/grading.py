@@ -1,6 +1,7 @@
 """Stages of `scripts/bench.py`: the graders, each beside what it is to be held against."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -94,6 +95,7 @@ async def _grade(answer: str, golds: Sequence[str], sandbox: Sandbox) -> None:
 def _in_process(gold: str, answer: str) -> None:
     from math_verify import LatexExtractionConfig, parse, verify
 
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that it has no time limit, which is meant
     whole: dict[str, Any] = {"extraction_config": [LatexExtractionConfig()], "fallback_mode": "no_fallback"}
     left, right = (parse(f"${text}$", parsing_timeout=None, **whole) for text in (gold, answer))
     if not verify(left, right, float_rounding=30, numeric_precision=40, strict=True, timeout_seconds=None):
