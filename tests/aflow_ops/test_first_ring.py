@@ -1,6 +1,7 @@
 """What a hostile workflow can do to the trainer's process: nothing that takes its time, its memory or its files."""
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -90,6 +91,17 @@ async def test_each_interpreter_stands_in_namespaces_of_its_own(runtime: Workflo
     for process in interpreters:
         for kind in ("net", "pid", "ipc", "mnt", "uts"):
             assert Path(f"/proc/{process.pid}/ns/{kind}").readlink() != Path(f"/proc/self/ns/{kind}").readlink()
+
+
+async def test_an_interpreter_costs_one_process_beside_itself(runtime: WorkflowRuntime) -> None:
+    if walled_binary(find_monty_binary()) is None:
+        pytest.skip("the kernel gives no namespaces")
+    assert (await run(runtime, "return '42'")).answer == "42"
+    interpreters = [process for process in psutil.Process().children(recursive=True) if process.name() == "monty"]
+    assert interpreters
+    for process in interpreters:
+        outside = process.parent()
+        assert outside is not None and outside.ppid() == os.getpid()
 
 
 def test_a_value_that_is_small_and_large_written_out_is_no_answer() -> None:
