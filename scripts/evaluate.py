@@ -50,7 +50,7 @@ from rewards.opening import open_scorer
 from rewards.rollout import RolloutScorer
 from scripts.evaluating.candidates import Candidate, PolicySettings, ask_server, candidates, generate
 from scripts.evaluating.evaluation import Evaluation, Grading, bar, samples_of
-from scripts.evaluating.grading import grade, grade_in_processes
+from scripts.evaluating.grading import grade, grade_in_processes, processes_for
 from scripts.evaluating.journal import Journal
 from scripts.evaluating.problems import read_data, sources_of_policy
 from scripts.evaluating.results import (
@@ -97,7 +97,11 @@ def parse_arguments() -> argparse.Namespace:
         "--prompt_style", choices=PROMPT_STYLES, help="policy prompt [what the adapter was trained with, else full]"
     )
     parser.add_argument("--batch_size", type=int, default=16, help="completions generated at once [16]")
-    parser.add_argument("--processes", type=int, default=1, help="event loops to grade on, a process each [1]")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        help="event loops to grade on, a process each [one for every 256 workflows at once, at most one a core]",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the policy's sampling [0]")
     parser.add_argument("--workflow_timeout", type=float, default=180.0, help="seconds for one workflow [180]")
     parser.add_argument("--unsafe_subprocess", action="store_true", help="run solution code with rlimits only")
@@ -131,7 +135,7 @@ def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace
 
 def check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """Refuse flags that have no meaning together, or none without another one."""
-    if arguments.processes > 1 and is_one_process(arguments):
+    if (arguments.processes or 1) > 1 and is_one_process(arguments):
         parser.error(
             f"--processes {arguments.processes} needs an executor that is served elsewhere, no --executor_budget_usd, "
             "which one process keeps, and no --model that is loaded here"
@@ -248,6 +252,21 @@ def is_one_process(arguments: argparse.Namespace) -> bool:
     return bool(loaded or arguments.executor == "local" or arguments.executor_budget_usd > 0 or arguments.agents)
 
 
+def chosen_processes(evaluation: Evaluation, journals: Sequence[Journal]) -> int:
+    """Return `--processes`, or else as many as are kept busy.
+
+    One where there can be no more, where rate limits are the bound, or where code of the user's own may count on one.
+    """
+    arguments, config = evaluation.arguments, evaluation.config
+    if arguments.processes is not None:
+        return int(arguments.processes)
+    is_own = bool(arguments.operators) or config.executor != "openai"
+    if is_one_process(arguments) or is_own or config.executor_rpm or config.executor_tpm:
+        return 1
+    left = max(len(evaluation.mine) - len(journal.rows) for journal in journals)
+    return processes_for(min(left, config.executor_max_concurrency))
+
+
 def main() -> None:
     """Read, generate, run, grade, write."""
     arguments = parse_arguments()
@@ -302,7 +321,7 @@ def grade_all(evaluation: Evaluation, opened: Sequence[tuple[Candidate, Path, Jo
     Raises:
         BudgetExceededError: the budget is spent; what was graded is in the journal.
     """
-    processes = evaluation.arguments.processes
+    processes = chosen_processes(evaluation, [journal for _, _, journal in opened])
     try:
         if processes > 1:
             evaluate_in_processes(evaluation, opened, processes, generation)

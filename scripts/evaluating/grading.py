@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from scripts.evaluating.journal import Journal, Row
 
 # How long a process may take to close what it has open.
 ENDING_SECONDS = 10.0
+# Workflows at once that keep one event loop busy.
+WORKFLOWS_A_LOOP = 256
 
 Graded = Callable[[int, Row], object]
 OpenScorer = Callable[[ExecutorConfig, Path | None], AbstractAsyncContextManager[RolloutScorer]]
@@ -74,6 +77,29 @@ async def grade(samples: Iterable[Sample], scorer: RolloutScorer, graded: Graded
         raise scorer.spent
 
 
+def processes_for(at_once: int) -> int:
+    """Return how many event loops so many workflows at once keep busy: at least one, at most one a core."""
+    return max(1, min(at_once // WORKFLOWS_A_LOOP, len(os.sched_getaffinity(0))))
+
+
+def parts_of(samples: Sequence[Sample], processes: int) -> list[Sequence[Sample]]:
+    """Share samples out to processes, to each a run of about as many.
+
+    Those of one problem stay together: what equal calls and equal answers cost is paid once, as in one process.
+
+    Args:
+        samples (`Sequence[Sample]`): in order, those of a problem next to each other.
+        processes (`int`): how many there may be.
+
+    Returns:
+        `list[Sequence[Sample]]`: from 1 to `processes` parts, none empty unless there is nothing.
+    """
+    starts = [at for at, sample in enumerate(samples) if at == 0 or sample.problem != samples[at - 1].problem]
+    nearest = {bisect_left(starts, len(samples) * number // processes) for number in range(processes)}
+    bounds = [starts[index] for index in sorted(nearest) if index < len(starts)]
+    return [samples[low:high] for low, high in pairwise([*bounds, len(samples)])] or [samples]
+
+
 def grade_in_processes(
     samples: Sequence[Sample],
     config: ExecutorConfig,
@@ -86,9 +112,9 @@ def grade_in_processes(
     """Run and grade samples in several processes.
 
     Args:
-        samples (`Sequence[Sample]`): each process takes a run of them.
+        samples (`Sequence[Sample]`): each process takes a run of them; see `parts_of`.
         config (`ExecutorConfig`): calls at once are shared out, rate limits shared over a ledger.
-        processes (`int`): how many.
+        processes (`int`): at most so many.
         open_scorer (`Callable`): from a process's config and ledger to its scorer.
         journal (`Journal`): is told of payments.
         graded (`Callable[[int, Row], object]`): as for `grade`.
@@ -101,12 +127,11 @@ def grade_in_processes(
         InfraError: a process was lost, or what ended one: a refused key, say.
         UsageError: likewise, such as a kernel that cannot confine code.
     """
-    processes = max(1, min(processes, len(samples)))
-    share = dataclasses.replace(config, executor_max_concurrency=max(1, config.executor_max_concurrency // processes))
-    bounds = [len(samples) * number // processes for number in range(processes + 1)]
+    parts = parts_of(samples, processes)
+    share = dataclasses.replace(config, executor_max_concurrency=max(1, config.executor_max_concurrency // len(parts)))
     with tempfile.TemporaryDirectory() as folder:
         opened = partial(open_scorer, share, Path(folder) / "ledger")
-        started = [_start(samples[low:high], opened, journal) for low, high in pairwise(bounds)]
+        started = [_start(part, opened, journal) for part in parts]
         try:
             with shown:
                 caches = _received({receiver: process for process, receiver in started}, journal, graded)

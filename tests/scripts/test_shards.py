@@ -3,10 +3,18 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from aflow_ops.executor import executor_config_from
+from data.problem import Problem
+from scripts.evaluate import chosen_processes, parse_arguments
+from scripts.evaluating.candidates import PolicySettings
+from scripts.evaluating.evaluation import Evaluation
+from scripts.evaluating.grading import Sample, parts_of
 from scripts.evaluating.shards import Shard
 from tests.commands import Done, fails, run, run_process
 from tests.scripts.test_search import executor, sums
@@ -119,6 +127,67 @@ def test_several_processes_end_as_one_would(stub: StubEndpoint, data: Path) -> N
     stub.answer = answer
     assert evaluate(stub, data, "out").returncode == 0
     assert sorted(path.name for path in (data / "out").iterdir()) == ["rows.jsonl", "summary.json"]
+
+
+def chosen(monkeypatch: pytest.MonkeyPatch, samples: int, *flags: object, graded: int = 0) -> int:
+    """How many processes an evaluation takes on four cores."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2, 3})
+    given = ["--data", "rows.jsonl", "--output", "out", "--executor_max_concurrency", 100_000, *flags]
+    given += [] if "--model" in flags else ["--workflow", "workflow.py"]
+    monkeypatch.setattr("sys.argv", ["scripts/evaluate.py", *map(str, given)])
+    arguments = parse_arguments()
+    config, policy = executor_config_from(arguments), PolicySettings.of(arguments)
+    evaluation = Evaluation(arguments, config, policy, [], range(samples), Console())
+    return chosen_processes(evaluation, [SimpleNamespace(rows=dict.fromkeys(range(graded)))])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("samples", "processes"), [(1, 1), (256, 1), (511, 1), (512, 2), (1024, 4), (100_000, 4)], ids=str
+)
+def test_there_are_as_many_processes_as_are_kept_busy(
+    samples: int, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert chosen(monkeypatch, samples) == processes
+
+
+def test_what_is_not_under_way_at_once_keeps_no_process_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(monkeypatch, 5_000, "--executor_max_concurrency", 64) == 1
+    assert chosen(monkeypatch, 5_000, graded=4_400) == 2
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--executor", "local"),
+        ("--executor", "mine.py:Mine"),
+        ("--operators", "mine.py"),
+        ("--executor_budget_usd", 5),
+        ("--executor_rpm", 30_000),
+        ("--executor_tpm", 30_000_000),
+        ("--model", "policy"),
+    ],
+    ids=lambda flags: flags[0],
+)
+def test_one_process_where_there_can_or_need_be_no_more(
+    flags: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert chosen(monkeypatch, 5_000, *flags) == 1
+    assert chosen(monkeypatch, 5_000, "--processes", 1) == 1
+    assert chosen(monkeypatch, 1, "--processes", 3) == 3
+
+
+@pytest.mark.parametrize(
+    ("problems", "repeats", "processes"), [(11, 2, 3), (3, 8, 2), (1, 50, 4), (2, 1, 8), (0, 1, 2)]
+)
+def test_a_process_has_whole_problems(problems: int, repeats: int, processes: int) -> None:
+    rows = [Problem(question=f"{i}", answer="1", source="gsm8k", domain="math", id=f"{i}") for i in range(problems)]
+    samples = [Sample(at, "", rows[at // repeats], at % repeats) for at in range(problems * repeats)]
+    parts = parts_of(samples, processes)
+    assert [sample for part in parts for sample in part] == samples
+    assert len(parts) == max(1, min(problems, processes))
+    owners = [{sample.problem.id for sample in part} for part in parts]
+    assert sum(map(len, owners)) == problems
+    assert max(map(len, parts)) - min(map(len, parts)) <= repeats
 
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "3", "a/b", "1/-2"])

@@ -32,10 +32,13 @@ ROW = {
 }
 
 
+@pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)], ids=str
 )
-def test_a_signal_stops_everything_without_waiting_for_it(number: int, code: int, tmp_path: Path) -> None:
+def test_a_signal_stops_everything_without_waiting_for_it(
+    number: int, code: int, processes: int, tmp_path: Path
+) -> None:
     (tmp_path / "workflow.py").write_text(WORKFLOW)
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps({**ROW, "id": str(i)}) + "\n" for i in range(8)))
     # The solution that the executor writes hangs, so sandbox workers are busy; further replies never come.
@@ -47,6 +50,7 @@ def test_a_signal_stops_everything_without_waiting_for_it(number: int, code: int
         flags += ["--workflow_timeout", "3600"]
         command = [sys.executable, str(ROOT / "scripts/evaluate.py"), "--data", str(tmp_path / "rows.jsonl")]
         command += ["--workflow", str(tmp_path / "workflow.py"), "--output", str(tmp_path / "out"), *flags]
+        command += ["--processes", str(processes)]
         environment = {**os.environ, "OPENAI_API_KEY": KEY}
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         children: list[psutil.Process] = []
