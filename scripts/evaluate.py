@@ -41,6 +41,7 @@ from aflow_ops.executor import (
 from aflow_ops.executor.address import OPENAI_URL, parse_address
 from aflow_ops.operators import load_operators, operator_argument
 from aflow_ops.policy_prompt import PROMPT_STYLES
+from aflow_ops.sandbox import open_sandbox
 from data.files import claimed
 from recipes.run.command import CommandParser, run_command
 from recipes.settings.corpus import corpus_argument_group
@@ -204,6 +205,7 @@ def evaluate_in_processes(
 ) -> None:
     """The same in several processes, each with an executor of its own."""
     config, start = evaluation.config, time.monotonic() - generation
+    open_sandbox(unsafe_subprocess=evaluation.arguments.unsafe_subprocess)  # the machine is explored once, not by each
     for candidate, folder, journal in found:
         completions = asyncio.run(write_completions(evaluation, candidate, journal))
         began = time.monotonic()
