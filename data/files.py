@@ -24,13 +24,16 @@ def write_atomically(path: Path) -> Iterator[IO[str]]:
 
     Args:
         path (`Path`): the file to write; its folder is created.
+
+    Raises:
+        DataError: what should be its folder is a file.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         with path.open("w", encoding="utf-8", newline="") as file:
             yield file
         return
     path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make(path.parent)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
@@ -42,6 +45,44 @@ def write_atomically(path: Path) -> Iterator[IO[str]]:
         raise
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise DataError(f"{folder} is a file, or lies in one; name a folder") from None
+
+
+def path_of(text: str) -> Path:
+    """Return the path that somebody wrote; `~` is their home, in a YAML file too, where no shell reads it.
+
+    Raises:
+        DataError: it is empty, as a variable is that nobody set: it would mean the current folder.
+    """
+    if not text.strip():
+        raise DataError("a path is empty; name a file or a folder")
+    return Path(os.path.expanduser(text))  # noqa: PTH111 (pathlib's raises where there is no such user)
+
+
+def unreadable(path: Path, error: Exception) -> DataError:
+    """Say why a text file cannot be read, and what to do about it.
+
+    Args:
+        path (`Path`): the file.
+        error (`Exception`): what reading it raised.
+    """
+    if isinstance(error, IsADirectoryError):
+        return DataError(f"{path} is a folder; name a file")
+    if not isinstance(error, UnicodeDecodeError):
+        return DataError(f"{path}: cannot be read: {error}")
+    head = error.object[:4]
+    if head.startswith((b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zX", b"\x28\xb5\x2f\xfd")):
+        return DataError(f"{path}: is compressed; unpack it first")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return DataError(f"{path}: is UTF-16; save it as UTF-8")
+    shown = error.object[max(0, error.start - 20) : error.start + 20].decode("utf-8", "replace")
+    return DataError(f"{path}: is not UTF-8 (byte {error.object[error.start]:#x} in {shown!r}); save it as UTF-8")
+
+
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Be the only process that writes a folder's files while inside; a kill gives it back.
@@ -50,10 +91,10 @@ def claimed(folder: Path) -> Iterator[None]:
         folder (`Path`): it is created, and removed again if nothing was written into it.
 
     Raises:
-        DataError: another process has claimed it.
+        DataError: another process has claimed it, or it is a file.
     """
     new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     place = os.open(folder, os.O_RDONLY)
     deadline = time.monotonic() + CLAIM_SECONDS
     try:

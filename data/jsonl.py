@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from data.domains import domain_row
+from data.files import unreadable
 from data.problem import DataError, Problem
 
 
@@ -36,7 +37,7 @@ def read_problems(path: Path) -> list[Problem]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
+        raise unreadable(path, error) from None
     problems = []
     texts: dict[tuple[str, str], tuple[int, str]] = {}
     for number, line in enumerate(text.split("\n"), start=1):
@@ -76,7 +77,7 @@ def shuffled_problems(path: Path, rng: random.Random | None) -> Iterator[Problem
                 if line := file.readline().strip():
                     yield _problem(path, number, line)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
+        raise unreadable(path, error) from None
 
 
 def _problem(path: Path, number: int, line: str | bytes) -> Problem:
@@ -97,7 +98,7 @@ def read_row(line: str | bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not valid JSON: {error}") from None
     if not isinstance(row, dict):
-        raise ValueError(f"must be an object, not {type(row).__name__}")
+        raise ValueError(f"must be an object, not {type(row).__name__}: one JSON object a line")
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data.files import unreadable
 from data.problem import DataError, Problem
 from data.raw_files import SUFFIXES, iter_raw_rows
 
@@ -117,7 +118,7 @@ def read_documents(folder: Path) -> list[Passage]:
                 raise DataError(f"{path}: longer than {MAX_DOCUMENT_BYTES >> 20} MB; cut it, or move it elsewhere")
             text = path.read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: cannot be read: {error}") from None
+            raise unreadable(path, error) from None
         if text:
             documents.append(Passage(name.as_posix(), _heading(text) or path.stem, text))
     if not documents:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from data.files import unreadable
 from data.problem import DataError
 
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
@@ -39,7 +40,7 @@ def iter_raw_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | ValueError
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
+        raise unreadable(path, error) from None
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

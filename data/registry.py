@@ -16,6 +16,7 @@ from typing import Literal
 from data.arithmetic import arithmetic, gsm_symbolic
 from data.benchmarks import benchmarks
 from data.crossed_kinds import calculations, read_numbers
+from data.files import path_of
 from data.humaneval import humaneval
 from data.invented_facts import invented_facts
 from data.invented_worlds import invented_worlds
@@ -132,8 +133,8 @@ def _all_problems(source: str, seed: int) -> Iterator[Problem]:
     if source in benchmarks():
         commands = " && ".join(f"python scripts/{verb}_datasets.py {source}" for verb in ("download", "process"))
         raise DataError(f"source {source!r} is not in {PROCESSED_FOLDER}: {commands}")
-    if source.endswith((".jsonl", ".json")) or Path(source).exists():
-        return iter(read_problems(Path(source)))
+    if source.endswith((".jsonl", ".json")) or path_of(source).exists():
+        return iter(read_problems(path_of(source)))
     raise DataError(
         f"unknown source {source!r}: use one of {', '.join(SOURCES)}, a benchmark ({', '.join(benchmarks())}), or the "
         "path of a JSONL file"

@@ -35,7 +35,7 @@ from aflow_ops.executor import (
 )
 from aflow_ops.sandbox import open_sandbox
 from data.code_tests import tests_of
-from data.files import write_atomically
+from data.files import unreadable, write_atomically
 from data.jsonl import gradable, read_row
 from data.problem import DataError, Problem
 from recipes.run.command import CommandParser, run_command
@@ -87,7 +87,7 @@ def read_answers(path: Path) -> list[Answer]:
         with path.open(encoding="utf-8-sig") as file:
             answers = [_answer(path, number, line) for number, line in enumerate(file, start=1) if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
+        raise unreadable(path, error) from None
     if not answers:
         raise DataError(f"{path}: no rows")
     if not any("prediction" in answer.row for answer in answers):

@@ -37,6 +37,7 @@ from aflow_ops.terminal import printable
 from aflow_ops.trace import Trace, TraceError
 from aflow_ops.workflow_files import read_workflow_file
 from data.domains import default_domain
+from data.files import unreadable
 from data.problem import DOMAINS, ProblemView
 from recipes.run.command import CommandParser, run_command
 
@@ -128,7 +129,7 @@ def read_file(path: Path, flag: str) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{flag} {path} cannot be read: {error}") from None
+        raise UsageError(f"{flag} {unreadable(path, error)}") from None
 
 
 def file_writer(file: str) -> Writer:

@@ -74,6 +74,8 @@ _OVERLONG = re.compile(
     r"exceeded|greater than the context length",
     re.IGNORECASE,
 )
+# google.rpc.RetryInfo among an error's details, also where a gateway quotes the body that it got.
+_RETRY_DELAY = re.compile(r"""\bretryDelay\\{0,3}["']\s*:\s*\\{0,3}["'](\d+(?:\.\d+)?)s\b""")
 # 424: what stands behind a gateway failed. 498 and 499: no room at a provider's cheapest tier; the client has gone, as
 # a proxy sees it.
 _BUSY = (408, 409, 424, 425, 429, 498, 499)
@@ -135,7 +137,7 @@ def read_refusal(status: int, content: bytes, headers: Mapping[str, str]) -> Ref
         code for code in codes if not code.isdigit() and code.lower() not in ("error", "none") and code not in reason
     ]
     told = f"{reason} ({', '.join(shown[:3])})" if shown else reason
-    return Refusal(status, told or "no reason given", " ".join(codes), _asked_wait(headers))
+    return Refusal(status, told or "no reason given", " ".join(codes), _asked_wait(headers, text))
 
 
 def failure_of(refusal: Refusal, *, answered: bool) -> Failure:
@@ -222,8 +224,12 @@ def _plain(text: str) -> str:
     return " ".join(stripped.split())[: 4 * MAX_REASON_CHARS]
 
 
-def _asked_wait(headers: Mapping[str, str]) -> float | None:
-    """The wait that `retry-after-ms` or `Retry-After` asks for, in seconds or as a date (RFC 9110, 10.2.3)."""
+def _asked_wait(headers: Mapping[str, str], text: str) -> float | None:
+    """The wait that is asked for, in seconds.
+
+    `retry-after-ms`, else `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), else Google's `retryDelay` in the
+    body: "17s", "3.5s".
+    """
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         value = headers.get(name, "")
         try:
@@ -235,4 +241,5 @@ def _asked_wait(headers: Mapping[str, str]) -> float | None:
                 continue
         if seconds >= 0 and math.isfinite(seconds):
             return seconds
-    return None
+    delays = [seconds for seconds in map(float, _RETRY_DELAY.findall(text)) if math.isfinite(seconds)]
+    return max(delays, default=None)

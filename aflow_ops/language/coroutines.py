@@ -64,17 +64,26 @@ class Coroutines:
                 return self.is_kept(parent)
             case ast.NamedExpr(target=target):
                 return self.is_kept(parent) or self._is_awaited(target)
-            case ast.keyword() | ast.Call():
-                call = self._parents.get(parent) if isinstance(parent, ast.keyword) else parent
-                return isinstance(call, ast.Call) and self._takes_coroutines(call)
+            case ast.keyword(arg=name):
+                call = self._parents.get(parent)
+                return isinstance(call, ast.Call) and (self._is_handed_on(call) or self._is_field(call, name))
+            case ast.Call():
+                return self._is_handed_on(parent)
+            case ast.Match(cases=cases):
+                bound = (
+                    part.name for case in cases for part in ast.walk(case.pattern) if isinstance(part, ast.MatchAs)
+                )
+                return any(self._is_awaited(ast.Name(id=name)) for name in bound if name is not None)
             case ast.Assign(targets=targets):
                 return any(map(self._is_awaited, targets))
             case ast.AnnAssign(target=target):
                 return self._is_awaited(target)
             case ast.Dict() | ast.DictComp():
-                holder = self._parents.get(parent)
-                while isinstance(holder, (ast.Dict, ast.List, ast.Tuple)):
+                holder, parts = self._parents.get(parent), (ast.Dict, ast.List, ast.Tuple, ast.Attribute, ast.Call)
+                while isinstance(holder, parts):
                     holder = self._parents.get(holder)
+                if isinstance(holder, (ast.For, ast.comprehension)):
+                    return self._is_awaited(holder.target)
                 targets = holder.targets if isinstance(holder, ast.Assign) else []
                 return any(ast.unparse(target) in self._holders for target in targets)
             case ast.For(target=target) | ast.comprehension(target=target):
@@ -82,6 +91,22 @@ class Coroutines:
             case ast.Return() | ast.Yield():
                 return self._has_awaited_results(enclosing_function(node, self._parents))
         return False
+
+    def _is_handed_on(self, call: ast.Call) -> bool:
+        """Whether what a call is given, or is given under a name, is awaited there or behind it."""
+        function = call.func
+        if self._takes_coroutines(call):
+            return True
+        if isinstance(function, ast.Attribute) and function.attr == "setdefault":
+            return ast.unparse(function.value) in self._holders
+        is_lambda = isinstance(function, ast.Name) and function.id in self._lambdas
+        return is_lambda and isinstance(self._parents.get(call), ast.Await)
+
+    def _is_field(self, call: ast.Call, name: str | None) -> bool:
+        """Whether a call makes an object, or a dict, whose part of this name is awaited."""
+        if name is None or _called(call) in self._own or self._scope.operator_of(call) is not None:
+            return False
+        return name in self._awaited_parts
 
     def _is_awaited(self, target: ast.expr) -> bool:
         """Whether what a name, an attribute or an item is set to is kept where it is read."""
@@ -123,6 +148,22 @@ class Coroutines:
         awaited = {n.value.attr for n in self._nodes if isinstance(n, ast.Await) and isinstance(n.value, ast.Attribute)}
         awaited.add("__await__")
         return found | {name: not awaited.isdisjoint(fields) for name, fields in _fields_of_classes(self._nodes)}
+
+    @cached_property
+    def _lambdas(self) -> set[str]:
+        """Names that the source gives to functions without one."""
+        lambdas = (node for node in self._nodes if isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda))
+        return {target.id for node in lambdas for target in node.targets if isinstance(target, ast.Name)}
+
+    @cached_property
+    def _awaited_parts(self) -> set[str]:
+        """Names of attributes and keys of items that are awaited as they are."""
+        found = set()
+        for node in self._nodes:
+            match node:
+                case ast.Await(value=ast.Attribute(attr=name) | ast.Subscript(slice=ast.Constant(value=str() as name))):
+                    found.add(name)
+        return found
 
     @cached_property
     def _holders(self) -> set[str]:

@@ -6,6 +6,7 @@ policy's thoughts before its answer are not looked at. An unterminated fence or 
 the code in it is whole is for the parser to say.
 """
 
+import ast
 import html
 import itertools
 import json
@@ -89,7 +90,8 @@ def find_workflows(completion: str) -> Iterator[FoundCode]:
     completion = completion[: 8 * MAX_SOURCE_CHARS].replace("\r\n", "\n").replace("\r", "\n")
     completion = _unwrapped(without_thoughts(completion.lstrip("\ufeff\u200b")))
     prompts = _prompts_of(completion)
-    texts = list(dict.fromkeys(_candidates(_PROMPT.sub(_of_no_prompts, completion))))[:MAX_CANDIDATES]
+    texts = list(dict.fromkeys([*_with_tags(completion), *_candidates(_PROMPT.sub(_of_no_prompts, completion))]))
+    texts = texts[:MAX_CANDIDATES]
     if not texts:
         raise WorkflowError("find", "no workflow in the completion: expected `async def workflow(problem): ...`")
     blocks = [block for block in map(_trimmed, _fenced(completion)) if not _PYTHON.search(block)]
@@ -131,6 +133,14 @@ def _of_no_prompts(match: re.Match[str]) -> str:
     """What stays of a text that may be a block of prompts: all of one that prose only speaks of."""
     is_closed = match.group().lower().endswith(f"</{match.group(1).lower()}>")
     return "" if is_closed or not _PYTHON.search(match.group(2)) else match.group()
+
+
+def _with_tags(completion: str) -> Iterator[str]:
+    """Yield workflows that write `<prompt>` in a text: with a block of prompts in it none would be Python."""
+    if _PROMPT.search(completion) is not None:
+        for text in _candidates(completion)[:MAX_CANDIDATES]:
+            if _PROMPT.search(text) is not None and _PYTHON.search(text) and _tree(text) is not None:
+                yield text
 
 
 def check_size(text: str) -> None:
@@ -182,17 +192,19 @@ def _bare_python(completion: str) -> str:
     head = _MODULE_LINE.search(completion)
     assert start is not None
     for text in (completion, completion[head.start() :] if head else ""):
-        if len(text) <= MAX_SOURCE_CHARS and _nesting(text) <= MAX_NESTING and _PYTHON.search(text) and _parses(text):
+        if _PYTHON.search(text) and _tree(text) is not None:
             return text
     return completion[start.start() :]
 
 
-def _parses(text: str) -> bool:
+def _tree(text: str) -> ast.Module | None:
+    """A text as Python; `None` where it is none, or more than is parsed."""
+    if len(text) > MAX_SOURCE_CHARS or _nesting(text) > MAX_NESTING:
+        return None
     try:
-        parse_source(plain_fstrings(text), SOURCE_NAME, GRAMMAR)
+        return parse_source(plain_fstrings(text), SOURCE_NAME, GRAMMAR)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+        return None
 
 
 def _is_bare_dsl(line: str) -> bool:
@@ -221,9 +233,25 @@ def _is_in_quotes(text: str) -> bool:
 
 
 def _trimmed(text: str) -> str:
-    """Drop empty lines around the text, the fence lines that a sloppy completion left inside, and what is no space."""
-    text = _without_end(text.lstrip("\ufeff\u200b\n"))
-    lines = [_spaced(line) for line in text.expandtabs(4).rstrip().split("\n")]
+    """Drop empty lines around the text, the fence lines that a sloppy completion left inside, and what is no space.
+
+    What stands in the texts of a workflow stays: there a tab is a tab.
+    """
+    written = _without_left_over(_without_end(text.lstrip("\ufeff\u200b\n")))
+    spaced = _without_left_over("\n".join(map(_spaced, written.expandtabs(4).split("\n"))))
+    mended = "\n".join(line.rstrip() for line in spaced.split("\n")).rstrip("\n")
+    if mended == written or (tree := _tree(written)) is None:
+        return mended
+    other = _tree(mended)
+    return mended if other is not None and _constants(other) == _constants(tree) else written
+
+
+def _constants(tree: ast.Module) -> list[str]:
+    return [repr(node.value) for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+
+
+def _without_left_over(text: str) -> str:
+    lines = text.rstrip().split("\n")
     while len(lines) > 1 and (  # a language alone is somebody's operator
         not lines[0].strip() or lines[0].strip().startswith("```") or _LANGUAGE.fullmatch(lines[0].strip())
     ):
@@ -233,7 +261,7 @@ def _trimmed(text: str) -> str:
         if not _is_in_quotes("\n".join(lines[:position])):
             lines = lines[:position]
             break
-    return "\n".join(line.rstrip() for line in lines).rstrip("\n")
+    return "\n".join(lines)
 
 
 def _without_end(text: str) -> str:

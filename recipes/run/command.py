@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from aflow_ops.errors import BudgetExceededError, InfraError, UsageError
 from aflow_ops.terminal import printable
+from data.files import path_of
 from data.problem import DataError
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -32,6 +33,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
+        self.register("type", Path, _path)
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2 and one line; a required flag that is missing may be there in another spelling."""
@@ -41,6 +43,13 @@ class CommandParser(argparse.ArgumentParser):
             close = difflib.get_close_matches(flag, known, n=1)
             message += f"; unknown: {flag}" + (f" (did you mean {close[0]}?)" if close else "")
         self.exit(USAGE_ERROR, f"{self.prog}: error: {printable(message)} (--help shows all flags)\n")
+
+
+def _path(text: str) -> Path:
+    """A path as it is given: an empty one is a variable that is not set, and would mean the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; name a file or a folder")
+    return path_of(text)
 
 
 def run_command(main: Callable[[], None]) -> int:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ def check_settings(args: Arguments[Any], domains: Collection[str]) -> None:
         UsageError: another domain, a package or file that is missing, an unknown tracker, a URL that can never work.
     """
     recipe, training = args.recipe, args.training
+    check_output(training.output_dir)
     check_domains(recipe.mix, domains, recipe.domain_mix)
     check_packages(args.model, training, args.layers.origin)
     rehearse(args.model, training)
@@ -53,6 +55,18 @@ def check_settings(args: Arguments[Any], domains: Collection[str]) -> None:
             "allows",
             file=sys.stderr,
         )
+
+
+def check_output(folder: str | None) -> None:
+    """Refuse an output folder that cannot be one, before anything is loaded.
+
+    Raises:
+        UsageError: it is empty, as a variable is that nobody set, or a file.
+    """
+    if folder is not None and not folder.strip():
+        raise UsageError("--output_dir is empty; name a folder, such as outputs/mine")
+    if folder is not None and any(path.is_file() for path in (Path(folder), *Path(folder).parents)):
+        raise UsageError(f"--output_dir {folder} is a file, or lies in one; name a folder")
 
 
 def warn_of_spread_model(training: WorkflowGRPOConfig) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from aflow_ops.errors import UsageError
+from data.files import unreadable
 from recipes.settings.gpus import ChosenGpu, choose_gpu
 from recipes.settings.places import CONFIGS, anchored
 
@@ -164,7 +165,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise UsageError(f"--config {path}: not valid YAML: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path}: cannot be read: {error}") from None
+        raise UsageError(f"--config {unreadable(path, error)}") from None
     if not isinstance(config, dict) or not all(isinstance(name, str) for name in config):
         raise UsageError(f"--config {path}: must be a mapping of flags to values")
     return config

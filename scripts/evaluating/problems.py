@@ -6,6 +6,7 @@ from pathlib import Path
 
 from aflow_ops.errors import UsageError
 from data.benchmarks import benchmarks
+from data.files import path_of
 from data.jsonl import read_problems
 from data.problem import DataError, Problem
 from data.registry import PROCESSED_FOLDER, has_test_set, in_heldout_part
@@ -28,7 +29,7 @@ def read_data(names: Sequence[str], limit: int | None, trained_on: Sequence[str]
     """
     problems: list[Problem] = []
     for name in names:
-        path = Path(name)
+        path = path_of(name)
         if name in benchmarks() and not path.is_file():
             path = PROCESSED_FOLDER / name / "test.jsonl"
             if not path.is_file():
@@ -67,7 +68,7 @@ def _not_yet(name: str, found: Sequence[Problem], known: dict[Key, Problem]) -> 
 
 
 def _same_source(name: str, source: str) -> bool:
-    return name == source or (Path(name).exists() and Path(name).resolve() == Path(source).resolve())
+    return name == source or (path_of(name).exists() and path_of(name).resolve() == path_of(source).resolve())
 
 
 def sources_of_policy(policy: PolicySettings) -> list[str]:

@@ -59,6 +59,14 @@ def failed(status: int, body: Any = None, **headers: str) -> Raw:
     return Raw(shaped, status, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
+def retry_info(delay: Any) -> list[dict[str, Any]]:
+    """An error of Gemini's that asks for a pause in its details."""
+    kind = "type.googleapis.com/google.rpc."
+    details = [{"@type": f"{kind}Help", "links": []}, {"@type": f"{kind}RetryInfo", "retryDelay": delay}]
+    return [{"error": {"code": 429, "message": "Resource exhausted.", "status": "RESOURCE_EXHAUSTED",
+                       "details": details}}]  # fmt: skip
+
+
 def plain(text: str | bytes, status: int = 200, kind: str = "text/html") -> Raw:
     """A response that is no JSON."""
     return Raw(text, status, {"Content-Type": kind})
@@ -433,6 +441,16 @@ BUSY = [
       for value in ("soon", "-5", "nan", "inf", "1e400", "")),
     Mode("Retry-After: 3600s", (failed(429, "later", Retry_After="3600s"),), "no verdict",
          says="pause of 3600 s, which is longer than --executor_outage_seconds", cost=0),
+    *(Mode(f"retryDelay of Gemini, {status}", (failed(status, retry_info("0.02s")), GOOD), "answer", requests=2)
+      for status in (429, 503)),
+    *(Mode(f"retryDelay: {value}", (failed(429, retry_info(value)), GOOD), "answer", requests=2)
+      for value in ("soon", "-5s", "nans", "9" * 400 + "s", "", None, {"seconds": "3600"})),
+    *(Mode(f"retryDelay: 3600s, {status}", (failed(status, retry_info("3600s")),), "no verdict",
+           says="asks for a pause of 3[56]\\d\\d(?:\\.\\d+)? s", cost=0) for status in (429, 503)),
+    Mode("retryDelay that a gateway quotes", (failed(429, {"error": {"message": "Provider returned error", "metadata": {
+         "raw": json.dumps(retry_info("3600s"))}}}),), "no verdict", says="asks for a pause of 3[56]\\d\\d", cost=0),
+    Mode("a header goes before retryDelay", (failed(429, retry_info("3600s"), Retry_After="0.02"), GOOD), "answer",
+         requests=2),
 ]  # fmt: skip
 
 REASONS = [

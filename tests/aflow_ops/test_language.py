@@ -1,3 +1,4 @@
+import ast
 import textwrap
 import time
 
@@ -65,6 +66,29 @@ def test_a_right_workflow_is_left_as_it_is() -> None:
     workflow = parse(PLAIN)
     assert workflow.text == PLAIN
     assert workflow.repairs == ()
+
+
+TEXTS = {
+    "a tab in a text": '"a\tb".split("\t")',
+    "a tab at the beginning of a line": '"""a\n\tb"""',
+    "spaces at the end of a line": '"""a  \nb"""',
+    "a space that does not break": '"""a\n\u00a0b"""',
+    "tags of prompts": '"<prompt>" + problem + "</prompt>"',
+    "a tag of prompts that stays open": '"Begin with <prompt>"',
+}
+
+
+@pytest.mark.parametrize("indent", ["    ", "\t"], ids=["spaces", "tabs"])
+@pytest.mark.parametrize("around", ["{}", "```python\n{}\n```", "<graph>\n{}\n</graph>"], ids=["bare", "fence", "tag"])
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_the_texts_of_a_right_workflow_stay_as_they_are(text: str, around: str, indent: str) -> None:
+    source = f"async def workflow(problem):\n{indent}reply = await custom(input={text})\n{indent}return reply"
+    assert ast.dump(ast.parse(parse(around.format(source)).source)) == ast.dump(ast.parse(source))
+
+
+def test_spaces_and_tabs_between_the_words_of_a_workflow_are_mended() -> None:
+    assert parse(PLAIN.replace("\n", "  \n").replace("    ", "\t")).source == PLAIN
+    assert parse(f"{PLAIN}\n<prompt>\nSOLVE = 'x'\n</prompt>").source == PLAIN
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import random
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.files import claimed, write_atomically
+from data.files import claimed, path_of, write_atomically
 from data.jsonl import read_problems, shuffled_problems
 from data.problem import DataError, Problem
+from data.registry import iter_problems
 
 NAME = st.just("x")
 GOOD = {"question": "What is 2 + 2?", "answer": "4", "source": "gsm8k"}
@@ -54,9 +56,49 @@ def test_missing_empty_and_binary_files_are_refused(tmp_path: Path) -> None:
         read_problems(tmp_path / "absent.jsonl")
     with pytest.raises(DataError, match="no rows"):
         read_problems(write(tmp_path / "empty.jsonl", ""))
-    (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="cannot be read"):
-        read_problems(tmp_path / "binary.jsonl")
+    with pytest.raises(DataError, match=r"mine.jsonl is a folder; name a file"):
+        (tmp_path / "mine.jsonl").mkdir()
+        read_problems(tmp_path / "mine.jsonl")
+
+
+TEXT = '{"question": "Wie groß?", "answer": "1", "source": "gsm8k"}'
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (TEXT.encode("utf-16"), "is UTF-16; save it as UTF-8"),
+        (TEXT.encode("cp1252"), "is not UTF-8 (byte 0xdf in "),
+        (gzip.compress(TEXT.encode()), "is compressed; unpack it first"),
+        (b"PK\x03\x04\xff\xff", "is compressed; unpack it first"),
+    ],
+    ids=["UTF-16", "Windows-1252", "gzip", "zip"],
+)
+def test_another_encoding_is_told_with_what_to_do(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_problems(tmp_path / "mine.jsonl")
+    assert f"mine.jsonl: {said}" in str(caught.value)
+
+
+def test_a_home_is_found_where_no_shell_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert path_of("~/mine.jsonl") == tmp_path / "mine.jsonl"
+    assert path_of("~nobody_of_this_name/x") == Path("~nobody_of_this_name/x")
+    rows = [{**GOOD, "question": f"What is {number} + 1?"} for number in range(30)]
+    write(tmp_path / "mine.jsonl", *rows)
+    assert next(iter_problems("~/mine.jsonl", "train", 0)).source == GOOD["source"]
+    with pytest.raises(DataError, match="a path is empty"):
+        next(iter_problems("", "train", 0))
+
+
+def test_a_file_is_no_folder_to_write_into(tmp_path: Path) -> None:
+    file = write(tmp_path / "rows.jsonl", GOOD)
+    for folder in (file, file / "inside"):
+        with pytest.raises(DataError, match="is a file, or lies in one; name a folder"), claimed(folder):
+            pass
+        with pytest.raises(DataError, match="is a file, or lies in one"), write_atomically(folder / "out.jsonl"):
+            pass
 
 
 @given(
@@ -106,7 +148,7 @@ def test_a_malformed_row_among_shuffled_ones_is_named_by_its_line(tmp_path: Path
     path = write(tmp_path / "rows.jsonl", GOOD, "", "[1]")
     with pytest.raises(DataError, match=r"rows.jsonl, line 3: must be an object"):
         list(shuffled_problems(path, random.Random(0)))
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is a folder; name a file"):
         list(shuffled_problems(tmp_path, random.Random(0)))
 
 

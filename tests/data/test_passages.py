@@ -69,7 +69,7 @@ def test_a_folder_without_texts_or_with_a_huge_or_binary_one_is_refused(tmp_path
     with pytest.raises(DataError, match="no file that ends in"):
         read_corpus(tmp_path)
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(DataError, match=r"a\.txt: cannot be read"):
+    with pytest.raises(DataError, match=r"a\.txt: is UTF-16; save it as UTF-8"):
         read_corpus(tmp_path)
     (tmp_path / "a.txt").write_bytes(b"x" * (MAX_DOCUMENT_BYTES + 1))
     with pytest.raises(DataError, match=r"a\.txt: longer than 8 MB"):

@@ -157,7 +157,7 @@ def damaged_gzip() -> bytes:
         ("rows.parquet", b"PAR1 this is not parquet PAR1", "not a readable parquet file"),
         ("rows.parquet", b"", "not a readable parquet file"),
         ("rows.json", b"[1, 2", "not valid JSON"),
-        ("rows.jsonl", b"\xff\xfe\x00", "cannot be read"),
+        ("rows.jsonl", b"\xff\xfe\x00", "is UTF-16; save it as UTF-8"),
         ("rows.csv", b"a,b", "unknown format"),
     ],
 )

@@ -23,7 +23,7 @@ from recipes import grpo_aime, grpo_code, grpo_math, grpo_mixed, grpo_qa, grpo_s
 from recipes.dpo_search import DPOSearchArguments
 from recipes.grpo_replay import GRPOReplayArguments
 from recipes.settings.arguments import RecipeArguments, WorkflowDPOConfig, WorkflowGRPOConfig
-from recipes.settings.checks import check_domains, check_packages, warn_of_spread_model
+from recipes.settings.checks import check_domains, check_output, check_packages, warn_of_spread_model
 from recipes.settings.effective import SHOWN, effective_values
 from recipes.settings.gpus import detect_gpu, gpu_class
 from recipes.settings.layers import CONFIGS
@@ -513,7 +513,7 @@ def test_the_slurm_script_says_what_is_missing(tmp_path: Path) -> None:
         ("prompt_style: [brief]", "prompt_style: .* must be text"),
         ("workflow_timeout: 0", "workflow_timeout=0 must be above 0"),
         ("1: 2", "must be a mapping"),
-        ("output_dir: caf\xe9", "cannot be read"),
+        ("output_dir: caf\xe9", "is not UTF-8 .*; save it as UTF-8"),
     ],
 )
 def test_a_value_of_the_wrong_type_in_a_yaml_is_named(text: str, words: str, tmp_path: Path) -> None:
@@ -521,6 +521,25 @@ def test_a_value_of_the_wrong_type_in_a_yaml_is_named(text: str, words: str, tmp
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(UsageError, match=words):
         parse_arguments("grpo_mixed.yaml", "", ["--config", str(path), "--bf16", "false"], planning=True)
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("", "--output_dir is empty"),
+        ("{file}", "is a file, or lies in one"),
+        ("{file}/run", "is a file, or lies in one"),
+    ],
+)
+def test_an_output_folder_that_can_be_none_is_refused_before_anything_is_loaded(
+    folder: str, words: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("{}")
+    check_output(str(tmp_path / "new" / "run"))
+    check_output(None)
+    with pytest.raises(UsageError, match=words):
+        check_output(folder.format(file=file))
 
 
 def test_a_list_of_one_may_be_written_without_brackets(tmp_path: Path) -> None:

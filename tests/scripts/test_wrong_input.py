@@ -61,7 +61,7 @@ def complaint(
         (["--executor_model", ""], "executor_model is empty"),
         (["--executor_api_key_env", "sk-0123"], "never the key itself"),
         (["--entry_point", "f(x)"], "--entry_point f(x) is no function's name"),
-        (["--context_file", "nowhere.txt"], "--context_file nowhere.txt cannot be read"),
+        (["--context_file", "nowhere.txt"], "--context_file nowhere.txt: cannot be read"),
         (["--domain", "maths"], "choose from 'math'"),
     ],
 )
@@ -99,6 +99,15 @@ def test_an_answer_that_is_no_number(
     assert "rows.jsonl, line 1" in complaint(evaluate.main, arguments, capsys, monkeypatch)
 
 
+def test_a_variable_that_nobody_set_is_no_folder(
+    workflow: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--data", "rows.jsonl", "--workflow", workflow, "--output", ""]
+    assert "--output: is empty; name a file or a folder" in complaint(evaluate.main, arguments, capsys, monkeypatch)
+    assert not list(tmp_path.glob("*.json*"))
+
+
 def test_rows_without_a_prediction_name_what_they_have(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,7 +124,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_executor_is_asked(
     rows.write_text('{"question": "What?", "answer": 1, "source": "gsm8k"}\n')
     flags = ["--data", str(rows), "--workflow", workflow, "--executor_base_url", stub.url]
     monkeypatch.setattr(sys, "argv", ["command", *flags, "--output", workflow])
-    assert run_command(evaluate.main) == 1
+    assert run_command(evaluate.main) == 2
     assert stub.requests == []
 
 
