@@ -14,6 +14,8 @@ from rewards.provenance.targets import Target, by_sound, plain
 
 ENOUGH, ENOUGH_WITH_VOWELS = 4, 3
 _MAX_WORDS = 200
+# Scripts with capitals, which names begin with.
+_CASED = ("CYRILLIC", "GREEK", "ARMENIAN")
 _TRANSCRIPTION = """
 a阿 ai艾爱埃愛 an安 ao奥澳奧 ba巴 bai拜 ban班 bao保鲍 bei贝貝 ben本 bi比彼毕 bin宾 bo波博伯勃 bu布 cha查 che彻
 ci茨 da达達 dai戴 dan丹 dao道 de德 den登邓 di迪蒂 din丁 don东 du杜 dun顿敦頓 duo多 e厄 en恩 l尔爾 fa法 fan凡范
@@ -56,6 +58,8 @@ def found_by_sound(text: str, target: Target) -> str | None:
     for size in range(1, len(target.words) + 1):
         for start in range(len(words) - size + 1):
             group = words[start : start + size]
+            if any(word[0].islower() and unicodedata.name(word[0]).startswith(_CASED) for word in group):
+                continue
             if any(_alike(sound, name) for sound in _sounds("".join(map(_in_latin, group))) for name in wanted):
                 return f"{plain(text)} {plain(target.text)}"
     return None
@@ -123,7 +127,8 @@ def _sounds(latin: str) -> tuple[tuple[str, str], ...]:
 
 def _alike(sound: tuple[str, str], name: tuple[str, str]) -> bool:
     """Whether a word may say a name."""
-    if sound[0] != name[0] or len(name[0]) < ENOUGH_WITH_VOWELS:
+    (consonants, vowels), (name_consonants, name_vowels) = sound, name
+    if consonants != name_consonants or len(consonants) < ENOUGH_WITH_VOWELS:
         return False
-    heard = iter(sound[1])
-    return len(name[0]) >= ENOUGH or not sound[1] or all(vowel in heard for vowel in name[1])
+    heard = iter(vowels)
+    return len(consonants) >= ENOUGH or (len(name_vowels) > 1 and all(vowel in heard for vowel in name_vowels))
