@@ -29,7 +29,9 @@ shi施史什 shu舒 si斯丝思 son松 su苏蘇 suo索 ta塔 tai泰 tan坦汤 ta
 van万 vei威韦维未魏維 ven温 vo沃 vu伍乌 si西希锡 sha夏 shao肖 she谢 sin辛欣 shu休许 ya亚雅亞 yan扬 ye耶叶 yi伊
 yin因英 yu尤于 yue约約 zha扎 zhan詹 zhen珍 zhi芝 zhu朱 zi兹 zuo佐 ze泽
 """
-_CHINESE = {sign: sound for sound, signs in re.findall(r"([a-z]+)([^\sa-z]+)", _TRANSCRIPTION) for sign in signs}
+_CHINESE: dict[str, str] = {
+    sign: sound for sound, signs in re.findall(r"([a-z]+)([^\sa-z]+)", _TRANSCRIPTION) for sign in signs
+}
 # A letter that is a vowel more often than a consonant.
 _VAV = "ו"
 _KANA = {"si": "shi", "ti": "chi", "tu": "tsu", "zi": "ji", "di": "ji", "hu": "fu"}
