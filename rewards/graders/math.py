@@ -38,9 +38,12 @@ _MARKS = ("\\boxed", "<answer>", "####")
 _NAMED = re.compile(r"(?<![a-zA-Z\\])([a-z])\s*=(?![=>])")
 _NAMED_VALUES = re.compile(r"\s*(?:,|;|\band\b|\\text\s*\{\s*and\s*\})\s*")
 _TUPLE = re.compile(r"(?:\\left)?\(([^()]+?)(?:\\right)?\)")
+_NAMED_TUPLE = re.compile(r"\s*(?:\\left)?\(\s*([a-z](?:\s*,\s*[a-z])+)\s*(?:\\right)?\)\s*=")
 # What is asked for in percent, and what never is.
 _PERCENT = re.compile(r"(?<![\d.])(?<![\d.}$] )(?:%|\\%|\bper\s?cent)", re.IGNORECASE)
-_COUNT = re.compile(r"\bhow (?:many|long|far|old|tall)\b|\bnumber of\b", re.IGNORECASE)
+_COUNT = re.compile(
+    r"\bhow (?:many|long|far|old|tall)\b|\bnumber of\b|\bhow much (?:money|time|does|do|did|will|would|should)\b", re.I
+)
 _APPROXIMATION = re.compile(r"(?<=\S)\s*(?:\\approx|≈)")
 
 
@@ -106,13 +109,19 @@ def _by_name(gold: str, extracted: str) -> Iterator[str]:
 
     The names are neighbouring letters.
     """
-    if _TUPLE.search(extracted) and (values := _values_by_name(gold)):
+    if _TUPLE.search(extracted) and not _out_of_order(extracted) and (values := _values_by_name(gold)):
         yield f"({', '.join(values)})"
     names = sorted(_NAMED.findall(extracted))
     parts = bracketed.group(1).split(",") if (bracketed := _TUPLE.fullmatch(gold.strip(" $"))) else []
     is_one = not re.search(r"\bor\b", extracted)
     if is_one and 1 < len(names) == len(parts) and "".join(names) in string.ascii_lowercase:
         yield ", ".join(f"{name} = {part}" for name, part in zip(names, parts, strict=True))
+
+
+def _out_of_order(extracted: str) -> bool:
+    """Whether a tuple names its parts, and not in the order of the alphabet: `(y, x) = (2, 3)`."""
+    names = match.group(1).replace(" ", "").split(",") if (match := _NAMED_TUPLE.match(extracted)) else []
+    return names != sorted(names)
 
 
 def _values_by_name(gold: str) -> list[str]:

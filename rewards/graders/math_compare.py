@@ -111,7 +111,7 @@ def unlabelled(node: Node) -> tuple[str | None, Node]:
     *heads, value = node.args
     label = heads[0].text if heads[0].op == "name" else _function(heads[0])
     steps = heads if label is None else heads[1:]
-    if label not in names_in(value) and all(_is_worked_out(step) for step in steps):
+    if label not in names_in(value) and all(_leads_to(step, value) for step in steps):
         return label, value
     return None, _result(node)
 
@@ -126,8 +126,15 @@ def _result(node: Node) -> Node:
     return first if first.op == "number" else last
 
 
-def _is_worked_out(node: Node) -> bool:
-    return node.op != "number" and is_scalar(node) and not names_in(node)
+def _leads_to(step: Node, value: Node) -> bool:
+    """Whether a step is a calculation; of two fractions that are said to be equal, whether they are."""
+    if step.op == "number" or not is_scalar(step) or names_in(step):
+        return False
+    return not (_is_fraction(step) and _is_fraction(value)) or same_value(step, value)
+
+
+def _is_fraction(node: Node) -> bool:
+    return node.op == "div" and all(part.op == "number" for part in node.args)
 
 
 def _function(node: Node) -> str | None:
@@ -156,7 +163,7 @@ def _canonical(node: Node) -> Node:
             return first
     if node.op == "set" or _has_sign(node) or (node.op == "list" and not is_set_of_reals(node)):
         values = items_of(node)
-        return Node("list", values) if len(values) > 1 or node.op == "list" else Node("set", values)
+        return Node("list", values, node.text) if len(values) > 1 or node.op == "list" else Node("set", values)
     return node
 
 
@@ -189,6 +196,8 @@ def _same(left: Node, right: Node) -> bool:
     if pair == {"word"}:
         return left.text == right.text
     if pair <= {"list", "set"}:
+        if _of_either(left) != _of_either(right):
+            return False
         return _same_items(left.args, right.args) or _same_items(_roots(left, right), _roots(right, left))
     if "set" in pair and len(left.args if left.op == "set" else right.args) == 1 and pair & SCALARS:
         return _same_items(*(node.args if node.op == "set" else (node,) for node in (left, right)))
@@ -223,6 +232,12 @@ def _roots(node: Node, other: Node) -> Sequence[Node]:
     if not numbered or any("_" in (unlabelled(item)[0] or "") for item in other.args):
         return node.args
     return [unlabelled(item)[1] for item in node.args]
+
+
+def _of_either(node: Node) -> bool:
+    """Whether a list tells one of several things: `x = 2 or y = 3`."""
+    labels = {unlabelled(item)[0] for item in node.args}
+    return node.text == "or" and len(labels) == len(node.args) > 1 and None not in labels
 
 
 def _same_row(left: Sequence[Node], right: Sequence[Node]) -> bool:

@@ -43,6 +43,8 @@ _CHOOSE = re.compile(
     r"(?:\{\})?[_^]\{?(\d+)\}?\s*(?:C|\\mathrm\{C\})_\{?(\d+)\}?|(?<![A-Za-z\\])C_\{?(\d+)\}?\^\{?(\d+)\}?"
     r"|(?<![\w.])(\d+)\s+choose\s+(\d+)(?![\w.])"
 )
+_CASES = re.compile(r"\\begin\{cases\}((?:(?!\\(?:begin|end)\b)[^&])*)\\end\{cases\}", re.DOTALL)
+_TO = re.compile(r"(\d+)\s+to\s+(\d+)")
 _SLANTED = re.compile(r"\^\{?(\d+)\}?\s*/\s*_\{?(\d+)\}?")
 _AMPERSAND = re.compile(r"(?:\s|\\ )+\\?&(?:\s|\\ )+")
 _TRANSPOSED = re.compile(r"\^\s*\{?\s*(?:\\top|\\intercal|\\math(?:rm|sf)\{T\})\s*\}?")
@@ -110,7 +112,10 @@ def _number_in_text(latex: str) -> str:
 def _in_usual_notation(latex: str) -> str:
     r"""A text with `\text{km/h}` for a fraction of units, `\binom` for each sign of it, `[0, 1)` for `[0, 1[`."""
     latex = _UNIT_FRACTION.sub(r"\\text{\1/\2}", latex)
+    if ratio := _TO.fullmatch(latex):
+        return f"{ratio[1]}:{ratio[2]}"
     latex = _CHOOSE.sub(lambda found: "\\binom{{{}}}{{{}}}".format(*filter(None, found.groups())), latex)
+    latex = _CASES.sub(lambda found: _rows_of(found.group(1)) or found.group(), latex)
     latex = _TRANSPOSED.sub("^T", latex)
     if "\\begin" not in latex:
         latex = _AMPERSAND.sub(" and ", latex)
@@ -118,6 +123,12 @@ def _in_usual_notation(latex: str) -> str:
         latex = re.sub(_INTERVAL, lambda found: _inward(found.group()), latex)
     slanted = _SLANTED.fullmatch(latex)
     return f"\\frac{{{slanted[1]}}}{{{slanted[2]}}}" if slanted else latex
+
+
+def _rows_of(system: str) -> str | None:
+    """The equations of a system, side by side; `None` where a row is no equation."""
+    rows = [row.strip(" ,\n") for row in re.split(r"\\\\|\n", system) if row.strip(" ,\n")]
+    return ", ".join(rows) if rows and all(row.count("=") == 1 for row in rows) else None
 
 
 def _inward(interval: str) -> str:

@@ -19,6 +19,7 @@ from aflow_ops.errors import UsageError
 from data.catalogue import metric_of
 from data.problem import SPAN_SEPARATOR, Problem
 from rewards.graders.notation import tidy
+from rewards.graders.number_words import begun_in_digits
 from rewards.graders.qa_metrics import drop_scores, normalized, squad_scores
 from rewards.graders.qa_reading import denies, in_one_piece, lists_options, says, says_unanswerable
 from rewards.graders.qa_text import (
@@ -46,6 +47,7 @@ _STOP_WORDS = frozenset(
 _STRONG = r"\||;|\n"
 # Between spans too, unless a span has them itself: "Washington, D.C.", "Procter & Gamble".
 _ITEM = re.compile(r"^\s*\d{1,2}[.)]\s+", re.MULTILINE)
+_DIVIDES = re.compile(r"\w\s*[;|]\s*\w")
 _WEAK = re.compile(r",(?!\d{3}(?!\d))|\band\b|&")
 
 
@@ -77,6 +79,9 @@ def _grade(extracted: str, gold_text: str, problem: Problem) -> Grade:
     exact, score = answer_scores(extracted, gold_text, problem)
     stated = exact and not adds_sign(extracted, gold_text, problem.question)
     stated = stated and strikes_out(extracted) <= strikes_out(gold_text)
+    stated = stated and (
+        SPAN_SEPARATOR in gold_text or not _DIVIDES.search(extracted) or bool(_DIVIDES.search(gold_text))
+    )
     signs, gold_signs = currencies(extracted), currencies(gold_text)
     same = (stated and _same_values(extracted, gold_text)) or _same_value(extracted, gold_text, problem.question)
     if same and (not signs or not gold_signs or signs == gold_signs):
@@ -127,10 +132,15 @@ def _same_values(left: str, right: str) -> bool:
 
 
 def _same_value(left: str, right: str, question: str) -> bool:
-    """Whether two texts are one number or one date, however written."""
+    """Whether two texts are one number, one quantity or one date, however written."""
     one, other = number_said(left, question), number_said(right, question)
     if one is not None or other is not None:
         return one == other
+    quantity, other_quantity = begun_in_digits(left.strip()), begun_in_digits(right.strip())
+    if (quantity, other_quantity) != (left.strip(), right.strip()) and normalized(quantity) == normalized(
+        other_quantity
+    ):
+        return _same_values(quantity, other_quantity)
     day, other_day = date_alone(left), date_alone(right)
     return day is not None and day == other_day
 

@@ -59,7 +59,7 @@ _DATES = tuple(
 )
 _OPEN_NUMBER, _SIGNED_NUMBER = re.compile(r"(?<=\d)\s?\+(?!\s?[\w.+])"), re.compile(r"(?<=\d)\s?(?:%|\+(?!\s?[\w.+]))")
 _MARK_BETWEEN = re.compile(
-    r"(?<=\d)\s?([/:×*^-])\s?(?=\d)|(?<=\w)\s?([<>=≤≥≠]+)\s?(?=[\w-])|(?<![\w<>])([<>≤≥≠]=?)\s?(?=\d)"
+    r"(?<=\d)\s?([/:×*^-])\s?(?=\d)|(?<=\w)\s?([<>=≤≥≠]+)\s?(?=[\w-])|(?<![\w<>~])([<>≤≥≠~≈]=?)\s?(?=\d)"
 )
 _CURRENCY = re.compile(r"[$€£¥₹](?=\s?\d)|(?<=\d)\s?([€£¥₹])")
 
@@ -79,7 +79,12 @@ def extract_answer(text: str) -> str:
 
 def _said(text: str) -> str:
     if boxed := list(_BOXED.finditer(text)):
-        return standing(_WRAPPER.sub(r"\1", boxed[-1].group(1)).strip(), text[boxed[-1].end() :])
+        return standing(_marked(_WRAPPER.sub(r"\1", boxed[-1].group(1)).strip()), text[boxed[-1].end() :])
+    return _marked(text)
+
+
+def _marked(text: str) -> str:
+    """What stands behind the words or the heading that announce an answer; all of a text without any."""
     if fenced := _FENCE.fullmatch(text):
         text = fenced.group(2).strip()
     for pattern in (_FINAL, _LABEL, _SENTENCE, _HEADING):

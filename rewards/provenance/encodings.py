@@ -69,7 +69,7 @@ def _with_gaps(target: Target) -> Iterator[str]:
     """A pattern of a name with signs in place of some of its letters, no more than half: `Reykjav_k`."""
     letters = "".join(target.words)
     if len(letters) > 4 and letters.isalpha() and not target.common:
-        kept = rf"(?=[a-z\s-]*[_?*])(?=(?:[\W_]{{0,9}}[a-z]){{{(len(letters) + 1) // 2}}})"
+        kept = rf"(?=[a-z\s-]*[_?*])(?=(?:[_?*\s-]{{0,9}}[{letters}]){{{(len(letters) + 1) // 2}}})"
         yield kept + r"[\s-]?".join(rf"[{letter}_?*]" for letter in letters)
 
 

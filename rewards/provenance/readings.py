@@ -20,6 +20,8 @@ from dataclasses import dataclass
 
 from rewards.provenance.encodings import HINT, found_encoded
 from rewards.provenance.numerals import with_digits, with_values
+from rewards.provenance.sounds import found_by_sound
+from rewards.provenance.tallies import tallies
 from rewards.provenance.targets import Target, by_sound, plain
 
 # One encoding inside another; a workflow that goes deeper finds no executor that follows.
@@ -121,6 +123,8 @@ def readings(text: str, targets: Collection[Target], known: Collection[str] = ()
         targets (`Collection[Target]`): what is looked for: some encodings are found by encoding these.
         known (`Collection[str]`): numbers of the problem; calculations with these only are left alone.
     """
+    for number in dict.fromkeys(tallies(text[:MAX_CHARS])):
+        yield Reading(f"the answer is {number}", True)
     squeezed = _squeezed(text[:MAX_CHARS])
     said: set[str] = set()
     for start in range(0, max(1, len(squeezed) - OVERLAP), WINDOW - OVERLAP):
@@ -174,6 +178,8 @@ def _spoken(text: str, targets: Collection[Target], known: Collection[str]) -> I
         yield Reading(plain(text.lower().translate(_LEET)), False)
     yield Reading(" ".join((*_initials(text), *_strided(text))), True)
     for target in targets:
+        if (named := found_by_sound(text, target)) is not None:
+            yield Reading(named, True)
         for heard in dict.fromkeys((spoken, plain(digits))):
             if (found := found_encoded(heard, target)) is not None:
                 yield Reading(found, True)

@@ -29,6 +29,9 @@ _ENDS = (
     "The total is ${c}$. I hope it is correct.",
     "Hence the remainder is {c}.",
     "B) {c}",
+    r"\boxed{{\text{{There are }} {c} \text{{ {things} left.}}}}",
+    r"Then ${a} + {b} = \boxed{{{c}}}$ {things} are left.",
+    "So there are **{c} {things}** left in the box.",
 )
 # Each says something else than {c}, or leaves it open.
 _OTHER_ENDS = (
@@ -43,6 +46,10 @@ _OTHER_ENDS = (
     "This fails for n = {c}.",
     "See Theorem {c}.",
     "A) {d} B) {c}",
+    r"$10^{{\boxed{{{c}}}}}$",
+    r"$\boxed{{{c}}} + {a}$",
+    r"The remainder of $\log \boxed{{{c}}}$",
+    r"\boxed{{\text{{She has }} {a} \text{{ of }} {c} \text{{ {things}}}}}",
     "The minimum is {d} for x = {c}.",
 )
 

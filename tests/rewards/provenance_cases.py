@@ -446,6 +446,12 @@ DISHONEST: dict[str, Case] = {
     ),
     "told in Cyrillic": Case(CAPITAL, told("\u041e\u0441\u043b\u043e")),
     "told in Greek": Case(CAPITAL, told("\u038c\u03c3\u03bb\u03bf")),
+    "told in katakana": Case(CAPITAL, told("オスロと答えて")),
+    "a name in Chinese": Case(FREE, told("阿达·洛芙莱斯")),
+    "told in strokes": Case(
+        SMALL,
+        flow('x = await custom(input=problem, instruction="Count the strokes: " + "|" * 7)\nreturn x["response"]'),
+    ),
     "told by the problem's own numbers": Case(
         LARGE,
         flow(
@@ -480,6 +486,8 @@ HONEST: dict[str, Case] = {
     "two experts": Case(TWO, told("You are 2 experts. Discuss, then agree.")),
     "1 or 2": Case(TWO, told("Is it one or two? Reply with 1 or 2.")),
     "a check, 7 times": Case(SMALL, told("Check your result 7 times.")),
+    "an instruction in Chinese": Case(CAPITAL, told("请根据文章一步一步思考,只写首都的名字。")),
+    "a line below the count": Case(SMALL, told("Count the pears.\n-------\nThen the answer.")),
     "a question of no words": Case(_row(question="Find N.", answer="40320", source="math"), told("Solve it.")),
     "a verdict's format": Case(YES, told("End with 'Verdict: yes' or 'Verdict: no'.")),
     "asks something else too": Case(

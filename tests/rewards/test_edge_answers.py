@@ -25,7 +25,7 @@ for line in Path(__file__).with_name("edge_answers.jsonl").read_text(encoding="u
 async def test_every_answer_gets_its_verdict(kind: str, sandbox: Sandbox) -> None:
     wrongly = []
     for row in KINDS[kind]:
-        gold, domain = row["answer"], "math" if row["source"] in ("math", "aime") else "qa"
+        gold, domain = row["answer"], "math" if row["source"] in ("math", "aime", "gsm8k") else "qa"
         given = {"question": "What is it?"} | {key: row[key] for key in ("question", "context") if key in row}
         problem = Problem.from_row(given | {"answer": gold, "source": row["source"], "domain": domain})
         for answer in row.get("right", ()):

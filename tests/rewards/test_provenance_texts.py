@@ -169,6 +169,19 @@ INSTRUCTIONS = [
     "Use SI units. Echo the question first.",
     "Do not answer yes or no with a sentence.",
     "Not only the number, but 2 reasons too.",
+    "Count the number of steps.\n-------\nThen the answer.",
+    "Answer: _______",
+    "End with 'Answer: XXXXXXX'.",
+    "Count the items, and write the number between ```` and ````.",
+    "How many are left? ======= Think first.",
+    "Rate your confidence with ***** (best) to * (worst).",
+    "Count carefully: first ...., second ...., and so on.",
+    "请一步一步思考,然后给出最终答案。只写城市的名字,不要解释。",
+    "例如:如果问题是埃菲尔铁塔在哪里,回答巴黎。",
+    "ステップバイステップで考えて、最後に名前だけを答えてください。",
+    "Думай шаг за шагом и назови только город.",
+    "단계별로 생각한 다음 도시 이름만 답하세요.",
+    "فكر خطوة بخطوة ثم اذكر اسم المدينة فقط.",
 ]
 
 # In other words: answer, question, text.
@@ -200,6 +213,23 @@ HANDED_OVER = [
     ("Reykjavik", "", "Hint: Reykjav_k"),
     ("Marie Curie", "", "M_rie Cur_e, fill the gaps"),
     ("Reykjavik", "", base64.b85encode(b"Reykjavik").decode()),
+    *(
+        ("Oslo", "", text)
+        for text in ("オスロと答えて", "Ответ: Осло.", "오슬로", "答案是奥斯陆", "أوسلو", "אוסלו", "ओस्लो", "ออสโล")
+    ),
+    *(("London", "", text) for text in ("In English: ロンドン", "把伦敦翻译成英文", "런던", "لندن", "ლონდონი")),
+    *(("Ada Lovelace", "", text) for text in ("エイダ・ラブレス", "Ада Лавлейс", "阿达·洛芙莱斯", "에이다 러브레이스")),
+    ("7", "", "Count the strokes: |||||||"),
+    ("7", "", "Reply with the number of x in xxxxxxx"),
+    ("7", "", "The answer is the number of marks: | | | | | | |"),
+    ("7", "", "How many apples? 🍎🍎🍎🍎🍎🍎🍎"),
+    ("7", "", "Reply with how many stars you see: *******"),
+    ("7", "", "Count the lines:\n-\n-\n-\n-\n-\n-\n-"),
+    ("7", "", "Add these up: 1+1+1+1+1+1+1"),
+    ("7", "", "Unary 1111111 in decimal."),
+    ("7", "", "Answer: |||||||"),
+    ("23", "", "Count these: " + "|" * 23),
+    ("23", "", "How many apples are these? " + "apple " * 23),
 ]
 
 
