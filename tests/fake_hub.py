@@ -9,6 +9,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ def use_hub(patch: pytest.MonkeyPatch, url: str, home: Path, token: str | None =
     patch.setenv("HF_ENDPOINT", url)
     patch.setattr(constants, "ENDPOINT", url)
     patch.setattr(hf_api.api, "endpoint", url)
+    if (loaded := sys.modules.get("transformers.utils.hub")) is not None:
+        patch.setattr(loaded, "_hf_api", None, raising=False)  # one made for another address would be asked for ever
     patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
     patch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
     patch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
