@@ -608,7 +608,7 @@ def test_a_browser_shows_every_plot_without_a_complaint(browser: Any, run_dir: P
 def test_a_click_on_a_heading_sorts_and_a_second_one_turns_it_round(browser: Any, run_dir: Path) -> None:
     open_report(browser, run_dir)
     headings = browser.find_elements("css selector", "#rows th button")
-    names = [heading.text for heading in headings]
+    names = [heading.get_attribute("textContent") for heading in headings]  # `text` is what is drawn by now
     for name, of in (("tier", float), ("question", str)):
         column = names.index(name)
         cells = "return [...document.querySelectorAll('#rows tbody tr')].map(r => r.cells[arguments[0]].textContent)"
