@@ -34,6 +34,7 @@ from rewards.graders.math_value import WHOLE_FUNCTIONS, NoValueError, exact, num
 from rewards.graders.math_verified import needs_verifier, verified
 from rewards.tiers import Grade, Tier
 
+_PLAIN_NUMBER = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 _MARKS = ("\\boxed", "<answer>", "####")
 _NAMED = re.compile(r"(?<![a-zA-Z\\])([a-z])\s*=(?![=>])")
 _NAMED_VALUES = re.compile(r"\s*(?:,|;|\band\b|\\text\s*\{\s*and\s*\})\s*")
@@ -58,10 +59,12 @@ async def grade_math(answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
     Raises:
         SandboxError: `math-verify` could not be run.
     """
-    extracted = find_answer(answer)
+    extracted = plain if _PLAIN_NUMBER.fullmatch(plain := answer.strip()) else find_answer(answer)
     if extracted is None:
         return Grade(1, False, None, "no number and no marked answer")
     extracted = _APPROXIMATION.split(extracted)[0]  # "10/3 = 3.33..." claims the exact value
+    if extracted in problem.golds and _PLAIN_NUMBER.fullmatch(extracted) and not _of_aime(problem):
+        return Grade(5, True, extracted, f"{extracted} against {extracted}")  # most right answers: nothing to read
     words = frozenset(re.findall(r"[a-z]{3,}", problem.question.lower()))
     golds = [form for gold in problem.golds for form in with_choice_apart(gold_answer(gold))]
     extracted = without_choice(extracted, golds)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rewards.graders.math_compare import same
 from rewards.graders.math_parse import parse_math
 from rewards.graders.math_reading import readings_of, same_reading, same_words
+from rewards.graders.math_text import find_answer
 from rewards.graders.math_tokens import MathSyntaxError
 from rewards.graders.qa_reading import says, says_unanswerable
 from scripts.fuzz_graders import MOST_LOST, main, wrongly_graded
@@ -51,6 +52,12 @@ def test_one_piece_more_or_less_is_another_expression(gold: str, piece: str, pla
         assert same(parse_math(changed.rstrip(".")), parse_math(gold))
     except MathSyntaxError:
         assert changed.rstrip(".").split() == gold.split()
+
+
+@given(st.from_regex(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", fullmatch=True))
+def test_a_plain_number_is_read_as_it_is_written_and_equals_itself(number: str) -> None:
+    assert find_answer(f" {number}\n") == number
+    assert equal(number, number)
 
 
 def test_the_command_ends_with_1_when_a_wrong_answer_counts_as_right(monkeypatch: pytest.MonkeyPatch) -> None:
