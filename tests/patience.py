@@ -16,10 +16,3 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
-
-
-async def patiently(true: Callable[[], bool]) -> None:
-    """Wait until something is true, which only a fault would keep from happening."""
-    async with asyncio.timeout(PATIENCE):
-        while not true():  # noqa: ASYNC110 - what is waited for knows nothing of the test
-            await asyncio.sleep(0.02)

@@ -19,7 +19,7 @@ from aflow_ops.sandbox import Sandbox, open_sandbox, warm
 from data.problem import Problem
 from rewards.rollout import Rollout, RolloutScorer
 from rewards.workflow_reward import score_all
-from tests.patience import PATIENCE, patiently
+from tests.patience import PATIENCE, until
 from tests.stub_endpoint import Broken, Failure, Messages, StubEndpoint
 
 FAULTS: list[Failure | Broken] = [
@@ -144,7 +144,7 @@ async def test_killed_interpreters_cost_no_grade(config: ExecutorConfig, stub: S
 
     stub.held = True
     batch = asyncio.create_task(graded(quick(config, executor_timeout=PATIENCE), sandbox, 24, timeout=PATIENCE))
-    await patiently(lambda: len(workers()) >= 8)
+    await until(lambda: len(workers()) >= 8)
     for worker in workers()[:8]:
         worker.kill()
     stub.held = False

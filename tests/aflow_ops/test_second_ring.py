@@ -17,7 +17,7 @@ from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
 from aflow_ops.sandbox import Sandbox, open_sandbox
 from aflow_ops.trace import Trace
 from data.problem import ProblemView
-from tests.patience import PATIENCE, patiently
+from tests.patience import PATIENCE, until
 from tests.stub_endpoint import StubEndpoint
 
 VIEW = ProblemView("What is 6 * 7?", "math")
@@ -300,8 +300,8 @@ async def test_runs_that_are_cancelled_leave_no_child(second: Open, stub: StubEn
         before = below(workers)
         bodies = [f"return (await custom(input='{number}'))['response']" for number in range(4)]
         tasks = [asyncio.ensure_future(runtime.run(parsed(short(body)), VIEW)) for body in bodies]
-        await patiently(lambda: stub.in_flight == 4)
+        await until(lambda: stub.in_flight == 4)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await patiently(lambda: not below(workers) - before)
+        await until(lambda: not below(workers) - before)
