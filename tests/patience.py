@@ -1,6 +1,7 @@
 """How long a test waits for what only a fault would delay: no test passes or fails by the speed of the machine."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 # Seconds. Far more than the slowest machine needs; only something that hangs ever uses them up.
@@ -16,3 +17,16 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
+
+
+def within(condition: Callable[[], bool]) -> None:
+    """Wait likewise, where there is no event loop.
+
+    Raises:
+        TimeoutError: it never came.
+    """
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.01)

@@ -27,6 +27,7 @@ from scripts.reporting.page import render
 from scripts.reporting.reading import MAX_LINE_BYTES, text
 from scripts.reporting.rows import MAX_WORKFLOWS, RowsReader
 from scripts.reporting.trace_graph import MAX_CALLS, PROBLEM, Edge, flow, trace_view
+from tests.patience import within
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "</script></style><img src=x onerror=alert(1)>\"'&<svg/onload=alert(2)>\u202e\x00\ud800"
@@ -583,6 +584,8 @@ def open_report(browser: Any, folder: Path) -> None:
     page = folder / "report.html"
     page.write_text(html_of(folder))
     browser.get(page.as_uri())
+    is_there = "return document.readyState === 'complete' && location.href === arguments[0]"
+    within(lambda: browser.execute_script(is_there, page.as_uri()))  # on a busy machine `get` may be back before
 
 
 def emulate(browser: Any, width: int, scheme: str = "light") -> None:
@@ -608,7 +611,7 @@ def test_a_browser_shows_every_plot_without_a_complaint(browser: Any, run_dir: P
 def test_a_click_on_a_heading_sorts_and_a_second_one_turns_it_round(browser: Any, run_dir: Path) -> None:
     open_report(browser, run_dir)
     headings = browser.find_elements("css selector", "#rows th button")
-    names = [heading.get_attribute("textContent") for heading in headings]  # `text` is what is drawn by now
+    names = [heading.get_attribute("textContent") for heading in headings]
     for name, of in (("tier", float), ("question", str)):
         column = names.index(name)
         cells = "return [...document.querySelectorAll('#rows tbody tr')].map(r => r.cells[arguments[0]].textContent)"
