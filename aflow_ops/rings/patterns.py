@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator
 from re import _parser as regex_parser  # type: ignore[attr-defined]
 
-# Functions of `re` whose first argument is a pattern, with where the text that replaces stands.
+# Functions of `re` whose first argument is a pattern; these find a match of nothing as Python does.
 _SEARCHES = frozenset({"search", "match", "fullmatch"})
 _FUNCTIONS = _SEARCHES | {"compile", "findall", "finditer", "split", "sub", "subn"}
 # A sign by itself, or behind a backslash.

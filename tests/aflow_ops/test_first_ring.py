@@ -82,24 +82,29 @@ async def test_a_hostile_workflow_costs_the_trainer_nothing(name: str, runtime: 
     assert (await run(runtime, "return (await custom(input=problem))['response']")).answer == "42"
 
 
-async def test_each_interpreter_stands_in_namespaces_of_its_own(runtime: WorkflowRuntime) -> None:
+async def walled_interpreters(runtime: WorkflowRuntime) -> list[psutil.Process]:
+    """The processes of Monty itself, at least one."""
     if walled_binary(find_monty_binary()) is None:
         pytest.skip("the kernel gives no namespaces")
     assert (await run(runtime, "return '42'")).answer == "42"
     interpreters = [process for process in psutil.Process().children(recursive=True) if process.name() == "monty"]
     assert interpreters
-    for process in interpreters:
+    return interpreters
+
+
+async def test_each_interpreter_stands_in_namespaces_of_its_own(runtime: WorkflowRuntime) -> None:
+    for process in await walled_interpreters(runtime):
         for kind in ("net", "pid", "ipc", "mnt", "uts"):
             assert Path(f"/proc/{process.pid}/ns/{kind}").readlink() != Path(f"/proc/self/ns/{kind}").readlink()
 
 
+async def test_no_interpreter_holds_the_runs_own_output(runtime: WorkflowRuntime) -> None:
+    for process in await walled_interpreters(runtime):
+        assert Path(f"/proc/{process.pid}/fd/2").readlink() == Path("/dev/null")
+
+
 async def test_an_interpreter_costs_one_process_beside_itself(runtime: WorkflowRuntime) -> None:
-    if walled_binary(find_monty_binary()) is None:
-        pytest.skip("the kernel gives no namespaces")
-    assert (await run(runtime, "return '42'")).answer == "42"
-    interpreters = [process for process in psutil.Process().children(recursive=True) if process.name() == "monty"]
-    assert interpreters
-    for process in interpreters:
+    for process in await walled_interpreters(runtime):
         outside = process.parent()
         assert outside is not None and outside.ppid() == os.getpid()
 

@@ -9,6 +9,8 @@ import psutil
 import pytest
 from pydantic_monty._binary import find_monty_binary
 
+from aflow_ops.rings.first import FirstRing
+from aflow_ops.rings.limits import RuntimeLimits
 from aflow_ops.sandbox.strays import end_strays
 from aflow_ops.sandbox.walls import walled_binary
 from tests.patience import until
@@ -65,6 +67,15 @@ async def test_a_child_that_lost_its_bubblewrap_is_ended_and_no_other(command: l
         end_strays()
         await until(lambda: has_ended(orphan))
         assert not has_ended(child)
+
+
+async def test_a_first_ring_ends_what_an_earlier_run_left(command: list[str]) -> None:
+    with starting(command) as lost:
+        orphan = await child_of(lost)
+        lost.kill()
+        lost.wait()
+        async with FirstRing(RuntimeLimits()):
+            await until(lambda: has_ended(orphan))
 
 
 async def test_another_programs_sandbox_is_left_alone(command: list[str]) -> None:
