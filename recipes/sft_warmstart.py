@@ -38,6 +38,7 @@ from recipes.settings.base_policy import BasePolicyArguments
 from recipes.settings.chosen import RunConfig
 from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
+from recipes.settings.places import from_here_or_project
 from recipes.training.experience import Caps, cap, load_trajectories, same_workflow
 from recipes.training.problems import mixed_problems
 from recipes.training.supervised import check_teaching, taught_rows, teach
@@ -141,7 +142,7 @@ def warm_start_pairs(args: WarmStartArguments, seed: int) -> list[tuple[Problem,
     if not count:
         return []
     problems = mixed_problems(args.sources, parse_mix(args.domain_mix), count, "train", seed)
-    more = [workflow for file in args.corpus for workflow in own_workflows(Path(file))]
+    more = [workflow for file in args.corpus for workflow in own_workflows(from_here_or_project(file))]
 
     def left_out(workflow: CorpusWorkflow, problem: Problem) -> bool:
         return any(f"{problem.domain}:{name}" in args.leave_out for name in _operators(workflow, problem))
