@@ -150,7 +150,7 @@ class Tools:
     def attempt(self, answer: str) -> Attempt:
         """Apply an answer's edits to the repository as it was."""
         try:
-            files = apply_edits(self.files, parse_edits(answer), self.task.test_files)
+            files = apply_edits(self.files, parse_edits(answer), self.task.protected)
         except EditRefusedError as error:
             return Attempt(None, f"The edit was refused: {error}")
         return Attempt(files, unified_diff(self.files, files))
