@@ -30,6 +30,11 @@ _RUNNERS = frozenset(
 )
 # At the top of a repository these stand before the installed package of that name.
 _RUNNER_PACKAGES = frozenset({"pytest", "_pytest", "pluggy", "sitecustomize", "usercustomize"})
+# What some images have beside the code: the reference change, and what its tests came to (R2E-Gym).
+_ANSWERS = frozenset(
+    {"parsed_commit.json", "modified_files.json", "modified_entities.json", "syn_issue.json"}
+    | {"expected_test_output.json", "execution_result.json"}
+)
 _CHANGED = re.compile(r"^diff --git a/.+ b/(.+)$|^\+\+\+ b/([^\t\n]+)", re.MULTILINE)
 
 
@@ -66,6 +71,11 @@ def is_test(path: str) -> bool:
     return name.startswith("test_") or name.endswith("_test.py") or name in ("test.py", "tests.py")
 
 
+def is_hidden(path: str) -> bool:
+    """Whether no agent may be shown a file: a test, what runs tests, or the answer that some images have beside it."""
+    return is_test(path) or path.lower() in _ANSWERS
+
+
 @dataclass(frozen=True)
 class RepositoryTask:
     """A repository with an issue.
@@ -81,6 +91,7 @@ class RepositoryTask:
         test_patch (`str`): a unified diff that brings the hidden tests into the image's repository.
         test_command (`str`): runs the tests there; files of tests are put behind it.
         folder (`str`): of the repository in the image.
+        all_or_nothing (`bool`): which tests failed before is not known, so that only all of them together tell.
     """
 
     issue: str
@@ -93,6 +104,7 @@ class RepositoryTask:
     test_patch: str = ""
     test_command: str = "python -m pytest -rA -p no:cacheprovider"
     folder: str = "/testbed"
+    all_or_nothing: bool = False
 
     @property
     def tests(self) -> tuple[str, ...]:
@@ -117,6 +129,7 @@ class RepositoryTask:
             "test_patch": self.test_patch,
             "test_command": self.test_command,
             "folder": self.folder,
+            "all_or_nothing": self.all_or_nothing,
         }
         usual = RepositoryTask("").__dict__
         return {"repository": {key: value for key, value in row.items() if value and value != usual[key]}}
@@ -139,6 +152,7 @@ def repository_task(problem: Problem) -> RepositoryTask:
             fail_to_pass=_names(row, "fail_to_pass"),
             pass_to_pass=_names(row, "pass_to_pass"),
             patch=problem.answer,
+            all_or_nothing=bool(row.get("all_or_nothing")),
             **{key: str(row[key]) for key in ("image", "test_patch", "test_command", "folder") if row.get(key)},
         )
     except ValueError as error:

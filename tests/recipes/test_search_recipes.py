@@ -6,7 +6,7 @@ import math
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -22,6 +22,7 @@ from trl import ModelConfig, SFTConfig, TrlParser
 from aflow_ops.agents.episode import Episode
 from aflow_ops.agents.team import Outcome, Team
 from aflow_ops.agents.tools.corpus import open_corpus
+from aflow_ops.agents.tools.repository_tests import TestReport
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
 from aflow_ops.sandbox import Sandbox
@@ -30,7 +31,7 @@ from data.passages import passages_of
 from data.planted_bugs import bug_kinds, planted_bug
 from data.problem import Problem
 from data.registry import load_problems
-from data.repository_tasks import repository_task
+from data.repository_tasks import RepositoryTask, repository_task
 from recipes import deepresearch, search_qa, swe
 from recipes.agents_warmstart import AgentWarmStartArguments, scripted_turns
 from recipes.policy.deepresearch_script import DeepResearchScript
@@ -306,6 +307,42 @@ async def test_swe_runs_hidden_tests_after_the_validators_word(sandbox: Sandbox)
     assert "assert" not in told and "test_total_up_to" not in told
     helped = await play(team, task, analyzer=["?"], writer=[task.answer, useless], validator=["VERDICT: right"])
     assert helped.outcome.local["analyzer"] == 1.0
+
+
+class ImageTests:
+    """Stands for containers: one file, which is right when it says so."""
+
+    async def files(self, task: RepositoryTask, paths: Sequence[str]) -> dict[str, str]:
+        return {path: "x = 1\n" for path in paths if path == "shop/a.py"}
+
+    async def run(self, task: RepositoryTask, files: Any, names: Sequence[str], before: Any) -> TestReport:
+        assert before == {"shop/a.py": "x = 1\n"}
+        return TestReport(dict.fromkeys(names, files["shop/a.py"] == "x = 2\n"))
+
+
+async def test_in_an_image_the_files_that_the_analyzer_names_are_its_merit_and_the_control_names_its_own(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(swe, "DockerTests", ImageTests)
+    repository = {"image": "a:b", "fail_to_pass": ["t"]}
+    row = {
+        "question": "x is 2",
+        "answer": "",
+        "source": "r2e_gym",
+        "domain": "swe",
+        "extra": {"repository": repository},
+    }
+    task, edit = Problem.from_row(row), "shop/a.py\n<<<<<<< SEARCH\nx = 1\n=======\nx = 2\n>>>>>>> REPLACE"
+    team = swe.repository_team(sandbox, "docker", max_attempts=1, counterfactual=1.0)
+    asked = "FILE: shop/a.py\nFILE: parsed_commit.json\nFILE: tests/test_a.py"
+    episode = await play(team, task, analyzer=[asked], writer=[edit, "?"], validator=["VERDICT: right"])
+    assert (episode.outcome.team, episode.outcome.local["analyzer"]) == (1.0, 1.0)
+    with_words, alone = [turn.heard for turn in episode.turns if turn.agent.startswith("writer")]
+    assert "x = 1" in with_words and "x = 1" not in alone
+    assert team.alone is not None
+    single = replace(team, run=partial(team.alone, tokens=2))
+    played = await play(single, task, writer=["FILE: shop/a.py", edit])
+    assert played.outcome.team == 1.0 and "x = 1" in played.turns[1].heard
 
 
 HOSTILE_EDITS = {

@@ -29,7 +29,8 @@ _HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+\d+(?:,\d+)? @@")
 _FILE_HEAD = re.compile(r"^--- \S.*\n\+\+\+ \S", re.MULTILINE)
 # What a diff can say beside its lines. Links, modes and names are no text: an edit that wants another is refused.
 _BEYOND_TEXT = re.compile(
-    r"(rename|copy) (from|to) |GIT binary patch|Binary files .* differ|(new|old) mode \d|new file mode (?!100644)|deleted file mode (?!100)"
+    r"(rename|copy) (from|to) |GIT binary patch|Binary files .* differ|(new|old) mode \d|"
+    r"new file mode (?!100644)|deleted file mode (?!100)"
 )
 
 
