@@ -29,7 +29,7 @@ from aflow_ops.sandbox import Sandbox
 from data.invented_worlds import invented_worlds
 from data.passages import passages_of
 from data.planted_bugs import bug_kinds, planted_bug
-from data.problem import Problem
+from data.problem import DataError, Problem
 from data.registry import load_problems
 from data.repository_tasks import RepositoryTask, repository_task
 from recipes import deepresearch, search_qa, swe
@@ -214,6 +214,60 @@ async def test_who_keeps_everything_or_what_was_never_found_is_paid_less(sandbox
     assert await paid("[]") == await paid("[nothing]") == 0.0
 
 
+async def test_a_choice_counts_when_it_was_found_and_is_kept_then(sandbox: Sandbox) -> None:
+    task, (home, goal), _ = world(2)
+    team = search_qa.search_team(sandbox, topk=1, max_rounds=2)
+    queries = {"query_optimizer": [home.text, goal.text], "answer_extractor": ["UNKNOWN", "UNKNOWN"]}
+    late = await play(team, task, **queries, document_retriever=["[]", f"[{home.id}] [{goal.id}]"])
+    assert late.outcome.local["document_retriever"] == late.outcome.metrics["kept_recall"] == 1.0
+    assert home.text in late.turns[-1].heard and goal.text in late.turns[-1].heard
+    early = await play(team, task, **queries, document_retriever=[f"[{home.id}] [{goal.id}]", "[]"])
+    assert early.outcome.metrics["kept_recall"] == 0.5 and goal.text not in early.turns[-1].heard
+
+
+async def test_the_extractor_reads_titles_and_only_the_word_unknown_pays_it_for_not_knowing(sandbox: Sandbox) -> None:
+    passages = [
+        {"id": "1", "title": "Mila Torvan", "text": "She bakes."},
+        {"id": "2", "title": "B", "text": "He sews."},
+    ]
+    row = {"question": "What does Mila Torvan do?", "answer": "bakes", "source": "mine", "domain": "qa"}
+    task = Problem.from_row({**row, "extra": {"passages": passages, "facts": ["1", "2"]}})
+    team = search_qa.search_team(sandbox, max_rounds=1)
+    said = {"query_optimizer": ["mila"], "document_retriever": ["[1]"]}
+    for reply, earned in (("UNKNOWN", 0.5), ("ANSWER: **unknown**", 0.5), ("?", 0.0), ("ANSWER: bakes", 1.0)):
+        episode = await play(team, task, **said, answer_extractor=[reply])
+        assert episode.outcome.local["answer_extractor"] == earned
+        assert "Mila Torvan: She bakes." in episode.turns[-1].heard
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ("ANSWER: Unknown Pleasures", "Unknown Pleasures"),
+        ("ANSWER: UNKNOWN", ""),
+        ("answer: unknown.", ""),
+        ("ANSWER: UNKNOWN since nothing says it", ""),
+        ("ANSWER: Unknown, they do not say", ""),
+        ("UNKNOWN", ""),
+    ],
+)
+def test_unknown_is_no_answer_and_a_title_that_begins_so_is_one(reply: str, answer: str) -> None:
+    assert search_qa.answer_in(reply) == answer
+
+
+@pytest.mark.parametrize("name", ["search_qa", "deepresearch"])
+def test_problems_without_passages_are_refused_before_anything_is_loaded(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(ROOT)
+    rows = [{"question": f"Who is {number}?", "answer": "he", "source": "mine", "domain": "qa"} for number in range(40)]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    argv = ["recipe", "--config", str(CONFIGS / f"{name}_quickstart.yaml"), "--sources", str(tmp_path / "mine.jsonl")]
+    monkeypatch.setattr(sys, "argv", [*argv, "--output_dir", str(tmp_path / "run")])
+    with pytest.raises(DataError, match="brings no passages: name a corpus"):
+        RECIPES[name][0].main()
+
+
 async def test_a_dead_retriever_is_nobodys_fault(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aflow_ops.agents.tools.retriever_server.PAUSE_SECONDS", 0.0)
     team = search_qa.search_team(sandbox, open_corpus(retriever_url="http://127.0.0.1:9/retrieve"))
@@ -263,6 +317,23 @@ async def test_deepresearch_pays_for_facts_calls_and_citations(sandbox: Sandbox)
     elsewhere = next(p for p in passages_of(task) if p.title not in (home.title, goal.title))
     idle = await play(team, task, planner=["a"], gatherer=[f"READ: {elsewhere.title}", ""], synthesizer=["ANSWER: x"])
     assert idle.outcome.metrics["tool_success"] == 1.0 and idle.outcome.local["gatherer"] == 0.0
+
+
+async def test_a_gatherer_keeps_what_it_was_shown_and_reads_page_by_page(sandbox: Sandbox, tmp_path: Path) -> None:
+    task, (fact,), _ = world(1)
+    team = deepresearch.research_team(sandbox, max_rounds=1)
+    blind = f"SEARCH: {fact.text}\nKEEP: [{fact.id}]"
+    episode = await play(team, task, planner=["a"], gatherer=[blind, ""], synthesizer=["UNKNOWN"])
+    assert episode.outcome.metrics["fact_coverage"] == 0.0
+    assert deepresearch.commands_in("SEARCH:\nKEEP: [1]") == [("search", ""), ("keep", "[1]")]
+
+    (tmp_path / "long.md").write_text("Ferns are old.\n" * 200 + "They have spores.\n")
+    asked = Problem.from_row({"question": "What have ferns?", "answer": "spores", "source": "mine", "domain": "qa"})
+    team = deepresearch.research_team(sandbox, open_corpus(str(tmp_path)), max_rounds=1)
+    for page, found in ((1, 0.0), (2, 1.0)):
+        gatherer = [f"READ: long.md, page {page}", "KEEP: [long.md]"]
+        episode = await play(team, asked, planner=["a"], gatherer=gatherer, synthesizer=["ANSWER: spores [long.md]"])
+        assert episode.outcome.local["planner"] == episode.outcome.metrics["fact_coverage"] == found
 
 
 async def test_a_tool_loop_and_made_up_citations_are_contained(sandbox: Sandbox) -> None:
