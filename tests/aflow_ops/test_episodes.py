@@ -171,6 +171,11 @@ def test_roles_have_names_that_an_episode_can_use() -> None:
         ("It is right.", None),
         ("", None),
         ("VERDICT: rightly so", None),
+        ("VERDICT: right or wrong", None),
+        ("VERDICT: wrong/right", None),
+        ("VERDICT: right, wrong", None),
+        ("VERDICT: wrong. The right answer is 4.", False),
+        ("VERDICT: right\nWrong is only the comment.", True),
     ],
 )
 def test_a_verdict_is_one_word_and_both_are_none(text: str, verdict: bool | None) -> None:
