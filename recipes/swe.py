@@ -236,7 +236,7 @@ def outcome_of(
 
 def repository_team(
     sandbox: Sandbox,
-    backend: str = "local",
+    swe_backend: str = "local",
     max_attempts: int = 2,
     counterfactual: float = 0.5,
     shown_chars: int = 12_000,
@@ -246,13 +246,13 @@ def repository_team(
     Raises:
         UsageError: the docker backend without docker.
     """
-    in_containers = backend == "docker"
+    in_containers = swe_backend == "docker"
     tests: RepositoryTests = DockerTests() if in_containers else LocalTests(sandbox)
 
     @asynccontextmanager
     async def tools(task: Problem) -> AsyncIterator[Tools]:
         repository = repository_task(task)
-        if backend == "local" and not repository.files:
+        if not in_containers and not repository.files:
             raise UsageError(f"problem {task.id}: its repository is in an image: use --swe_backend docker")
         yield Tools(repository, tests, shown_chars)
 

@@ -20,7 +20,7 @@ from data.files import claimed, write_atomically
 from data.problem import Problem
 from data.registry import SOURCES, load_problems
 from recipes.policy.generation import end_tokens
-from recipes.policy.loading import load_policy, trained_template_kwargs
+from recipes.policy.loading import load_policy, trained_settings, trained_template_kwargs
 from recipes.run.agent_results import team_metrics
 from recipes.run.bars import Bar
 from recipes.settings.corpus import corpus_from
@@ -30,8 +30,8 @@ from recipes.training.agent_heldout import heldout_row, single_agent
 from recipes.training.agent_play import ChatTokens, EpisodePlayer, continued, room_of
 from rewards.evaluation import DEFAULT_PASS_K, summarize_rows
 from scripts.evaluating.candidates import PolicySettings
-from scripts.evaluating.problems import read_data
-from scripts.run_agents import load_recipe, team_of
+from scripts.evaluating.problems import read_data, sources_of_policy
+from scripts.run_agents import load_recipe, team_of, team_settings
 
 Row = dict[str, Any]
 # Of a generated source without --limit.
@@ -39,8 +39,8 @@ GENERATED = 100
 OUTCOMES = {"limit": "policy_error"}
 
 
-def agent_problems(names: Sequence[str], limit: int | None, seed: int) -> list[Problem]:
-    """Read benchmarks and files; of a source that is generated, its held-out part.
+def agent_problems(names: Sequence[str], limit: int | None, seed: int, trained_on: Sequence[str] = ()) -> list[Problem]:
+    """Read benchmarks and files; of a source that is generated, or that the policy was trained on, its held-out part.
 
     Raises:
         DataError: an unknown name or a bad file.
@@ -50,7 +50,7 @@ def agent_problems(names: Sequence[str], limit: int | None, seed: int) -> list[P
         if name in SOURCES:
             problems += load_problems(name, "heldout", limit or GENERATED, seed)
         else:
-            problems += read_data([name], limit)
+            problems += read_data([name], limit, trained_on)
     return problems
 
 
@@ -113,10 +113,12 @@ def evaluate_team(arguments: argparse.Namespace) -> None:
     quiet_libraries()
     module = load_recipe(arguments.agents)
     corpus = corpus_from(arguments)
-    problems = agent_problems(arguments.data, arguments.limit, arguments.seed)
+    settings = team_settings(module, arguments.team_settings, trained_settings(policy.place))
+    trained_on = [] if arguments.all_problems else sources_of_policy(policy)
+    problems = agent_problems(arguments.data, arguments.limit, arguments.seed, trained_on)
     samples = [(problem, number) for problem in problems for number in range(arguments.num_samples)]
     with claimed(arguments.output), closing(open_sandbox(unsafe_subprocess=arguments.unsafe_subprocess)) as sandbox:
-        team = team_of(module, sandbox, corpus)
+        team = team_of(module, sandbox, corpus, settings)
         rows = {"team": rows_of(TeamPlayer(policy, size).play(team, samples, "team"))}
         if policy.adapter is not None:
             untrained = TeamPlayer(replace(policy, adapter=None), size)
