@@ -145,6 +145,7 @@ R2E_GYM = {
         }
     ),
 }
+DEEPSCALER = {"problem": "Solve $3x = -2$.", "answer": "-\\frac{2}{3}", "solution": ""}
 ROWS: dict[str, Mapping[str, Any]] = {
     "gsm8k": GSM8K,
     "math": MATH,
@@ -156,6 +157,7 @@ ROWS: dict[str, Mapping[str, Any]] = {
     "drop": DROP,
     "squad": SQUAD,
     "aime24": AIME,
+    "deepscaler": DEEPSCALER,
     "deepcoder": DEEPCODER,
     "swe_bench_verified": SWE_BENCH,
     "r2e_gym": R2E_GYM,
@@ -172,6 +174,7 @@ NEEDED = {
     "drop": ("query_id", "passage", "question", "answers_spans"),
     "squad": ("id", "context", "question", "answers"),
     "aime24": ("id", "problem", "answer"),
+    "deepscaler": ("problem",),
     "deepcoder": ("problem", "tests"),
     "swe_bench_verified": ("repo", "instance_id", "problem_statement", "patch", "test_patch", "FAIL_TO_PASS"),
     "r2e_gym": ("repo_name", "docker_image", "commit_hash", "problem_statement", "expected_output_json"),
@@ -316,6 +319,11 @@ def test_an_r2e_gym_row_tells_which_tests_failed_before() -> None:
 def test_an_r2e_gym_row_that_does_not_tell_is_solved_as_a_whole_or_not_at_all(content: object) -> None:
     repository = converted("r2e_gym", {**R2E_GYM, "execution_result_content": content}).extra["repository"]
     assert repository["fail_to_pass"] == ["TestLid.test_fits", "test_pot"] and repository["all_or_nothing"]
+
+
+def test_a_deepscaler_answer_is_the_gold_answer() -> None:
+    problem = converted("deepscaler", DEEPSCALER, "train")
+    assert (problem.answer, problem.source, problem.domain) == ("-\\frac{2}{3}", "deepscaler", "math")
 
 
 def test_a_deepcoder_program_is_tested_by_its_output() -> None:
