@@ -226,6 +226,7 @@ def coding_team(sandbox: Sandbox, max_refinements: int = 2, counterfactual: floa
         tools,
         alone=alone,
         limits=Limits(turns=1 + 3 * max_refinements, seconds=600.0),
+        failed={"final_success": 0.0, "pass_rate": 0.0},
     )
 
 

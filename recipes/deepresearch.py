@@ -272,7 +272,7 @@ def research_team(
 
     limits = Limits(turns=max_rounds * (2 + 3 * max_steps_a_fact))
     play = partial(run, max_rounds=max_rounds, max_steps_a_fact=max_steps_a_fact)
-    return Team(ROLES, play, tools, alone=alone, limits=limits)
+    return Team(ROLES, play, tools, alone=alone, limits=limits, failed={"answer_correct": 0.0})
 
 
 def main() -> None:

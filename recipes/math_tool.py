@@ -188,6 +188,7 @@ def math_team(sandbox: Sandbox, max_attempts: int = 3, counterfactual: float = 0
         measure=lambda outcomes: {f"verifier/{k}": v for k, v in verdict_metrics(outcomes, "verifier").items()},
         alone=alone,
         limits=Limits(turns=2 + 2 * max_attempts),
+        failed={"solution_correct": 0.0},
     )
 
 

@@ -243,7 +243,7 @@ def search_team(sandbox: Sandbox, corpus: Corpus | None = None, topk: int = 3, m
 
     limits = Limits(turns=3 * max_rounds)
     play = partial(run, topk=topk, max_rounds=max_rounds)
-    return Team(ROLES, play, tools, alone=partial(alone, topk=topk), limits=limits)
+    return Team(ROLES, play, tools, alone=partial(alone, topk=topk), limits=limits, failed={"answer_correct": 0.0})
 
 
 def main() -> None:

@@ -267,6 +267,7 @@ def repository_team(
         settle=partial(settle_verdicts, role="validator"),
         measure=lambda outcomes: {f"validator/{k}": v for k, v in verdict_metrics(outcomes, "validator").items()},
         limits=Limits(turns=2 + 2 * max_attempts, heard_chars=2 * shown_chars, seconds=seconds),
+        failed={"tests_passed": 0.0, "solved": 0.0},
     )
 
 

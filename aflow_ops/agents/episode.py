@@ -242,7 +242,7 @@ async def play_episode(
         async with asyncio.timeout(team.limits.seconds) as stage.clock, team.tools(task) as tools:
             outcome = await team.run(task, Agents(stage, tools, number))
     except EpisodeLimitError as limit:
-        ending, error, outcome = "limit", str(limit), Outcome(0.0, correct=False)
+        ending, error, outcome = "limit", str(limit), Outcome(0.0, correct=False, metrics=team.failed)
     except TimeoutError:
         ending, error = "timeout", f"its tools took longer than {team.limits.seconds:g} s"
     except FatalExecutorError:

@@ -94,6 +94,8 @@ class Team:
         alone (`Callable`, *optional*): the control, `async def alone(task, agents, tokens) -> Outcome`: a single agent
             that may write about as many tokens as the team did.
         limits (`Limits`): of one episode.
+        failed (`Mapping[str, float]`): metrics of an episode that ran out of turns, tokens or context: its rates of
+            success would else be means over the others.
 
     Raises:
         ValueError: two roles of one name, or a name that cannot be an attribute.
@@ -106,6 +108,7 @@ class Team:
     measure: Callable[[Sequence[Outcome]], Mapping[str, float]] = nothing_more
     alone: Control | None = None
     limits: Limits = field(default_factory=Limits)
+    failed: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in self.names:

@@ -459,6 +459,15 @@ def test_a_task_that_the_backend_cannot_run_is_refused_before_anything_is_loaded
         swe.check_tasks([task, image], "local")
 
 
+@pytest.mark.parametrize("name", RECIPES)
+async def test_an_episode_out_of_tokens_counts_among_the_failures(name: str, sandbox: Sandbox) -> None:
+    team = RECIPES[name][2](sandbox)
+    team = replace(team, limits=replace(team.limits, tokens=1))
+    episode = await play(team, bug()[0] if name == "swe" else world(1)[0], **{team.names[0]: ["Mila"]})
+    success = "tests_passed" if name == "swe" else "answer_correct"
+    assert (episode.ending, episode.outcome.team, episode.outcome.metrics[success]) == ("limit", 0.0, 0.0)
+
+
 # Controls
 
 
