@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import inspect
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, closing
@@ -54,7 +55,10 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     team_argument(parser)
     corpus_argument_group(parser)
     executor_argument_group(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.max_new_tokens < 1 or not 0 <= args.temperature < math.inf:
+        parser.error(f"--max_new_tokens {args.max_new_tokens} must be at least 1, --temperature {args.temperature} 0")
+    return args
 
 
 def team_argument(parser: argparse.ArgumentParser) -> None:
@@ -169,6 +173,20 @@ def problem_of(args: argparse.Namespace, domain: str) -> Problem:
         raise UsageError(f"the problem cannot be read: {error}") from None
 
 
+def check_domains(module: Any, problems: Sequence[Problem]) -> None:
+    """Refuse problems that a recipe is not for: its agents would be paid for something else.
+
+    Raises:
+        UsageError: names one.
+    """
+    domains = getattr(module, "DOMAINS", ())
+    other = next((problem for problem in problems if domains and problem.domain not in domains), None)
+    if other is not None:
+        raise UsageError(
+            f"problem {other.id} of {other.source!r} is {other.domain}; {_name(module)} is for {', '.join(domains)}"
+        )
+
+
 def settings_beside(place: str | None) -> dict[str, Any]:
     """Return what the run of an adapter or a model was told."""
     if place is None:
@@ -245,6 +263,7 @@ def main() -> None:
     with closing(open_sandbox(unsafe_subprocess=args.unsafe_subprocess)) as sandbox:
         team = team_of(module, sandbox, corpus, settings)
         task = problem_of(args, getattr(module, "DOMAINS", ("math",))[0])
+        check_domains(module, [task])
         episode = asyncio.run(play(args, team, task))
     if args.json:
         turns = [{"agent": turn.agent, "heard": turn.heard, "said": turn.said} for turn in episode.turns]

@@ -180,7 +180,7 @@ class Stage:
         self.turns: list[Turn] = []
         self.clock: asyncio.Timeout | None = None
         self._speakers = speakers
-        self.used_tokens = self._used_turns = self._speaking = 0
+        self.used_tokens = self._own_tokens = self._used_turns = self._speaking = 0
         self._seconds_left = team.limits.seconds
 
     async def turn(self, role: Role, text: str, *, aside: bool) -> str:
@@ -188,7 +188,7 @@ class Stage:
         limits = self.team.limits
         if self._used_turns >= limits.turns:
             raise EpisodeLimitError(f"all {limits.turns} turns are used")
-        if self.used_tokens >= limits.tokens:
+        if self._own_tokens >= limits.tokens:
             raise EpisodeLimitError(f"all {limits.tokens} tokens are used")
         self._used_turns += 1
         heard = _shortened(text, limits)
@@ -201,6 +201,7 @@ class Stage:
         finally:
             self._go_on()
         self.used_tokens += said.tokens
+        self._own_tokens += 0 if aside else said.tokens
         conversation.messages.append({"role": "assistant", "content": said.text})
         conversation.turns += 1
         conversation.tokens += said.tokens
@@ -247,7 +248,7 @@ async def play_episode(
         ending, error = "timeout", f"its tools took longer than {team.limits.seconds:g} s"
     except FatalExecutorError:
         raise
-    except InfraError as failure:
+    except (InfraError, OSError) as failure:  # no process, no file, no network left
         ending, error = "infra_error", str(failure)
     return Episode(task, number, ending, outcome, error, stage.conversations, stage.turns, stage.used_tokens)
 

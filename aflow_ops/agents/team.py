@@ -26,8 +26,9 @@ class Limits:
     """What one episode may use. An episode that has used up its turns or tokens failed; it is graded as such.
 
     Args:
-        turns (`int`): of all agents together.
-        tokens (`int`): that models write, of all agents together.
+        turns (`int`): of all agents together, asides too.
+        tokens (`int`): that all agents write together. Not those of asides: an episode that also finds out what would
+            have been must not be the shorter for it.
         seconds (`float`): wall time outside of the models' turns: tools, graders. An episode that needs longer has no
             reward, for a tool that hangs is no agent's fault.
         heard_chars (`int`): longest text that an agent is told at once; the middle of a longer one is left out.

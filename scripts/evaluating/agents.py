@@ -31,7 +31,7 @@ from recipes.training.agent_play import ChatTokens, EpisodePlayer, continued, ro
 from rewards.evaluation import DEFAULT_PASS_K, summarize_rows
 from scripts.evaluating.candidates import PolicySettings
 from scripts.evaluating.problems import read_data, sources_of_policy
-from scripts.run_agents import load_recipe, team_of, team_settings
+from scripts.run_agents import check_domains, load_recipe, team_of, team_settings
 
 Row = dict[str, Any]
 # Of a generated source without --limit.
@@ -116,6 +116,7 @@ def evaluate_team(arguments: argparse.Namespace) -> None:
     settings = team_settings(module, arguments.team_settings, trained_settings(policy.place))
     trained_on = [] if arguments.all_problems else sources_of_policy(policy)
     problems = agent_problems(arguments.data, arguments.limit, arguments.seed, trained_on)
+    check_domains(module, problems)
     samples = [(problem, number) for problem in problems for number in range(arguments.num_samples)]
     with claimed(arguments.output), closing(open_sandbox(unsafe_subprocess=arguments.unsafe_subprocess)) as sandbox:
         team = team_of(module, sandbox, corpus, settings)

@@ -73,6 +73,18 @@ async def test_an_episode_out_of_turns_or_tokens_failed(limits: Limits) -> None:
     assert episode.conversations["first"].turns == 3
 
 
+async def test_what_would_have_been_costs_an_episode_no_tokens() -> None:
+    async def run(task: Problem, agents: Agents) -> Outcome:
+        await agents.first.say("a")
+        for _ in range(5):
+            await agents.first.aside("b")
+        await agents.second.say("c")
+        return Outcome(1.0)
+
+    episode = await play(a_team(run, limits=Limits(tokens=4)))
+    assert (episode.ending, episode.tokens) == ("ok", 21)
+
+
 async def test_a_tool_that_hangs_costs_its_episode_alone_and_is_nobodys_fault() -> None:
     async def run(task: Problem, agents: Agents) -> Outcome:
         text = await agents.first.say("hello")
@@ -95,10 +107,11 @@ async def test_a_tool_that_hangs_costs_its_episode_alone_and_is_nobodys_fault() 
     assert [(e.ending, e.outcome.team) for e in episodes] == [("ok", 1.0), ("timeout", None), ("ok", 1.0)]
 
 
-async def test_what_fails_through_no_fault_of_the_agents_has_no_reward() -> None:
+@pytest.mark.parametrize("error", [InfraError("the index is gone"), OSError("the index is gone")])
+async def test_what_fails_through_no_fault_of_the_agents_has_no_reward(error: Exception) -> None:
     @asynccontextmanager
     async def tools(task: Problem) -> Any:
-        raise InfraError("the index is gone")
+        raise error
         yield
 
     async def run(task: Problem, agents: Agents) -> Outcome:

@@ -298,6 +298,10 @@ def test_the_scripts_take_a_teams_settings(made: Path, notes: Path, command: Com
     team = ["--agents", ROOT / "recipes/math_tool.py", "--team_settings", "max_rounds=1"]
     code, _, err = command(evaluate.main, *evaluated, *team)
     assert code == 2 and "math_tool takes max_attempts" in err
+    code, _, err = command(evaluate.main, *evaluated, "--agents", ROOT / "recipes/deepcoder.py")
+    assert code == 2 and "'word_problems' is math; deepcoder is for code" in err
+    code, _, err = command(run_agents.main, ROOT / "recipes/search_qa.py", *asked, "--max_new_tokens", "0")
+    assert code == 2 and "--max_new_tokens 0 must be at least 1" in err
 
 
 @pytest.mark.parametrize("line", ["[1]", "7", "", "{"])
