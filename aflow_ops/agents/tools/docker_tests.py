@@ -23,6 +23,8 @@ from aflow_ops.errors import InfraError, UsageError
 from data.repository_tasks import MAX_FILE_CHARS, RepositoryTask, checked_path
 
 SECONDS = 600.0
+# An image has some gigabytes. What fetching it takes is not counted as its tests' time.
+PULL_SECONDS = 3_600.0
 MEMORY = "8g"
 PROCESSES = 1024
 # Of an output its beginning and its end are kept: what prints without end must not fill this machine's memory.
@@ -57,6 +59,8 @@ class DockerTests:
             raise UsageError("--swe_backend docker needs the docker command; --swe_backend local runs small packages")
         self._docker, self._seconds = found, seconds
         self._slots = asyncio.Semaphore(concurrency)
+        self._fetching: dict[str, asyncio.Lock] = {}
+        self._there: set[str] = set()
 
     async def check(self) -> None:
         """Ask whether the daemon answers, before anything else is started.
@@ -106,6 +110,7 @@ class DockerTests:
         """Run a script in a container of its own and return what it printed."""
         if not task.image:
             raise UsageError("--swe_backend docker: the task names no container image; use --swe_backend local")
+        await self._fetch(task.image)
         name = f"aflow-{uuid4().hex[:12]}"
         limits = ["--network", "none", "--memory", MEMORY, "--pids-limit", str(PROCESSES), "--name", name]
         command = ["run", "--rm", "-i", *limits, "--entrypoint", "bash", "--", task.image, "-s"]
@@ -119,6 +124,21 @@ class DockerTests:
         if status in (125, 126, 127) and _MARK.encode() not in output:  # docker's own failures
             raise ContainerError(f"image {task.image}: {_last_line(output)}")
         return output
+
+    async def _fetch(self, image: str) -> None:
+        """See to it that an image is on this machine, once."""
+        async with self._fetching.setdefault(image, asyncio.Lock()):
+            if image in self._there:
+                return
+            try:
+                status, output = await self._command(["image", "inspect", "--", image], b"", 60.0)
+                if status != 0:
+                    status, output = await self._command(["pull", "--quiet", "--", image], b"", PULL_SECONDS)
+            except TimeoutError:
+                status, output = 1, b"it could not be fetched in time"
+            if status != 0:
+                raise ContainerError(f"image {image}: {_last_line(output)}")
+            self._there.add(image)
 
     async def _command(self, arguments: list[str], stdin: bytes, seconds: float) -> tuple[int, bytes]:
         process = await asyncio.create_subprocess_exec(

@@ -225,6 +225,8 @@ echo "$@" >> {log}
 case "$1" in
   version) {version} ;;
   rm) exit 0 ;;
+  image) {image} ;;
+  pull) {pull} ;;
   run) {run} ;;
 esac
 """
@@ -239,12 +241,14 @@ IMAGE_TASK = RepositoryTask(
 
 
 def fake_docker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, version: str = "echo 27", run: str = "bash -s"
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, version: str = "echo 27", run: str = "bash -s", **others: str
 ) -> Path:
     folder = tmp_path / "bin"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     log = tmp_path / "docker.log"
-    (folder / "docker").write_text(FAKE_DOCKER.format(log=log, version=version, run=run))
+    (folder / "docker").write_text(
+        FAKE_DOCKER.format(log=log, version=version, run=run, **{"image": ":", "pull": ":", **others})
+    )
     (folder / "docker").chmod(stat.S_IRWXU)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     return log
@@ -356,6 +360,19 @@ async def test_a_failing_docker_is_no_failing_edit(tmp_path: Path, monkeypatch: 
         await DockerTests().check()
     with pytest.raises(ContainerError, match="no such image"):
         await DockerTests().run(IMAGE_TASK, {}, IMAGE_TASK.tests)
+
+
+async def test_an_image_is_fetched_once_and_before_its_tests_time_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, run = replace(IMAGE_TASK, folder=str(tmp_path)), f"echo '{docker_tests._MARK}'; echo PASSED a::x"
+    log = fake_docker(tmp_path, monkeypatch, image="exit 1", pull="sleep 1", run=run)
+    tests = DockerTests()
+    await asyncio.gather(*(tests.run(task, {}, task.tests) for _ in range(3)))
+    assert log.read_text().count("pull --quiet -- repo/task:1") == 1
+    fake_docker(tmp_path / "other", monkeypatch, image="exit 1", pull="echo denied; exit 1", run=run)
+    with pytest.raises(ContainerError, match="denied"):
+        await DockerTests().run(task, {}, task.tests)
 
 
 async def test_code_that_ends_as_docker_would_fails_its_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
