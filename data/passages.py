@@ -169,7 +169,7 @@ def passages_of(problem: Problem) -> list[Passage]:
         except ValueError as error:
             raise DataError(f"problem {problem.id}: extra.passages: {error}") from None
     else:
-        found = list(_context_passages(problem.context)) if (problem.context or "").strip() else []
+        found = list(_context_passages(problem.context or ""))
     if not found:
         raise DataError(
             f"problem {problem.id} of {problem.source!r} brings no passages: name a corpus to search in, --corpus PATH"

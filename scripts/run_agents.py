@@ -110,7 +110,9 @@ def _name(module: Any) -> str:
 
 
 def _maker(module: Any) -> Callable[..., Any]:
-    makers = [value for name, value in vars(module).items() if name.endswith("_team") and callable(value)]
+    makers: list[Callable[..., Any]] = [
+        value for name, value in vars(module).items() if name.endswith("_team") and callable(value)
+    ]
     if not makers:
         raise UsageError(f"{_name(module)} has no function whose name ends in _team: it is no multi-agent recipe")
     return makers[0]
