@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import stat
 import subprocess
 from dataclasses import replace
@@ -57,6 +58,19 @@ async def test_every_kind_of_bug_is_seen_by_its_tests_and_mended_by_its_change(s
         assert mended(before, task) == 0.0 and mended(after, task) == 1.0
 
     await asyncio.gather(*(check(planted_bug(kind, random.Random(7))) for kind in bug_kinds()))
+
+
+def test_what_an_issue_tells_is_no_hidden_test() -> None:
+    for kind in bug_kinds():
+        task = repository_task(planted_bug(kind, random.Random(11)))
+        told = re.search(r"is not right\. `(.+?)` (?:returns|raises) ", task.issue)
+        assert told is not None and task.fail_to_pass
+        for path, source in task.test_files.items():
+            names = tuple(name.partition("::")[2] for name in task.tests if name.startswith(f"{path}::"))
+            snippets, _ = local_tests.test_snippets(source, names, (path.split("/")[0],))
+            asked = [line.strip() for snippet in snippets for line in snippet.split("\n")]
+            assert told[1] not in asked, kind  # raises
+            assert not any(line.startswith((f"assert {told[1]} ==", f"assert ({told[1]}) ==")) for line in asked), kind
 
 
 def test_every_number_of_every_kind_makes_a_task_that_was_tried() -> None:
