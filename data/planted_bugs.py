@@ -8,8 +8,8 @@ unified diff; agents see the issue and the files):
      "context": "### fleet/lists.py\\ndef last_items(items, count): ...", "extra": {"repository": {...}}}
 
 The kinds of bug are in `planted_bugs.yaml`. Every task is tried when it is made: each test passes with the code as it
-was, those of `fail_to_pass` fail with the bug, those of `pass_to_pass` do not. What the issue tells is no test: code that
-knows that one answer has mended nothing.
+was, those of `fail_to_pass` fail with the bug, those of `pass_to_pass` do not. What the issue tells is no test:
+code that knows that one answer has mended nothing.
 """
 
 import random

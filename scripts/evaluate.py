@@ -145,8 +145,8 @@ def check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespac
         )
     if not (arguments.workflow or arguments.model or arguments.baseline or arguments.adapter):
         parser.error("one of --workflow, --model, --adapter and --baseline is required")
-    if arguments.team_settings and not arguments.agents:
-        parser.error("--team_settings is for --agents: a workflow has none")
+    if not arguments.agents and (arguments.team_settings or arguments.agent_models is not None):
+        parser.error("--team_settings and --agent_models are for --agents: a workflow has no team")
     if not arguments.agents and (arguments.corpus != OWN or arguments.retriever_url):
         parser.error("--corpus and --retriever_url are for --agents: a workflow searches nothing")
     if arguments.agents and arguments.shard:

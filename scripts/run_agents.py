@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from aflow_ops.agents.episode import Episode, Speaker, play_episode
-from aflow_ops.agents.speakers import ExecutorSpeaker
+from aflow_ops.agents.speakers import EXECUTOR, ExecutorSpeaker
 from aflow_ops.agents.team import Team
 from aflow_ops.agents.tools.corpus import Corpus
 from aflow_ops.errors import UsageError
@@ -62,7 +62,13 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def team_argument(parser: argparse.ArgumentParser) -> None:
-    """Add `--team_settings`."""
+    """Add `--agent_models` and `--team_settings`."""
+    parser.add_argument(
+        "--agent_models",
+        nargs="*",
+        metavar="ROLE=executor",
+        help="a team's roles that the executor plays, such as refiner=executor [those of its adapter's training]",
+    )
     parser.add_argument(
         "--team_settings",
         nargs="+",
@@ -175,6 +181,25 @@ def problem_of(args: argparse.Namespace, domain: str) -> Problem:
         raise UsageError(f"the problem cannot be read: {error}") from None
 
 
+def executor_roles(team: Team, given: Sequence[str] | None, trained: Mapping[str, Any]) -> list[str]:
+    """Return the roles that the executor plays: those that are asked for, else those of the adapter's training.
+
+    Args:
+        team (`Team`): the recipe's.
+        given (`Sequence[str]`, *optional*): `role=executor` words.
+        trained (`Mapping[str, Any]`): every setting of the adapter's run.
+
+    Raises:
+        UsageError: another word, or a role that there is not.
+    """
+    words = trained.get("agent_models", []) if given is None else given
+    roles = [part.partition("=") for word in words for part in str(word).split(",")]
+    for role, _, model in roles:
+        if model != EXECUTOR or role not in team.names:
+            raise UsageError(f"--agent_models {role}={model}: ROLE={EXECUTOR}, with one of {', '.join(team.names)}")
+    return [role for role, _, _ in roles]
+
+
 def check_domains(module: Any, problems: Sequence[Problem]) -> None:
     """Refuse problems that a recipe is not for: its agents would be paid for something else.
 
@@ -231,15 +256,17 @@ class PolicySpeaker:
         return Utterance(text, len(self.tokenizer.encode(text, add_special_tokens=False)))
 
 
-async def play(args: argparse.Namespace, team: Team, task: Problem) -> Episode:
+async def play(args: argparse.Namespace, team: Team, task: Problem, of_executor: Sequence[str]) -> Episode:
     """Play the episode with whoever has the roles."""
+    speakers: dict[str, Speaker] = {}
     async with AsyncExitStack() as stack:
-        if args.model is not None:
-            speaker: Speaker = PolicySpeaker(args)
-        else:
-            config = executor_config_from(args)
-            speaker = ExecutorSpeaker(await stack.enter_async_context(open_executor(config)), args.max_new_tokens)
-        return await play_episode(team, task, dict.fromkeys(team.names, speaker))
+        if of_executor:
+            executor = await stack.enter_async_context(open_executor(executor_config_from(args)))
+            speakers |= dict.fromkeys(of_executor, ExecutorSpeaker(executor, args.max_new_tokens))
+        if len(speakers) < len(team.names):
+            policy = PolicySpeaker(args)
+            speakers |= {name: policy for name in team.names if name not in speakers}
+        return await play_episode(team, task, speakers)
 
 
 def print_dialogue(episode: Episode) -> None:
@@ -259,14 +286,16 @@ def main() -> None:
     module = load_recipe(args.recipe)
     args.model = base_model(args.model, args.adapter)
     corpus = corpus_from(args)
-    settings = team_settings(module, args.team_settings, settings_beside(args.adapter or args.model))
-    if args.model is None:
-        check_key(executor_config_from(args))
+    trained = settings_beside(args.adapter or args.model)
+    settings = team_settings(module, args.team_settings, trained)
     with closing(open_sandbox(unsafe_subprocess=args.unsafe_subprocess)) as sandbox:
         team = team_of(module, sandbox, corpus, settings)
+        of_executor = team.names if args.model is None else executor_roles(team, args.agent_models, trained)
+        if of_executor:
+            check_key(executor_config_from(args))
         task = problem_of(args, getattr(module, "DOMAINS", ("math",))[0])
         check_domains(module, [task])
-        episode = asyncio.run(play(args, team, task))
+        episode = asyncio.run(play(args, team, task, of_executor))
     if args.json:
         turns = [{"agent": turn.agent, "heard": turn.heard, "said": turn.said} for turn in episode.turns]
         outcome = episode.outcome

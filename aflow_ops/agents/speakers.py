@@ -7,6 +7,9 @@ from typing import Any, TypeVar
 from aflow_ops.agents.episode import Conversation, Utterance
 from aflow_ops.executor.types import Executor
 
+# Who plays a role, where a flag says `role=executor`.
+EXECUTOR = "executor"
+
 T = TypeVar("T")
 
 

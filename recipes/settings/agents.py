@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
+from aflow_ops.agents.speakers import EXECUTOR
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import check_key
 from recipes.settings.arguments import RecipeArguments
@@ -15,7 +16,6 @@ from recipes.settings.replay import ReplayArguments
 
 ADAPTERS = ("shared", "per_agent")
 ROWS = ("episode", "turn")
-EXECUTOR = "executor"
 # Losses of TRL that average a row's tokens before they average rows.
 ROW_LOSSES = ("grpo", "sapo")
 

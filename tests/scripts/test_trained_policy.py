@@ -294,7 +294,7 @@ def test_the_scripts_take_a_teams_settings(made: Path, notes: Path, command: Com
     assert code == 0 and len(json.loads(out)["turns"]) == 3, err
     evaluated = ["--data", "word_problems", "--adapter", made / "run", "--output", notes / "eval"]
     code, _, err = command(evaluate.main, *evaluated, "--team_settings", "max_rounds=1")
-    assert code == 2 and "--team_settings is for --agents" in err
+    assert code == 2 and "are for --agents" in err
     team = ["--agents", ROOT / "recipes/math_tool.py", "--team_settings", "max_rounds=1"]
     code, _, err = command(evaluate.main, *evaluated, *team)
     assert code == 2 and "math_tool takes max_attempts" in err
@@ -302,6 +302,42 @@ def test_the_scripts_take_a_teams_settings(made: Path, notes: Path, command: Com
     assert code == 2 and "'word_problems' is math; deepcoder is for code" in err
     code, _, err = command(run_agents.main, ROOT / "recipes/search_qa.py", *asked, "--max_new_tokens", "0")
     assert code == 2 and "--max_new_tokens 0 must be at least 1" in err
+
+
+def test_the_executor_plays_the_roles_that_it_is_given(
+    made: Path,
+    stub: StubEndpoint,
+    tmp_path: Path,
+    command: Command,
+    sampled: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sampled["texts"] = ["plan", "```python\nprint(6 * 7)\n```"]
+    stub.answer = lambda messages: "VERDICT: right"
+    given = ["--adapter", made / "run", "--agent_models", "verifier=executor", *flags(stub, tmp_path)]
+    recipe = ROOT / "recipes/math_tool.py"
+    code, out, err = command(run_agents.main, recipe, "--question", "What is 6 * 7?", "--answer", 42, "--json", *given)
+    assert code == 0, err
+    shown = json.loads(out)
+    assert shown["correct"] and shown["turns"][-1] | {"heard": ""} == {
+        "agent": "verifier",
+        "heard": "",
+        "said": "VERDICT: right",
+    }
+    tokenizer = tiny_tokenizer()
+    said = itertools.cycle([[*tokenizer.encode(text), tokenizer.eos_token_id] for text in sampled["texts"]])
+    monkeypatch.setattr(
+        "scripts.evaluating.agents.continued", lambda model, prompts, **_: [next(said) for _ in prompts]
+    )
+    problem = {"question": "What is 6 * 7?", "answer": "42", "source": "mine", "domain": "math"}
+    (tmp_path / "mine.jsonl").write_text(json.dumps(problem))
+    data = ["--data", tmp_path / "mine.jsonl", "--output", tmp_path / "eval"]
+    code, _, err = command(evaluate.main, *data, "--agents", recipe, *given)
+    assert code == 0, err
+    (row,) = [json.loads(line) for line in (tmp_path / "eval/rows.jsonl").read_text().splitlines()]
+    assert row["correct"] and row["dialogue"][-1][0] == "verifier"
+    code, _, err = command(evaluate.main, *data, "--agents", recipe, *given[:2], "--agent_models", "judge=executor")
+    assert code == 2 and "with one of analyzer, executor, verifier" in err
 
 
 @pytest.mark.parametrize("line", ["[1]", "7", "", "{"])
