@@ -20,6 +20,8 @@ from aflow_ops.executor.types import Message
 from data.problem import Problem
 
 Ending = Literal["ok", "limit", "timeout", "infra_error"]
+# Between the samples of an episode's asides: more than a problem has episodes.
+ASIDES_APART = 1 << 20
 
 
 class EpisodeLimitError(Exception):
@@ -50,6 +52,7 @@ class Conversation:
         turns (`int`): replies.
         tokens (`int`): of the replies.
         record (`Any`): what the speaker keeps of it, such as its tokens.
+        sample (`int`): two conversations of equal words are the same one for a cache only with equal numbers.
     """
 
     role: Role
@@ -58,6 +61,7 @@ class Conversation:
     turns: int = 0
     tokens: int = 0
     record: Any = None
+    sample: int = 0
 
     def __post_init__(self) -> None:
         if not self.messages:
@@ -172,10 +176,11 @@ class Stage:
         team (`Team`): the recipe's.
         speakers (`Mapping[str, Speaker]`): who plays each role.
         index (`int`): of the episode among all that are played together.
+        number (`int`): of the episode among those of its problem.
     """
 
-    def __init__(self, team: Team, speakers: Mapping[str, Speaker], index: int) -> None:
-        self.team, self.index = team, index
+    def __init__(self, team: Team, speakers: Mapping[str, Speaker], index: int, number: int) -> None:
+        self.team, self.index, self.number = team, index, number
         self.conversations: dict[str, Conversation] = {}
         self.turns: list[Turn] = []
         self.clock: asyncio.Timeout | None = None
@@ -192,7 +197,8 @@ class Stage:
             raise EpisodeLimitError(f"all {limits.tokens} tokens are used")
         self._used_turns += 1
         heard = _shortened(text, limits)
-        fresh = Conversation(role, self.index)
+        apart = ASIDES_APART * self._used_turns if aside else 0  # the same question again is another sample
+        fresh = Conversation(role, self.index, sample=self.number + apart)
         conversation = fresh if aside else self.conversations.setdefault(role.name, fresh)
         conversation.messages.append({"role": "user", "content": heard})
         self._pause()
@@ -236,7 +242,7 @@ async def play_episode(
     Raises:
         FatalExecutorError: a model refuses every call, so that no other episode would end better.
     """
-    stage = Stage(team, speakers, index)
+    stage = Stage(team, speakers, index, number)
     ending: Ending = "ok"
     outcome, error = Outcome(None), None
     try:

@@ -166,6 +166,22 @@ async def test_the_executor_plays_a_role(stub: StubEndpoint, config: ExecutorCon
     assert stub.requests[-1]["messages"][0] == {"role": "system", "content": "You are first."}
 
 
+async def test_the_executor_is_asked_anew_in_every_episode_and_aside(
+    stub: StubEndpoint, config: ExecutorConfig
+) -> None:
+    async def run(task: Problem, agents: Agents) -> Outcome:
+        await agents.first.say("hello")
+        for _ in range(3):
+            await agents.second.aside("hello")
+        return Outcome(1.0)
+
+    async with open_executor(replace(config, executor_temperature=0.7)) as executor:
+        speakers = dict.fromkeys(("first", "second"), ExecutorSpeaker(executor, 16))
+        for number in (0, 1, 0):  # the last is the first one again
+            await play_episode(a_team(run), TASK, speakers, number=number, index=7)
+    assert len(stub.requests) == 2 * 4
+
+
 def test_roles_have_names_that_an_episode_can_use() -> None:
     async def run(task: Problem, agents: Agents) -> Outcome:
         return Outcome(1.0)
