@@ -220,7 +220,7 @@ def test_script(task: RepositoryTask, files: Mapping[str, str], names: Sequence[
         before (`Mapping[str, str]`): the files that the edits were made on.
     """
     ours, theirs = "exit 3", f"{{ echo '{_MARK}'; exit 0; }}"  # whose fault it is when a line fails
-    lines = [f"cd {_quoted(task.folder)} || {ours}", _INSIDE]
+    lines = [f"cd {_quoted(task.folder)} && realpath -m . > /dev/null || {ours}", _INSIDE]
     tests = [_written(path, text, ours) for path, text in task.test_files.items()]
     if task.test_patch:
         lines.append(f"echo {_base64(task.test_patch)} | base64 -d > /tmp/tests.diff")
