@@ -70,7 +70,10 @@ class MathToolArguments(AgentArguments):
 
     max_attempts: int = field(default=3, metadata={"help": "Most attempts of the executor."})
     counterfactual: float = field(
-        default=0.5, metadata={"help": "Share of the episodes that are also tried without the analyzer's plan."}
+        default=0.5,
+        metadata={
+            "help": "Share of the episodes that are also tried without the analyzer's plan; 0: it does not train."
+        },
     )
 
     def __post_init__(self) -> None:

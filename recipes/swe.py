@@ -93,7 +93,10 @@ class SWEArguments(AgentArguments):
     )
     max_attempts: int = field(default=2, metadata={"help": "Most attempts of the writer."})
     counterfactual: float = field(
-        default=0.5, metadata={"help": "Share of the episodes that are also tried without the analyzer's words."}
+        default=0.5,
+        metadata={
+            "help": "Share of the episodes that are also tried without the analyzer's words; 0: it does not train."
+        },
     )
     shown_chars: int = field(default=12_000, metadata={"help": "Characters of the repository that agents are shown."})
 
