@@ -18,8 +18,12 @@ from data.problem import Domain
 # What the prompt holds of one text that others wrote: a problem, an error, an operator's output.
 MAX_SHOWN_CHARS = 600
 MAX_SHOWN_CHILDREN = 12
+# Scores that differ by less are the same number, summed in another order.
+EQUAL = 1e-9
 # A longer reply is cut: a workflow is a few kilobytes.
 MAX_REPLY_CHARS = 64_000
+# A model is shown so much of a reply of its own that was refused: prose without end must not fill its context.
+MAX_SHOWN_REPLY_CHARS = 8_000
 
 _MODIFICATION = re.compile(r"<modification>(.{0,2000}?)</modification>", re.DOTALL | re.IGNORECASE)
 
@@ -72,7 +76,7 @@ def edit_messages(
     ]
     for proposal, error in refused:
         said = f"<modification>{proposal.modification}</modification>\n{proposal.completion}"
-        messages.append({"role": "assistant", "content": said[:MAX_REPLY_CHARS]})
+        messages.append({"role": "assistant", "content": said[:MAX_SHOWN_REPLY_CHARS]})
         messages.append(
             {"role": "user", "content": f"This cannot be used: {_shown(error)}\nReply again, in the form asked for."}
         )
@@ -115,7 +119,8 @@ def _experience(context: Context) -> str:
         if score is None:
             lines.append(f"- did not run: {_shown(modification)}")
         else:
-            word = "better" if score > context.score else "worse" if score < context.score else "no change"
+            gain = score - context.score
+            word = "better" if gain > EQUAL else "worse" if gain < -EQUAL else "no change"
             lines.append(f"- {word} ({score:.3f}): {_shown(modification)}")
     return "Tried on it before:\n" + "\n".join(lines)
 

@@ -27,6 +27,7 @@ from data.problem import Problem
 from rewards.searching.evaluation import Evaluation
 from rewards.searching.per_problem import (
     Searched,
+    all_by_problem,
     one_problem,
     pass_at_k_by_round,
     renumbered,
@@ -249,13 +250,15 @@ class SearchCommand:
     ) -> str:
         problems = self.slices.validation
         done, whole = self._by_problem(journal.nodes)
+        begun = {searched.problem: searched.nodes for searched in all_by_problem(journal.nodes, self._root_counts())}
         journal.cut(whole)
 
         def make(key: str, problem: Problem) -> tuple[Search, Sequence[Root]]:
-            rungs = one_problem(key, self.arguments.validation_rounds)
+            rungs, roots = one_problem(key, self.arguments.validation_rounds), self._roots([problem])
             check, proposer = checker(kinds_of([problem])), make_proposer({key: problem})
-            search = Search(self.settings, proposer, check, evaluation, {key: problem.view}, rungs)
-            return search, self._roots([problem])
+            nodes = list(begun.get(key, ()))
+            del nodes[whole_waves(nodes, len(roots), self.settings) :]
+            return Search(self.settings, proposer, check, evaluation, {key: problem.view}, rungs, nodes), roots
 
         label = f"search {self.output.name}, problem by problem"
         with bars.counting(label, len(problems), len(done)) as advance:
@@ -268,12 +271,13 @@ class SearchCommand:
         return "rounds"
 
     def _by_problem(self, nodes: Sequence[Node]) -> tuple[list[Searched], int]:
-        roots = {key: len(self._roots([problem])) for key, problem in self.slices.validation.items()}
-
         def ended(own: Sequence[Node]) -> bool:
             return all(node.status != "ok" for node in own) or ended_by(own, self.settings) is not None
 
-        return split_by_problem(nodes, roots, ended)
+        return split_by_problem(nodes, self._root_counts(), ended)
+
+    def _root_counts(self) -> dict[str, int]:
+        return {key: len(self._roots([problem])) for key, problem in self.slices.validation.items()}
 
     def _tree(self, nodes: Sequence[Node]) -> Tree:
         return Tree(nodes, self.settings.objective, self.settings.price_per_usd)
@@ -282,7 +286,8 @@ class SearchCommand:
         tree = self._tree(nodes)
         best = max((item.score for item in tree.scored), default=0.0)
         cost = totals(nodes)["cost_usd"]
-        return f"best {best:.3f}  ${cost['optimizer'] + cost['executor']:.3f}"
+        rounds = "" if self.arguments.per_problem else f"round {nodes[-1].round}/{self.settings.rounds}  "
+        return f"{rounds}best {best:.3f}  ${cost['optimizer'] + cost['executor']:.3f}"
 
     async def _compare(
         self, nodes: Sequence[Node], evaluation: Evaluation, make_proposer: MakeProposer
@@ -302,7 +307,9 @@ class SearchCommand:
             evaluation,
             self._rungs(),
             self._final(evaluation),
-            at_once=self.settings.parallel,
+            self.settings.parallel,
+            self.settings.objective,
+            self.settings.price_per_usd,
         )
         controls = await run_controls(evaluation, heldout, nodes, best, independent)
         return result, {name: control.to_dict(samples) for name, control in controls.items()}
