@@ -7,7 +7,7 @@ Sampling Techniques, 1977, ch. 7).
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
@@ -173,16 +173,24 @@ class Tree:
         """Return the nodes that were run on a slice of so many problems."""
         return [self._by_id[item.id] for item in self.scored if _met(self._by_id[item.id]) >= problems]
 
-    def pareto(self) -> list[tuple[float, float, int]]:
-        """Return the nodes that no other beats in both dollars a problem and mean reward, the cheapest first.
+    @cached_property
+    def most_problems(self) -> int:
+        """How many problems a node was run on at most: on fewer ran what was given up early."""
+        return max((_met(node) for node in self.nodes if node.status == "ok"), default=0)
+
+    def pareto(self, cost: Callable[[Node], float] | None = None) -> list[tuple[float, float, int]]:
+        """Return the nodes that no other beats in both cost a problem and mean reward, the cheapest first.
 
         Only nodes that were run on all problems: what another one costs and earns on these is not known.
 
+        Args:
+            cost (`Callable[[Node], float]`): of one run; dollars by default.
+
         Returns:
-            `list` of `(cost_usd, reward, id)`.
+            `list` of `(cost, reward, id)`.
         """
-        most = max((_met(node) for node in self.nodes if node.status == "ok"), default=0)
-        points = [(node.usd_per_problem, self.reward(node), node.id) for node in self.whole(most)]
+        cost = cost or (lambda node: node.usd_per_problem)
+        points = [(cost(node), self.reward(node), node.id) for node in self.whole(self.most_problems)]
         front: list[tuple[float, float, int]] = []
         for point in sorted(points, key=lambda point: (point[0], -point[1], point[2])):
             if not front or point[1] > front[-1][1]:
