@@ -47,8 +47,8 @@ def trajectory_rows(nodes: Sequence[Node], problems: Mapping[str, Problem], styl
     A row of `form: "design"` is a workflow as a completion to the policy's own prompt for one problem, with what it
     earned there; one that was refused for being there already earned what the other one did. A row of `form: "edit"` is
     what a model replied to the prompt of `edit_prompt.py`, with what the workflow in it earns on all problems (`Tree`
-    has the estimate for one that was given up early); a reply that was refused earned 0. Rows of one `group` share one
-    prompt.
+    has the estimate for one that was given up early); a reply that was refused earned 0. A workflow that the executor
+    refused to answer has no row. Rows of one `group` share one prompt.
 
     Args:
         nodes (`Sequence[Node]`): of the search.
@@ -96,7 +96,7 @@ def _edits(nodes: Sequence[Node], problems: Mapping[str, Problem]) -> Iterator[d
     tree = Tree(nodes)
     for node in nodes:
         for attempt in node.attempts:
-            if attempt.form != "edit":
+            if attempt.form != "edit" or (attempt.error is None and _is_unknown(node)):
                 continue
             judged = list(node.per_problem) or list(problems)
             problem: Problem | None = problems[judged[0]] if len(judged) == 1 else None
@@ -114,6 +114,11 @@ def _outcome(node: Node, key: str | None = None) -> str:
     if node.status == "ok":
         return "ok"
     return "timeout" if set(node.failed.values()) == {"timeout"} else "policy_error"
+
+
+def _is_unknown(node: Node) -> bool:
+    """Whether nothing is known of a workflow, for the executor refused to answer in it: no fault of who wrote it."""
+    return bool(node.unscored) and node.status == "crashed"
 
 
 def _row(

@@ -143,6 +143,8 @@ def test_an_edit_that_was_given_up_early_is_scored_beside_the_best_and_an_outcom
     assert [row["outcome"] for row in rows if row["node"] == 2] == ["timeout"] * 4
     (edit,) = [row for row in rows if row["node"] == 1 and row["form"] == "edit"]
     assert edit["reward"] == 0.0 and edit["outcome"] == "ok"
+    filtered = replace(ran(3, (Attempt(asked, GOOD),), []), status="crashed", unscored={"sums/0": "a filter"})
+    assert rows_of(tmp_path, [best, filtered]) == rows_of(tmp_path, [best])
 
 
 def test_a_design_has_its_tokens_where_it_was_asked_for_and_a_refused_one_earns_nothing(tmp_path: Path) -> None:
