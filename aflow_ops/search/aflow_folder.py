@@ -83,6 +83,7 @@ def _round(folder: Path, number: int, score: float | None) -> AFlowRound:
     experience = _json(folder / "experience.json") if (folder / "experience.json").is_file() else {}
     experience = experience if isinstance(experience, dict) else {}
     father = experience.get("father node")
+    father = int(father) if isinstance(father, str) and father.isdecimal() else father
     return AFlowRound(
         number=number,
         completion=as_completion(read_source(folder / "graph.py"), prompts),

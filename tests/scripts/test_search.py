@@ -429,7 +429,7 @@ def test_aflows_rounds_are_the_roots_and_ours_are_written_as_its(
     nodes = [json.loads(line) for line in (tmp_path / "search" / "nodes.jsonl").read_text().splitlines()]
     assert [node["status"] for node in nodes] == ["ok", "ok", "rejected", "ok", "ok"]
     assert [(node["origin"], node["parent"]) for node in nodes[:3]] == [("import", None), ("import", 0), ("import", 1)]
-    assert "Let code compute it." in nodes[1]["modification"]
+    assert nodes[1]["modification"] == "AFlow's round 2, 0.600 there: Let code compute it."
     assert "has operators that are not here: Oracle" in done.stderr
     for node in nodes[3:]:
         found = parse_workflow(node["workflow"], domain="math", has_entry_point=False)
