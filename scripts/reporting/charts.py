@@ -133,7 +133,7 @@ def _drawn_intervals(axes: Axes, line: Line, aside: float) -> list[Markup]:
     parts = []
     for step, *ends in line.intervals:
         x, (low, high) = axes.at_x(step) + aside, (axes.at_y(min(axes.y[1], max(axes.y[0], end))) for end in ends)
-        parts.append(element("line", x1=x, x2=x, y1=low, y2=high, class_=f"mark line faint {line.style} interval"))
+        parts.append(element("line", x1=x, x2=x, y1=low, y2=high, class_=f"mark line interval {line.style}"))
     return parts
 
 

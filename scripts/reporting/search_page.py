@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aflow_ops.search.node import Node, Spend
+from aflow_ops.search.plan import without_plan
 from aflow_ops.search.tree import Tree
 from scripts.reporting.charts import Bar, bar_chart
 from scripts.reporting.elements import Cell, Section, Table, number_cell
@@ -106,6 +107,8 @@ def _tiles(nodes: Sequence[Node], summary: Mapping[str, Any]) -> list[Tile]:
 
 def _result_section(summary: Mapping[str, Any]) -> Section:
     """The workflow found beside its controls."""
+    separate = summary.get("mode") == "problem"
+    where, on = ("a run of each", "the problems") if separate else ("held-out", "held-out problems")
     best = mapping(summary.get("best"))
     results = {"found": {"heldout": best.get("heldout")}, **mapping(summary.get("controls"))}
     bars, rows = [], []
@@ -120,16 +123,15 @@ def _result_section(summary: Mapping[str, Any]) -> Section:
         tokens = mapping(control).get("tokens", heldout.get("tokens"))
         rows.append((reward, label, heldout, tokens))
         if not name.startswith("fixed: "):
-            bars.append(Bar("held-out", label[:16], reward, "s0" if name == "found" else "s4", interval))
+            short = label.replace("independent", "indep.")[:14]
+            bars.append(Bar(where, short, reward, "s0" if name == "found" else "s4", interval))
     rows.sort(key=lambda row: -row[0])
     cells = [
         [Cell(label), number_cell(reward, ".3f"), number_cell(heldout.get("correct"), ".3f"), number_cell(tokens)]
         for reward, label, heldout, tokens in rows
     ]
-    table = Table("Held-out problems", ("workflow", "reward", "correct", "tokens"), cells, sortable=True)
-    figures = (
-        [bar_chart("Found and controls", bars, "Mean reward on held-out problems, 95 % intervals.")] if bars else []
-    )
+    table = Table(on.capitalize(), ("workflow", "reward", "correct", "tokens"), cells, sortable=True)
+    figures = [bar_chart("Found and controls", bars, f"Mean reward on {on}, 95 % intervals.")] if bars else []
     return Section("result", "Result", figures=figures, tables=[table] if rows else [])
 
 
@@ -185,14 +187,16 @@ def _unsolved(nodes: Sequence[Node], summary: Mapping[str, Any], per_problem: bo
 def difference(parent: Node | None, node: Node) -> str:
     """Return what changed from a parent to a node, as a unified diff; the whole workflow of a root."""
     if parent is None:
-        return node.workflow[:MAX_DIFF_CHARS]
-    before, after = ([*item.workflow.splitlines(), *_prompt_lines(item)] for item in (parent, node))
+        return "\n".join(_lines(node))[:MAX_DIFF_CHARS]
+    before, after = map(_lines, (parent, node))
     lines = list(difflib.unified_diff(before, after, lineterm="", n=1))[2:]
     return "\n".join(lines)[:MAX_DIFF_CHARS] or "nothing"
 
 
-def _prompt_lines(node: Node) -> list[str]:
-    return [f"{name} = {text!r}" for name, text in node.prompts.items()]
+def _lines(node: Node) -> list[str]:
+    """A workflow and its prompts, without the comment that says its plan again."""
+    prompts = [f"{name} = {text!r}" for name, text in node.prompts.items()]
+    return [*without_plan(node.workflow).splitlines(), *prompts]
 
 
 def _refused(nodes: Sequence[Node]) -> list[Table]:

@@ -40,7 +40,7 @@ def search_tree(nodes: Sequence[Node]) -> Figure:
     height = max(y for _, y in places.values()) + ROW
     more = f" The first {MAX_NODES} of {len(ran)} are drawn." * (len(ran) > MAX_NODES)
     rejected = len(nodes) - len(ran)
-    more += f" Not drawn: {rejected} proposals that were rejected." * (rejected > 0)
+    more += f" Rejected, and not drawn: {rejected}." * (rejected > 0)
     caption = f"Stronger colour: higher reward, from {low:.3f} to {high:.3f}; ringed: crashed.{more}"
     return Figure(title, caption, svg(title, *parts, width=width, height=height, class_="graph"))
 

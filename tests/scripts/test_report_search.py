@@ -44,8 +44,8 @@ def folder(tmp_path: Path) -> Path:
 def test_the_report_shows_tree_course_controls_differences_and_failures(folder: Path) -> None:
     page = render_search(folder)
     assert "4 nodes, 1 unreadable lines" in page
-    assert "pass@1: 0.6 [0.400, 0.800]" in page and 'interval"' in page  # pass@1 of round 3 with its interval
-    assert "stopped: rounds" in page and "Not drawn: 1 proposals" in page
+    assert "pass@1: 0.6 [0.400, 0.800]" in page and "mark line interval" in page  # pass@1 of round 3 with its interval
+    assert "stopped: rounds" in page and "Rejected, and not drawn: 1." in page
     assert "+# x" in page and "nothing &lt;b&gt;bold" in page  # what crashed and what was refused, as it was written
     for said in ("change &lt;1&gt;", "0.875", "0.800", "Programmer", "pass@1", "no other is cheaper and better"):
         assert said in page
