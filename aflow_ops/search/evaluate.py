@@ -9,14 +9,14 @@ candidate is run on the whole slice, as AFlow does.
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Protocol
 
 from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.errors import CallRefusedError, FatalExecutorError, InfraError
-from aflow_ops.search.node import Node, Sample, Spend, validation_of
+from aflow_ops.search.node import Node, Objective, Sample, Spend, validation_of
 
 # A failure of ours is tried again so many times before it stops the search; it never becomes a score.
 INFRA_RETRIES = 2
@@ -67,12 +67,28 @@ class Rungs:
         repeats (`int`): runs of each problem.
         halving (`bool`): whether poor candidates are given up early.
         first (`int`): problems of the first rung, at least a fifth of them all; each further rung doubles them.
+        objective, price_per_usd: what a candidate is compared by, see `Node.score`.
     """
 
     problems: tuple[str, ...]
     repeats: int = 1
     halving: bool = True
     first: int = 4
+    objective: Objective = "reward"
+    price_per_usd: float = 0.0
+
+    def worth(self, sample: Sample) -> float:
+        """Return what a run is worth by the search's objective."""
+        value = sample.reward if self.objective == "reward" else float(sample.correct)
+        return value - self.price_per_usd * sample.cost_usd
+
+    def worths(self, node: Node) -> dict[str, list[float]]:
+        """Return what the runs of a node are worth, by problem; each at the mean price of all."""
+        spent, by_reward = self.price_per_usd * node.usd_per_problem, self.objective == "reward"
+        return {
+            key: [(reward if by_reward else float(reward >= 1.0)) - spent for reward in rewards]
+            for key, rewards in node.per_problem.items()
+        }
 
     def sizes(self) -> list[int]:
         """Return after how many problems each rung ends."""
@@ -94,7 +110,8 @@ async def run_candidate(workflow: str, evaluate: Evaluate, rungs: Rungs, best: M
         workflow (`str`): its text.
         evaluate (`Evaluate`): runs it once.
         rungs (`Rungs`): how the slice is spent.
-        best (`Mapping[str, Sequence[float]]`): rewards of the best node so far, by problem; empty for a root.
+        best (`Mapping[str, Sequence[float]]`): what the runs of the best node so far are worth, by problem
+            (`Rungs.worths`); empty for a root.
 
     Returns:
         `Runs`: the samples of every problem that it was run on.
@@ -105,7 +122,7 @@ async def run_candidate(workflow: str, evaluate: Evaluate, rungs: Rungs, best: M
     samples = Runs()
     for size in rungs.sizes():
         await run_on(samples, workflow, evaluate, rungs.problems[:size], rungs.repeats)
-        if is_hopeless(samples, best):
+        if is_hopeless(samples, best, rungs.worth):
             break
     return samples
 
@@ -131,9 +148,9 @@ async def race(workflows: Sequence[str], evaluate: Evaluate, rungs: Rungs) -> li
         await gather_or_cancel(
             run_on(ran[index], workflows[index], evaluate, problems, rungs.repeats) for index in going
         )
-        rewards = {index: _rewards(ran[index]) for index in going}
-        best = max(going, key=lambda index: fmean(map(fmean, rewards[index].values() or [[0.0]])), default=0)
-        going = [index for index in going if not is_hopeless(ran[index], rewards[best])]
+        worths = {index: _worths(ran[index], rungs.worth) for index in going}
+        best = max(going, key=lambda index: fmean(map(fmean, worths[index].values() or [[0.0]])), default=0)
+        going = [index for index in going if not is_hopeless(ran[index], worths[best], rungs.worth)]
     return ran
 
 
@@ -165,8 +182,12 @@ async def run_on(samples: Runs, workflow: str, evaluate: Evaluate, problems: Seq
     samples.update((problem, found[problem]) for problem in fresh if problem in found)
 
 
-def _rewards(samples: Mapping[str, Sequence[Sample]]) -> dict[str, list[float]]:
-    return {problem: [sample.reward for sample in runs] for problem, runs in samples.items()}
+def _reward(sample: Sample) -> float:
+    return sample.reward
+
+
+def _worths(samples: Mapping[str, Sequence[Sample]], worth: Callable[[Sample], float]) -> dict[str, list[float]]:
+    return {problem: [worth(sample) for sample in runs] for problem, runs in samples.items()}
 
 
 def with_runs(node: Node, samples: Mapping[str, Sequence[Sample]], seconds: float = 0.0) -> Node:
@@ -188,7 +209,7 @@ def with_runs(node: Node, samples: Mapping[str, Sequence[Sample]], seconds: floa
         status="crashed" if crashed else "ok",
         error=errors.most_common(1)[0][0] if errors else None,
         validation=validation_of(samples) if samples else None,
-        per_problem={key: tuple(rewards) for key, rewards in _rewards(samples).items()},
+        per_problem={key: tuple(sample.reward for sample in runs) for key, runs in samples.items()},
         unscored=refused,
         failed={key: runs[0].outcome for key, runs in samples.items() if all(run.outcome != "ok" for run in runs)},
         tokens=node.tokens + Spend(executor=sum(sample.tokens for sample in runs)),
@@ -197,12 +218,22 @@ def with_runs(node: Node, samples: Mapping[str, Sequence[Sample]], seconds: floa
     )
 
 
-def is_hopeless(samples: Mapping[str, Sequence[Sample]], best: Mapping[str, Sequence[float]]) -> bool:
-    """Whether a candidate loses to the best node on the problems that both were run on, beyond their spread."""
+def is_hopeless(
+    samples: Mapping[str, Sequence[Sample]],
+    best: Mapping[str, Sequence[float]],
+    worth: Callable[[Sample], float] = _reward,
+) -> bool:
+    """Whether a candidate loses to the best node on the problems that both were run on, beyond their spread.
+
+    Args:
+        samples (`Mapping[str, Sequence[Sample]]`): the candidate's runs, by problem.
+        best (`Mapping[str, Sequence[float]]`): what the best node's are worth.
+        worth (`Callable[[Sample], float]`): what a run is; its reward by default.
+    """
     shared = [problem for problem in samples if problem in best]
     if len(shared) < 2:
         return False
-    gains = [fmean(sample.reward for sample in samples[problem]) - fmean(best[problem]) for problem in shared]
+    gains = [fmean(map(worth, samples[problem])) - fmean(best[problem]) for problem in shared]
     return fmean(gains) < -LOSS_ERRORS * standard_error(gains)
 
 

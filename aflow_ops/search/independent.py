@@ -83,7 +83,7 @@ class Independent:
     async def _wave(self, root: Node, numbers: range) -> None:
         tree = self._tree()
         best = tree.best(len(self.rungs.problems))
-        score, rewards = (0.0, {}) if best is None else (tree.score(best), best.per_problem)
+        score, worths = (0.0, {}) if best is None else (tree.score(best), self.rungs.worths(best))
         contexts = [Context(root, score, sample=FIRST_SAMPLE + number) for number in numbers]
         candidates = await gather_or_cancel(
             expand(self.proposer, context, self.check, self._known) for context in contexts
@@ -98,7 +98,7 @@ class Independent:
             for index, (number, candidate) in enumerate(fresh.items())
         ]
         ran = await gather_or_cancel(
-            run_candidate(as_completion(node.workflow, node.prompts), self.evaluate, self.rungs, rewards)
+            run_candidate(as_completion(node.workflow, node.prompts), self.evaluate, self.rungs, worths)
             for node in nodes
         )
         for node, samples in zip(nodes, ran, strict=True):

@@ -158,7 +158,7 @@ class Search:
             self._context(tree, parent, number, rounds.start) for parent, number in zip(parents, rounds, strict=True)
         )
         best = tree.best(len(self.problems))
-        rewards = {} if best is None else best.per_problem
+        worths = {} if best is None else self.rungs.worths(best)
         taken, turns = dict(tree.keys), [asyncio.Event() for _ in range(len(contexts) + 1)]
         turns[0].set()
 
@@ -171,7 +171,7 @@ class Search:
             turns[offset + 1].set()
             origin = candidate.proposal.origin or self.proposer.origin
             node = Node(position, context.parent.id, context.sample, origin, **candidate.node_parts())
-            return await self._run(node, rewards) if node.status == "ok" else node
+            return await self._run(node, worths) if node.status == "ok" else node
 
         self._take(await gather_or_cancel(grow(offset, context) for offset, context in enumerate(contexts)))
 

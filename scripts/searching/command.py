@@ -213,12 +213,17 @@ class SearchCommand:
         finally:
             self.seconds[phase] = round(time.monotonic() - start, 3)
 
-    def _rungs(self) -> Rungs:
-        return Rungs(tuple(self.slices.validation), self.arguments.validation_rounds, self.arguments.halving)
+    def _rungs(self, problems: Iterable[str]) -> Rungs:
+        return Rungs(
+            tuple(problems),
+            self.arguments.validation_rounds,
+            self.arguments.halving,
+            objective=self.settings.objective,
+            price_per_usd=self.settings.price_per_usd,
+        )
 
     def _final(self, evaluation: Evaluation) -> Final:
-        rungs = Rungs(tuple(self.slices.final), self.arguments.validation_rounds, self.arguments.halving)
-        return Final(evaluation, rungs)
+        return Final(evaluation, self._rungs(self.slices.final))
 
     def _roots(self, problems: Iterable[Problem]) -> list[Root]:
         kinds = kinds_of(problems)
@@ -234,7 +239,9 @@ class SearchCommand:
         problems = self.slices.validation
         views = {key: problem.view for key, problem in problems.items()}
         proposer = make_proposer(problems)
-        search = Search(self.settings, proposer, self.check, evaluation, views, self._rungs(), list(journal.nodes))
+        search = Search(
+            self.settings, proposer, self.check, evaluation, views, self._rungs(problems), list(journal.nodes)
+        )
         total = len(self.roots) + self.settings.rounds
         with bars.counting(f"search {self.output.name}", total, len(journal.nodes)) as advance:
 
@@ -305,7 +312,7 @@ class SearchCommand:
             make_proposer(self.slices.validation),
             self.check,
             evaluation,
-            self._rungs(),
+            self._rungs(self.slices.validation),
             self._final(evaluation),
             self.settings.parallel,
             self.settings.objective,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aflow_ops.errors import CallRefusedError, InfraError, UsageError, WorkflowError
 from aflow_ops.language import Workflow, parse_workflow
-from aflow_ops.search.evaluate import Rungs, is_hopeless
+from aflow_ops.search.evaluate import Rungs, is_hopeless, with_runs
 from aflow_ops.search.expand import MAX_REPAIRS, Context, Proposal, as_completion
 from aflow_ops.search.grammar import GrammarProposer
 from aflow_ops.search.journal import Journal
@@ -357,6 +357,21 @@ def test_a_candidate_is_given_up_only_when_it_is_worse_beyond_the_spread() -> No
     assert not is_hopeless(of(0.5, 0.5, 0.5, 0.5), best)
     assert not is_hopeless(of(1.0, 0.0, 1.0, 0.0), best)
     assert not is_hopeless(of(0.0), best)
+
+
+def test_where_dollars_count_a_cheap_candidate_is_not_given_up_for_a_little_less_reward() -> None:
+    keys = tuple(str(key) for key in range(8))
+    samples = {key: [Sample(0.8, False, "ok", cost_usd=0.1)] for key in keys}
+    best = with_runs(Node(0, None, 0, "root", "", "x"), samples)
+    cheap = {key: [Sample(0.4, False, "ok")] for key in keys}
+    right = {key: [Sample(1.0, True, "ok", cost_usd=0.1)] for key in keys}
+    plain, priced = Rungs(keys), Rungs(keys, price_per_usd=5.0)
+    assert is_hopeless(cheap, plain.worths(best), plain.worth)
+    assert not is_hopeless(cheap, priced.worths(best), priced.worth)
+    assert priced.worths(best)["0"] == [pytest.approx(0.3)]
+    correct = Rungs(keys, objective="correct")
+    assert correct.worths(best)["0"] == [0.0] and not is_hopeless(cheap, correct.worths(best), correct.worth)
+    assert is_hopeless(cheap, correct.worths(with_runs(best, right)), correct.worth)
 
 
 def test_convergence_uses_the_spread_between_repeats() -> None:
