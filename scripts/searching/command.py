@@ -257,7 +257,7 @@ class SearchCommand:
     ) -> str:
         problems = self.slices.validation
         done, whole = self._by_problem(journal.nodes)
-        begun = {searched.problem: searched.nodes for searched in all_by_problem(journal.nodes, self._root_counts())}
+        begun = self._begun(journal.nodes)
         journal.cut(whole)
 
         def make(key: str, problem: Problem) -> tuple[Search, Sequence[Root]]:
@@ -271,11 +271,21 @@ class SearchCommand:
         with bars.counting(label, len(problems), len(done)) as advance:
 
             def keep(searched: Searched) -> None:
+                begun.pop(searched.problem, None)
                 journal.append(renumbered(searched, len(journal.nodes)))
                 advance(1, self._so_far(journal.nodes))
 
-            await search_problems(problems, make, done, keep, self.config.workflows_at_once)
+            try:
+                await search_problems(problems, make, done, keep, self.config.workflows_at_once)
+            finally:  # what was to have more rounds and did not get them stays as it was
+                for key, nodes in begun.items():
+                    journal.append(renumbered(Searched(key, nodes), len(journal.nodes)))
         return "rounds"
+
+    def _begun(self, nodes: Sequence[Node]) -> dict[str, tuple[Node, ...]]:
+        """The searches that have not ended, and those behind the first of them, in order: more rounds are asked for."""
+        done = len(self._by_problem(nodes)[0])
+        return {searched.problem: searched.nodes for searched in all_by_problem(nodes, self._root_counts())[done:]}
 
     def _by_problem(self, nodes: Sequence[Node]) -> tuple[list[Searched], int]:
         def ended(own: Sequence[Node]) -> bool:

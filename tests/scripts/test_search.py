@@ -264,6 +264,10 @@ def test_a_search_for_every_problem_is_given_more_rounds(stub: StubEndpoint, sum
     rows = [json.loads(line) for line in (few / "nodes.jsonl").read_text().splitlines()]
     assert [row["round"] for row in rows] == [*range(6)] * 3
     assert summary_of(few)["pass_at_k"] == summary_of(many)["pass_at_k"]
+    before = (few / "nodes.jsonl").read_bytes()
+    spent = ("--search_rounds", "8", "--executor_budget_usd", "1e-9")
+    assert run([*command(stub, sums, few), *flags, *spent]).returncode == 3
+    assert (few / "nodes.jsonl").read_bytes() == before
 
 
 def test_as_many_problems_as_there_are_where_nobody_says_how_many(
