@@ -69,7 +69,8 @@ class Validation:
         reward (`float`): mean reward over problems.
         correct (`float`): share of right answers.
         std (`float`): standard deviation of the mean reward between repeats; 0 with one repeat.
-        ci95 (`tuple[float, float]`): 95 % normal interval of the mean reward over problems.
+        ci95 (`tuple[float, float]`): 95 % normal interval of the mean reward over problems; of one problem, which says
+            nothing of others, all there is.
     """
 
     n: int
@@ -96,7 +97,7 @@ def validation_of(samples: Mapping[str, Sequence[Sample]]) -> Validation:
     means = [fmean(sample.reward for sample in runs) for runs in samples.values()]
     rounds = [fmean(runs[index].reward for runs in samples.values()) for index in range(repeats)]
     mean = fmean(means)
-    half = 1.96 * stdev(means) / math.sqrt(len(means)) if len(means) > 1 else 0.0
+    half = 1.96 * stdev(means) / math.sqrt(len(means)) if len(means) > 1 else 1.0
     correct = fmean(sample.correct for runs in samples.values() for sample in runs)
     std = stdev(rounds) if repeats > 1 else 0.0
     return Validation(len(means), repeats, mean, correct, std, (max(0.0, mean - half), min(1.0, mean + half)))

@@ -319,9 +319,19 @@ def test_another_search_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="seed was 1, is 2"):
         Journal(tmp_path, {"seed": 2, "rounds": 5})
     rows = (tmp_path / "nodes.jsonl").read_text()
+    with pytest.raises(UsageError) as told:
+        Journal(tmp_path, {"seed": 1, "rounds": 5, "roots": ["x" * 100_000]})
+    assert len(str(told.value)) < 1_000
     (tmp_path / "nodes.jsonl").write_text('{"id": 0}\n' + rows)
     with pytest.raises(UsageError, match="line 1 is damaged"):
         Journal(tmp_path, {"seed": 1, "rounds": 5})
+    (tmp_path / "settings.json").write_text("[1, 2]")
+    with pytest.raises(UsageError, match=r"settings\.json cannot be read"):
+        Journal(tmp_path, {"seed": 1, "rounds": 5})
+
+
+def test_one_problem_says_nothing_of_others() -> None:
+    assert validation_of({"p": [Sample(1.0, True, "ok")]}).ci95 == (0.0, 1.0)
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=2, max_size=2), min_size=1, max_size=9))
