@@ -228,6 +228,29 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_it_was_not(
     assert {each["n"] for each in best["finalists"]} == {6} and best["id"] in [each["id"] for each in best["finalists"]]
 
 
+def test_ctrl_c_leaves_a_search_that_is_summed_up_and_goes_on(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
+    stub.answer, stub.latency = both, 0.1
+    whole, cut = tmp_path / "whole" / "search", tmp_path / "cut" / "search"
+    flags = (*MODEL, "--optimizer_base_url", stub.url)
+    process = subprocess.Popen(
+        command(stub, sums, cut, *flags), env={**os.environ, "OPENAI_API_KEY": KEY},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    until = time.monotonic() + PATIENCE
+    while not (cut / "nodes.jsonl").is_file() or not (cut / "nodes.jsonl").read_bytes():
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == 130
+    summary = summary_of(cut)
+    assert summary["stopped"] == "interrupted" and summary["best"]["id"] == 0 and (cut / "best" / "graph.py").is_file()
+    stub.latency = 0.0
+    for folder in (cut, whole):
+        assert run(command(stub, sums, folder, *flags)).returncode == 0
+    assert (cut / "nodes.jsonl").read_bytes() == (whole / "nodes.jsonl").read_bytes()
+    assert summary_of(cut)["stopped"] == "rounds"
+
+
 def test_every_problem_by_itself_with_pass_at_k(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
     stub.answer = executor
     out = tmp_path / "search"
