@@ -103,4 +103,6 @@ class Final:
             for node, samples in zip(finalists, ran, strict=True)
         ]
         last = choose(Tree(again).whole(len(self.rungs.problems)), score)
-        return Choice(next((node for node in finalists if last and node.id == last.id), None), tuple(again))
+        # where none ran to its end on the fresh problems, these say nothing
+        chosen = next((node for node in finalists if last and node.id == last.id), best[0] if best else None)
+        return Choice(chosen, tuple(again))
