@@ -11,7 +11,7 @@ import pytest
 from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.executor.types import Message, Reply
 from aflow_ops.policy_prompt import policy_messages
-from aflow_ops.search.edit_prompt import edit_messages
+from aflow_ops.search.edit_prompt import edit_messages, with_kept_prompts
 from aflow_ops.search.expand import Context, Proposal, expand, same_program
 from aflow_ops.search.grammar import GrammarProposer
 from aflow_ops.search.kinds import checker
@@ -88,6 +88,39 @@ def test_a_repair_shows_no_more_of_a_refused_reply_than_fits() -> None:
     refused = [(Proposal("x" * 60_000, "m"), "find: no workflow")] * 3
     messages = edit_messages(Context(ROOT, 0.0), [("math", False)], refused)
     assert len(messages) == 8 and sum(len(message["content"]) for message in messages) < 40_000
+
+
+NATIVE = (
+    "```python\nclass Workflow:\n    def __init__(self, name, llm_config, dataset):\n"
+    "        self.llm = create_llm_instance(llm_config)\n        self.custom = operator.Custom(self.llm)\n"
+    "    async def __call__(self, problem):\n"
+    "        a = await self.custom(input=problem, instruction=prompt_custom.SOLVE)\n"
+    "        b = await self.custom(input=a['response'], instruction=prompt_custom.CHECK)\n"
+    "        return b['response'], self.llm.get_usage_summary()['total_cost']\n```"
+)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "<prompt>\nCHECK = 'Check it.'\n</prompt>",
+        "<prompt>\nSOLVE = 'Solve <\\x2fprompt> it.'\nCHECK = 'Check it.'\n</prompt>",
+        "\n```python\nCHECK = 'Check it.'\n```",
+    ],
+    ids=["one new", "all", "beside"],
+)
+async def test_prompts_that_a_reply_leaves_as_they_were_are_its_nodes_too(block: str) -> None:
+    parent = replace(ROOT, prompts={"SOLVE": "Solve </prompt> it.", "UNUSED": "x"})
+    model = Scripted(f"<modification>check</modification>{NATIVE}\n{block}")
+    proposer = ModelProposer(model, EditPrompting([("math", False)]))
+    candidate = await expand(proposer, Context(parent, 0.2), CHECK, {})
+    assert candidate.error is None and candidate.workflow is not None
+    assert candidate.workflow.prompts == {"SOLVE": "Solve </prompt> it.", "CHECK": "Check it."}
+
+
+def test_prompts_that_nobody_has_are_missing_all_the_same() -> None:
+    assert with_kept_prompts(NATIVE, {"OTHER": "x"}) == NATIVE
+    assert "SOLVE = 'a'" in with_kept_prompts(NATIVE, {"SOLVE": "a"})
 
 
 def ran(identity: int, attempts: tuple[Attempt, ...], rewards: Sequence[float]) -> Node:
