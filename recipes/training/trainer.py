@@ -302,7 +302,8 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         """Have the run stop after this step when hardly any workflow has been valid for long."""
         judged = [ending != "invalid" for ending in endings if ending != "infra_error"]
         if judged and self.collapse is None:
-            self.collapse = self.watch.seen(self.state.global_step, sum(judged) / len(judged))
+            written_at = self.state.global_step if self.ahead is None else self.ahead.written_at
+            self.collapse = self.watch.seen(written_at, sum(judged) / len(judged))
 
     async def _with_revise_gain(self, rollouts: Sequence[Rollout], tied: Sequence[bool]) -> list[Rollout]:
         """Grade drafts before and after Revise/Test, only where a tie-break will look at them."""
