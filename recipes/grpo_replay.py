@@ -4,8 +4,8 @@
     accelerate launch recipes/grpo_replay.py --trajectories outputs/search/gsm8k
 
 It needs no executor. Evaluate what comes of it with `scripts/evaluate.py`, or go on online with `recipes/grpo_*.py`.
-Every flag of `trl.GRPOConfig` works; `--beta` keeps the policy near its base, `--kl_where_positive` only where it is
-pulled up. What a run leaves: recipes/README.md.
+Workflows longer than `--max_completion_length` are left out. Every flag of `trl.GRPOConfig` works; `--beta` keeps the
+policy near its base, `--kl_where_positive` only where it is pulled up. What a run leaves: recipes/README.md.
 """
 
 import sys
