@@ -120,6 +120,9 @@ class WarmStartArguments(BasePolicyArguments):
             domain, _, operator = entry.partition(":")
             if domain not in DOMAINS or not operator:
                 raise ValueError(f"leave_out={entry!r} must be DOMAIN:OPERATOR, e.g. math:Programmer")
+        for name in ("num_examples", "trajectories_per_problem", "trajectories_per_workflow"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         for name in ("trajectory_share", "trajectory_reward"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be from 0 to 1")

@@ -27,7 +27,8 @@ class _Batch:
 
 class LocalPolicy:
     """A model for `ModelProposer`. What is asked at the same time is one batch; a reply does not depend on its batch,
-    but for the last digits of its log-probabilities, and what is in a batch depends on no clock.
+    but for the last digits of its log-probabilities, and what is in a batch depends on no clock. In bfloat16 the last
+    digits are the third ones, and now and then decide a token.
 
     Args:
         model (`PreTrainedModel`): the policy, in evaluation mode.
