@@ -100,8 +100,9 @@ train() {
         flags+=(--gpu "$gpu")
     fi
     if [[ -n $limit ]]; then
-        flags+=(--num_train_problems "$limit" --num_heldout_problems "$limit" --no_baselines)
-        flags+=(--max_steps "${steps:-2}" --num_generations 4 --per_device_train_batch_size 16)
+        flags+=(--num_train_problems $((limit > 4 ? limit : 4)) --num_heldout_problems "$limit" --no_baselines)
+        flags+=(--max_steps "${steps:-2}" --num_generations 4 --per_device_train_batch_size 16) # 4 problems a step
+        flags+=(--gradient_accumulation_steps 1)
     elif [[ -n $steps ]]; then
         flags+=(--max_steps "$steps")
     fi
