@@ -65,7 +65,7 @@ def queries(question: str, chains: Sequence[Chain], facts: Sequence[Told], rng: 
     for place, kinds, _ in (followed(chain, facts) for chain in chains):
         kind = {"worker": "job"}.get(kinds[0], kinds[0]) if kinds else "town"
         right = f"{place} {SEARCH_WORDS[kind]}"
-        wrong = [f"{place} {SEARCH_WORDS[rng.choice(list(SEARCH_WORDS))]}", question, SEARCH_WORDS[kind]]
+        wrong = [f"{place} {SEARCH_WORDS[rng.choice(list(SEARCH_WORDS))]}", place, SEARCH_WORDS[kind]]
         made.append(right if rng.random() < SEARCHES_RIGHT else rng.choice(wrong))
     return made
 
