@@ -16,7 +16,7 @@ from aflow_ops.executor.types import Message
 from data.invented_worlds import SEARCH_WORDS, Chain, chains_of, fact_told
 
 # How often the script searches, chooses and answers as it should.
-SEARCHES_RIGHT, CHOOSES_RIGHT, ANSWERS_RIGHT = 0.6, 0.6, 0.65
+SEARCHES_RIGHT, CHOOSES_RIGHT, ANSWERS_RIGHT = 0.75, 0.75, 0.85
 _RESULT = re.compile(r"^\[([^\]\n]+)\] (.+)$", re.MULTILINE)
 
 Told = tuple[str, str, str]
