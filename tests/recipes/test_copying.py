@@ -17,7 +17,6 @@ from aflow_ops.executor.types import Message
 from aflow_ops.sandbox import Sandbox
 from data.invented_facts import ANIMALS, COLOURS, FIRST_NAMES, GOODS, JOBS
 from data.invented_worlds import chains_of, invented_worlds
-from data.passages import passages_of
 from data.registry import load_problems
 from recipes.agents_warmstart import Turn, conversation_rows, copied_words, last_turns, scripted_turns
 from recipes.agents_warmstart import main as warm_start_main
@@ -116,13 +115,12 @@ def test_settings_that_would_teach_something_else_are_refused(
 
 
 def test_what_the_script_of_search_qa_copies_is_names_values_and_ids(sandbox: Sandbox) -> None:
-    problems = load_problems("invented_worlds", "train", 60, 0)
+    problems = load_problems("invented_worlds", "train", 100, 0)
     words = copied_words(asyncio.run(scripted_turns(search_team(sandbox), SearchQAScript(), problems, 0)))
     values = {*JOBS, *ANIMALS, *COLOURS, *GOODS}
     others = [word for word in words if word not in values and not re.fullmatch(r"p\d+", word)]
-    names = {word for problem in problems for passage in passages_of(problem) for word in passage.title.split()}
-    assert set(FIRST_NAMES) <= set(others) and len(words) > 120
-    assert sum(word in names for word in others) / len(others) > 0.8, sorted(set(others) - names)  # and countries
+    assert len(words) > 120 and len(set(FIRST_NAMES) & set(others)) > 10
+    assert sum(word[0].isupper() for word in others) / len(others) > 0.95, others
     assert not {"What", "which", "does", "ANSWER", "UNKNOWN", "lives"} & set(words)
 
 
