@@ -34,6 +34,10 @@ class ExecutorError(InfraError):
     """The executor could not be reached or did not answer usefully, after all retries."""
 
 
+class CallRefusedError(ExecutorError):
+    """The executor refuses this one call (a content filter, a prompt that is too long), and answers others."""
+
+
 class FatalExecutorError(ExecutorError):
     """The executor refuses every call (wrong key, unknown model): the run must stop instead of going on without it."""
 

@@ -165,12 +165,16 @@ def passages_of(problem: Problem) -> list[Passage]:
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise DataError(f"problem {problem.id}: extra.passages must be a list of objects")
         try:
-            return [Passage.from_row(row, number) for number, row in enumerate(rows)]
+            found = [Passage.from_row(row, number) for number, row in enumerate(rows)]
         except ValueError as error:
             raise DataError(f"problem {problem.id}: extra.passages: {error}") from None
-    if not problem.context:
-        raise DataError(f"problem {problem.id} of {problem.source!r} brings no passages: name a corpus to search in")
-    return list(_context_passages(problem.context))
+    else:
+        found = list(_context_passages(problem.context or ""))
+    if not found:
+        raise DataError(
+            f"problem {problem.id} of {problem.source!r} brings no passages: name a corpus to search in, --corpus PATH"
+        )
+    return found
 
 
 def _context_passages(context: str) -> Iterator[Passage]:

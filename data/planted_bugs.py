@@ -8,7 +8,8 @@ unified diff; agents see the issue and the files):
      "context": "### fleet/lists.py\\ndef last_items(items, count): ...", "extra": {"repository": {...}}}
 
 The kinds of bug are in `planted_bugs.yaml`. Every task is tried when it is made: each test passes with the code as it
-was, those of `fail_to_pass` fail with the bug, those of `pass_to_pass` do not.
+was, those of `fail_to_pass` fail with the bug, those of `pass_to_pass` do not. What the issue tells is no test:
+code that knows that one answer has mended nothing.
 """
 
 import random
@@ -95,7 +96,7 @@ def planted_bug(kind: BugKind, rng: random.Random) -> Problem:
         rng (`random.Random`): decides numbers, the package and the modules beside.
 
     Raises:
-        ValueError: the bug changes nothing that a check sees, or everything; an error of the kind's, not of chance.
+        ValueError: the bug changes nothing that two checks see; an error of the kind's, not of chance.
     """
     numbers = {"a": rng.randint(2, 9), "b": rng.randint(2, 9)}
     package = rng.choice(PACKAGES)
@@ -104,7 +105,7 @@ def planted_bug(kind: BugKind, rng: random.Random) -> Problem:
     checks = [_filled(check, numbers) for check in kind.checks]
     fixed, broken = [[_value(code, check) for check in checks] for code in (right, wrong)]
     failing = [index for index in range(len(checks)) if fixed[index] != broken[index]]
-    if not failing or right.count(_filled(kind.right, numbers)) != 1:
+    if len(failing) < 2 or right.count(_filled(kind.right, numbers)) != 1:
         raise ValueError(f"planted bug {kind.kind!r}: {len(failing)} of {len(checks)} checks see it ({numbers})")
     files, others = _beside(package, kind, rng)
     files |= {f"{package}/__init__.py": "", f"{package}/{kind.module}.py": wrong}
@@ -117,7 +118,7 @@ def planted_bug(kind: BugKind, rng: random.Random) -> Problem:
         issue=_issue(kind, [(checks[index], broken[index], fixed[index]) for index in failing]),
         files=dict(sorted(files.items())),
         test_files={test_file: _tests(package, kind, checks, fixed), **others},
-        fail_to_pass=tuple(names[index] for index in failing),
+        fail_to_pass=tuple(names[index] for index in failing[1:]),
         pass_to_pass=tuple(passing),
     )
     return Problem.from_row(

@@ -24,9 +24,18 @@ MAX_SNAPSHOT_CHARS = 16 << 20
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\\\]")
 # What decides how tests run, or runs before them.
 _RUNNERS = frozenset(
-    {"conftest.py", "pytest.ini", "tox.ini", "setup.cfg", "pyproject.toml", "noxfile.py"}
-    | {"sitecustomize.py", "usercustomize.py", "run_tests.sh", "pytest.py", "_pytest.py"}
+    {"conftest.py", "pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "tox.ini", "setup.cfg"}
+    | {"pyproject.toml", "noxfile.py", "sitecustomize.py", "usercustomize.py", "run_tests.sh", "runtests.py"}
+    | {"pytest.py", "_pytest.py", ".gitattributes"}
 )
+# At the top of a repository these stand before the installed package of that name.
+_RUNNER_PACKAGES = frozenset({"pytest", "_pytest", "pluggy", "sitecustomize", "usercustomize"})
+# What some images have beside the code: the reference change, and what its tests came to (R2E-Gym).
+_ANSWERS = frozenset(
+    {"parsed_commit.json", "modified_files.json", "modified_entities.json", "syn_issue.json"}
+    | {"expected_test_output.json", "execution_result.json"}
+)
+_CHANGED = re.compile(r"^diff --git a/.+ b/(.+)$|^\+\+\+ b/([^\t\n]+)", re.MULTILINE)
 
 
 def checked_path(path: object) -> str:
@@ -55,9 +64,16 @@ def is_test(path: str) -> bool:
     """Whether a file is a test, or decides how tests are run."""
     pure = PurePosixPath(path.lower())
     folders, name = pure.parts[:-1], pure.name
-    if "tests" in folders or folders[:1] == ("test",) or name in _RUNNERS or name.endswith(".pth"):
+    if any(folder == "tests" or folder.endswith("_tests") for folder in folders) or folders[:1] == ("test",):
+        return True
+    if name in _RUNNERS or name.endswith(".pth") or _RUNNER_PACKAGES & set(folders[:1]):
         return True
     return name.startswith("test_") or name.endswith("_test.py") or name in ("test.py", "tests.py")
+
+
+def is_hidden(path: str) -> bool:
+    """Whether no agent may be shown a file: a test, what runs tests, or the answer that some images have beside it."""
+    return is_test(path) or path.lower() in _ANSWERS
 
 
 @dataclass(frozen=True)
@@ -75,6 +91,7 @@ class RepositoryTask:
         test_patch (`str`): a unified diff that brings the hidden tests into the image's repository.
         test_command (`str`): runs the tests there; files of tests are put behind it.
         folder (`str`): of the repository in the image.
+        all_or_nothing (`bool`): which tests failed before is not known, so that only all of them together tell.
     """
 
     issue: str
@@ -87,11 +104,19 @@ class RepositoryTask:
     test_patch: str = ""
     test_command: str = "python -m pytest -rA -p no:cacheprovider"
     folder: str = "/testbed"
+    all_or_nothing: bool = False
 
     @property
     def tests(self) -> tuple[str, ...]:
         """Every hidden test, those to mend first."""
         return (*self.fail_to_pass, *self.pass_to_pass)
+
+    @property
+    def protected(self) -> frozenset[str]:
+        """Files that the hidden tests are laid over, or that their command names: no edit may touch them."""
+        changed = {path for found in _CHANGED.findall(self.test_patch) for path in found if path}
+        named = {word.removeprefix("./") for word in self.test_command.split() if "/" in word}
+        return frozenset({*self.test_files, *changed, *named})
 
     def extra(self) -> dict[str, Any]:
         """Return the JSON form, for a row's `extra`; `repository_task` reads it back."""
@@ -104,6 +129,7 @@ class RepositoryTask:
             "test_patch": self.test_patch,
             "test_command": self.test_command,
             "folder": self.folder,
+            "all_or_nothing": self.all_or_nothing,
         }
         usual = RepositoryTask("").__dict__
         return {"repository": {key: value for key, value in row.items() if value and value != usual[key]}}
@@ -126,6 +152,7 @@ def repository_task(problem: Problem) -> RepositoryTask:
             fail_to_pass=_names(row, "fail_to_pass"),
             pass_to_pass=_names(row, "pass_to_pass"),
             patch=problem.answer,
+            all_or_nothing=bool(row.get("all_or_nothing")),
             **{key: str(row[key]) for key in ("image", "test_patch", "test_command", "folder") if row.get(key)},
         )
     except ValueError as error:
@@ -171,7 +198,7 @@ def unified_diff(before: Mapping[str, str], after: Mapping[str, str]) -> str:
 def _lines(text: str | None) -> list[str]:
     if not text:
         return []
-    return (text if text.endswith("\n") else text + "\n").splitlines(keepends=True)
+    return [line + "\n" for line in text.removesuffix("\n").split("\n")]  # not at form feeds, as `splitlines` would
 
 
 def _names(row: Mapping[str, Any], key: str) -> tuple[str, ...]:

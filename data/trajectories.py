@@ -17,6 +17,7 @@ import gzip
 import hashlib
 import json
 import math
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -141,6 +142,12 @@ def _of_type(row: Mapping[str, Any], name: str, kind: type) -> Any:
     return value
 
 
+def _name(row: Mapping[str, Any], name: str) -> str:
+    """An id or the like, which may be a number."""
+    value = row.get(name)
+    return str(value) if isinstance(value, int) else str(_of_type(row, name, str))
+
+
 def _one_of(row: Mapping[str, Any], name: str, kind: Any) -> Any:
     value = row.get(name)
     if value not in get_args(kind):
@@ -229,7 +236,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
 
 
@@ -247,8 +254,8 @@ def _trajectory(row: Mapping[str, Any], prompt_of: PromptOf | None) -> Trajector
         prompt = prompt_of(row)
         if prompt is None:
             return None
-    problem = {name: str(row.get(name) or "") for name in ("id", "source", "domain")}
-    messages = _messages(list(prompt))
+    problem = {name: _name(row, name) for name in ("id", "source", "domain")}
+    messages = _messages(list(prompt) if isinstance(prompt, tuple) else prompt)
     return Trajectory.from_row(
         {
             "group": _digest(problem["source"], problem["id"], json.dumps(messages)),

@@ -203,7 +203,8 @@ def refuse_leaks(trajectories: Sequence[Trajectory], heldout: Sequence[Problem] 
 
     A problem is held out when it is one of `heldout`, by id or by text; when it is in the test set of a processed
     benchmark, or in the held-out part of its training set; or when the registry's hash of its text says so
-    (`data/registry.py`).
+    (`data/registry.py`). A brief prompt leaves a passage out: a question about one is asked of many passages, and is
+    the held-out problem's only where no id of the same source says otherwise.
 
     Args:
         trajectories (`Sequence[Trajectory]`): to be trained on.
@@ -213,12 +214,17 @@ def refuse_leaks(trajectories: Sequence[Trajectory], heldout: Sequence[Problem] 
         DataError: names the first few, and what to do.
     """
     keys = {(problem.source, problem.id) for problem in heldout}
-    texts = {text for problem in heldout for text in (problem.view.text, problem.question)}
+    texts = {problem.view.text for problem in heldout}
+    brief: dict[str, set[str]] = {}
+    for problem in heldout:
+        brief.setdefault(problem.question, set()).add(problem.source)
     parts = {source: _HeldOutPart(source) for source in {row.source for row in trajectories}}
     leaks = [
         row
         for row in trajectories
-        if row.key in keys or (row.form == "design" and row.asked in texts) or row in parts[row.source]
+        if row.key in keys
+        or (row.form == "design" and (row.asked in texts or row.source not in brief.get(row.asked, {row.source})))
+        or row in parts[row.source]
     ]
     if leaks:
         named = list(dict.fromkeys(f"{row.source}/{row.id}" for row in leaks))

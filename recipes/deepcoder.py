@@ -8,6 +8,7 @@ loop ends when these pass, or after `--max_refinements`; the others decide the r
 What each agent is paid for, a row of its data and what was measured: recipes/agents.md.
 """
 
+import ast
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
@@ -78,7 +79,7 @@ class Tools:
 
     def __init__(self, sandbox: Sandbox, task: Problem) -> None:
         self.sandbox, self.task = sandbox, task
-        self.shown, self.hidden = parted(task.public_tests, task.tests)
+        self.shown, self.hidden = parted(task.public_tests, task.tests, task.entry_point)
 
     def solution(self, reply: str) -> str:
         """Return the code in a reply, completed with what the question gives away."""
@@ -105,19 +106,35 @@ class Tools:
         return sum(report.passed), report.error or report.note
 
 
-def parted(public: tuple[str, ...], tests: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def parted(
+    public: tuple[str, ...], tests: tuple[str, ...], entry_point: str | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the tests that agents are shown, and those that pay them. None is both: it could be answered by itself.
 
     Args:
         public (`tuple[str, ...]`): that the problem gives away.
         tests (`tuple[str, ...]`): that grade it; some data sets have the public ones among them.
+        entry_point (`str`, *optional*): what public tests call; in the others it may be called `candidate`.
     """
-    hidden = tuple(test for test in tests if test not in public)
+    given = {normal_form(test, entry_point) for test in public}
+    hidden = tuple(test for test in tests if not given or normal_form(test, entry_point) not in given)
     if public and hidden:
         return public, hidden
-    known = tests or public
+    known = tuple(dict.fromkeys(tests or public))
     count = min(SHOWN_TESTS, max(0, len(known) - 1))  # one test at least stays hidden
     return known[:count], known[count:]
+
+
+def normal_form(test: str, entry_point: str | None) -> str:
+    """Return a test as every other one that asks the same is written, by its layout and the function's name."""
+    try:
+        tree = ast.parse(test)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return test.strip()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == entry_point:
+            node.id = "candidate"
+    return ast.unparse(tree)
 
 
 async def run(task: Problem, agents: Agents, max_refinements: int = 2, counterfactual: float = 0.5) -> Outcome:
@@ -209,6 +226,7 @@ def coding_team(sandbox: Sandbox, max_refinements: int = 2, counterfactual: floa
         tools,
         alone=alone,
         limits=Limits(turns=1 + 3 * max_refinements, seconds=600.0),
+        failed={"final_success": 0.0, "pass_rate": 0.0},
     )
 
 

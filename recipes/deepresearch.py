@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from recipes.run.progress import MetricsFile, progress_of
 from recipes.run.starting import starting_point
 from recipes.search_qa import SearchQAArguments, answer_in, ids_in, queries_in, shown_text
 from recipes.settings.agents import agent_arguments
-from recipes.settings.corpus import corpus_from
+from recipes.settings.corpus import check_passages, corpus_from
 from recipes.training.agent_heldout import evaluate_agents, evaluate_alone
 from recipes.training.agents import AgentGRPOTrainer
 from recipes.training.best import BestByHeldout
@@ -68,7 +68,7 @@ ROLES = (
         "rests on in square brackets, such as [3] [7]; UNKNOWN when the notes do not say it.",
     ),
 )
-_COMMAND = re.compile(r"^[^\w\n]*(SEARCH|READ|KEEP)\s*:\s*(.*)$", re.IGNORECASE | re.MULTILINE)
+_COMMAND = re.compile(r"^[^\w\n]*(SEARCH|READ|KEEP)[^\S\n]*:[^\S\n]*(.*)$", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass
@@ -122,7 +122,12 @@ class Tools:
     async def _read(self, argument: str) -> str:
         name, _, page = argument.partition(", page ")
         text = self.documents.read(name.strip(" []\"'"), int(page) if page.isdecimal() and len(page) < 6 else 1)
-        self.seen |= {passage.id: passage for passage in self.documents.passages_on(text, name)}
+        for passage in self.documents.passages_on(text, name):
+            before = self.seen.get(passage.id)
+            if before is None:
+                self.seen[passage.id] = passage
+            elif passage.text not in before.text:  # another page of a document
+                self.seen[passage.id] = replace(before, text=f"{before.text}\n{passage.text}")
         return text
 
     async def right(self, answer: str) -> bool:
@@ -138,7 +143,8 @@ class Research:
     Args:
         found (`list[list[Passage]]`): for each line of the plan, what was first seen while it was worked on.
         kept (`dict[str, Passage]`): the notes.
-        kept_ids (`list[str]`): ids as the gatherer gave them, those that it never saw too.
+        choices (`list[str | None]`): ids as the gatherer gave them, repeated ones too; `None` for one that it had not
+            seen then.
         answers (`list[str]`): the synthesizer's, with citations; empty for UNKNOWN.
         plans (`int`): of the planner.
         steps (`int`): turns of the gatherer.
@@ -146,7 +152,7 @@ class Research:
 
     found: list[list[Passage]] = field(default_factory=list)
     kept: dict[str, Passage] = field(default_factory=dict)
-    kept_ids: list[str] = field(default_factory=list)
+    choices: list[str | None] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     plans: int = 0
     steps: int = 0
@@ -190,12 +196,13 @@ async def gather(line: str, agents: Agents, research: Research, max_steps: int) 
     for _ in range(max_steps):
         commands = commands_in(await agents.gatherer.say(told))
         research.steps += 1
+        shown = set(agents.tools.seen)  # what this turn finds is only told after it
         replies = []
         for command, argument in commands:
             if command == "keep":
                 chosen = ids_in(argument)
-                research.kept_ids += chosen
-                research.kept |= {name: agents.tools.seen[name] for name in chosen if name in agents.tools.seen}
+                research.choices += [name if name in shown else None for name in chosen]
+                research.kept |= {name: agents.tools.seen[name] for name in chosen if name in shown}
             else:
                 replies.append(await agents.tools.use(command, argument))
         if not replies:
@@ -217,7 +224,7 @@ def outcome_of(research: Research, tools: Tools, right: bool) -> Outcome:
     """
     needed, answer = tools.needed, research.answers[-1]
     found = {needed.key(passage) for passage in tools.seen.values()}
-    kept = [needed.key(tools.seen[name]) if name in tools.seen else f"-{name}" for name in research.kept_ids]
+    kept = ["-" if name is None else needed.key(tools.seen[name]) for name in research.choices]
     chosen = kept_passages(found, kept, needed.names)
     success = tools.calls.succeeded / max(1, len(tools.calls.calls))
     spans = [span for gold in tools.task.golds for span in gold.split(SPAN_SEPARATOR)]
@@ -265,7 +272,7 @@ def research_team(
 
     limits = Limits(turns=max_rounds * (2 + 3 * max_steps_a_fact))
     play = partial(run, max_rounds=max_rounds, max_steps_a_fact=max_steps_a_fact)
-    return Team(ROLES, play, tools, alone=alone, limits=limits)
+    return Team(ROLES, play, tools, alone=alone, limits=limits, failed={"answer_correct": 0.0})
 
 
 def main() -> None:
@@ -276,6 +283,7 @@ def main() -> None:
     start = starting_point(Path(training.output_dir), training.resume_from_checkpoint)
     train, heldout = training_and_heldout_problems(recipe, training.seed)
     corpus = corpus_from(recipe)
+    check_passages([*train, *heldout], corpus)
     if recipe.dry_run:
         print(dry_run_line(train, heldout))
         return

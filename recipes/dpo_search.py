@@ -107,6 +107,8 @@ class DPOSearchArguments(BackupArguments):
         if not self.trajectories:
             raise ValueError("trajectories: name what to learn from, e.g. --trajectories outputs/search/NAME")
         least = {"iterations": 1, "samples_per_problem": 2, "runs_per_workflow": 1, "num_pairs": 1}
+        least |= {"num_train_problems": 1, "num_heldout_problems": 1, "max_completion_length": 1}
+        least |= {"trajectories_per_problem": 1, "trajectories_per_workflow": 1}
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least {value}")
@@ -167,6 +169,11 @@ def check(
     check_base_model(model)
     if recipe.iterations > 1:
         check_key(executor)
+    if training.use_weighting and recipe.score_weighting:
+        raise UsageError(
+            "--use_weighting: it would read probabilities that the scores have scaled; leave it out, or say "
+            "--no_score_weighting"
+        )
     if training.push_to_hub:
         raise UsageError("--push_to_hub: publish the finished run with scripts/push_to_hub.py")
     if asked not in (None, AUTO):

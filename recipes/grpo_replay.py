@@ -4,8 +4,8 @@
     accelerate launch recipes/grpo_replay.py --trajectories outputs/search/gsm8k
 
 It needs no executor. Evaluate what comes of it with `scripts/evaluate.py`, or go on online with `recipes/grpo_*.py`.
-Every flag of `trl.GRPOConfig` works; `--beta` keeps the policy near its base, `--kl_where_positive` only where it is
-pulled up. What a run leaves: recipes/README.md.
+Workflows longer than `--max_completion_length` are left out. Every flag of `trl.GRPOConfig` works; `--beta` keeps the
+policy near its base, `--kl_where_positive` only where it is pulled up. What a run leaves: recipes/README.md.
 """
 
 import sys
@@ -88,6 +88,11 @@ class GRPOReplayArguments(BackupArguments):
             raise ValueError("trajectories: name what to learn from, e.g. --trajectories outputs/search/NAME")
         if not self.replay_shaping > 0:
             raise ValueError(f"replay_shaping={self.replay_shaping} must be above 0")
+        for name in (
+            "num_train_problems", "num_heldout_problems", "trajectories_per_problem", "trajectories_per_workflow",
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 
 
 def main() -> None:
@@ -123,11 +128,15 @@ def main() -> None:
                 backup=run.backup,
                 callbacks=[MetricsFile(run.folder / "metrics.csv")],
             )
+        if trainer.too_long and trainer.accelerator.is_main_process:
+            said = f"{trainer.too_long} are longer than max_completion_length={training.max_completion_length}"
+            print(f"trajectories: {said}, and left out", file=sys.stderr)
         start_tracking(trainer, *parts)
         with run.phase("training"), progress_of(trainer, "GRPO on trajectories", {"loss": "loss {:.4f}"}):
             train_policy(trainer, start)
         trainer.save_model()
-        summary = {"trajectories": counted.to_dict(), "prompt_style": recipe.prompt_style}
+        counts = {**counted.to_dict(), "too_long": trainer.too_long}
+        summary = {"trajectories": counts, "prompt_style": recipe.prompt_style}
         run.finish_offline(summary, trainer.state.global_step)
 
 
@@ -141,11 +150,20 @@ def check(training: WorkflowGRPOConfig, model: ModelConfig) -> None:
     rehearse(model, training)
     if training.push_to_hub:
         raise UsageError("--push_to_hub: publish the finished run with scripts/push_to_hub.py")
-    if training.importance_sampling_level != "token":
-        raise UsageError(
-            f"importance_sampling_level={training.importance_sampling_level}: given rows are weighted by token; use "
-            "token"
-        )
+    refused = {
+        f"importance_sampling_level={training.importance_sampling_level}": (
+            training.importance_sampling_level != "token",
+            "given rows are weighted by token; use token",
+        ),
+        f"temperature_final={training.temperature_final}": (
+            training.temperature_final is not None,
+            "nothing is sampled; rows are scored at --temperature, that of their sampling",
+        ),
+        "use_vllm": (training.use_vllm, "nothing is sampled; leave it out"),
+    }
+    for flag, (wrong, why) in refused.items():
+        if wrong:
+            raise UsageError(f"{flag}: {why}")
 
 
 def used_trajectories(recipe: GRPOReplayArguments, training: WorkflowGRPOConfig) -> list[Trajectory]:

@@ -70,7 +70,10 @@ class MathToolArguments(AgentArguments):
 
     max_attempts: int = field(default=3, metadata={"help": "Most attempts of the executor."})
     counterfactual: float = field(
-        default=0.5, metadata={"help": "Share of the episodes that are also tried without the analyzer's plan."}
+        default=0.5,
+        metadata={
+            "help": "Share of the episodes that are also tried without the analyzer's plan; 0: it does not train."
+        },
     )
 
     def __post_init__(self) -> None:
@@ -188,6 +191,7 @@ def math_team(sandbox: Sandbox, max_attempts: int = 3, counterfactual: float = 0
         measure=lambda outcomes: {f"verifier/{k}": v for k, v in verdict_metrics(outcomes, "verifier").items()},
         alone=alone,
         limits=Limits(turns=2 + 2 * max_attempts),
+        failed={"solution_correct": 0.0},
     )
 
 

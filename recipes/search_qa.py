@@ -11,7 +11,7 @@ afterwards. What each agent is paid for, a row of its data and what was measured
 import re
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,7 +32,7 @@ from recipes.run.open import open_run
 from recipes.run.progress import MetricsFile, progress_of
 from recipes.run.starting import starting_point
 from recipes.settings.agents import AgentArguments, agent_arguments
-from recipes.settings.corpus import CorpusArguments, corpus_from
+from recipes.settings.corpus import CorpusArguments, check_passages, corpus_from
 from recipes.training.agent_heldout import evaluate_agents, evaluate_alone
 from recipes.training.agents import AgentGRPOTrainer
 from recipes.training.best import BestByHeldout
@@ -64,6 +64,8 @@ ROLES = (
 )
 _IDS = re.compile(r"\[([^\[\]\n]{1,80})\]")
 _ANSWER = re.compile(r"answer\W{0,3}:\s*(.+)", re.IGNORECASE)
+# Said instead of an answer; "Unknown Pleasures" is one.
+_UNKNOWN = re.compile(r"\W*(?:UNKNOWN\b(?!\s+[A-Z])|(?i:unknown)\s*(?:$|[^\w\s]))")
 
 
 @dataclass
@@ -103,15 +105,17 @@ class Search:
     Args:
         queries (`list[tuple[str, list[Passage]]]`): in order, with what each found.
         kept (`list[Passage]`): what the retriever kept, each once.
-        kept_ids (`list[str]`): ids as it gave them, those that were never found and repeated ones too.
+        choices (`list[Passage | None]`): what it chose, repeated ones too; `None` for an id of nothing found.
         answers (`list[str]`): the extractor's, empty for UNKNOWN.
+        unknown (`list[bool]`): whether it said UNKNOWN.
         complete (`list[bool]`): whether all that is needed had been kept then.
     """
 
     queries: list[tuple[str, list[Passage]]] = field(default_factory=list)
     kept: list[Passage] = field(default_factory=list)
-    kept_ids: list[str] = field(default_factory=list)
+    choices: list[Passage | None] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
+    unknown: list[bool] = field(default_factory=list)
     complete: list[bool] = field(default_factory=list)
 
     @property
@@ -119,16 +123,22 @@ class Search:
         """Everything that was found, by id."""
         return {passage.id: passage for _, results in self.queries for passage in results}
 
-    def keep(self, chosen: Sequence[str], results: Mapping[str, Passage]) -> None:
-        """Keep the passages that the retriever chose among some results."""
-        self.kept_ids += chosen
+    def keep(self, chosen: Sequence[str]) -> None:
+        """Keep the passages that the retriever chose among all that were found so far."""
+        found = self.found
+        self.choices += [found.get(name) for name in chosen]
         kept = {passage.id for passage in self.kept}
-        self.kept += [results[name] for name in dict.fromkeys(chosen) if name in results and name not in kept]
+        self.kept += [found[name] for name in dict.fromkeys(chosen) if name in found and name not in kept]
+
+    def answer(self, reply: str) -> None:
+        """Note what the extractor says."""
+        self.answers.append(answer_in(reply))
+        self.unknown.append(not self.answers[-1] and re.search(r"\bunknown\b", reply[:8000], re.IGNORECASE) is not None)
 
     @property
     def known(self) -> str:
         """The kept passages as agents read them."""
-        return "\n".join(passage.text for passage in self.kept) or "(nothing)"
+        return "\n".join(map(shown_text, self.kept)) or "(nothing)"
 
 
 async def run(task: Problem, agents: Agents, topk: int = 3, max_rounds: int = 3) -> Outcome:
@@ -143,8 +153,8 @@ async def run(task: Problem, agents: Agents, topk: int = 3, max_rounds: int = 3)
         if results:
             shown = "\n".join(f"[{passage.id}] {shown_text(passage)}" for passage in results.values())
             told = f"{question}\n\nKnown:\n{search.known}\n\nFound:\n{shown}"
-            search.keep(ids_in(await agents.document_retriever.say(told)), results)
-        search.answers.append(answer_in(await agents.answer_extractor.say(f"{question}\n\nKnown:\n{search.known}")))
+            search.keep(ids_in(await agents.document_retriever.say(told)))
+        search.answer(await agents.answer_extractor.say(f"{question}\n\nKnown:\n{search.known}"))
         search.complete.append(coverage([tools.needed.key(p) for p in search.kept], tools.needed.names) == 1)
     return outcome_of(search, tools.needed, [await tools.right(answer) for answer in search.answers])
 
@@ -177,7 +187,7 @@ def ids_in(text: str) -> list[str]:
 def answer_in(text: str) -> str:
     """Return the answer of an extractor's reply; empty when it says UNKNOWN, or nothing."""
     found = _ANSWER.search(text)
-    return "" if found is None or found[1].strip().upper().startswith("UNKNOWN") else found[1].strip()
+    return "" if found is None or _UNKNOWN.match(found[1]) else found[1].strip()
 
 
 def shown_text(passage: Passage) -> str:
@@ -194,11 +204,10 @@ def outcome_of(search: Search, needed: Needed, right: Sequence[bool]) -> Outcome
     """
     searches = [[needed.key(passage) for passage in results] for _, results in search.queries]
     found = {needed.key(passage) for passage in search.found.values()}
-    known = search.found
-    kept = [needed.key(known[name]) if name in known else f"-{name}" for name in search.kept_ids]
+    kept = ["-" if passage is None else needed.key(passage) for passage in search.choices]
     earned = [
-        1.0 if correct else 0.5 if not answer and not complete else 0.0
-        for answer, complete, correct in zip(search.answers, search.complete, right, strict=True)
+        1.0 if correct else 0.5 if unknown and not complete else 0.0
+        for unknown, complete, correct in zip(search.unknown, search.complete, right, strict=True)
     ]
     metrics = {
         "optimizer_runs": float(len(search.answers)),
@@ -234,7 +243,7 @@ def search_team(sandbox: Sandbox, corpus: Corpus | None = None, topk: int = 3, m
 
     limits = Limits(turns=3 * max_rounds)
     play = partial(run, topk=topk, max_rounds=max_rounds)
-    return Team(ROLES, play, tools, alone=partial(alone, topk=topk), limits=limits)
+    return Team(ROLES, play, tools, alone=partial(alone, topk=topk), limits=limits, failed={"answer_correct": 0.0})
 
 
 def main() -> None:
@@ -244,6 +253,7 @@ def main() -> None:
     start = starting_point(Path(training.output_dir), training.resume_from_checkpoint)
     train, heldout = training_and_heldout_problems(recipe, training.seed)
     corpus = corpus_from(recipe)
+    check_passages([*train, *heldout], corpus)
     if recipe.dry_run:
         print(dry_run_line(train, heldout))
         return

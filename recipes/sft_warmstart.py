@@ -38,6 +38,7 @@ from recipes.settings.base_policy import BasePolicyArguments
 from recipes.settings.chosen import RunConfig
 from recipes.settings.libraries import quiet_libraries
 from recipes.settings.parse import parse_with_config
+from recipes.settings.places import from_here_or_project
 from recipes.training.experience import Caps, cap, load_trajectories, same_workflow
 from recipes.training.problems import mixed_problems
 from recipes.training.supervised import check_teaching, taught_rows, teach
@@ -119,6 +120,9 @@ class WarmStartArguments(BasePolicyArguments):
             domain, _, operator = entry.partition(":")
             if domain not in DOMAINS or not operator:
                 raise ValueError(f"leave_out={entry!r} must be DOMAIN:OPERATOR, e.g. math:Programmer")
+        for name in ("num_examples", "trajectories_per_problem", "trajectories_per_workflow"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         for name in ("trajectory_share", "trajectory_reward"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be from 0 to 1")
@@ -141,7 +145,7 @@ def warm_start_pairs(args: WarmStartArguments, seed: int) -> list[tuple[Problem,
     if not count:
         return []
     problems = mixed_problems(args.sources, parse_mix(args.domain_mix), count, "train", seed)
-    more = [workflow for file in args.corpus for workflow in own_workflows(Path(file))]
+    more = [workflow for file in args.corpus for workflow in own_workflows(from_here_or_project(file))]
 
     def left_out(workflow: CorpusWorkflow, problem: Problem) -> bool:
         return any(f"{problem.domain}:{name}" in args.leave_out for name in _operators(workflow, problem))

@@ -30,7 +30,7 @@ from aflow_ops.agents.verdicts import read_verdict, settle_verdicts, verdict_met
 from aflow_ops.errors import UsageError
 from aflow_ops.sandbox import Sandbox, open_sandbox
 from data.problem import Problem
-from data.repository_tasks import RepositoryTask, checked_path, is_test, repository_task, unified_diff
+from data.repository_tasks import RepositoryTask, checked_path, is_hidden, repository_task, unified_diff
 from recipes.policy.agent_warm_start import ensure_agent_policy
 from recipes.policy.loading import loading_policy, policy_settings
 from recipes.run.agent_results import finish_agents
@@ -93,7 +93,10 @@ class SWEArguments(AgentArguments):
     )
     max_attempts: int = field(default=2, metadata={"help": "Most attempts of the writer."})
     counterfactual: float = field(
-        default=0.5, metadata={"help": "Share of the episodes that are also tried without the analyzer's words."}
+        default=0.5,
+        metadata={
+            "help": "Share of the episodes that are also tried without the analyzer's words; 0: it does not train."
+        },
     )
     shown_chars: int = field(default=12_000, metadata={"help": "Characters of the repository that agents are shown."})
 
@@ -112,10 +115,12 @@ class Attempt:
     """One edit of the writer's.
 
     Args:
+        before (`Mapping[str, str]`): the files that it was made on.
         files (`Mapping[str, str]`, *optional*): after it; `None` when it was refused.
         said (`str`): the change as a diff, or why it was refused.
     """
 
+    before: Mapping[str, str]
     files: Mapping[str, str] | None
     said: str
 
@@ -143,26 +148,25 @@ class Tools:
                 path = checked_path(name)
             except ValueError:
                 continue
-            if not is_test(path):
+            if not is_hidden(path):
                 paths.append(path)
-        self.files |= await self.tests.files(self.task, paths[:MAX_FILES]) if paths else {}
+        if paths:
+            self.files = {**self.files, **await self.tests.files(self.task, paths[:MAX_FILES])}
 
     def attempt(self, answer: str) -> Attempt:
         """Apply an answer's edits to the repository as it was."""
         try:
-            files = apply_edits(self.files, parse_edits(answer), self.task.test_files)
+            files = apply_edits(self.files, parse_edits(answer), self.task.protected)
         except EditRefusedError as error:
-            return Attempt(None, f"The edit was refused: {error}")
-        return Attempt(files, unified_diff(self.files, files))
+            return Attempt(self.files, None, f"The edit was refused: {error}")
+        return Attempt(self.files, files, unified_diff(self.files, files))
 
     async def score(self, attempt: Attempt) -> float:
         """Return how far an attempt mends the repository, by the hidden tests; 0 for a refused one."""
         if attempt.files is None:
             return 0.0
         if attempt.said not in self._scores:
-            changed = {path: text for path, text in attempt.files.items() if self.files.get(path) != text}
-            files = attempt.files if self.task.files else changed
-            report = await self.tests.run(self.task, files, self.task.tests)
+            report = await self.tests.run(self.task, attempt.files, self.task.tests, attempt.before)
             self._scores[attempt.said] = mended(report, self.task)
         return self._scores[attempt.said]
 
@@ -170,6 +174,7 @@ class Tools:
 async def run(task: Problem, agents: Agents, max_attempts: int = 2, counterfactual: float = 0.5) -> Outcome:
     """One episode."""
     tools, issue = agents.tools, f"Issue: {task.question}"
+    unhelped = f"{issue}\n\n{tools.shown}\n\nCause:\n(unknown)"  # nor with the files that the analyzer names
     cause = await agents.analyzer.say(f"{issue}\n\n{tools.shown}")
     await tools.look_at(cause)
     attempts: list[Attempt] = []
@@ -182,17 +187,21 @@ async def run(task: Problem, agents: Agents, max_attempts: int = 2, counterfactu
         told = f"{attempts[-1].said}\n\nThe validator says:\n{word}\n\nTry again, from the repository as it was."
     without = None
     if agents.chosen(counterfactual):
-        without = tools.attempt(await agents.writer.aside(f"{issue}\n\n{tools.shown}\n\nCause:\n(unknown)"))
+        without = tools.attempt(await agents.writer.aside(unhelped))
     scores = [await tools.score(attempt) for attempt in attempts]
     return outcome_of(attempts, verdicts, scores, None if without is None else await tools.score(without))
 
 
 async def alone(task: Problem, agents: Agents, tokens: float) -> Outcome:
-    """The control: the writer by itself, as often as its tokens allow; the change that it makes most often counts."""
+    """The control: the writer by itself, as often as its tokens allow; the change that it makes most often counts.
+
+    Where the repository is in an image, it too is shown the files that it names, from then on.
+    """
     tools, attempts = agents.tools, list[Attempt]()
     while not attempts or agents.tokens < tokens:
         said = await agents.writer.aside(f"Issue: {task.question}\n\n{tools.shown}\n\nCause:\n(unknown)")
         attempts.append(tools.attempt(said))
+        await tools.look_at(said)
     usable = Counter(attempt.said for attempt in attempts if attempt.files is not None).most_common(1)
     best = next((attempt for attempt in attempts if usable and attempt.said == usable[0][0]), attempts[0])
     score = await tools.score(best)
@@ -230,7 +239,7 @@ def outcome_of(
 
 def repository_team(
     sandbox: Sandbox,
-    backend: str = "local",
+    swe_backend: str = "local",
     max_attempts: int = 2,
     counterfactual: float = 0.5,
     shown_chars: int = 12_000,
@@ -240,13 +249,13 @@ def repository_team(
     Raises:
         UsageError: the docker backend without docker.
     """
-    in_containers = backend == "docker"
+    in_containers = swe_backend == "docker"
     tests: RepositoryTests = DockerTests() if in_containers else LocalTests(sandbox)
 
     @asynccontextmanager
     async def tools(task: Problem) -> AsyncIterator[Tools]:
         repository = repository_task(task)
-        if backend == "local" and not repository.files:
+        if not in_containers and not repository.files:
             raise UsageError(f"problem {task.id}: its repository is in an image: use --swe_backend docker")
         yield Tools(repository, tests, shown_chars)
 
@@ -261,6 +270,7 @@ def repository_team(
         settle=partial(settle_verdicts, role="validator"),
         measure=lambda outcomes: {f"validator/{k}": v for k, v in verdict_metrics(outcomes, "validator").items()},
         limits=Limits(turns=2 + 2 * max_attempts, heard_chars=2 * shown_chars, seconds=seconds),
+        failed={"tests_passed": 0.0, "solved": 0.0},
     )
 
 

@@ -26,7 +26,7 @@ from rewards.tiers import Grade
 
 MAX_QUESTION_CHARS = 6_000
 _VERDICT = re.compile(r"\W*(EQUAL|DIFFERENT)\W*", re.IGNORECASE)
-_SAME_PROMPT = {"gsm_symbolic": "gsm8k", "aime": "math", "aime24": "math", "mbpp": "humaneval"}
+_SAME_PROMPT = {"gsm_symbolic": "gsm8k", "aime": "math", "aime24": "math", "deepscaler": "math", "mbpp": "humaneval"}
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ from scripts.evaluating.results import (
     write_files,
 )
 from scripts.evaluating.shards import Shard
+from scripts.run_agents import team_argument
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -107,6 +108,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--workflow_timeout", type=float, default=180.0, help="seconds for one workflow [180]")
     parser.add_argument("--unsafe_subprocess", action="store_true", help="run solution code with rlimits only")
     parser.add_argument("--judge", action="store_true", help="ask the executor about answers that the rules may miss")
+    team_argument(parser)
     corpus_argument_group(parser)
     operator_argument(parser)
     executor_argument_group(parser)
@@ -143,6 +145,8 @@ def check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespac
         )
     if not (arguments.workflow or arguments.model or arguments.baseline or arguments.adapter):
         parser.error("one of --workflow, --model, --adapter and --baseline is required")
+    if not arguments.agents and (arguments.team_settings or arguments.agent_models is not None):
+        parser.error("--team_settings and --agent_models are for --agents: a workflow has no team")
     if not arguments.agents and (arguments.corpus != OWN or arguments.retriever_url):
         parser.error("--corpus and --retriever_url are for --agents: a workflow searches nothing")
     if arguments.agents and arguments.shard:

@@ -17,6 +17,7 @@ flags with --merge of these folders, which gives what one run would have.
 import argparse
 import asyncio
 import keyword
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ from data.files import claimed
 from recipes.run.command import CommandParser, run_command
 from scripts.evaluating.shards import Shard
 from scripts.searching.command import SearchCommand
-from scripts.searching.problems import read_slices
+from scripts.searching.problems import HELDOUT, VALIDATION, read_slices
 from scripts.searching.proposers import PROPOSERS, ProposerSettings, check_proposer
 from scripts.searching.results import show
 from scripts.searching.roots import read_operators, read_roots
@@ -50,10 +51,13 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--shard", type=Shard.parsed, metavar="K/N", help="with --per_problem: only this part of them, e.g. 3/8")
     add("--merge", type=Path, nargs="+", metavar="DIR", help="put the folders of all shards together; with the flags "
         "that they were made with")  # fmt: skip
-    add("--validation_problems", type=int, default=32, help="problems to choose by; with --per_problem: to solve [32]")
+    add("--validation_problems", type=int, help="problems to choose by; with --per_problem: to solve "
+        f"[{VALIDATION}, or all if there are fewer]")  # fmt: skip
     add("--validation_rounds", type=int, default=1, help="runs of each problem; their spread is used [1]")
     add("--final_problems", type=int, default=0, help="further ones, to choose by among the best at the end [0]")
-    add("--heldout_problems", type=int, default=60, help="problems to report on, 0 for none [60]")
+    add(
+        "--heldout_problems", type=int, help=f"problems to report on, 0 for none [{HELDOUT}, or all if there are fewer]"
+    )
     add("--search_rounds", type=int, default=20, help="proposals in all, for each problem with --per_problem [20]")
     add("--parallel", type=int, default=4, help="proposals at a time [4]")
     add("--selection", choices=STRATEGIES, default="aflow", help="which workflow is modified next [aflow]")
@@ -105,6 +109,8 @@ def proposer_argument_group(parser: argparse.ArgumentParser) -> None:
         "to modify a workflow, or for a design, with its own prompt [edit]")  # fmt: skip
     proposer.add_argument("--prompt_style", choices=PROMPT_STYLES, help="of that prompt [as it was trained, or full]")
     proposer.add_argument("--optimizer_budget_usd", type=float, default=0.0, help="its budget, 0 for no limit [0]")
+    proposer.add_argument("--optimizer_price", type=float, nargs=2, metavar=("IN", "OUT"),
+                          help="USD per million tokens, where prices.yaml does not have the model")  # fmt: skip
     proposer.add_argument("--optimizer_temperature", type=float, default=0.7, help="of its sampling [0.7]")
     proposer.add_argument("--optimizer_top_p", type=float, default=1.0, help="of a policy that is run here [1]")
     proposer.add_argument("--optimizer_max_tokens", type=int, default=MAX_TOKENS, help=f"of a reply [{MAX_TOKENS}]")
@@ -118,15 +124,16 @@ def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         "optimizer_temperature": 0, "optimizer_max_tokens": 1,
     }  # fmt: skip
     for name, smallest in least.items():
-        if not getattr(arguments, name) >= smallest:  # nan too
-            parser.error(f"--{name} {getattr(arguments, name)} must be at least {smallest}")
+        value = getattr(arguments, name)
+        if value is not None and not value >= smallest:  # nan too
+            parser.error(f"--{name} {value} must be at least {smallest}")
     if not arguments.workflow_timeout > 0:
         parser.error(f"--workflow_timeout {arguments.workflow_timeout} must be above 0")
     if not 0 < arguments.optimizer_top_p <= 1:
         parser.error(f"--optimizer_top_p {arguments.optimizer_top_p} must be above 0, and 1 at most")
     if arguments.optimizer_adapter and not ProposerSettings.of(arguments).runs_here:
         parser.error("--optimizer_adapter is for a policy that is run here; a server has a name for each adapter")
-    if arguments.convergence_z is not None and not arguments.convergence_z >= 0:
+    if arguments.convergence_z is not None and not 0 <= arguments.convergence_z < math.inf:
         parser.error(f"--convergence_z {arguments.convergence_z} must be at least 0; leave it out to go on to the end")
     if (arguments.shard or arguments.merge) and not arguments.per_problem:
         parser.error("--shard and --merge need --per_problem: one search is not cut into parts")
@@ -166,6 +173,14 @@ def command_of(arguments: argparse.Namespace, shown: Callable[[Mapping[str, Any]
         arguments.seed,
         0 if arguments.per_problem else arguments.final_problems,
     )
+    if arguments.validation_problems is None:
+        arguments.validation_problems = len(slices.validation)
+    if arguments.convergence_z and arguments.validation_rounds < 2:
+        print(
+            f"warning: --convergence_z {arguments.convergence_z:g} is as 0 with --validation_rounds 1: one run of each "
+            "problem has no spread between repeats",
+            file=sys.stderr,
+        )
     roots = read_roots(arguments.root, arguments.import_aflow)
     template = read_operators(arguments.import_aflow)
     return SearchCommand(arguments, executor_config_from(arguments), slices, roots, shown, template)

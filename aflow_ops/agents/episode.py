@@ -20,6 +20,8 @@ from aflow_ops.executor.types import Message
 from data.problem import Problem
 
 Ending = Literal["ok", "limit", "timeout", "infra_error"]
+# Between the samples of an episode's asides: more than a problem has episodes.
+ASIDES_APART = 1 << 20
 
 
 class EpisodeLimitError(Exception):
@@ -50,6 +52,7 @@ class Conversation:
         turns (`int`): replies.
         tokens (`int`): of the replies.
         record (`Any`): what the speaker keeps of it, such as its tokens.
+        sample (`int`): two conversations of equal words are the same one for a cache only with equal numbers.
     """
 
     role: Role
@@ -58,6 +61,7 @@ class Conversation:
     turns: int = 0
     tokens: int = 0
     record: Any = None
+    sample: int = 0
 
     def __post_init__(self) -> None:
         if not self.messages:
@@ -172,15 +176,16 @@ class Stage:
         team (`Team`): the recipe's.
         speakers (`Mapping[str, Speaker]`): who plays each role.
         index (`int`): of the episode among all that are played together.
+        number (`int`): of the episode among those of its problem.
     """
 
-    def __init__(self, team: Team, speakers: Mapping[str, Speaker], index: int) -> None:
-        self.team, self.index = team, index
+    def __init__(self, team: Team, speakers: Mapping[str, Speaker], index: int, number: int) -> None:
+        self.team, self.index, self.number = team, index, number
         self.conversations: dict[str, Conversation] = {}
         self.turns: list[Turn] = []
         self.clock: asyncio.Timeout | None = None
         self._speakers = speakers
-        self.used_tokens = self._used_turns = self._speaking = 0
+        self.used_tokens = self._own_tokens = self._used_turns = self._speaking = 0
         self._seconds_left = team.limits.seconds
 
     async def turn(self, role: Role, text: str, *, aside: bool) -> str:
@@ -188,11 +193,12 @@ class Stage:
         limits = self.team.limits
         if self._used_turns >= limits.turns:
             raise EpisodeLimitError(f"all {limits.turns} turns are used")
-        if self.used_tokens >= limits.tokens:
+        if self._own_tokens >= limits.tokens:
             raise EpisodeLimitError(f"all {limits.tokens} tokens are used")
         self._used_turns += 1
         heard = _shortened(text, limits)
-        fresh = Conversation(role, self.index)
+        apart = ASIDES_APART * self._used_turns if aside else 0  # the same question again is another sample
+        fresh = Conversation(role, self.index, sample=self.number + apart)
         conversation = fresh if aside else self.conversations.setdefault(role.name, fresh)
         conversation.messages.append({"role": "user", "content": heard})
         self._pause()
@@ -201,6 +207,7 @@ class Stage:
         finally:
             self._go_on()
         self.used_tokens += said.tokens
+        self._own_tokens += 0 if aside else said.tokens
         conversation.messages.append({"role": "assistant", "content": said.text})
         conversation.turns += 1
         conversation.tokens += said.tokens
@@ -235,19 +242,19 @@ async def play_episode(
     Raises:
         FatalExecutorError: a model refuses every call, so that no other episode would end better.
     """
-    stage = Stage(team, speakers, index)
+    stage = Stage(team, speakers, index, number)
     ending: Ending = "ok"
     outcome, error = Outcome(None), None
     try:
         async with asyncio.timeout(team.limits.seconds) as stage.clock, team.tools(task) as tools:
             outcome = await team.run(task, Agents(stage, tools, number))
     except EpisodeLimitError as limit:
-        ending, error, outcome = "limit", str(limit), Outcome(0.0, correct=False)
+        ending, error, outcome = "limit", str(limit), Outcome(0.0, correct=False, metrics=team.failed)
     except TimeoutError:
         ending, error = "timeout", f"its tools took longer than {team.limits.seconds:g} s"
     except FatalExecutorError:
         raise
-    except InfraError as failure:
+    except (InfraError, OSError) as failure:  # no process, no file, no network left
         ending, error = "infra_error", str(failure)
     return Episode(task, number, ending, outcome, error, stage.conversations, stage.turns, stage.used_tokens)
 

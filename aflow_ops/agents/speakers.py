@@ -7,6 +7,9 @@ from typing import Any, TypeVar
 from aflow_ops.agents.episode import Conversation, Utterance
 from aflow_ops.executor.types import Executor
 
+# Who plays a role, where a flag says `role=executor`.
+EXECUTOR = "executor"
+
 T = TypeVar("T")
 
 
@@ -22,7 +25,7 @@ class ExecutorSpeaker:
         self.executor, self.max_tokens = executor, max_tokens
 
     async def reply(self, conversation: Conversation) -> Utterance:
-        """Return the model's next turn; the episode's number makes equal conversations different samples.
+        """Return the model's next turn; equal conversations of a problem's episodes are different samples.
 
         Raises:
             ExecutorError: no answer after all retries.
@@ -31,7 +34,7 @@ class ExecutorSpeaker:
             conversation.messages,
             temperature=self.executor.temperature,
             max_tokens=self.max_tokens,
-            sample=conversation.episode,
+            sample=conversation.sample,
         )
         return Utterance(reply.text, reply.completion_tokens)
 

@@ -26,8 +26,9 @@ class Limits:
     """What one episode may use. An episode that has used up its turns or tokens failed; it is graded as such.
 
     Args:
-        turns (`int`): of all agents together.
-        tokens (`int`): that models write, of all agents together.
+        turns (`int`): of all agents together, asides too.
+        tokens (`int`): that all agents write together. Not those of asides: an episode that also finds out what would
+            have been must not be the shorter for it.
         seconds (`float`): wall time outside of the models' turns: tools, graders. An episode that needs longer has no
             reward, for a tool that hangs is no agent's fault.
         heard_chars (`int`): longest text that an agent is told at once; the middle of a longer one is left out.
@@ -94,6 +95,8 @@ class Team:
         alone (`Callable`, *optional*): the control, `async def alone(task, agents, tokens) -> Outcome`: a single agent
             that may write about as many tokens as the team did.
         limits (`Limits`): of one episode.
+        failed (`Mapping[str, float]`): metrics of an episode that ran out of turns, tokens or context: its rates of
+            success would else be means over the others.
 
     Raises:
         ValueError: two roles of one name, or a name that cannot be an attribute.
@@ -106,6 +109,7 @@ class Team:
     measure: Callable[[Sequence[Outcome]], Mapping[str, float]] = nothing_more
     alone: Control | None = None
     limits: Limits = field(default_factory=Limits)
+    failed: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in self.names:

@@ -9,14 +9,16 @@ from dataclasses import replace
 
 from aflow_ops.agents.team import Outcome
 
-_VERDICT = re.compile(r"verdict\W{0,6}(right|wrong)\b", re.IGNORECASE)
+# "VERDICT: right or wrong" says both; in "VERDICT: wrong. The right answer is 4" the second word is no verdict.
+_AND = r"[^\w\n.;]{1,4}"
+_VERDICT = re.compile(rf"verdict\W{{0,6}}(right|wrong)\b(?:{_AND}(?:(?:and|or){_AND})?(right|wrong)\b)?", re.IGNORECASE)
 # A class that hardly ever occurs in a step weighs no more than this.
 MAX_WEIGHT = 4.0
 
 
 def read_verdict(text: str) -> bool | None:
     """Return whether a text says `VERDICT: right` or `VERDICT: wrong`; `None` when it says neither, or both."""
-    said = {word.lower() for word in _VERDICT.findall(text)}
+    said = {word.lower() for words in _VERDICT.findall(text) for word in words if word}
     return said == {"right"} if len(said) == 1 else None
 
 

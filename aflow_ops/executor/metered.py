@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from aflow_ops.errors import BudgetExceededError, ExecutorError, FatalExecutorError
+from aflow_ops.errors import BudgetExceededError, CallRefusedError, ExecutorError, FatalExecutorError
 from aflow_ops.executor.cache import ResponseCache, cache_key
 from aflow_ops.executor.config import ExecutorConfig
 from aflow_ops.executor.endpoints import EndpointPool
@@ -226,7 +226,9 @@ class MeteredExecutor:
                         f"{told}; it asks for a pause of {self._pool.held_seconds:.0f} s, which is longer than "
                         "--executor_outage_seconds: nothing is asked until then"
                     ) from None
-                if error.failure == "call" or attempt == attempts:
+                if error.failure == "call":
+                    raise CallRefusedError(f"{told} (after {attempt} attempts)") from None
+                if attempt == attempts:
                     raise ExecutorError(f"{told} (after {attempt} attempts)") from None
                 self._check_budget(0.0)
                 with call.waiting():

@@ -25,6 +25,7 @@ from aflow_ops.search.aflow_template import CLASSES, AFlowTemplate, write_templa
 from aflow_ops.search.expand import as_completion
 from aflow_ops.search.native import native_files
 from aflow_ops.search.node import Node
+from aflow_ops.search.tree import Tree
 from aflow_ops.workflow_files import read_source
 from data.files import write_atomically
 
@@ -82,6 +83,7 @@ def _round(folder: Path, number: int, score: float | None) -> AFlowRound:
     experience = _json(folder / "experience.json") if (folder / "experience.json").is_file() else {}
     experience = experience if isinstance(experience, dict) else {}
     father = experience.get("father node")
+    father = int(father) if isinstance(father, str) and father.isdecimal() else father
     return AFlowRound(
         number=number,
         completion=as_completion(read_source(folder / "graph.py"), prompts),
@@ -133,7 +135,7 @@ def write_aflow_folder(
     """
     kept = [node for node in nodes if node.status == "ok" and node.validation is not None]
     rounds = {node.id: number for number, node in enumerate(kept, start=1)}
-    results, used = [], set[str]()
+    results, used, tree = [], set[str](), Tree(nodes)
     for node in kept:
         number, workflow = rounds[node.id], check(as_completion(node.workflow, node.prompts))
         files = native_files(workflow, dataset=dataset, number=number)
@@ -142,12 +144,11 @@ def write_aflow_folder(
         _write(place / "graph.py", files.graph)
         _write(place / "prompt.py", files.prompt)
         _write(place / "__init__.py", "")
-        assert node.validation is not None
-        row = {"round": number, "score": node.validation.reward, "avg_cost": node.usd_per_problem}
+        row = {"round": number, "score": tree.reward(node), "avg_cost": node.usd_per_problem}
         results.append({**row, "total_cost": node.usd_per_problem * problems, "time": 0})
         parent = next((other for other in kept if other.id == node.parent), None)
-        if parent is not None and parent.validation is not None:
-            before, after = parent.validation.reward, node.validation.reward
+        if parent is not None:
+            before, after = tree.reward(parent), tree.reward(node)
             experience = {"father node": rounds[parent.id], "modification": node.modification}
             experience |= {"before": before, "after": after, "succeed": after > before}
             _write(place / "experience.json", json.dumps(experience, indent=4))

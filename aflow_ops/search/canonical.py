@@ -1,7 +1,7 @@
 """Whether two workflows are the same program: compared by their trees, not by their texts.
 
-Comments, docstrings, annotations, white space and the names of local variables make no difference; instructions and
-prompts do.
+Comments, docstrings, annotations, white space and the names of local variables and of functions beside the workflow's
+make no difference; instructions and prompts do.
 """
 
 import ast
@@ -44,8 +44,11 @@ class _Normalised(ast.NodeTransformer):
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
         bound = {item.id for item in ast.walk(node) if isinstance(item, ast.Name) and isinstance(item.ctx, ast.Store)}
-        bound |= {item.arg for item in ast.walk(node) if isinstance(item, ast.arg)}
-        self.names = dict.fromkeys(sorted(bound - _KEPT), "")
+        parameters = {item.arg for item in ast.walk(node) if isinstance(item, ast.arg)}
+        passed = {item.arg for item in ast.walk(node) if isinstance(item, ast.keyword) and item.arg}
+        functions = {item.name for item in _functions(node)}
+        # a parameter that is passed by its name has one: whatever else is called so keeps it too
+        self.names = dict.fromkeys(sorted((bound | parameters | functions) - (parameters & passed) - _KEPT), "")
         return self._body(node)
 
     def _body(self, node: ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> ast.AST:
@@ -55,11 +58,11 @@ class _Normalised(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.returns = None
+        node.returns, node.name = None, self._name(node.name)
         return self._body(node)
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        node.returns = None
+        node.returns, node.name = None, self._name(node.name)
         return self._body(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
@@ -82,3 +85,12 @@ class _Normalised(ast.NodeTransformer):
         if not self.names[name]:
             self.names[name] = f"v{sum(1 for given in self.names.values() if given)}"
         return self.names[name]
+
+
+def _functions(tree: ast.Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """All functions but the methods of classes, which are called by attributes."""
+    nodes = list(ast.walk(tree))
+    methods = {id(item) for node in nodes if isinstance(node, ast.ClassDef) for item in node.body}
+    return [
+        node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and id(node) not in methods
+    ]

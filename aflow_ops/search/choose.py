@@ -13,6 +13,7 @@ from statistics import fmean
 from aflow_ops.search.evaluate import Evaluate, Rungs, race, standard_error, with_runs
 from aflow_ops.search.expand import as_completion
 from aflow_ops.search.node import Node, Spend
+from aflow_ops.search.tree import Tree
 
 # So many of the best nodes are run on fresh problems, and the best root.
 FINALISTS = 3
@@ -51,8 +52,9 @@ def _does_for(other: Node, node: Node, score: Score) -> bool:
     gain = score(node) - score(other)
     if gain == 0.0:
         return other.tokens_per_run <= node.tokens_per_run
-    gains = [fmean(node.per_problem[key]) - fmean(rewards) for key, rewards in other.per_problem.items()]
-    return gain <= standard_error(gains)
+    shared = [key for key in other.per_problem if key in node.per_problem]
+    gains = [fmean(node.per_problem[key]) - fmean(other.per_problem[key]) for key in shared]
+    return not gains or gain <= standard_error(gains)
 
 
 @dataclass(frozen=True)
@@ -100,5 +102,7 @@ class Final:
             with_runs(replace(node, tokens=Spend(), cost_usd=Spend()), samples)
             for node, samples in zip(finalists, ran, strict=True)
         ]
-        last = choose([node for node in again if len(node.per_problem) == len(self.rungs.problems)], score)
-        return Choice(next((node for node in finalists if last and node.id == last.id), None), tuple(again))
+        last = choose(Tree(again).whole(len(self.rungs.problems)), score)
+        # where none ran to its end on the fresh problems, these say nothing
+        chosen = next((node for node in finalists if last and node.id == last.id), best[0] if best else None)
+        return Choice(chosen, tuple(again))

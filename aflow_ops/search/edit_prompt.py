@@ -7,6 +7,7 @@ and gives the whole changed workflow in a fence, with a `<prompt>` block where i
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from aflow_ops.executor.types import Message
 from aflow_ops.operators import fitting_operators
@@ -18,9 +19,16 @@ from data.problem import Domain
 # What the prompt holds of one text that others wrote: a problem, an error, an operator's output.
 MAX_SHOWN_CHARS = 600
 MAX_SHOWN_CHILDREN = 12
+# Scores that differ by less are the same number, summed in another order.
+EQUAL = 1e-9
 # A longer reply is cut: a workflow is a few kilobytes.
 MAX_REPLY_CHARS = 64_000
+# A model is shown so much of a reply of its own that was refused: prose without end must not fill its context.
+MAX_SHOWN_REPLY_CHARS = 8_000
 
+_USED = re.compile(r"\bprompt_custom\.([A-Za-z_]\w*)")
+# A block that is not fenced within itself.
+_BLOCK = re.compile(r"<prompts?>(?!\s*(?:`{3}|~{3}))", re.IGNORECASE)
 _MODIFICATION = re.compile(r"<modification>(.{0,2000}?)</modification>", re.DOTALL | re.IGNORECASE)
 
 _TASK = """\
@@ -35,8 +43,8 @@ Rules:
   keyword arguments, and returns the final answer as text. It must fit every problem of the kind: it names no answer.
 - Plain Python around the calls is fine, with re, json, math, random, collections and asyncio. There are no files, no
   network and no other modules.
-- A workflow of class `Workflow` may stay one; every `prompt_custom.NAME` it uses stands in a <prompt> block as
-  NAME = "...".
+- A workflow of class `Workflow` may stay one; a `prompt_custom.NAME` that is new or changed stands in a <prompt> block
+  as NAME = "...".
 - Change one thing. Learn from what was tried before; do not try it again.
 - Calls cost money: add one only where it can make answers right that are wrong now.
 
@@ -72,7 +80,7 @@ def edit_messages(
     ]
     for proposal, error in refused:
         said = f"<modification>{proposal.modification}</modification>\n{proposal.completion}"
-        messages.append({"role": "assistant", "content": said[:MAX_REPLY_CHARS]})
+        messages.append({"role": "assistant", "content": said[:MAX_SHOWN_REPLY_CHARS]})
         messages.append(
             {"role": "user", "content": f"This cannot be used: {_shown(error)}\nReply again, in the form asked for."}
         )
@@ -91,6 +99,23 @@ def read_reply(text: str) -> tuple[str, str]:
         first = next((line.strip() for line in text.splitlines() if line.strip()), "")
         return first[:200], text
     return " ".join(found.group(1).split()), text[: found.start()] + text[found.end() :]
+
+
+def with_kept_prompts(completion: str, prompts: Mapping[str, Any]) -> str:
+    """Return a reply with the prompts of its parent that it uses as they were: a node's prompts are complete.
+
+    Args:
+        completion (`str`): the reply without its modification.
+        prompts (`Mapping[str, Any]`): the parent's.
+    """
+    known = [name for name in dict.fromkeys(_USED.findall(completion)) if name in prompts]
+    kept = [name for name in known if re.search(rf"^\s*{name}\s*[:=]", completion, re.MULTILINE) is None]
+    if not kept:
+        return completion
+    block = "\n".join(f"{name} = {prompts[name]!r}" for name in kept).replace("</", "<\\x2f")
+    if "<prompt" in completion.lower():
+        return _BLOCK.sub(lambda tag: f"{tag.group()}\n{block}\n", completion, count=1)
+    return f"{completion}\n<prompt>\n{block}\n</prompt>"
 
 
 def _system(kinds: Sequence[tuple[Domain, bool]], offered: Mapping[str, str] | None) -> str:
@@ -115,7 +140,8 @@ def _experience(context: Context) -> str:
         if score is None:
             lines.append(f"- did not run: {_shown(modification)}")
         else:
-            word = "better" if score > context.score else "worse" if score < context.score else "no change"
+            gain = score - context.score
+            word = "better" if gain > EQUAL else "worse" if gain < -EQUAL else "no change"
             lines.append(f"- {word} ({score:.3f}): {_shown(modification)}")
     return "Tried on it before:\n" + "\n".join(lines)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from aflow_ops.errors import WorkflowError
+from aflow_ops.errors import CallRefusedError, WorkflowError
 from aflow_ops.language import Workflow
 from aflow_ops.language.prompt_code import PromptCode
 from aflow_ops.search.canonical import workflow_key
@@ -43,7 +43,7 @@ class Context:
         parent (`Node`): what to modify.
         score (`float`): the parent's.
         children (`tuple[tuple[str, float | None], ...]`): modifications that were tried on the parent, each with the
-            score that it led to; `None` for one that did not run.
+            score that it led to; `None` for one that did not run, which says why.
         failures (`tuple[Failure, ...]`): a few problems that the parent did not solve.
         others (`tuple[Node, ...]`): all other scored nodes, the best first, for proposers that combine two workflows.
         sample (`int`): number of the proposal, which tells equal requests apart.
@@ -95,6 +95,7 @@ class Proposer(Protocol):
                 wrong with it.
 
         Raises:
+            CallRefusedError: it does not answer this, and would not if it was asked again.
             InfraError: it could not be asked.
         """
         ...
@@ -159,7 +160,10 @@ async def expand(
     """
     refused = tuple(refused)
     while len(refused) <= MAX_REPAIRS:
-        proposal = await proposer.propose(context, refused)
+        try:
+            proposal = await proposer.propose(context, refused)
+        except CallRefusedError as unanswered:
+            return Candidate(Proposal("", "nothing: it was not answered"), None, f"no proposal: {unanswered}", refused)
         try:
             workflow = check(proposal.completion)
             double = known.get(workflow_key(workflow.text, workflow.prompts))

@@ -11,6 +11,9 @@
 | split | branches on a condition under which another node did better |
 | fall back | takes what another node answers where a check that repairs drafts fails |
 
+A workflow that no plan printed, such as one that the search starts from, is a step as it stands (`given.py`): it is put
+into votes, loops and branches, crossed, and its instructions are exchanged.
+
 Operators are those that are registered and fit every kind of problem of the search. Conditions are learned from the
 validation problems' texts and from what the nodes earned on each (`conditions.py`).
 """
@@ -25,9 +28,22 @@ from aflow_ops.operators import OPERATORS
 from aflow_ops.search.conditions import Condition, conditions_of, splits
 from aflow_ops.search.evaluate import standard_error
 from aflow_ops.search.expand import Context, Proposal
+from aflow_ops.search.given import instructed, read_given
 from aflow_ops.search.kinds import common_operators
 from aflow_ops.search.node import Node, Origin
-from aflow_ops.search.plan import MAX_SIZE, Plan, branch, call, fallback, print_plan, printable, read_plan, refine, vote
+from aflow_ops.search.plan import (
+    MAX_SIZE,
+    Plan,
+    branch,
+    call,
+    fallback,
+    given,
+    print_plan,
+    printable,
+    read_plan,
+    refine,
+    vote,
+)
 from aflow_ops.search.roles import INSTRUCTION, can_check, can_choose, can_revise, can_write, needs_draft
 from data.problem import Domain
 
@@ -48,6 +64,8 @@ MADE_FOR_DRAFTS = 3
 # A crossing takes from one of so many of the best; splits and fallbacks are so many of the most promising.
 MATES, SHOWN_SPLITS, SHOWN_FALLBACKS = 4, 3, 2
 _ATTEMPTS = 50
+# Characters of a plan with the workflows in it that no plan printed.
+MAX_WRITTEN = 6_000
 # Conditions where there are no problems to learn from.
 _UNLEARNED = (Condition("words", 40), Condition("numbers", 2), Condition("lines", 1))
 
@@ -130,11 +148,16 @@ class GrammarProposer:
         return self._proposal(parent.plan, "; ".join(said))
 
     def _mate(self, node: Node) -> Mate | None:
-        if node.workflow not in self._plans:
-            self._plans[node.workflow] = read_plan(node.workflow)
-        plan = self._plans[node.workflow]
+        key = f"{node.workflow} {sorted(node.prompts.items())!r}"
+        if key not in self._plans:
+            self._plans[key] = read_plan(node.workflow) or self._given(node)
+        plan = self._plans[key]
         rewards = {key: fmean(rewards) for key, rewards in node.per_problem.items()}
         return None if plan is None else Mate(plan, rewards)
+
+    def _given(self, node: Node) -> Plan | None:
+        source = read_given(node.workflow, node.prompts, has_entry_point=self.has_entry_point)
+        return None if source is None else given(source)
 
     def _proposal(self, plan: Plan, modification: str) -> Proposal:
         return Proposal(print_plan(plan, has_entry_point=self.has_entry_point), modification)
@@ -156,7 +179,7 @@ class GrammarProposer:
                 else:
                     there, what = rng.choice(ways)(here, rng)
                 found = plan.put(path, there)
-            if found != plan and found.size <= MAX_SIZE and printable(found):
+            if found != plan and found.size <= MAX_SIZE and len(found.written) <= MAX_WRITTEN and printable(found):
                 return found, what
         fresh = self.source(rng)
         return fresh, f"start again with {fresh}"
@@ -253,6 +276,8 @@ class GrammarProposer:
             other = vote(rng.choice(self.votes), *here.parts)
         elif here.kind == "refine":
             other = replace(here, constants=(*here.constants[:2], rng.choice("123")))
+        elif here.kind == "given":
+            return given(instructed(here.constants[0], rng.choice, INSTRUCTIONS)), "instruct an operator otherwise"
         else:
             other = branch(rng.choice(self.conditions), *here.parts)
         return other, f"instruct: {', '.join(other.constants)} instead of {', '.join(here.constants)}"

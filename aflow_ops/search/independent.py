@@ -7,11 +7,13 @@ from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.search.choose import Final
 from aflow_ops.search.evaluate import Evaluate, Rungs, run_candidate, with_runs
 from aflow_ops.search.expand import Candidate, Check, Context, Proposer, as_completion, expand
-from aflow_ops.search.node import Node
+from aflow_ops.search.node import Node, Objective
 from aflow_ops.search.tree import Tree
 
 # Samples are numbered from here: none is one of the search's own. They end after so many, however few tokens they took.
 FIRST_SAMPLE, MAX_SAMPLES = 1_000_000, 500
+# They end too when so many in a row were no new workflow: who writes one edit for ever is not paid for ever.
+MAX_FRUITLESS = 20
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Independent:
         rungs (`Rungs`): how the validation slice is spent on each, as in the search.
         final (`Final`): chooses at the end, as in the search.
         at_once (`int`): proposals at a time.
+        objective, price_per_usd: what is maximised, as in the search.
 
     Attributes:
         best (`str`): what was chosen, with its prompts.
@@ -38,6 +41,8 @@ class Independent:
     rungs: Rungs
     final: Final
     at_once: int = 1
+    objective: Objective = "reward"
+    price_per_usd: float = 0.0
     best: str = ""
     tokens: int = 0
     nodes: list[Node] = field(default_factory=list)
@@ -54,12 +59,14 @@ class Independent:
             InfraError: a failure of ours that did not pass.
         """
         self.nodes = [replace(root, id=0, parent=None)]
-        number = 0
-        while number < MAX_SAMPLES and self.tokens < tokens:
+        number = last = 0
+        while number < MAX_SAMPLES and number - last < MAX_FRUITLESS and self.tokens < tokens:
             count = self._fitting(tokens)
+            known = len(self.nodes)
             await self._wave(root, range(number, number + count))
             number += count
-        tree = Tree(self.nodes)
+            last = number if len(self.nodes) > known else last
+        tree = self._tree()
         whole = tree.whole(len(self.rungs.problems))
         found = (await self.final.run(whole, tree.score)).node or self.nodes[0]
         self.best = as_completion(found.workflow, found.prompts)
@@ -70,9 +77,13 @@ class Independent:
         left = (tokens - self.tokens) * ran / self.tokens if self.tokens else self.at_once
         return max(1, min(self.at_once, math.ceil(left)))
 
+    def _tree(self) -> Tree:
+        return Tree(self.nodes, self.objective, self.price_per_usd)
+
     async def _wave(self, root: Node, numbers: range) -> None:
-        best = Tree(self.nodes).best(len(self.rungs.problems))
-        score, rewards = (0.0, {}) if best is None else (best.score(), best.per_problem)
+        tree = self._tree()
+        best = tree.best(len(self.rungs.problems))
+        score, worths = (0.0, {}) if best is None else (tree.score(best), self.rungs.worths(best))
         contexts = [Context(root, score, sample=FIRST_SAMPLE + number) for number in numbers]
         candidates = await gather_or_cancel(
             expand(self.proposer, context, self.check, self._known) for context in contexts
@@ -87,7 +98,7 @@ class Independent:
             for index, (number, candidate) in enumerate(fresh.items())
         ]
         ran = await gather_or_cancel(
-            run_candidate(as_completion(node.workflow, node.prompts), self.evaluate, self.rungs, rewards)
+            run_candidate(as_completion(node.workflow, node.prompts), self.evaluate, self.rungs, worths)
             for node in nodes
         )
         for node, samples in zip(nodes, ran, strict=True):

@@ -11,6 +11,8 @@ from aflow_ops.errors import UsageError
 from aflow_ops.search.node import Node
 from data.files import write_atomically
 
+MAX_SHOWN_CHARS = 120
+
 
 class Journal:
     """The file of nodes. A context manager that holds it open.
@@ -89,13 +91,19 @@ class Journal:
                 file.write(json.dumps(now, indent=1) + "\n")
             return
         try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            before = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise UsageError(f"{path} cannot be read ({error}); choose another --output") from None
         changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         if changed:
-            told = ", ".join(f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in changed)
+            told = ", ".join(f"{name} was {_shown(before.get(name))}, is {_shown(now.get(name))}" for name in changed)
             raise UsageError(f"{path.parent} has a search with other settings ({told}); choose another --output")
+
+
+def _shown(value: Any) -> str:
+    """A setting in a message: those that are workflows are long."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}..."
 
 
 def read_nodes(folder: Path) -> list[Node]:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from aflow_ops.concurrency import gather_or_cancel
 from aflow_ops.errors import WorkflowError
-from aflow_ops.search.evaluate import Evaluate, Rungs, race, run_candidate, with_runs
+from aflow_ops.search.evaluate import Evaluate, Rungs, graded, race, run_candidate, with_runs
 from aflow_ops.search.expand import Candidate, Check, Context, Failure, Proposer, as_completion, expand, same_program
 from aflow_ops.search.node import Node, Objective, Origin, Sample
 from aflow_ops.search.select import Strategy, select_parents
@@ -158,7 +158,7 @@ class Search:
             self._context(tree, parent, number, rounds.start) for parent, number in zip(parents, rounds, strict=True)
         )
         best = tree.best(len(self.problems))
-        rewards = {} if best is None else best.per_problem
+        worths = {} if best is None else self.rungs.worths(best)
         taken, turns = dict(tree.keys), [asyncio.Event() for _ in range(len(contexts) + 1)]
         turns[0].set()
 
@@ -171,7 +171,7 @@ class Search:
             turns[offset + 1].set()
             origin = candidate.proposal.origin or self.proposer.origin
             node = Node(position, context.parent.id, context.sample, origin, **candidate.node_parts())
-            return await self._run(node, rewards) if node.status == "ok" else node
+            return await self._run(node, worths) if node.status == "ok" else node
 
         self._take(await gather_or_cancel(grow(offset, context) for offset, context in enumerate(contexts)))
 
@@ -212,7 +212,9 @@ class Search:
             parent=parent,
             score=tree.score(parent),
             children=tuple(
-                (child.modification, tree.score(child) if child.status == "ok" else None)
+                (child.modification, tree.score(child))
+                if child.status == "ok"
+                else (f"{child.modification} [{child.error}]" if child.error else child.modification, None)
                 for child in tree.children(parent_id)
             ),
             failures=tuple(await self._failures(parent, wave)),
@@ -230,7 +232,7 @@ class Search:
             known = self._samples.get(parent.id, {}).get(problem)
             if known is None:
                 text = as_completion(parent.workflow, parent.prompts)
-                known = [await self.evaluate(text, problem, repeat) for repeat in range(self.rungs.repeats)]
+                known = [await graded(self.evaluate, text, problem, repeat) for repeat in range(self.rungs.repeats)]
             worst = min(known, key=lambda sample: sample.reward)
             found.append(Failure(self.problems[problem].text, worst))
         return found
@@ -245,9 +247,13 @@ def ended_by(nodes: Sequence[Node], settings: SearchSettings) -> Stopped | None:
     """
     if max(node.round for node in nodes) >= settings.rounds:
         return "rounds"
+    if settings.convergence is None:
+        return None
     tree = Tree(nodes, settings.objective, settings.price_per_usd)
-    ran = [(tree.score(node), node.validation.std) for node in nodes if node.status == "ok" and node.validation]
-    return "converged" if settings.convergence is not None and settings.convergence.reached(ran) else None
+    ran = [node for node in nodes if node.status == "ok" and node.validation is not None]
+    levels = [(tree.score(node), node.validation.std) for node in ran if node.validation is not None]
+    roots = sum(node.round == 0 for node in ran)
+    return "converged" if settings.convergence.reached(levels, roots) else None
 
 
 def whole_waves(nodes: Sequence[Node], roots: int, settings: SearchSettings) -> int:
@@ -261,6 +267,6 @@ def whole_waves(nodes: Sequence[Node], roots: int, settings: SearchSettings) -> 
     proposals = len(nodes) - roots
     if proposals < 0:
         return 0
-    if proposals >= settings.rounds:
-        return roots + settings.rounds
+    if proposals >= settings.rounds:  # an earlier start was told of more rounds: what was paid for stays
+        return len(nodes)
     return roots + proposals // settings.parallel * settings.parallel

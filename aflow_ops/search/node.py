@@ -5,7 +5,8 @@ Example row of `nodes.jsonl`, shortened:
     {"id": 2, "parent": 0, "round": 1, "origin": "grammar", "modification": "vote over two drafts",
      "workflow": "async def workflow(problem): ...", "prompts": {}, "status": "ok", "error": null,
      "validation": {"n": 12, "repeats": 1, "reward": 0.61, "correct": 0.5, "std": 0.0, "ci95": [0.4, 0.8]},
-     "per_problem": {"p1": [1.0], "p2": [0.2]}, "tokens": {"optimizer": 0, "executor": 5120},
+     "per_problem": {"p1": [1.0], "p2": [0.2]}, "unscored": {}, "failed": {},
+     "tokens": {"optimizer": 0, "executor": 5120},
      "cost_usd": {"optimizer": 0.0, "executor": 0.0}, "seconds": 0.0, "attempts": []}
 """
 
@@ -68,7 +69,8 @@ class Validation:
         reward (`float`): mean reward over problems.
         correct (`float`): share of right answers.
         std (`float`): standard deviation of the mean reward between repeats; 0 with one repeat.
-        ci95 (`tuple[float, float]`): 95 % normal interval of the mean reward over problems.
+        ci95 (`tuple[float, float]`): 95 % normal interval of the mean reward over problems; of one problem, which says
+            nothing of others, all there is.
     """
 
     n: int
@@ -95,7 +97,7 @@ def validation_of(samples: Mapping[str, Sequence[Sample]]) -> Validation:
     means = [fmean(sample.reward for sample in runs) for runs in samples.values()]
     rounds = [fmean(runs[index].reward for runs in samples.values()) for index in range(repeats)]
     mean = fmean(means)
-    half = 1.96 * stdev(means) / math.sqrt(len(means)) if len(means) > 1 else 0.0
+    half = 1.96 * stdev(means) / math.sqrt(len(means)) if len(means) > 1 else 1.0
     correct = fmean(sample.correct for runs in samples.values() for sample in runs)
     std = stdev(rounds) if repeats > 1 else 0.0
     return Validation(len(means), repeats, mean, correct, std, (max(0.0, mean - half), min(1.0, mean + half)))
@@ -148,11 +150,15 @@ class Node:
         origin (`str`): who proposed it.
         modification (`str`): what was changed, in a sentence.
         workflow (`str`): its text; for a rejected proposal whatever could be read, possibly empty.
-        prompts (`Mapping[str, str]`): texts of `prompt_custom.NAME`, complete.
+        prompts (`Mapping[str, Any]`): what `prompt_custom.NAME` is, complete: text, or lists and dicts of it.
         status (`str`): `"ok"`, `"rejected"` (nothing was run) or `"crashed"` (every run ended in an error).
         error (`str`, *optional*): why it was rejected, or its most frequent error.
         validation (`Validation`, *optional*): `None` when nothing was run.
         per_problem (`Mapping[str, tuple[float, ...]]`): rewards of the repeats, by problem.
+        unscored (`Mapping[str, str]`): problems on which the executor refuses a call of the workflow's, with what it
+            says; they have no score.
+        failed (`Mapping[str, str]`): problems on which no run ended well, each with its outcome: `"timeout"` or
+            `"policy_error"`.
         tokens (`Spend`): tokens spent on proposing and running it.
         cost_usd (`Spend`): likewise, dollars.
         seconds (`float`): wall seconds of its evaluation; 0 where runs must be comparable byte for byte.
@@ -165,11 +171,13 @@ class Node:
     origin: Origin
     modification: str
     workflow: str
-    prompts: Mapping[str, str] = field(default_factory=dict)
+    prompts: Mapping[str, Any] = field(default_factory=dict)
     status: Status = "ok"
     error: str | None = None
     validation: Validation | None = None
     per_problem: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    unscored: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
     tokens: Spend = Spend()
     cost_usd: Spend = Spend()
     seconds: float = 0.0
@@ -211,9 +219,11 @@ class Node:
             validation = {**vars(self.validation), "ci95": list(self.validation.ci95)}
         return {
             **vars(self),
-            "prompts": dict(self.prompts),
+            "prompts": {name: _as_json(value) for name, value in self.prompts.items()},
             "validation": validation,
             "per_problem": {problem: list(rewards) for problem, rewards in self.per_problem.items()},
+            "unscored": dict(self.unscored),
+            "failed": dict(self.failed),
             "tokens": vars(self.tokens),
             "cost_usd": vars(self.cost_usd),
             "attempts": [attempt.to_row() for attempt in self.attempts],
@@ -230,6 +240,7 @@ class Node:
             found = row["validation"]
             validation = None if found is None else Validation(**{**found, "ci95": tuple(found["ci95"])})
             parts = {
+                "prompts": {name: _from_json(value) for name, value in row["prompts"].items()},
                 "validation": validation,
                 "per_problem": {problem: tuple(rewards) for problem, rewards in row["per_problem"].items()},
                 "tokens": Spend(**row["tokens"]),
@@ -239,3 +250,27 @@ class Node:
             return cls(**{**row, **parts})
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"no row of a search's nodes.jsonl ({type(error).__name__}: {error})") from None
+
+
+# Stands in a row for a dict whose keys are not all text, which JSON cannot write.
+_ITEMS = "items of a dict"
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_json(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if all(isinstance(key, str) for key in value) and _ITEMS not in value:
+        return {key: _as_json(item) for key, item in value.items()}
+    return {_ITEMS: [[key, _as_json(item)] for key, item in value.items()]}
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_from_json(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {_ITEMS}:
+        return {key: _from_json(item) for key, item in value[_ITEMS]}
+    return {key: _from_json(item) for key, item in value.items()}

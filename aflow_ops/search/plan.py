@@ -12,6 +12,7 @@ workflow carries its plan in a comment on its first line, which is how a plan is
 | `refine` | a checker, a reviser, how often at most | the draft |
 | `fallback` | a checker | a draft, and one that takes its place if it fails the check and the other passes |
 | `branch` | a condition on the problem | what is done if it holds, what else |
+| `given` | the source of a function (`given.py`) | none: a workflow that no plan printed |
 
 Every registered operator can be called; `roles.py` says as what.
 """
@@ -24,6 +25,8 @@ from aflow_ops.language.calls import operator_call
 from aflow_ops.operators import OPERATORS, Operator
 from aflow_ops.operators.base import FEEDBACK
 from aflow_ops.search.conditions import read_condition
+from aflow_ops.search.given import NAME as GIVEN
+from aflow_ops.search.given import framed, parameters_of
 from aflow_ops.search.roles import INSTRUCTION, can_check, can_choose, can_revise, can_write
 
 MAX_SIZE = 9
@@ -35,6 +38,7 @@ KINDS: dict[str, range] = {
     "refine": range(1, 2),
     "fallback": range(2, 3),
     "branch": range(2, 3),
+    "given": range(1),
 }
 
 
@@ -75,7 +79,14 @@ class Plan:
         parts[path[0]] = parts[path[0]].put(path[1:], other)
         return replace(self, parts=tuple(parts))
 
+    @property
+    def written(self) -> str:
+        """All of it in a line, to be read again."""
+        return f"{self.kind}({', '.join([*map(repr, self.constants), *(part.written for part in self.parts)])})"
+
     def __str__(self) -> str:
+        if self.kind == "given":
+            return "the given workflow"
         return f"{self.kind}({', '.join([*map(repr, self.constants), *map(str, self.parts)])})"
 
 
@@ -104,6 +115,11 @@ def branch(condition: object, then: Plan, otherwise: Plan) -> Plan:
     return Plan("branch", (str(condition),), (then, otherwise))
 
 
+def given(source: str) -> Plan:
+    """Return a workflow that no plan printed, as a step."""
+    return Plan("given", (source,))
+
+
 def least_plan(operator: type[Operator]) -> Plan | None:
     """Return the least plan around an operator, which gets its drafts from Custom; `None` when no plan can have it."""
     name, draft = operator.__name__, call("Custom")
@@ -127,7 +143,8 @@ def print_plan(plan: Plan, *, has_entry_point: bool) -> str:
     answer = printer.step(plan)
     parameters = "problem, entry_point" if has_entry_point else "problem"
     body = "\n".join(printer.lines)
-    return f"{_HEAD}{plan}\nasync def workflow({parameters}):\n{body}\n    return {answer}"
+    functions = "".join(framed(source, number) for source, number in printer.functions.items())
+    return f"{_HEAD}{plan.written}\n{functions}async def workflow({parameters}):\n{body}\n    return {answer}"
 
 
 def read_plan(workflow: str) -> Plan | None:
@@ -197,12 +214,17 @@ def _printable_branch(plan: Plan) -> bool:
     return len(plan.constants) == 1 and read_condition(plan.constants[0]) is not None
 
 
+def _printable_given(plan: Plan) -> bool:
+    return len(plan.constants) == 1 and bool(parameters_of(plan.constants[0]))
+
+
 _PRINTABLE = {
     "call": _printable_call,
     "vote": _printable_vote,
     "refine": _printable_refine,
     "fallback": _printable_fallback,
     "branch": _printable_branch,
+    "given": _printable_given,
 }
 
 
@@ -211,6 +233,7 @@ class _Printer:
 
     def __init__(self, has_entry_point: bool) -> None:
         self.lines: list[str] = []
+        self.functions: dict[str, int] = {}
         self._has_entry_point = has_entry_point
         self._count = 0
         self._indent = 1
@@ -242,6 +265,12 @@ class _Printer:
         if len(plan.constants) == 2:
             given["instruction"] = plan.constants[1]
         return self._result("draft", OPERATORS[plan.constants[0]], **given)
+
+    def _given(self, plan: Plan) -> str:
+        (source,), name = plan.constants, self._name("draft")
+        number = self.functions.setdefault(source, len(self.functions) + 1)
+        self._line(f"{name} = await {GIVEN}_{number}({', '.join(parameters_of(source))})")
+        return name
 
     def _vote(self, plan: Plan) -> str:
         drafts = ", ".join([self.step(part) for part in plan.parts])

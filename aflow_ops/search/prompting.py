@@ -5,7 +5,7 @@ from typing import Protocol
 
 from aflow_ops.executor.types import Message
 from aflow_ops.policy_prompt import PromptStyle, policy_messages
-from aflow_ops.search.edit_prompt import MAX_REPLY_CHARS, edit_messages, read_reply
+from aflow_ops.search.edit_prompt import MAX_REPLY_CHARS, edit_messages, read_reply, with_kept_prompts
 from aflow_ops.search.expand import Context, Proposal
 from aflow_ops.search.node import Form
 from data.problem import Domain, ProblemView
@@ -56,9 +56,9 @@ class EditPrompting:
         return edit_messages(context, self.kinds, refused, self.offered)
 
     def read(self, context: Context, reply: str) -> tuple[str, str]:
-        """Take the modification out of its tag."""
+        """Take the modification out of its tag, and add the parent's prompts that the reply uses as they are."""
         modification, completion = read_reply(reply)
-        return modification or "no modification was named", completion
+        return modification or "no modification was named", with_kept_prompts(completion, context.parent.prompts)
 
 
 class DesignPrompting:

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from aflow_ops.search.tree import Tree
+from aflow_ops.search.tree import ScoredNode, Tree
 
 Strategy = Literal["aflow", "uct", "greedy", "random"]
 
@@ -83,18 +83,24 @@ def _aflow(tree: Tree, pending: Mapping[int, int], sample: int, rng: random.Rand
 
 
 def _uct(tree: Tree, pending: Mapping[int, int], sample: int, rng: random.Random) -> int:
-    """Walk down; at every node its own expansion competes with its children."""
+    """Walk down, from the root that promises most; at every node its own expansion competes with its children."""
     lost = tree.backed_up_counts(pending)
-    here = min((item for item in tree.scored if item.is_root), key=lambda item: item.id, default=tree.scored[0])
+
+    def visits(item: ScoredNode) -> int:
+        return tree.visits[item.id] + lost[item.id]
+
+    def bound(item: ScoredNode, parent_visits: int) -> float:
+        return _bound(tree.total_value[item.id] / visits(item), visits(item), parent_visits)
+
+    tops = tree.tops
+    together = sum(map(visits, tops))
+    here = max(tops, key=lambda item: (bound(item, together), -item.id))
     while True:
-        visits = tree.visits[here.id] + lost[here.id]
         own = 1 + tree.tries[here.id] + pending.get(here.id, 0)
-        best, bound = None, _bound(here.score, own, visits)
+        best, highest = None, _bound(here.score, own, visits(here))
         for child in tree.scored_children(here.id):
-            count = tree.visits[child.id] + lost[child.id]
-            value = tree.total_value[child.id] / count
-            if (found := _bound(value, count, visits)) > bound:
-                best, bound = child, found
+            if (found := bound(child, visits(here))) > highest:
+                best, highest = child, found
         if best is None:
             return here.id
         here = best

@@ -26,13 +26,14 @@ class Convergence:
     patience: int = 5
     z: float = 0.0
 
-    def reached(self, rounds: Sequence[tuple[float, float]]) -> bool:
+    def reached(self, rounds: Sequence[tuple[float, float]], roots: int = 1) -> bool:
         """Tell whether the search has converged.
 
         Args:
             rounds (`Sequence[tuple[float, float]]`): `(score, std)` of every round so far, `std` between repeats.
+            roots (`int`): how many of them the search started from: that these are many is no reason to stop.
         """
-        if len(rounds) < self.top + self.patience:
+        if len(rounds) < max(self.top, roots) + self.patience:
             return False
         ends = range(len(rounds) - self.patience, len(rounds) + 1)
         levels = [self._level(rounds[:end]) for end in ends]

@@ -46,8 +46,9 @@ def trajectory_rows(nodes: Sequence[Node], problems: Mapping[str, Problem], styl
 
     A row of `form: "design"` is a workflow as a completion to the policy's own prompt for one problem, with what it
     earned there; one that was refused for being there already earned what the other one did. A row of `form: "edit"` is
-    what a model replied to the prompt of `edit_prompt.py`, with what the workflow in it earned on all its problems; a
-    reply that was refused earned 0. Rows of one `group` share one prompt.
+    what a model replied to the prompt of `edit_prompt.py`, with what the workflow in it earns on all problems (`Tree`
+    has the estimate for one that was given up early); a reply that was refused earned 0. A workflow that the executor
+    refused to answer has no row. Rows of one `group` share one prompt.
 
     Args:
         nodes (`Sequence[Node]`): of the search.
@@ -70,11 +71,12 @@ def _designs(nodes: Sequence[Node], problems: Mapping[str, Problem], style: Prom
                 if double is None:
                     yield _row(problem, prompt, node, attempt.completion, None, attempt)
                 elif key in double.per_problem:
-                    yield _row(problem, prompt, double, attempt.completion, double.per_problem[key], attempt)
+                    rewards = double.per_problem[key]
+                    yield _row(problem, prompt, double, attempt.completion, rewards, attempt, _outcome(double, key))
             if key in node.per_problem:
                 own = next((each for each in node.attempts if each.error is None and each.problem == key), None)
                 text = completion_of(node) if own is None else own.completion
-                yield _row(problem, prompt, node, text, node.per_problem[key], own)
+                yield _row(problem, prompt, node, text, node.per_problem[key], own, _outcome(node, key))
 
 
 def _double(attempt: Attempt, problem: Problem, nodes: Sequence[Node], first: Mapping[str, int]) -> Node | None:
@@ -91,15 +93,32 @@ def _double(attempt: Attempt, problem: Problem, nodes: Sequence[Node], first: Ma
 
 
 def _edits(nodes: Sequence[Node], problems: Mapping[str, Problem]) -> Iterator[dict[str, Any]]:
+    tree = Tree(nodes)
     for node in nodes:
         for attempt in node.attempts:
-            if attempt.form != "edit":
+            if attempt.form != "edit" or (attempt.error is None and _is_unknown(node)):
                 continue
             judged = list(node.per_problem) or list(problems)
             problem: Problem | None = problems[judged[0]] if len(judged) == 1 else None
             means = [sum(rewards) / len(rewards) for rewards in node.per_problem.values()]
             rewards = means if attempt.error is None else None
-            yield _row(problem or list(problems.values()), attempt.messages, node, attempt.completion, rewards, attempt)
+            of = problem or list(problems.values())
+            row = _row(of, attempt.messages, node, attempt.completion, rewards, attempt, _outcome(node))
+            yield {**row, "reward": tree.reward(node)} if rewards and node.status == "ok" else row
+
+
+def _outcome(node: Node, key: str | None = None) -> str:
+    """How a node's runs on one problem ended, well if one of them did; on all of them, where none is named."""
+    if key is not None and key in node.failed:
+        return node.failed[key]
+    if node.status == "ok":
+        return "ok"
+    return "timeout" if set(node.failed.values()) == {"timeout"} else "policy_error"
+
+
+def _is_unknown(node: Node) -> bool:
+    """Whether nothing is known of a workflow, for the executor refused to answer in it: no fault of who wrote it."""
+    return bool(node.unscored) and node.status == "crashed"
 
 
 def _row(
@@ -109,6 +128,7 @@ def _row(
     completion: str,
     rewards: Sequence[float] | None,
     attempt: Attempt | None,
+    outcome: str = "policy_error",
 ) -> dict[str, Any]:
     said = json.dumps([[message["role"], message["content"]] for message in prompt])
     ids, logprobs = (None, None) if attempt is None else (attempt.completion_ids, attempt.logprobs)
@@ -119,7 +139,7 @@ def _row(
         "completion": completion,
         "reward": sum(rewards) / len(rewards) if rewards else 0.0,
         "correct": bool(rewards) and min(rewards or [0.0]) >= 1.0,
-        "outcome": "ok" if rewards and node.status == "ok" else "policy_error",
+        "outcome": outcome if rewards else "policy_error",
         "node": node.id,
         "origin": node.origin,
         "form": "design" if attempt is None else attempt.form,

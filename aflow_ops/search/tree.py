@@ -1,9 +1,16 @@
-"""What the list of nodes says as a tree: scores, visits, backed-up values, and what was tried already."""
+"""What the list of nodes says as a tree: scores, visits, backed-up values, and what was tried already.
+
+A node that was given up early was run on the first problems only, and these may be easier than the rest. Its mean there
+says nothing beside the mean of a node that was run on all of them. So it is scored by what it gains or loses on the
+problems that both it and the best whole node were run on, added to that one's score (a difference estimator: Cochran,
+Sampling Techniques, 1977, ch. 7).
+"""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import fmean
 
 from aflow_ops.search.canonical import workflow_key
 from aflow_ops.search.node import Node, Objective
@@ -35,12 +42,51 @@ class Tree:
 
     def __init__(self, nodes: Sequence[Node], objective: Objective = "reward", price_per_usd: float = 0.0) -> None:
         self.nodes = tuple(nodes)
+        self._by_id = {node.id: node for node in self.nodes}
         self.objective: Objective = objective
         self.price_per_usd = price_per_usd
 
     def score(self, node: Node) -> float:
-        """Return the node's score by the search's objective."""
-        return node.score(self.objective, self.price_per_usd)
+        """Return the node's score by the search's objective, comparable with every other's.
+
+        Raises:
+            ValueError: the node has no score.
+        """
+        return self._estimated(node).score(self.objective, self.price_per_usd)
+
+    def reward(self, node: Node) -> float:
+        """Return the node's mean reward, comparable with every other's.
+
+        Raises:
+            ValueError: the node has no score.
+        """
+        return self._estimated(node).score()
+
+    @cached_property
+    def _anchor(self) -> Node | None:
+        """The best of the nodes that have a score on most problems."""
+        ran = [(node.validation.n, node) for node in self.nodes if node.status == "ok" and node.validation is not None]
+        most = max((count for count, _ in ran), default=0)
+        ranked = [(-node.score(self.objective, self.price_per_usd), node.id, node) for n, node in ran if n == most]
+        return min(ranked, default=(0.0, 0, None))[2]
+
+    def _estimated(self, node: Node) -> Node:
+        """Return the node with the reward and the share right that it would have on all problems."""
+        anchor, validation = self._anchor, node.validation
+        if anchor is None or anchor.validation is None or validation is None or validation.n >= anchor.validation.n:
+            return node
+        shared = [key for key in node.per_problem if key in anchor.per_problem]
+        if not shared:
+            return node
+        pairs = [(node.per_problem[key], anchor.per_problem[key]) for key in shared]
+        reward = fmean(fmean(mine) - fmean(best) for mine, best in pairs)
+        correct = fmean(_share_right(mine) - _share_right(best) for mine, best in pairs)
+        estimated = replace(
+            validation,
+            reward=_in_range(anchor.validation.reward + reward),
+            correct=_in_range(anchor.validation.correct + correct),
+        )
+        return replace(node, validation=estimated)
 
     @cached_property
     def scored(self) -> tuple[ScoredNode, ...]:
@@ -48,6 +94,11 @@ class Tree:
         return tuple(
             ScoredNode(node.id, self.score(node), node.parent is None) for node in self.nodes if node.status == "ok"
         )
+
+    @property
+    def tops(self) -> list[ScoredNode]:
+        """The nodes that ran and have no parent that did: roots, and what was made of a root that crashed."""
+        return [item for item in self.scored if self._by_id[item.id].parent not in self._scored_by_id]
 
     @cached_property
     def _scored_by_id(self) -> dict[int, ScoredNode]:
@@ -98,7 +149,7 @@ class Tree:
             here: int | None = node_id
             while here is not None:
                 counts[here] += count
-                here = self.nodes[here].parent
+                here = self._by_id[here].parent
         return counts
 
     @cached_property
@@ -120,22 +171,41 @@ class Tree:
 
     def whole(self, problems: int) -> list[Node]:
         """Return the nodes that were run on a slice of so many problems."""
-        nodes = [self.nodes[item.id] for item in self.scored]
-        return [node for node in nodes if node.validation is not None and node.validation.n >= problems]
+        return [self._by_id[item.id] for item in self.scored if _met(self._by_id[item.id]) >= problems]
 
-    def pareto(self) -> list[tuple[float, float, int]]:
-        """Return the nodes that no other beats in both dollars a problem and mean reward, the cheapest first.
+    @cached_property
+    def most_problems(self) -> int:
+        """How many problems a node was run on at most: on fewer ran what was given up early."""
+        return max((_met(node) for node in self.nodes if node.status == "ok"), default=0)
+
+    def pareto(self, cost: Callable[[Node], float] | None = None) -> list[tuple[float, float, int]]:
+        """Return the nodes that no other beats in both cost a problem and mean reward, the cheapest first.
+
+        Only nodes that were run on all problems: what another one costs and earns on these is not known.
+
+        Args:
+            cost (`Callable[[Node], float]`): of one run; dollars by default.
 
         Returns:
-            `list` of `(cost_usd, reward, id)`.
+            `list` of `(cost, reward, id)`.
         """
-        points = []
-        for item in self.scored:
-            node = self.nodes[item.id]
-            assert node.validation is not None
-            points.append((node.usd_per_problem, node.validation.reward, node.id))
+        cost = cost or (lambda node: node.usd_per_problem)
+        points = [(cost(node), self.reward(node), node.id) for node in self.whole(self.most_problems)]
         front: list[tuple[float, float, int]] = []
         for point in sorted(points, key=lambda point: (point[0], -point[1], point[2])):
             if not front or point[1] > front[-1][1]:
                 front.append(point)
         return front
+
+
+def _met(node: Node) -> int:
+    """Problems that a node was run on, those without a score too."""
+    return len(node.unscored) + (0 if node.validation is None else node.validation.n)
+
+
+def _share_right(rewards: Sequence[float]) -> float:
+    return fmean(reward >= 1.0 for reward in rewards)
+
+
+def _in_range(share: float) -> float:
+    return min(1.0, max(0.0, share))

@@ -1,12 +1,16 @@
-r"""MATH (https://arxiv.org/abs/2103.03874) and its 500-problem test set MATH-500.
+r"""MATH (https://arxiv.org/abs/2103.03874), its 500-problem test set MATH-500, and DeepScaleR's training problems.
 
 Example row of the Hub's `EleutherAI/hendrycks_math` (`HuggingFaceH4/MATH-500` has `answer` and `unique_id` too):
 
     {"problem": "If $\\frac{5}{x} = 1$, what is $x$?", "level": "Level 2", "type": "Algebra",
      "solution": "We have $x = \\boxed{5}$."}
 
-The gold answer is the content of the solution's last `\boxed{}`, as the benchmark's own `last_boxed_only_string` finds
-it.
+and of `agentica-org/DeepScaleR-Preview-Dataset`, whose solutions may be empty:
+
+    {"problem": "The roots of ... Find $x$.", "answer": "-\\frac{2}{3}", "solution": "..."}
+
+The gold answer is `answer` where a row has it, else the content of the solution's last `\boxed{}`, as MATH's own
+`last_boxed_only_string` finds it.
 """
 
 import re

@@ -236,6 +236,15 @@ def trained_template_kwargs(place: str | None) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
+def trained_settings(place: str | None) -> dict[str, Any]:
+    """Return the settings that a policy's run was told and that are no defaults; empty when nothing says so.
+
+    Args:
+        place (`str`, *optional*): as for `trained_prompt_style`.
+    """
+    return _left_beside(place, CONFIG_FILE)
+
+
 def trained_sources(place: str | None) -> list[str]:
     """Return the sources of problems that a policy was trained on, as the run was told; none when nothing says so.
 

@@ -4,11 +4,11 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from aflow_ops.errors import UsageError
+from aflow_ops.errors import CallRefusedError, UsageError
 from aflow_ops.executor.types import Message, Reply
 
 # Turns of the event loop that a batch waits: those who ask in answer to the same replies need a few to get here.
@@ -22,12 +22,13 @@ class _Batch:
     temperature: float
     max_tokens: int
     asked: list[tuple[Sequence[Message], int]] = field(default_factory=list)
-    written: "asyncio.Task[list[Reply]] | None" = None
+    written: "asyncio.Task[list[Reply | ValueError]] | None" = None
 
 
 class LocalPolicy:
     """A model for `ModelProposer`. What is asked at the same time is one batch; a reply does not depend on its batch,
-    but for the last digits of its log-probabilities, and what is in a batch depends on no clock.
+    but for the last digits of its log-probabilities, and what is in a batch depends on no clock. In bfloat16 the last
+    digits are the third ones, and now and then decide a token.
 
     Args:
         model (`PreTrainedModel`): the policy, in evaluation mode.
@@ -55,6 +56,7 @@ class LocalPolicy:
         self._model, self._tokenizer = model, tokenizer
         self._lock = asyncio.Lock()
         self._open: dict[tuple[float, int], _Batch] = {}
+        self._has_written = False
 
     def price(self, prompt_tokens: int, completion_tokens: int) -> float:
         """Return 0: it runs here."""
@@ -66,7 +68,8 @@ class LocalPolicy:
         """Return one reply with its tokens.
 
         Raises:
-            UsageError: the prompt is too long for the policy.
+            UsageError: the prompt is too long for the policy, and it has not written anything yet.
+            CallRefusedError: it is too long, and others were not.
         """
         batch = self._open.get((temperature, max_tokens))
         if batch is None:
@@ -75,18 +78,23 @@ class LocalPolicy:
         index = len(batch.asked)
         batch.asked.append((messages, sample))
         assert batch.written is not None
-        replies = await asyncio.shield(batch.written)
-        return replies[index]
+        reply = (await asyncio.shield(batch.written))[index]
+        if isinstance(reply, Reply):
+            return reply
+        told = f"the policy that proposes: {reply}; {self.remedy}"
+        raise CallRefusedError(told) if self._has_written else UsageError(told)
 
-    async def _written(self, batch: "_Batch") -> list[Reply]:
+    async def _written(self, batch: "_Batch") -> "list[Reply | ValueError]":
         """Write a batch once the one before it is written: until then whoever asks joins it."""
         for _ in range(_HOPS):
             await asyncio.sleep(0)
         async with self._lock:
             del self._open[batch.temperature, batch.max_tokens]
-            return await asyncio.to_thread(self._write, batch)
+            replies = await asyncio.to_thread(self._write, batch)
+        self._has_written |= any(isinstance(reply, Reply) for reply in replies)
+        return replies
 
-    def _write(self, batch: "_Batch") -> list[Reply]:
+    def _write(self, batch: "_Batch") -> "list[Reply | ValueError]":
         from recipes.policy.generation import sample_completions  # torch takes seconds to import
 
         start = time.monotonic()
@@ -102,8 +110,10 @@ class LocalPolicy:
                 top_k=self.top_k,
                 chat_template_kwargs=self.chat_template_kwargs,
             )
-        except ValueError as error:
-            raise UsageError(f"the policy that proposes: {error}; {self.remedy}") from None
+        except ValueError as error:  # a prompt is too long: the others are not to suffer for it
+            if len(batch.asked) == 1:
+                return [error]
+            return [self._write(replace(batch, asked=[asked]))[0] for asked in batch.asked]
         seconds = time.monotonic() - start
         return [
             Reply(each.text, each.prompt_tokens, len(each.tokens), 0.0, seconds, cached=False, tokens=each.tokens)

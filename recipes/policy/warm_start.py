@@ -85,7 +85,7 @@ def fingerprint_of(config: Path, seed: int, operators: Sequence[str], made_of: S
     """Return a digest of what decides a warm start: its settings, its workflows, the seed and further operators."""
     settings = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
     trajectories = [file for place in _listed(settings, "trajectories") for file in trajectory_files(place)]
-    files = [config, CORPUS_FILE, *map(Path, _listed(settings, "corpus")), *trajectories, *made_of]
+    files = [config, CORPUS_FILE, *map(from_here_or_project, _listed(settings, "corpus")), *trajectories, *made_of]
     inputs = b"".join(file.read_bytes() for file in files if file.is_file()) + f"seed {seed}".encode()
     return hashlib.sha256(inputs + "".join(f" {name}" for name in operators).encode()).hexdigest()
 

@@ -41,6 +41,7 @@ def finish_agents(
             "alpha": trainer.recipe.alpha,
             "before": team_metrics(before, trainer.team.measure),
             "after": team_metrics(after, trainer.team.measure),
+            "controls": {name: team_metrics(rows, trainer.team.measure) for name, rows in (controls or {}).items()},
         }
         history = trainer.state.log_history
         write_results(run.folder, result, run.seconds, usage, history, trainer.recipe.prompt_style, agents=agents)
@@ -69,7 +70,8 @@ def print_agents(run: Run, result: HeldOut, agents: Mapping[str, Any]) -> None:
         f"gain {summary['gain']:+.3f}, 95% interval [{low:+.3f}, {high:+.3f}]"
     )
     for name, value in summary["baselines"].items():
-        print(f"  {name.replace('_', ' ')} with as many tokens: {value:.3f}")
+        tokens = agents["controls"].get(name, {}).get("tokens", float("nan"))
+        print(f"  {name.replace('_', ' ')} with as many tokens ({tokens:.0f}): {value:.3f}")
     before, after = agents["before"], agents["after"]
     for name in after:
         print(f"  {name:<34} {before.get(name, float('nan')):8.3f} > {after[name]:8.3f}")

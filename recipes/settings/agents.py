@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
+from aflow_ops.agents.speakers import EXECUTOR
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import check_key
 from recipes.settings.arguments import RecipeArguments
@@ -15,7 +16,6 @@ from recipes.settings.replay import ReplayArguments
 
 ADAPTERS = ("shared", "per_agent")
 ROWS = ("episode", "turn")
-EXECUTOR = "executor"
 # Losses of TRL that average a row's tokens before they average rows.
 ROW_LOSSES = ("grpo", "sapo")
 
@@ -83,6 +83,7 @@ class AgentArguments(RecipeArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.train_agents, self.agent_models = _listed(self.train_agents), _listed(self.agent_models)
         if not 0 <= self.alpha < math.inf:
             raise ValueError(f"alpha={self.alpha} must be a number of at least 0")
         for name, known in (("adapters", ADAPTERS), ("agent_rows", ROWS)):
@@ -120,6 +121,11 @@ class AgentArguments(RecipeArguments):
         if not chosen:
             raise UsageError(f"--agent_models {' '.join(self.agent_models)}: no role is left to train")
         return chosen
+
+
+def _listed(words: Sequence[str]) -> list[str]:
+    """Words as they are given: apart, or in one with commas between them."""
+    return [part.strip() for word in words for part in word.split(",") if part.strip()]
 
 
 A = TypeVar("A", bound=AgentArguments)

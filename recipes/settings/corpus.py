@@ -1,10 +1,13 @@
 """`--corpus` and `--retriever_url`: where agents search, as flags of a recipe and of the scripts that play its team."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from aflow_ops.agents.tools.corpus import OWN, Corpus, open_corpus
+from data.passages import passages_of
+from data.problem import Problem
 
 
 @dataclass
@@ -45,3 +48,18 @@ def corpus_from(settings: Any) -> Corpus | None:
     if settings.corpus == OWN and not settings.retriever_url:
         return None
     return open_corpus(settings.corpus, settings.retriever_url)
+
+
+def check_passages(problems: Sequence[Problem], corpus: Corpus | None) -> None:
+    """Refuse problems that bring nothing to search in, before anything is loaded.
+
+    Args:
+        problems (`Sequence[Problem]`): that agents will be asked.
+        corpus (`Corpus`, *optional*): where they search; `None` for what each problem brings along.
+
+    Raises:
+        DataError: one brings no passages; says what to do.
+    """
+    if corpus is None:
+        for problem in problems:
+            passages_of(problem)

@@ -113,6 +113,10 @@ def check_loop(training: WorkflowGRPOConfig) -> None:
             not schedule.startswith("constant"),
             "how many steps there will be is not known before; use constant or constant_with_warmup",
         ),
+        f"--warmup_steps {training.warmup_steps}": (
+            0 < training.warmup_steps < 1,
+            "a share of how many steps there will be, which is not known before; give a number of steps",
+        ),
         f"--temperature_final {training.temperature_final}": (
             training.temperature_final is not None,
             "what is sampled and what is trained on must have one temperature",

@@ -171,6 +171,12 @@ class RolloutsAhead:
             metrics[name] = list(values) if name == "num_tokens" else [*metrics[name], *values]
         return self._current.sampled
 
+    @property
+    def written_at(self) -> int:
+        """Optimizer steps that the policy had when it wrote the generation at hand."""
+        step: int = self.trainer.state.global_step if self._current is None else self._current.step
+        return step
+
     def known_logps(self) -> torch.Tensor | None:
         """Return the log-probabilities at sampling time, once, where TRL asks for the policy's before it trains."""
         if self._current is None or not self._old_logps_due:

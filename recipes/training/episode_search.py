@@ -221,6 +221,8 @@ class EpisodeSearch:
     def _search(self, number: int) -> dict[str, list[Node]]:
         """Search for this process's share of the problems; return the nodes of all, in the problems' order."""
         accelerator = self.trainer.accelerator
+        for earlier in range(number):  # all processes meet to read it, also those without a problem of their own
+            self.found(earlier)
         mine = list(self.of(number))[accelerator.process_index :: accelerator.num_processes]
         label = f"episode {number + 1}/{self.recipe.all_episodes}: search"
         total = len(mine) * self.recipe.search_iterations

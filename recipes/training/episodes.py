@@ -65,9 +65,8 @@ class Episodes:
             InfraError: a failure of ours, or the budget is spent.
         """
         while self.trained and self.number + 1 < self.recipe.all_episodes:
-            self.number += 1
-            found = self.search.run(self.number)
-            self._position = 0
+            found = self.search.run(self.number + 1)  # until it is over, a checkpoint is of the episode before
+            self.number, self._position = self.number + 1, 0
             self._take(found)
             said = {"episode/number": self.number + 1, "episode/groups": len(self._rows), **found.metrics()}
             self.trainer.log(said)
@@ -79,7 +78,7 @@ class Episodes:
         groups = by_group(cap(distinct(found.trajectories, same_workflow), caps))
         if self.recipe.replay_task_line:
             groups = {name: [naming_its_task(row) for row in rows] for name, rows in groups.items()}
-        problems = {problem.id: problem for problem in self.search.of(self.number).values()}
+        problems = {(problem.source, problem.id): problem for problem in self.search.of(self.number).values()}
         self._rows, self._asked = {}, {}
         for name, group in groups.items():
             rows = [self.trainer.policy.given_row(row, row.prompt) for row in group]
@@ -90,7 +89,7 @@ class Episodes:
             self._rows[name] = [
                 replace(row, record={**row.record, **more}) for row, fit in zip(rows, fits, strict=True) if fit
             ]
-            self._asked[name] = (group[0].prompt, json.dumps(problems[group[0].id].to_row()))
+            self._asked[name] = (group[0].prompt, json.dumps(problems[group[0].key].to_row()))
         self._order = self._ordered()
 
     def _ordered(self) -> list[tuple[str, int]]:

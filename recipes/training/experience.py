@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from aflow_ops.domains import DOMAIN_PROMPTS
 from aflow_ops.errors import UsageError, WorkflowError
 from aflow_ops.language import Workflow, parse_workflow
 from aflow_ops.policy_prompt import PROMPT_STYLES, PromptStyle, policy_messages
@@ -17,8 +18,11 @@ from data.trajectories import Messages, Trajectory, read_trajectories, regrouped
 from data.trajectory_sets import capped, distinct, refuse_leaks
 from recipes.run.rollout_log import LIVE, rollout_files
 
-# What a folder may hold, and is asked for in this order.
-FILES = ("trajectories.jsonl", LIVE, "rows.jsonl")
+# What a folder may hold, and is asked for in this order: a search's; those that a run made of its own; all that a run
+# was rewarded for; an evaluation's.
+FOUND = "trajectories.jsonl"
+OF_A_RUN = (f"search/episode-*/{FOUND}", f"iteration-*/{FOUND}")
+FILES = (FOUND, LIVE, "rows.jsonl")
 _SEARCH = "search:"
 
 
@@ -67,14 +71,17 @@ def load_trajectories(
     files = [file for place in places for file in trajectory_files(place)]
     rows = [row for file in files for row in read_trajectories(file, prompt_of if problems else None)]
     if not rows:
-        raise UsageError(f"{', '.join(places)}: no trajectory can be used; each is of no known problem, or not graded")
+        raise UsageError(
+            f"{', '.join(places)}: no trajectory can be used; each is of no known problem, not graded, or itself a "
+            "replayed one"
+        )
     refuse_leaks(rows, heldout)
     kept = distinct(regrouped([in_style(row, style) for row in rows]), same_workflow)
     return [naming_its_task(row) for row in kept] if task_line else kept
 
 
 def trajectory_files(place: str) -> list[Path]:
-    """Return the files of one place, the parts of a long run in order.
+    """Return the files of one place, the parts of a long run in order, all episodes of a loop.
 
     Raises:
         UsageError: a folder without any.
@@ -84,9 +91,14 @@ def trajectory_files(place: str) -> list[Path]:
         return [path]
     names = FILES[:1] if place.startswith(_SEARCH) else FILES
     for name in names:
-        if files := rollout_files(path / name):
+        if files := rollout_files(path / name) or _of_a_run(path):
             return files
     raise UsageError(f"{path}: has no {' or '.join(names)}")
+
+
+def _of_a_run(folder: Path) -> list[Path]:
+    """Return what the episodes of `grpo_search.py` found, or the iterations of `dpo_search.py` wrote, in order."""
+    return [file for pattern in OF_A_RUN for file in sorted(folder.glob(pattern))]
 
 
 def check_trajectories(places: Sequence[str]) -> None:
@@ -145,7 +157,10 @@ def in_style(trajectory: Trajectory, style: PromptStyle) -> Trajectory:
 
 
 def _view(trajectory: Trajectory) -> tuple[PromptStyle, ProblemView] | None:
-    """Tell which problem, in which style, a prompt was made of."""
+    """Tell which problem, in which style, a prompt was made of; `None` where it is none of ours, or of a domain that is
+    not known here."""
+    if trajectory.domain not in DOMAIN_PROMPTS:
+        return None
     head, separator, question = trajectory.asked.rpartition("\n\nQuestion: ")
     context = head.removeprefix("Context:\n") if separator else None
     for entry_point in (None, "f"):  # whether there is one changes the prompt, its name does not

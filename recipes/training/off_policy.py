@@ -107,7 +107,8 @@ class OffPolicyGRPOTrainer(GRPOTrainer):
 
         Args:
             output (`dict`): from `_generate_and_score_completions`; this process's rows.
-            left_out (`Sequence[bool]`): rows without a part in the loss, in its KL term or in its normalizer.
+            left_out (`Sequence[bool]`): rows without a part in the loss, in its KL term or in its number of tokens;
+                losses that are means over rows (`grpo`, `dr_grpo`) still divide by them.
         """
         ids, mask = output["completion_ids"], output["completion_mask"]
         kinds, behaviour = ids.new_zeros(len(ids)), torch.zeros(ids.shape, device=ids.device)

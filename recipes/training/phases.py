@@ -1,6 +1,7 @@
 """Training from a beginning or a checkpoint to the end, over outages and collapses."""
 
 import sys
+from pathlib import Path
 
 from aflow_ops.errors import FatalExecutorError, InfraError
 from recipes.run.checkpoints import Checkpoint, drop_checkpoints_after, latest_checkpoint
@@ -25,7 +26,7 @@ def train_policy(trainer: ResumableGRPOTrainer, start: Checkpoint | None) -> Non
         except FatalExecutorError as error:
             if trainer.state.global_step == 0 or trainer.accelerator.num_processes > 1:
                 raise  # nothing learned, or processes that no longer meet: the last regular checkpoint stands
-            checkpoint = trainer.save_checkpoint()
+            checkpoint = whole_checkpoint(trainer) or trainer.save_checkpoint()
             where = f"go on from step {trainer.state.global_step} with --resume_from_checkpoint {checkpoint}"
             raise type(error)(f"{error}; {where}") from error
         if trainer.stop_error is not None:
@@ -35,6 +36,13 @@ def train_policy(trainer: ResumableGRPOTrainer, start: Checkpoint | None) -> Non
         if trainer.collapse is None:
             return
         start = roll_back(trainer, trainer.collapse, last=rolled_back == MAX_ROLL_BACKS)
+
+
+def whole_checkpoint(trainer: ResumableGRPOTrainer) -> Path | None:
+    """Return the checkpoint of the step that a training has come to, if it was saved then: nothing is to be added."""
+    newest = latest_checkpoint(trainer.run_dir, quiet=True)
+    step = trainer.state.global_step
+    return newest.path if newest is not None and newest.step == step and newest.resumable else None
 
 
 def roll_back(trainer: ResumableGRPOTrainer, collapse: Collapse, *, last: bool) -> Checkpoint:

@@ -19,7 +19,7 @@ from data.trimming import TextBudget
 from recipes.run.bars import watched_rows
 from recipes.settings.arguments import RecipeArguments
 from recipes.training.curriculum import EasiestFirst, queue_of
-from recipes.training.experience import check_trajectories
+from recipes.training.experience import check_trajectories, load_trajectories
 
 
 def mixed_problems(
@@ -73,7 +73,7 @@ def training_and_heldout_problems(recipe: RecipeArguments, seed: int) -> tuple[l
     Raises:
         UsageError: as `mixed_problems`, or a curriculum that fits none of the problems.
         InfraError: a benchmark cannot be had.
-        DataError: what is to be replayed cannot be read.
+        DataError: what is to be replayed cannot be read, or is of held-out problems.
     """
     check_trajectories(recipe.replay)
     if not _prepared(recipe):
@@ -83,6 +83,8 @@ def training_and_heldout_problems(recipe: RecipeArguments, seed: int) -> tuple[l
     if isinstance(queue, EasiestFirst):
         queue.check_fits(train)
     heldout = mixed_problems(recipe.sources, recipe.mix, recipe.num_heldout_problems, "heldout", seed)
+    if recipe.replay:
+        load_trajectories(recipe.replay, heldout=heldout, problems=train, style=recipe.prompt_style)
     return train, heldout
 
 

@@ -56,6 +56,9 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         start (`Checkpoint`, *optional*): where the run goes on; `train_policy` takes it again.
         backup (`Backup`, *optional*): of the run, in the main process.
         kwargs: everything else `GRPOTrainer` takes (`processing_class`, `peft_config`, `callbacks`).
+
+    Raises:
+        UsageError: fewer problems than a generation takes, or what is to be replayed cannot be (`open_replay`).
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         rewards = load_rewards(reward_funcs, args.reward_weights)
         self.reward = next(reward for reward in rewards if isinstance(reward, WorkflowReward))
         args = copy.copy(args)
+        check_enough(len(problems), args)
         args.shuffle_dataset = args.shuffle_dataset and recipe.curriculum == "none"
         super().__init__(
             model=model,
@@ -302,7 +306,8 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         """Have the run stop after this step when hardly any workflow has been valid for long."""
         judged = [ending != "invalid" for ending in endings if ending != "infra_error"]
         if judged and self.collapse is None:
-            self.collapse = self.watch.seen(self.state.global_step, sum(judged) / len(judged))
+            written_at = self.state.global_step if self.ahead is None else self.ahead.written_at
+            self.collapse = self.watch.seen(written_at, sum(judged) / len(judged))
 
     async def _with_revise_gain(self, rollouts: Sequence[Rollout], tied: Sequence[bool]) -> list[Rollout]:
         """Grade drafts before and after Revise/Test, only where a tie-break will look at them."""
@@ -317,6 +322,20 @@ class WorkflowGRPOTrainer(ResumableGRPOTrainer):
         if self.accelerator.is_main_process:
             rows = zip(self._rollout_rows, advantages, strict=True)
             self.rollout_log.write(self.state.global_step, [{**row, "advantage": value} for row, value in rows])
+
+
+def check_enough(problems: int, args: WorkflowGRPOConfig) -> None:
+    """Refuse an epoch without a whole generation: TRL leaves out what is not one, and would train on nothing.
+
+    Raises:
+        UsageError: says how many it takes.
+    """
+    at_once = args.generation_batch_size // args.num_generations
+    if problems < at_once:
+        raise UsageError(
+            f"num_train_problems={problems}: a generation takes {at_once}, and nothing would be trained; give more, or "
+            "lower --per_device_train_batch_size or --gradient_accumulation_steps"
+        )
 
 
 def _sample(rollout: Rollout) -> Sample:

@@ -34,7 +34,7 @@ async def grade_swe(answer: str, problem: Problem, sandbox: Sandbox) -> Grade:
             f"problem {problem.id}: its repository is in an image: use recipes/swe.py --swe_backend docker"
         )
     try:
-        files = apply_edits(task.files, parse_edits(answer), task.test_files)
+        files = apply_edits(task.files, parse_edits(answer), task.protected)
     except EditRefusedError as error:
         return Grade(1, False, None, str(error))
     report = await LocalTests(sandbox).run(task, files, task.tests)

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from aflow_ops.concurrency import gather_or_cancel
-from aflow_ops.errors import InfraError
-from aflow_ops.search.evaluate import graded
+from aflow_ops.errors import CallRefusedError, InfraError
+from aflow_ops.search.evaluate import Runs, run_on
 from aflow_ops.search.node import Sample
 from aflow_ops.trace import OperatorCall, Trace
 from data.problem import Problem
@@ -35,7 +34,7 @@ class Evaluation:
         if rollout.reward is None:
             if self.scorer.spent is not None:
                 raise self.scorer.spent
-            raise InfraError(rollout.infra_error or "the run could not be graded")
+            raise _failure(rollout)
         return self._sample(rollout, rollout.reward)
 
     def _sample(self, rollout: Rollout, reward: float) -> Sample:
@@ -62,15 +61,25 @@ class Evaluation:
             problems (`Sequence[str]`): ids.
             repeats (`int`): runs of each.
 
+        Returns:
+            `dict` of the samples of every problem but those on which the executor refused a call: they have no score.
+
         Raises:
+            CallRefusedError: there is none but such problems.
             InfraError: a failure of ours that did not pass.
         """
-        runs = [(problem, repeat) for problem in problems for repeat in range(repeats)]
-        done = await gather_or_cancel(graded(self, workflow, problem, repeat) for problem, repeat in runs)
-        samples: dict[str, list[Sample]] = {}
-        for (problem, _), sample in zip(runs, done, strict=True):
-            samples.setdefault(problem, []).append(sample)
+        samples = Runs()
+        await run_on(samples, workflow, self, problems, repeats)
+        if samples.refused and not samples:
+            raise CallRefusedError(next(iter(samples.refused.values())))
         return samples
+
+
+def _failure(rollout: Rollout) -> InfraError:
+    """What kept a run from having a reward."""
+    said = rollout.infra_error or "the run could not be graded"
+    error = None if rollout.trace is None else rollout.trace.error
+    return CallRefusedError(said) if error is not None and error.kind == CallRefusedError.__name__ else InfraError(said)
 
 
 def shown_call(call: OperatorCall) -> str:

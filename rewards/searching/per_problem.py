@@ -91,26 +91,37 @@ def split_by_problem(
     Args:
         nodes (`Sequence[Node]`): as they were kept.
         roots (`Mapping[str, int]`): how many each problem's search starts from, by the problem's id, in order.
-        ended (`Callable[[Sequence[Node]], bool]`): whether a search with these nodes has ended; the last one may have
-            been cut off.
+        ended (`Callable[[Sequence[Node]], bool]`): whether a search with these nodes has ended: the last one may have
+            been cut off, and any may have been told of fewer rounds.
 
     Returns:
-        `tuple` of the searches that have ended, and how many nodes they have.
+        `tuple` of the searches up to the first one that has not ended, and how many nodes they have.
     """
     searches: list[Searched] = []
+    for searched, count in zip(all_by_problem(nodes, roots), roots.values(), strict=False):
+        if len(searched.nodes) < count or not ended(searched.nodes):
+            break
+        searches.append(searched)
+    return searches, sum(len(searched.nodes) for searched in searches)
+
+
+def all_by_problem(nodes: Sequence[Node], roots: Mapping[str, int]) -> list[Searched]:
+    """Read kept nodes back, also of searches that have not ended: there may be more rounds to make than there were.
+
+    Args:
+        nodes, roots: as for `split_by_problem`.
+    """
+    found: list[Searched] = []
     start = 0
     for problem, count in roots.items():
         if start == len(nodes):
             break
-        end = start + count
+        end = min(start + count, len(nodes))
         while end < len(nodes) and nodes[end].round > 0:
             end += 1
-        own = renumbered(Searched(problem, tuple(nodes[start:end])), -start)
-        if len(own) < count or (end >= len(nodes) and not ended(own)):
-            break
-        searches.append(Searched(problem, tuple(own)))
+        found.append(Searched(problem, tuple(renumbered(Searched(problem, tuple(nodes[start:end])), -start))))
         start = end
-    return searches, start
+    return found
 
 
 def one_problem(key: str, repeats: int) -> Rungs:
@@ -152,8 +163,10 @@ def pass_at_k_of(counts: Sequence[tuple[int, int]]) -> dict[str, Any]:
         counts (`Sequence[tuple[int, int]]`): samples, and right ones among them, of each problem.
 
     Returns:
-        `dict`: k -> `{"mean", "ci95"}`, where every problem has so many samples.
+        `dict`: k -> `{"mean", "ci95"}`, where every problem has so many samples; one that has none, for the executor
+        refuses it, does not count.
     """
+    counts = [count for count in counts if count[0] > 0]
     fewest = min((samples for samples, _ in counts), default=0)
     found = {}
     for k in PASS_K:

@@ -5,22 +5,24 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from aflow_ops.agents.episode import Episode
+from aflow_ops.agents.episode import Episode, Speaker
+from aflow_ops.agents.speakers import ExecutorSpeaker
 from aflow_ops.agents.team import Team
 from aflow_ops.errors import UsageError
+from aflow_ops.executor import ExecutorConfig, check_key, executor_config_from, open_executor
 from aflow_ops.sandbox import open_sandbox
 from data.files import claimed, write_atomically
 from data.problem import Problem
 from data.registry import SOURCES, load_problems
 from recipes.policy.generation import end_tokens
-from recipes.policy.loading import load_policy, trained_template_kwargs
+from recipes.policy.loading import load_policy, trained_settings, trained_template_kwargs
 from recipes.run.agent_results import team_metrics
 from recipes.run.bars import Bar
 from recipes.settings.corpus import corpus_from
@@ -30,8 +32,8 @@ from recipes.training.agent_heldout import heldout_row, single_agent
 from recipes.training.agent_play import ChatTokens, EpisodePlayer, continued, room_of
 from rewards.evaluation import DEFAULT_PASS_K, summarize_rows
 from scripts.evaluating.candidates import PolicySettings
-from scripts.evaluating.problems import read_data
-from scripts.run_agents import load_recipe, team_of
+from scripts.evaluating.problems import read_data, sources_of_policy
+from scripts.run_agents import check_domains, executor_roles, load_recipe, team_of, team_settings
 
 Row = dict[str, Any]
 # Of a generated source without --limit.
@@ -39,8 +41,8 @@ GENERATED = 100
 OUTCOMES = {"limit": "policy_error"}
 
 
-def agent_problems(names: Sequence[str], limit: int | None, seed: int) -> list[Problem]:
-    """Read benchmarks and files; of a source that is generated, its held-out part.
+def agent_problems(names: Sequence[str], limit: int | None, seed: int, trained_on: Sequence[str] = ()) -> list[Problem]:
+    """Read benchmarks and files; of a source that is generated, or that the policy was trained on, its held-out part.
 
     Raises:
         DataError: an unknown name or a bad file.
@@ -50,7 +52,7 @@ def agent_problems(names: Sequence[str], limit: int | None, seed: int) -> list[P
         if name in SOURCES:
             problems += load_problems(name, "heldout", limit or GENERATED, seed)
         else:
-            problems += read_data([name], limit)
+            problems += read_data([name], limit, trained_on)
     return problems
 
 
@@ -60,10 +62,15 @@ class TeamPlayer:
     Args:
         policy (`PolicySettings`): the policy; one without an adapter is untrained.
         batch_size (`int`): episodes at once.
+        executor (`ExecutorConfig`): plays the roles that the policy does not.
+        of_executor (`Sequence[str]`): these.
     """
 
-    def __init__(self, policy: PolicySettings, batch_size: int) -> None:
+    def __init__(
+        self, policy: PolicySettings, batch_size: int, executor: ExecutorConfig, of_executor: Sequence[str] = ()
+    ) -> None:
         self.policy, self.batch_size = policy, batch_size
+        self.executor, self.of_executor = executor, list(of_executor)
         self.model, self.tokenizer = load_policy(str(policy.model), policy.adapter)
         self.use = use_role_adapters(self.model, policy.adapter)
         self.ends = end_tokens(self.model, self.tokenizer)
@@ -73,14 +80,23 @@ class TeamPlayer:
         loop = asyncio.new_event_loop()
         chat = ChatTokens(self.tokenizer, self.ends, trained_template_kwargs(self.policy.place))
         room = room_of(self.model, self.policy.max_completion_length)
-        player = EpisodePlayer(team, chat, room, loop.run_until_complete)
         episodes: list[Episode] = []
         torch.manual_seed(self.policy.seed)
-        with closing(loop), Bar(label, len(samples)) as bar:
+        with closing(loop), ExitStack() as stack, Bar(label, len(samples)) as bar:
+            player = EpisodePlayer(team, chat, room, loop.run_until_complete, self._others(loop, stack))
             for start in range(0, len(samples), self.batch_size):
                 episodes += player.play(samples[start : start + self.batch_size], self._write)
                 bar.update(len(episodes))
         return episodes
+
+    def _others(self, loop: asyncio.AbstractEventLoop, stack: ExitStack) -> dict[str, Speaker]:
+        """Open the executor if it has roles; it is closed with the stack."""
+        if not self.of_executor:
+            return {}
+        resources = AsyncExitStack()
+        executor = loop.run_until_complete(resources.enter_async_context(open_executor(self.executor)))
+        stack.callback(lambda: loop.run_until_complete(resources.aclose()))
+        return dict.fromkeys(self.of_executor, ExecutorSpeaker(executor, self.policy.max_completion_length))
 
     def _write(self, roles: list[str], prompts: list[list[int]]) -> tuple[list[list[int]], None]:
         """Sample the next turns, each role's with its own adapter."""
@@ -113,16 +129,26 @@ def evaluate_team(arguments: argparse.Namespace) -> None:
     quiet_libraries()
     module = load_recipe(arguments.agents)
     corpus = corpus_from(arguments)
-    problems = agent_problems(arguments.data, arguments.limit, arguments.seed)
+    trained, config = trained_settings(policy.place), executor_config_from(arguments)
+    settings = team_settings(module, arguments.team_settings, trained)
+    trained_on = [] if arguments.all_problems else sources_of_policy(policy)
+    problems = agent_problems(arguments.data, arguments.limit, arguments.seed, trained_on)
+    check_domains(module, problems)
     samples = [(problem, number) for problem in problems for number in range(arguments.num_samples)]
     with claimed(arguments.output), closing(open_sandbox(unsafe_subprocess=arguments.unsafe_subprocess)) as sandbox:
-        team = team_of(module, sandbox, corpus)
-        rows = {"team": rows_of(TeamPlayer(policy, size).play(team, samples, "team"))}
+        team = team_of(module, sandbox, corpus, settings)
+        of_executor = executor_roles(team, arguments.agent_models, trained)
+        if of_executor:
+            check_key(config)
+
+        def rows_by(player: PolicySettings, playing: Team, label: str) -> list[Row]:
+            return rows_of(TeamPlayer(player, size, config, of_executor).play(playing, samples, label))
+
+        rows = {"team": rows_by(policy, team, "team")}
         if policy.adapter is not None:
-            untrained = TeamPlayer(replace(policy, adapter=None), size)
-            rows["untrained"] = rows_of(untrained.play(team, samples, "untrained roles"))
+            rows["untrained"] = rows_by(replace(policy, adapter=None), team, "untrained roles")
         if (single := single_agent(team, rows["team"])) is not None:
-            rows["single_agent"] = rows_of(TeamPlayer(policy, size).play(single, samples, "single agent"))
+            rows["single_agent"] = rows_by(policy, single, "single agent")
         write_team(arguments.output, team, rows, arguments.pass_k)
 
 

@@ -14,6 +14,8 @@ from markupsafe import Markup
 from scripts.reporting.formatting import amount
 from scripts.reporting.svg import BOTTOM, HEIGHT, TOP, WIDTH, Axes, Point, element, svg
 
+# (step, low, high)
+Interval = tuple[float, float, float]
 # (first step, value by name)
 Column = tuple[int, Mapping[str, float]]
 
@@ -30,12 +32,14 @@ class Line:
         points (`Sequence[Point]`): (step, value) in order of the steps.
         style (`str`): class of `style.css`, `"s0"` to `"s5"`.
         shape (`str`): `"raw"` draws the points, `"smooth"` their moving average, `"both"` that over faint points.
+        intervals (`Sequence[Interval]`): confidence intervals of points, drawn as bars.
     """
 
     label: str
     points: Sequence[Point]
     style: str
     shape: Literal["raw", "smooth", "both"] = "both"
+    intervals: Sequence[Interval] = ()
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,8 @@ def line_chart(
     low, high = y or (min(0.0, min(ys)), max(ys) * 1.05 if max(ys) > 0 else max(ys))
     axes = Axes((min(xs), max(xs)), (low, high if high > low else low + 1.0))
     parts = axes.drawn(y_label, x_label)
-    for line in lines:
-        parts += _drawn_line(axes, line)
+    for place, line in enumerate(lines):
+        parts += [*_drawn_intervals(axes, line, 2.0 * place), *_drawn_line(axes, line)]
     parts += _tooltips(axes, lines, x_label.split()[-1])
     legend = tuple((line.style, line.label) for line in lines)
     return Figure(title, caption, svg(title, *parts), legend)
@@ -121,6 +125,15 @@ def _drawn_line(axes: Axes, line: Line) -> list[Markup]:
         parts.append(element("path", d=_path(axes, line.points), class_=f"mark line {line.style}{faint}"))
     if line.shape != "raw":
         parts.append(element("path", d=_path(axes, smoothed(line.points)), class_=f"mark line {line.style}"))
+    return parts
+
+
+def _drawn_intervals(axes: Axes, line: Line, aside: float) -> list[Markup]:
+    """Bars, those of each line a little aside, so that none hides another's."""
+    parts = []
+    for step, *ends in line.intervals:
+        x, (low, high) = axes.at_x(step) + aside, (axes.at_y(min(axes.y[1], max(axes.y[0], end))) for end in ends)
+        parts.append(element("line", x1=x, x2=x, y1=low, y2=high, class_=f"mark line interval {line.style}"))
     return parts
 
 
@@ -145,11 +158,16 @@ def _tooltips(axes: Axes, lines: Sequence[Line], unit: str) -> list[Markup]:
     """Columns over the whole plot that say the values below the pointer."""
     steps = sorted({x for line in lines for x, _ in line.points})
     steps = steps[:: math.ceil(len(steps) / MAX_TOOLTIPS)]
-    values = [(line.label, dict(line.points)) for line in lines]
+    values = [(line.label, dict(line.points), {step: ends for step, *ends in line.intervals}) for line in lines]
     edges = [axes.left, *(axes.at_x((a + b) / 2) for a, b in pairwise(steps)), WIDTH - axes.right]
     columns = []
     for step, (start, end) in zip(steps, pairwise(edges), strict=True):
-        said = [f"{label}: {amount(known[step])}" for label, known in values if step in known]
+        said = [
+            f"{label}: {amount(known[step])}" + (f" [{low:.3f}, {high:.3f}]" if step in ends else "")
+            for label, known, ends in values
+            if step in known
+            for low, high in [ends.get(step, (0.0, 0.0))]
+        ]
         title = element("title", f"{unit} {amount(step)}\n" + "\n".join(said))
         columns.append(
             element("rect", title, x=start, y=TOP, width=end - start, height=HEIGHT - TOP - BOTTOM, class_="hover")

@@ -6,20 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aflow_ops.search.node import Node
+from aflow_ops.search.node import Node, Spend
+from aflow_ops.search.plan import without_plan
 from aflow_ops.search.tree import Tree
-from scripts.reporting.charts import Bar, Figure, Line, bar_chart, line_chart
+from scripts.reporting.charts import Bar, bar_chart
 from scripts.reporting.elements import Cell, Section, Table, number_cell
 from scripts.reporting.formatting import amount, bounds, dollars, file_size, shown
 from scripts.reporting.overview import Tile
 from scripts.reporting.page import document, with_content
 from scripts.reporting.reading import mapping, number, one_line, read_object
+from scripts.reporting.search_charts import cost_chart, pass_at_k_chart, rounds_chart
 from scripts.reporting.search_tree import search_tree
-from scripts.reporting.svg import Axes, element, svg
 
 # The page shows the difference of so many nodes, the best first, and so much of each.
-MAX_DIFFS, MAX_DIFF_CHARS = 40, 3_000
-MAX_REJECTED = 40
+MAX_DIFFS, MAX_DIFF_CHARS = 400, 3_000
+# Likewise of what was refused, and of the problems that the best workflow does not solve.
+MAX_REJECTED, MAX_REPLY_CHARS = 200, 1_500
+MAX_UNSOLVED = 100
 SEARCH_FILES = ("nodes.jsonl", "settings.json", "summary.json", "trajectories.jsonl")
 
 
@@ -49,7 +52,7 @@ def read_nodes(path: Path) -> tuple[list[Node], int]:
         for line in file:
             try:
                 node = Node.from_row(json.loads(line))
-            except (ValueError, TypeError, AttributeError):
+            except (ValueError, TypeError, AttributeError, RecursionError):
                 unreadable += 1
                 continue
             if node.id == len(nodes) and (node.parent is None or 0 <= node.parent < node.id):
@@ -60,25 +63,38 @@ def read_nodes(path: Path) -> tuple[list[Node], int]:
 
 
 def _sections(nodes: Sequence[Node], summary: Mapping[str, Any]) -> list[Section]:
+    separate = _is_per_problem(nodes, summary)
+    charts = [rounds_chart(nodes, separate), pass_at_k_chart(summary), cost_chart(nodes)]
     return [
         _result_section(summary),
         Section("tree", "Tree", figures=[search_tree(nodes)]),
-        Section("course", "Course", figures=[_rounds(nodes), _pass_at_k(summary), _cost(nodes)]),
+        Section("course", "Course", figures=charts),
         Section("nodes", "Workflows", "Each with what it changed of its parent.", tables=[_differences(nodes)]),
+        Section("unsolved", "Problems that are not solved", tables=[_unsolved(nodes, summary, separate)]),
         Section("refused", "Rejected and crashed", tables=_refused(nodes)),
     ]
 
 
+def _is_per_problem(nodes: Sequence[Node], summary: Mapping[str, Any]) -> bool:
+    """Whether every problem has a search of its own; a search that is not over has no summary."""
+    if "mode" in summary:
+        return bool(summary["mode"] == "problem")
+    problems = [tuple(node.per_problem) for node in nodes if node.per_problem]
+    return len(set(problems)) > 1 and all(len(each) == 1 for each in problems)
+
+
 def _tiles(nodes: Sequence[Node], summary: Mapping[str, Any]) -> list[Tile]:
     ran = [node for node in nodes if node.status == "ok"]
-    tokens = sum(node.tokens.executor + node.tokens.optimizer for node in nodes)
-    cost = sum(node.cost_usd.executor + node.cost_usd.optimizer for node in nodes)
+    tokens, cost = (sum((getattr(node, name) for node in nodes), Spend()) for name in ("tokens", "cost_usd"))
     best = mapping(summary.get("best"))
     heldout, validation = mapping(best.get("heldout")), mapping(best.get("validation"))
     tiles = [
         ("workflows", shown(len(ran)), f"{len(nodes) - len(ran)} rejected or crashed"),
-        ("tokens", amount(tokens), f"{dollars(cost)} by price, optimizer and executor"),
+        ("executor's tokens", amount(tokens.executor), f"{dollars(cost.executor)} by price"),
+        ("optimizer's tokens", amount(tokens.optimizer), f"{dollars(cost.optimizer)} by price"),
     ]
+    if "stopped" in summary:
+        tiles.append(("rounds", shown(summary.get("rounds")), f"stopped: {one_line(summary['stopped'], 40)}"))
     if number(validation.get("reward")) is not None:
         gap = f"gap to held-out {shown(best.get('gap'), '+.3f')}"
         tiles.insert(0, ("best on validation", shown(validation.get("reward"), ".3f"), gap))
@@ -91,6 +107,8 @@ def _tiles(nodes: Sequence[Node], summary: Mapping[str, Any]) -> list[Tile]:
 
 def _result_section(summary: Mapping[str, Any]) -> Section:
     """The workflow found beside its controls."""
+    separate = summary.get("mode") == "problem"
+    where, on = ("a run of each", "the problems") if separate else ("held-out", "held-out problems")
     best = mapping(summary.get("best"))
     results = {"found": {"heldout": best.get("heldout")}, **mapping(summary.get("controls"))}
     bars, rows = [], []
@@ -105,98 +123,80 @@ def _result_section(summary: Mapping[str, Any]) -> Section:
         tokens = mapping(control).get("tokens", heldout.get("tokens"))
         rows.append((reward, label, heldout, tokens))
         if not name.startswith("fixed: "):
-            bars.append(Bar("held-out", label[:16], reward, "s0" if name == "found" else "s4", interval))
+            short = label.replace("independent", "indep.")[:14]
+            bars.append(Bar(where, short, reward, "s0" if name == "found" else "s4", interval))
     rows.sort(key=lambda row: -row[0])
     cells = [
         [Cell(label), number_cell(reward, ".3f"), number_cell(heldout.get("correct"), ".3f"), number_cell(tokens)]
         for reward, label, heldout, tokens in rows
     ]
-    table = Table("Held-out problems", ("workflow", "reward", "correct", "tokens"), cells, sortable=True)
-    figures = (
-        [bar_chart("Found and controls", bars, "Mean reward on held-out problems, 95 % intervals.")] if bars else []
-    )
+    table = Table(on.capitalize(), ("workflow", "reward", "correct", "tokens"), cells, sortable=True)
+    figures = [bar_chart("Found and controls", bars, f"Mean reward on {on}, 95 % intervals.")] if bars else []
     return Section("result", "Result", figures=figures, tables=[table] if rows else [])
 
 
-def _rounds(nodes: Sequence[Node]) -> Figure:
-    points, best = [], []
-    for node in nodes:
-        if node.status == "ok" and node.validation is not None:
-            points.append((float(node.round), node.validation.reward))
-            best.append((float(node.round), max(value for _, value in points)))
-    lines = [Line("a round", points, "s4", "raw"), Line("best so far", best, "s0", "raw")]
-    caption = "Mean reward on the validation problems a workflow was run on."
-    return line_chart("Reward over rounds", lines, "reward", caption, (0.0, 1.0), "nothing ran", x_label="round")
-
-
-def _pass_at_k(summary: Mapping[str, Any]) -> Figure:
-    series: dict[str, list[tuple[float, float]]] = {}
-    for round_name, values in mapping(summary.get("pass_at_k")).items():
-        for k, found in mapping(values).items():
-            mean = number(mapping(found).get("mean"))
-            if mean is not None and str(round_name).isdecimal():
-                series.setdefault(str(k), []).append((float(round_name), mean))
-    lines = [Line(f"pass@{k}", points, f"s{index % 6}", "raw") for index, (k, points) in enumerate(series.items())]
-    missing = "only a search for every problem by itself has it"
-    return line_chart("pass@k over rounds", lines, "share", "", (0.0, 1.0), missing, x_label="round")
-
-
-def _cost(nodes: Sequence[Node]) -> Figure:
-    title = "Cost and reward"
-    ran = [node for node in nodes if node.status == "ok" and node.validation is not None]
-    if not any(node.usd_per_problem for node in ran):
-        return Figure(title, "", missing="the executor has no price")
-    front = Tree(nodes).pareto()
-    axes = Axes((0.0, max(node.usd_per_problem for node in ran) * 1.05), (0.0, 1.0))
-    parts = axes.drawn("reward", "USD a problem", x_least=0.0)
-    steps = "L".join(f"{axes.at_x(cost):.1f} {axes.at_y(reward):.1f}" for cost, reward, _ in front)
-    parts.append(element("path", d=f"M{steps}", class_="mark line s2"))
-    for node in ran:
-        assert node.validation is not None
-        said = element(
-            "title", f"node {node.id}: {node.validation.reward:.3f}, {dollars(node.usd_per_problem)} a problem"
-        )
-        x, y = axes.at_x(node.usd_per_problem), axes.at_y(node.validation.reward)
-        parts.append(element("circle", said, cx=x, cy=y, r=4, class_="mark dot s0"))
-    legend = (("s0", "a workflow"), ("s2", "no other is cheaper and better"))
-    return Figure(title, "Executor price of one run against mean reward.", svg(title, *parts), legend)
-
-
 def _differences(nodes: Sequence[Node]) -> Table:
-    ran = [node for node in nodes if node.status == "ok" and node.validation is not None]
-    ran.sort(key=lambda node: (-node.validation.reward if node.validation else 0.0, node.id))
+    """Every node that was run, the best first, those that crashed last."""
+    tree = Tree(nodes)
+    rewards = {node.id: tree.reward(node) for node in nodes if node.status == "ok" and node.validation is not None}
+    ran = sorted((node for node in nodes if node.status != "rejected"), key=lambda node: -rewards.get(node.id, -1.0))
     rows = []
     for node in ran[:MAX_DIFFS]:
-        assert node.validation is not None
-        low, high = node.validation.ci95
         parent = None if node.parent is None else nodes[node.parent]
+        low, high = (None, None) if node.validation is None else node.validation.ci95
         rows.append(
             [
                 number_cell(node.id),
                 Cell("-" if parent is None else str(parent.id), style="number"),
-                number_cell(node.validation.reward, ".3f"),
-                Cell(f"[{low:.2f}, {high:.2f}]", low),
-                number_cell(node.validation.n),
+                number_cell(rewards.get(node.id), ".3f") if node.status == "ok" else Cell("crashed", -1.0),
+                Cell(f"[{shown(low, '.2f')}, {shown(high, '.2f')}]", low),
+                number_cell(0 if node.validation is None else node.validation.n),
                 Cell(one_line(node.modification, 300), style="wide"),
                 Cell(difference(parent, node), style="wide code"),
             ]
         )
     columns = ("node", "parent", "reward", "95 %", "problems", "modification", "difference")
     more = f"The best {MAX_DIFFS} of {len(ran)}." * (len(ran) > MAX_DIFFS)
-    return Table("", columns, rows, more, sortable=True)
+    given_up = any(tree.reward(node) != node.score() for node in ran if node.id in rewards)
+    more += " Of one that was given up early, what it would earn beside the best one." * given_up
+    return Table("", columns, rows, more.strip(), sortable=True)
+
+
+def _unsolved(nodes: Sequence[Node], summary: Mapping[str, Any], per_problem: bool) -> Table:
+    """Problems that the best workflow, or where each has its own search any workflow, does not solve."""
+    ran: dict[str, list[tuple[float, Node]]] = {}
+    for node in nodes:
+        for problem, rewards in node.per_problem.items():
+            ran.setdefault(problem, []).append((sum(rewards) / len(rewards), node))
+    best_id = number(mapping(summary.get("best")).get("id"))
+    rows = []
+    for problem, found in ran.items():
+        highest, first = max(found, key=lambda pair: (pair[0], -pair[1].id))
+        mine = [(reward, node) for reward, node in found if node.id == best_id]
+        reward, node = (highest, first) if per_problem or not mine else mine[0]
+        if reward < 1.0:
+            ended = Cell(one_line(node.failed.get(problem, ""), 20))
+            rows.append([Cell(one_line(problem, 80)), number_cell(reward, ".3f"), ended, number_cell(highest, ".3f"),
+                         number_cell(first.id)])  # fmt: skip
+    rows.sort(key=lambda row: (row[1].key, row[0].text))
+    note = f"The first {MAX_UNSOLVED} of {len(rows)}." * (len(rows) > MAX_UNSOLVED)
+    columns = ("problem", "reward", "ended in", "highest of all workflows", "node")
+    return Table("", columns, rows[:MAX_UNSOLVED], note, sortable=True, tall=True)
 
 
 def difference(parent: Node | None, node: Node) -> str:
     """Return what changed from a parent to a node, as a unified diff; the whole workflow of a root."""
     if parent is None:
-        return node.workflow[:MAX_DIFF_CHARS]
-    before, after = ([*item.workflow.splitlines(), *_prompt_lines(item)] for item in (parent, node))
+        return "\n".join(_lines(node))[:MAX_DIFF_CHARS]
+    before, after = map(_lines, (parent, node))
     lines = list(difflib.unified_diff(before, after, lineterm="", n=1))[2:]
     return "\n".join(lines)[:MAX_DIFF_CHARS] or "nothing"
 
 
-def _prompt_lines(node: Node) -> list[str]:
-    return [f"{name} = {text!r}" for name, text in node.prompts.items()]
+def _lines(node: Node) -> list[str]:
+    """A workflow and its prompts, without the comment that says its plan again."""
+    prompts = [f"{name} = {text!r}" for name, text in node.prompts.items()]
+    return [*without_plan(node.workflow).splitlines(), *prompts]
 
 
 def _refused(nodes: Sequence[Node]) -> list[Table]:
@@ -208,13 +208,14 @@ def _refused(nodes: Sequence[Node]) -> list[Table]:
             Cell(node.status),
             Cell(one_line(node.error or "", 300), style="wide"),
             Cell(one_line(node.modification, 200), style="wide"),
+            Cell(node.workflow[:MAX_REPLY_CHARS], style="wide code"),
         ]
         for node in refused[-MAX_REJECTED:]
     ]
     if not rows:
         return []
     note = f"The last {MAX_REJECTED} of {len(refused)}." * (len(refused) > MAX_REJECTED)
-    return [Table("", ("node", "parent", "status", "why", "modification"), rows, note, tall=True)]
+    return [Table("", ("node", "parent", "status", "why", "modification", "what was written"), rows, note, tall=True)]
 
 
 def _files(folder: Path, nodes: int, unreadable: int) -> Table:

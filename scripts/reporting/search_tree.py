@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from aflow_ops.search.node import Node
+from aflow_ops.search.tree import Tree
 from scripts.reporting.charts import Figure
 from scripts.reporting.formatting import shown
 from scripts.reporting.reading import one_line
@@ -26,17 +27,20 @@ def search_tree(nodes: Sequence[Node]) -> Figure:
     if not kept:
         return Figure(title, "", missing="no workflow was run")
     places = _places(kept)
-    scores = [node.validation.reward for node in kept if node.validation is not None and node.status == "ok"]
-    low, high = min(scores, default=0.0), max(scores, default=1.0)
+    tree = Tree(nodes)
+    scores = {node.id: tree.reward(node) for node in kept if node.validation is not None and node.status == "ok"}
+    low, high = min(scores.values(), default=0.0), max(scores.values(), default=1.0)
     parts: list[Markup] = []
     for node in kept:
         if node.parent in places:
             parts += _edge(node, places[node.parent], places[node.id])
     for node in kept:
-        parts.append(_node(node, places[node.id], low, high))
+        parts.append(_node(node, places[node.id], scores.get(node.id), low, high))
     width = max(x for x, _ in places.values()) + COLUMN
     height = max(y for _, y in places.values()) + ROW
     more = f" The first {MAX_NODES} of {len(ran)} are drawn." * (len(ran) > MAX_NODES)
+    rejected = len(nodes) - len(ran)
+    more += f" Rejected, and not drawn: {rejected}." * (rejected > 0)
     caption = f"Stronger colour: higher reward, from {low:.3f} to {high:.3f}; ringed: crashed.{more}"
     return Figure(title, caption, svg(title, *parts, width=width, height=height, class_="graph"))
 
@@ -72,18 +76,17 @@ def _edge(node: Node, start: tuple[float, float], end: tuple[float, float]) -> l
     return [element("path", d=path, class_="edge"), label]
 
 
-def _node(node: Node, place: tuple[float, float], low: float, high: float) -> Markup:
+def _node(node: Node, place: tuple[float, float], score: float | None, low: float, high: float) -> Markup:
     x, y = place
     validation = node.validation
     said = f"node {node.id}, round {node.round}, {node.origin}: {one_line(node.modification, 200)}"
     if validation is not None:
         said += f"\nreward {validation.reward:.3f} on {validation.n} problems"
     failed = node.status == "crashed"
-    share = 0.0 if validation is None or failed or high <= low else (validation.reward - low) / (high - low)
+    share = 0.0 if score is None or high <= low else (score - low) / (high - low)
     circle = element(
         "circle", cx=x, cy=y, r=RADIUS, fill_opacity=f"{0.12 + 0.88 * share:.2f}",
         class_="mark dot heat" + " failed" * failed,
     )  # fmt: skip
-    score = shown(None if validation is None else validation.reward, ".2f")
-    number = element("text", f"{node.id}: {score}", x=x + RADIUS + 4, y=y + 13, class_="small")
+    number = element("text", f"{node.id}: {shown(score, '.2f')}", x=x + RADIUS + 4, y=y + 13, class_="small")
     return element("g", element("title", said), circle, number)

@@ -27,6 +27,7 @@ from data.problem import Problem
 from rewards.searching.evaluation import Evaluation
 from rewards.searching.per_problem import (
     Searched,
+    all_by_problem,
     one_problem,
     pass_at_k_by_round,
     renumbered,
@@ -212,12 +213,17 @@ class SearchCommand:
         finally:
             self.seconds[phase] = round(time.monotonic() - start, 3)
 
-    def _rungs(self) -> Rungs:
-        return Rungs(tuple(self.slices.validation), self.arguments.validation_rounds, self.arguments.halving)
+    def _rungs(self, problems: Iterable[str]) -> Rungs:
+        return Rungs(
+            tuple(problems),
+            self.arguments.validation_rounds,
+            self.arguments.halving,
+            objective=self.settings.objective,
+            price_per_usd=self.settings.price_per_usd,
+        )
 
     def _final(self, evaluation: Evaluation) -> Final:
-        rungs = Rungs(tuple(self.slices.final), self.arguments.validation_rounds, self.arguments.halving)
-        return Final(evaluation, rungs)
+        return Final(evaluation, self._rungs(self.slices.final))
 
     def _roots(self, problems: Iterable[Problem]) -> list[Root]:
         kinds = kinds_of(problems)
@@ -233,7 +239,9 @@ class SearchCommand:
         problems = self.slices.validation
         views = {key: problem.view for key, problem in problems.items()}
         proposer = make_proposer(problems)
-        search = Search(self.settings, proposer, self.check, evaluation, views, self._rungs(), list(journal.nodes))
+        search = Search(
+            self.settings, proposer, self.check, evaluation, views, self._rungs(problems), list(journal.nodes)
+        )
         total = len(self.roots) + self.settings.rounds
         with bars.counting(f"search {self.output.name}", total, len(journal.nodes)) as advance:
 
@@ -249,31 +257,44 @@ class SearchCommand:
     ) -> str:
         problems = self.slices.validation
         done, whole = self._by_problem(journal.nodes)
+        begun = self._begun(journal.nodes)
         journal.cut(whole)
 
         def make(key: str, problem: Problem) -> tuple[Search, Sequence[Root]]:
-            rungs = one_problem(key, self.arguments.validation_rounds)
+            rungs, roots = one_problem(key, self.arguments.validation_rounds), self._roots([problem])
             check, proposer = checker(kinds_of([problem])), make_proposer({key: problem})
-            search = Search(self.settings, proposer, check, evaluation, {key: problem.view}, rungs)
-            return search, self._roots([problem])
+            nodes = list(begun.get(key, ()))
+            del nodes[whole_waves(nodes, len(roots), self.settings) :]
+            return Search(self.settings, proposer, check, evaluation, {key: problem.view}, rungs, nodes), roots
 
         label = f"search {self.output.name}, problem by problem"
         with bars.counting(label, len(problems), len(done)) as advance:
 
             def keep(searched: Searched) -> None:
+                begun.pop(searched.problem, None)
                 journal.append(renumbered(searched, len(journal.nodes)))
                 advance(1, self._so_far(journal.nodes))
 
-            await search_problems(problems, make, done, keep, self.config.workflows_at_once)
+            try:
+                await search_problems(problems, make, done, keep, self.config.workflows_at_once)
+            finally:  # what was to have more rounds and did not get them stays as it was
+                for key, nodes in begun.items():
+                    journal.append(renumbered(Searched(key, nodes), len(journal.nodes)))
         return "rounds"
 
-    def _by_problem(self, nodes: Sequence[Node]) -> tuple[list[Searched], int]:
-        roots = {key: len(self._roots([problem])) for key, problem in self.slices.validation.items()}
+    def _begun(self, nodes: Sequence[Node]) -> dict[str, tuple[Node, ...]]:
+        """The searches that have not ended, and those behind the first of them, in order: more rounds are asked for."""
+        done = len(self._by_problem(nodes)[0])
+        return {searched.problem: searched.nodes for searched in all_by_problem(nodes, self._root_counts())[done:]}
 
+    def _by_problem(self, nodes: Sequence[Node]) -> tuple[list[Searched], int]:
         def ended(own: Sequence[Node]) -> bool:
             return all(node.status != "ok" for node in own) or ended_by(own, self.settings) is not None
 
-        return split_by_problem(nodes, roots, ended)
+        return split_by_problem(nodes, self._root_counts(), ended)
+
+    def _root_counts(self) -> dict[str, int]:
+        return {key: len(self._roots([problem])) for key, problem in self.slices.validation.items()}
 
     def _tree(self, nodes: Sequence[Node]) -> Tree:
         return Tree(nodes, self.settings.objective, self.settings.price_per_usd)
@@ -282,7 +303,8 @@ class SearchCommand:
         tree = self._tree(nodes)
         best = max((item.score for item in tree.scored), default=0.0)
         cost = totals(nodes)["cost_usd"]
-        return f"best {best:.3f}  ${cost['optimizer'] + cost['executor']:.3f}"
+        rounds = "" if self.arguments.per_problem else f"round {nodes[-1].round}/{self.settings.rounds}  "
+        return f"{rounds}best {best:.3f}  ${cost['optimizer'] + cost['executor']:.3f}"
 
     async def _compare(
         self, nodes: Sequence[Node], evaluation: Evaluation, make_proposer: MakeProposer
@@ -300,9 +322,11 @@ class SearchCommand:
             make_proposer(self.slices.validation),
             self.check,
             evaluation,
-            self._rungs(),
+            self._rungs(self.slices.validation),
             self._final(evaluation),
-            at_once=self.settings.parallel,
+            self.settings.parallel,
+            self.settings.objective,
+            self.settings.price_per_usd,
         )
         controls = await run_controls(evaluation, heldout, nodes, best, independent)
         return result, {name: control.to_dict(samples) for name, control in controls.items()}

@@ -62,7 +62,9 @@ class Control:
             "found_with_tokens": self.found_with,
         }
         if found is not None:
-            gain, low, high = paired_bootstrap(problem_means(self.samples), problem_means(found), seed=0)
+            shared = self.samples.keys() & found.keys()  # the executor may have refused to answer on others
+            mine, others = ({key: samples[key] for key in shared} for samples in (self.samples, found))
+            gain, low, high = paired_bootstrap(problem_means(mine), problem_means(others), seed=0)
             row["gain"] = {"mean": gain, "ci95": [low, high]}
         return row
 
@@ -92,7 +94,8 @@ async def run_controls(
         best (`Node`): what it found.
         search (`Independent`): what independent sampling needs.
     """
-    root = Tree([node for node in nodes if node.round == 0]).best(len(search.rungs.problems))
+    roots = Tree([node for node in nodes if node.round == 0], search.objective, search.price_per_usd)
+    root = roots.best(len(search.rungs.problems))
     assert root is not None, "the best of the roots is run on the whole slice"
     spent = int(sum(node.tokens.executor for node in nodes if node.round > 0))
 

@@ -14,12 +14,14 @@ Their pass@k is over all that was tried for a problem, as the search's is.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from aflow_ops.concurrency import gather_or_cancel
+from aflow_ops.errors import CallRefusedError
 from aflow_ops.search.expand import as_completion
 from aflow_ops.search.independent import Independent
 from aflow_ops.search.kinds import kinds_of, root_workflow
@@ -78,8 +80,10 @@ async def _on_one(evaluation: Evaluation, searched: Searched, independent: Indep
     key, root = searched.problem, next(node for node in searched.nodes if node.status != "rejected")
     spent = int(sum(node.tokens.executor for node in searched.nodes if node.round > 0))
 
-    async def once(name: str, workflow: str) -> Tried:
-        return _tried(name, key, (await evaluation.on(workflow, [key]))[key])
+    async def once(name: str, workflow: str) -> Tried | None:
+        with suppress(CallRefusedError):
+            return _tried(name, key, (await evaluation.on(workflow, [key]))[key])
+        return None
 
     async def sampled() -> Tried:
         await independent.run(root, spent)
@@ -88,17 +92,20 @@ async def _on_one(evaluation: Evaluation, searched: Searched, independent: Indep
         cost = sum(node.cost_usd.executor for node in nodes)
         return Tried("independent_samples", key, rewards, independent.tokens, cost)
 
-    async def again() -> Tried:
+    async def again() -> Tried | None:
         agent = root_workflow(kinds_of([evaluation.problems[key]]))
-        first = (await evaluation.on(agent, [key]))[key]
-        runs = min(MAX_RUNS, spent // first[0].tokens) if first[0].tokens else 1
-        samples = first if runs < 2 else (await evaluation.on(agent, [key], repeats=runs))[key]
-        return _tried("single_agent", key, samples)
+        with suppress(CallRefusedError):
+            first = (await evaluation.on(agent, [key]))[key]
+            runs = min(MAX_RUNS, spent // first[0].tokens) if first[0].tokens else 1
+            samples = first if runs < 2 else (await evaluation.on(agent, [key], repeats=runs))[key]
+            return _tried("single_agent", key, samples)
+        return None
 
     fixed = (once(f"fixed: {name}", workflow) for name, workflow in fixed_workflows().items())
-    return await gather_or_cancel(
+    found = await gather_or_cancel(
         [once("root", as_completion(root.workflow, root.prompts)), sampled(), again(), *fixed]
     )
+    return [row for row in found if row is not None and row.rewards]
 
 
 def _tried(name: str, problem: str, samples: Sequence[Sample]) -> Tried:

@@ -1,5 +1,6 @@
 """The problems of a search: a validation slice to choose by, and a held-out slice to report on."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -8,6 +9,10 @@ from aflow_ops.search.kinds import kinds_of
 from data.problem import DataError, Domain, Problem
 from data.registry import Split, load_problems
 from scripts.evaluating.shards import Shard
+
+# Problems of a slice where nobody says how many.
+VALIDATION, HELDOUT = 32, 60
+_FLAGS: dict[Split, str] = {"train": "--validation_problems", "heldout": "--heldout_problems"}
 
 
 @dataclass(frozen=True)
@@ -45,34 +50,51 @@ class Slices:
         return kinds_of(self.all.values())
 
 
-def read_slices(sources: Sequence[str], validation: int, heldout: int, seed: int, final: int = 0) -> Slices:
+def read_slices(
+    sources: Sequence[str], validation: int | None, heldout: int | None, seed: int, final: int = 0
+) -> Slices:
     """Read the slices, the sources' shares equal and their problems interleaved.
 
     Args:
         sources (`Sequence[str]`): names of the registry, or JSONL files.
-        validation (`int`): problems to choose by, at least 1.
-        heldout (`int`): problems to report on; 0 for none.
+        validation (`int`, *optional*): problems to choose by, at least 1; as many as there are up to `VALIDATION`, if
+            not given.
+        heldout (`int`, *optional*): problems to report on; 0 for none; likewise, up to `HELDOUT`.
         seed (`int`): which problems of a generator, and their order.
         final (`int`): problems to choose by among the best; 0 for none.
 
     Raises:
-        DataError: an unknown source, a bad file, or too few problems.
+        DataError: an unknown source, a bad file, too few problems, or two problems with one name.
     """
-    seen = _slice(sources, "train", validation + final, seed)
-    first = dict(islice(seen.items(), validation))
+    wanted = (VALIDATION if validation is None else validation) + final
+    seen = _slice(sources, "train", wanted, wanted if validation is not None else final + 1, seed)
+    first = dict(islice(seen.items(), max(1, len(seen) - final)))
     fresh = {key: problem for key, problem in seen.items() if key not in first}
-    return Slices(first, fresh, _slice(sources, "heldout", heldout, seed))
+    wanted = HELDOUT if heldout is None else heldout
+    unseen = _slice(sources, "heldout", wanted, wanted if heldout is not None else 1, seed)
+    for key in unseen.keys() & seen.keys():
+        raise _two_of_a_name(key)
+    return Slices(first, fresh, unseen)
 
 
-def _slice(sources: Sequence[str], split: Split, count: int, seed: int) -> dict[str, Problem]:
+def _slice(sources: Sequence[str], split: Split, count: int, least: int, seed: int) -> dict[str, Problem]:
     if count < 1:
         return {}
     share = -(-count // len(sources))
     columns = [load_problems(source, split, share, seed) for source in sources]
     rows = [column[index] for index in range(share) for column in columns if index < len(column)][:count]
+    flag, names = _FLAGS[split], ", ".join(sources)
+    if len(rows) < least:
+        raise DataError(f"{flag} {count}: {names} has {len(rows)} only; give more data, or at most {flag} {len(rows)}")
     if len(rows) < count:
-        flag = "--validation_problems" if split == "train" else "--heldout_problems"
-        raise DataError(
-            f"{flag} {count}: {', '.join(sources)} has {len(rows)} only; give more data, or at most {flag} {len(rows)}"
-        )
-    return {f"{problem.source}/{problem.id}": problem for problem in rows}
+        print(f"{names}: {flag} {len(rows)}, which is all that there are", file=sys.stderr)
+    found: dict[str, Problem] = {}
+    for problem in rows:
+        key = f"{problem.source}/{problem.id}"
+        if found.setdefault(key, problem).view != problem.view:
+            raise _two_of_a_name(key)
+    return found
+
+
+def _two_of_a_name(key: str) -> DataError:
+    return DataError(f"--data has two problems that are called {key}: give each an id of its own, or leave id out")

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ class ProposerSettings:
         optimizer_adapter (`str`, *optional*): of a policy that is run here.
         optimizer_form (`str`): whether a policy is asked to modify a workflow (`edit`) or for a design (`design`).
         optimizer_budget_usd (`float`): 0 for no limit.
+        optimizer_price (`Sequence[float]`, *optional*): USD per million tokens, in and out; by the table of prices, if
+            not given.
         optimizer_temperature (`float`): at least 0.
         optimizer_top_p (`float`): of a policy that is run here, in (0, 1].
         optimizer_max_tokens (`int`): of a reply.
@@ -58,6 +61,7 @@ class ProposerSettings:
     optimizer_adapter: str | None
     optimizer_form: str
     optimizer_budget_usd: float
+    optimizer_price: Sequence[float] | None
     optimizer_temperature: float
     optimizer_top_p: float
     optimizer_max_tokens: int
@@ -97,11 +101,12 @@ def optimizer_config(asked: ProposerSettings, config: ExecutorConfig) -> Executo
             executor_model=asked.optimizer_model,
             executor_base_url=asked.optimizer_base_url,
             executor_budget_usd=asked.optimizer_budget_usd,
-            executor_price=None,
+            executor_price=None if asked.optimizer_price is None else list(asked.optimizer_price),
             executor_api_key_env=key,
         )
     except ValueError as error:
-        raise UsageError(f"--optimizer_model {asked.optimizer_model}: {error}") from None
+        said = re.sub(r"\bexecutor_(?=model|base_url|budget_usd|price)", "optimizer_", str(error))
+        raise UsageError(f"--optimizer_model {asked.optimizer_model}: {said}") from None
 
 
 async def check_proposer(asked: ProposerSettings, config: ExecutorConfig) -> None:
@@ -120,7 +125,18 @@ async def check_proposer(asked: ProposerSettings, config: ExecutorConfig) -> Non
             f"no --proposer {asked.proposer}: neither {OPTIMIZER_KEY} nor {key} is set. Set one of them, give "
             "--optimizer_base_url of an endpoint that needs no key, or take --proposer grammar, which asks no model"
         )
-    await check_executor(settings)
+    if settings.price_per_token is None:
+        print(
+            f"warning: the price of {settings.executor_model} is not in aflow_ops/executor/prices.yaml: its tokens are "
+            "counted, its cost is not; --optimizer_price IN OUT (USD per million tokens) tells it",
+            file=sys.stderr,
+        )
+    await check_executor(_priced(settings))
+
+
+def _priced(settings: ExecutorConfig) -> ExecutorConfig:
+    """A model whose price is not known costs nothing: the executor's own warning would name the executor's flag."""
+    return settings if settings.price_per_token else dataclasses.replace(settings, executor_price=[0.0, 0.0])
 
 
 class _Optimizer:
@@ -176,7 +192,8 @@ async def open_proposer(
     if asked.runs_here:
         model: Model = _loaded(asked)
     else:
-        opening = open_executor(optimizer_config(asked, config), proven=True, token_ids=asked.proposer == "policy")
+        settings = _priced(optimizer_config(asked, config))
+        opening = open_executor(settings, proven=True, token_ids=asked.proposer == "policy")
         executor = await stack.enter_async_context(opening)
         count_on(executor, folder / ".spent-optimizer.json", stack, fresh=False)
         model = _Optimizer(executor)

@@ -50,7 +50,8 @@ def _rounds(aflow: Path) -> list[Root]:
     roots: list[Root] = []
     places: dict[int | None, int] = {}
     for found in read_aflow_folder(aflow):
-        said = f"AFlow's round {found.number}: {found.modification or 'the first'}"
+        score = "" if found.score is None else f", {found.score:.3f} there"
+        said = f"AFlow's round {found.number}{score}: {found.modification or 'the first'}"
         roots.append(Root(found.completion, "import", said, places.get(found.father)))
         places[found.number] = len(places)
     return roots

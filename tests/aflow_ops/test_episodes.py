@@ -73,6 +73,18 @@ async def test_an_episode_out_of_turns_or_tokens_failed(limits: Limits) -> None:
     assert episode.conversations["first"].turns == 3
 
 
+async def test_what_would_have_been_costs_an_episode_no_tokens() -> None:
+    async def run(task: Problem, agents: Agents) -> Outcome:
+        await agents.first.say("a")
+        for _ in range(5):
+            await agents.first.aside("b")
+        await agents.second.say("c")
+        return Outcome(1.0)
+
+    episode = await play(a_team(run, limits=Limits(tokens=4)))
+    assert (episode.ending, episode.tokens) == ("ok", 21)
+
+
 async def test_a_tool_that_hangs_costs_its_episode_alone_and_is_nobodys_fault() -> None:
     async def run(task: Problem, agents: Agents) -> Outcome:
         text = await agents.first.say("hello")
@@ -95,10 +107,11 @@ async def test_a_tool_that_hangs_costs_its_episode_alone_and_is_nobodys_fault() 
     assert [(e.ending, e.outcome.team) for e in episodes] == [("ok", 1.0), ("timeout", None), ("ok", 1.0)]
 
 
-async def test_what_fails_through_no_fault_of_the_agents_has_no_reward() -> None:
+@pytest.mark.parametrize("error", [InfraError("the index is gone"), OSError("the index is gone")])
+async def test_what_fails_through_no_fault_of_the_agents_has_no_reward(error: Exception) -> None:
     @asynccontextmanager
     async def tools(task: Problem) -> Any:
-        raise InfraError("the index is gone")
+        raise error
         yield
 
     async def run(task: Problem, agents: Agents) -> Outcome:
@@ -153,6 +166,22 @@ async def test_the_executor_plays_a_role(stub: StubEndpoint, config: ExecutorCon
     assert stub.requests[-1]["messages"][0] == {"role": "system", "content": "You are first."}
 
 
+async def test_the_executor_is_asked_anew_in_every_episode_and_aside(
+    stub: StubEndpoint, config: ExecutorConfig
+) -> None:
+    async def run(task: Problem, agents: Agents) -> Outcome:
+        await agents.first.say("hello")
+        for _ in range(3):
+            await agents.second.aside("hello")
+        return Outcome(1.0)
+
+    async with open_executor(replace(config, executor_temperature=0.7)) as executor:
+        speakers = dict.fromkeys(("first", "second"), ExecutorSpeaker(executor, 16))
+        for number in (0, 1, 0):  # the last is the first one again
+            await play_episode(a_team(run), TASK, speakers, number=number, index=7)
+    assert len(stub.requests) == 2 * 4
+
+
 def test_roles_have_names_that_an_episode_can_use() -> None:
     async def run(task: Problem, agents: Agents) -> Outcome:
         return Outcome(1.0)
@@ -171,6 +200,11 @@ def test_roles_have_names_that_an_episode_can_use() -> None:
         ("It is right.", None),
         ("", None),
         ("VERDICT: rightly so", None),
+        ("VERDICT: right or wrong", None),
+        ("VERDICT: wrong/right", None),
+        ("VERDICT: right, wrong", None),
+        ("VERDICT: wrong. The right answer is 4.", False),
+        ("VERDICT: right\nWrong is only the comment.", True),
     ],
 )
 def test_a_verdict_is_one_word_and_both_are_none(text: str, verdict: bool | None) -> None:

@@ -136,8 +136,16 @@ R2E_GYM = {
     "docker_image": "someone/pots_final:abc",
     "commit_hash": "abc",
     "problem_statement": "[ISSUE]\n**Title:** A lid does not fit\n[/ISSUE]",
-    "expected_output_json": '{"TestLid.test_fits": "PASSED", "TestLid.test_old": "FAILED"}',
+    "expected_output_json": '{"TestLid.test_fits": "PASSED", "test_pot": "PASSED", "TestLid.test_old": "FAILED"}',
+    "execution_result_content": json.dumps(
+        {
+            "old_commit_res_stdout": "PASSED r2e_tests/test_1.py::TestLid::test_fits (printed by a test)\n"
+            "==== short test summary info ====\n\x1b[32mPASSED\x1b[0m r2e_tests/test_2.py::test_pot\n"
+            "FAILED r2e_tests/test_1.py::TestLid::test_fits - AssertionError\n"
+        }
+    ),
 }
+DEEPSCALER = {"problem": "Solve $3x = -2$.", "answer": "-\\frac{2}{3}", "solution": ""}
 ROWS: dict[str, Mapping[str, Any]] = {
     "gsm8k": GSM8K,
     "math": MATH,
@@ -149,6 +157,7 @@ ROWS: dict[str, Mapping[str, Any]] = {
     "drop": DROP,
     "squad": SQUAD,
     "aime24": AIME,
+    "deepscaler": DEEPSCALER,
     "deepcoder": DEEPCODER,
     "swe_bench_verified": SWE_BENCH,
     "r2e_gym": R2E_GYM,
@@ -165,6 +174,7 @@ NEEDED = {
     "drop": ("query_id", "passage", "question", "answers_spans"),
     "squad": ("id", "context", "question", "answers"),
     "aime24": ("id", "problem", "answer"),
+    "deepscaler": ("problem",),
     "deepcoder": ("problem", "tests"),
     "swe_bench_verified": ("repo", "instance_id", "problem_statement", "patch", "test_patch", "FAIL_TO_PASS"),
     "r2e_gym": ("repo_name", "docker_image", "commit_hash", "problem_statement", "expected_output_json"),
@@ -297,6 +307,23 @@ def test_an_aime_answer_is_an_integer_without_leading_zeros(answer: object) -> N
 def test_an_aime_answer_of_another_kind_is_refused(answer: str) -> None:
     with pytest.raises(ValueError, match="0 to 999"):
         converted("aime24", {**AIME, "answer": answer})
+
+
+def test_an_r2e_gym_row_tells_which_tests_failed_before() -> None:
+    repository = converted("r2e_gym", R2E_GYM).extra["repository"]
+    assert (repository["fail_to_pass"], repository["pass_to_pass"]) == (["TestLid.test_fits"], ["test_pot"])
+    assert "all_or_nothing" not in repository
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"old_commit_res_stdout": "killed"}'])
+def test_an_r2e_gym_row_that_does_not_tell_is_solved_as_a_whole_or_not_at_all(content: object) -> None:
+    repository = converted("r2e_gym", {**R2E_GYM, "execution_result_content": content}).extra["repository"]
+    assert repository["fail_to_pass"] == ["TestLid.test_fits", "test_pot"] and repository["all_or_nothing"]
+
+
+def test_a_deepscaler_answer_is_the_gold_answer() -> None:
+    problem = converted("deepscaler", DEEPSCALER, "train")
+    assert (problem.answer, problem.source, problem.domain) == ("-\\frac{2}{3}", "deepscaler", "math")
 
 
 def test_a_deepcoder_program_is_tested_by_its_output() -> None:

@@ -103,8 +103,22 @@ def test_files_that_hold_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no rows"):
         read_trajectories(write(tmp_path / "empty.jsonl", ""))
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(json.dumps(ROW).encode())[:-9])
-    with pytest.raises(DataError, match="cannot be read"):
-        read_trajectories(tmp_path / "cut.jsonl.gz")
+    whole = bytearray(gzip.compress(json.dumps(ROW).encode() * 50))
+    whole[len(whole) // 2] ^= 0xFF
+    (tmp_path / "damaged.jsonl.gz").write_bytes(whole)
+    for name in ("cut", "damaged"):
+        with pytest.raises(DataError, match="cannot be read"):
+            read_trajectories(tmp_path / f"{name}.jsonl.gz")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"prompt": 5}, "prompt must be"), ({"id": None}, "id must be"), ({"source": None}, "source")],
+)
+def test_a_malformed_rollout_is_named_by_its_line(change: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "rollouts.jsonl", ROLLOUT, {**ROLLOUT, "id": 0}, {**ROLLOUT, **change})
+    with pytest.raises(DataError, match=f"line 3: {reason}"):
+        read_trajectories(path)
 
 
 def test_rollouts_of_a_run_are_trajectories_and_failures_of_ours_are_not(tmp_path: Path) -> None:
@@ -211,6 +225,17 @@ def test_held_out_problems_are_refused_and_training_ones_are_not(source: str) ->
         brief = [trajectory_of(problem, problem.question)]
         with pytest.raises(DataError, match="held-out"):
             refuse_leaks(brief, heldout)
+
+
+def test_one_question_about_two_passages_is_two_problems() -> None:
+    """A brief prompt has the question alone, which another passage is asked too."""
+    train, heldout = (load_problems("invented_facts", part, 400, 1) for part in ("train", "heldout"))  # type: ignore[arg-type]
+    asked = {problem.question for problem in heldout}
+    rows = [trajectory_of(problem, problem.question) for problem in train if problem.question in asked]
+    assert len(rows) > 10
+    refuse_leaks(rows, heldout)
+    with pytest.raises(DataError, match="1 of"):
+        refuse_leaks([*rows, replace(rows[0], source="copied")], heldout)
 
 
 def test_the_same_text_under_another_id_is_the_same_problem() -> None:

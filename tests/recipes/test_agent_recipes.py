@@ -216,6 +216,13 @@ def test_no_test_that_a_coder_is_shown_pays_it(public: str, tests: str, shown: s
     assert deepcoder.parted(tuple(public), tuple(tests)) == (tuple(shown), tuple(hidden))
 
 
+def test_a_test_that_is_shown_under_another_name_or_twice_pays_nobody() -> None:
+    public = ("import math\n\nassert add(1, 2) == 3",)
+    tests = ("import math\nassert candidate(1,2) == 3", "assert candidate(2, 2) == 4", "assert not (")
+    assert deepcoder.parted(public, tests, "add") == (public, tests[1:])
+    assert deepcoder.parted((), ("a", "a", "b", "b"), None) == (("a",), ("b",))
+
+
 @pytest.mark.parametrize(
     ("source", "make_team", "script"),
     [

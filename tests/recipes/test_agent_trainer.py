@@ -384,6 +384,8 @@ def test_turns_are_trained_on_and_episodes_are_logged(tmp_path: Path) -> None:
 def test_names_of_roles_are_checked() -> None:
     roles = ["writer", "critic"]
     assert AgentArguments(agent_models=["critic=executor"]).trained(roles) == ["writer"]
+    assert AgentArguments(train_agents=["writer, critic"]).trained(roles) == roles
+    assert AgentArguments(agent_models=["a=executor,b=executor"]).given_away == ["a", "b"]
     for wrong, message in (
         (AgentArguments(train_agents=["critik"]), "no such role; there are writer, critic"),
         (AgentArguments(agent_models=["a=executor"]), "no such role"),

@@ -161,6 +161,8 @@ def test_what_is_missing_on_any_machine_is_said_before_what_is_missing_on_this_o
     [
         (("--resume_from_checkpoint", "outputs/x"), "goes on with 'auto'"),
         (("--iterations", "0"), "iterations=0"),
+        (("--trajectories_per_problem", "0"), "trajectories_per_problem=0 must be at least 1"),
+        (("--use_weighting",), "--no_score_weighting"),
         (("--push_to_hub",), "push_to_hub"),
         (("--trajectories", "absent.jsonl"), "no such file"),
     ],

@@ -72,6 +72,17 @@ def test_runs_of_one_workflow_are_one_row_with_their_mean(tmp_path: Path) -> Non
         load_trajectories([str(second)])
 
 
+def test_a_runs_folder_gives_what_its_episodes_found_or_its_iterations_wrote(tmp_path: Path) -> None:
+    first, second = load_problems("arithmetic", "train", 2, 0)
+    for run, folders in (("loop", ("search/episode-01", "search/episode-02")), ("dpo", ("iteration-2",))):
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "rollouts.jsonl").write_text("{}\n")
+        for folder, problem in zip(folders, (first, second), strict=False):
+            write(tmp_path / run / folder / "trajectories.jsonl", [trajectory(problem, ASK, 1.0)])
+    assert [row.id for row in load_trajectories([str(tmp_path / "loop")])] == [first.id, second.id]
+    assert [row.id for row in load_trajectories([f"search:{tmp_path / 'dpo'}"])] == [first.id]
+
+
 def test_an_evaluation_gets_the_prompts_of_the_problems_that_are_named(tmp_path: Path) -> None:
     known, other = load_problems("arithmetic", "train", 2, 0)
     rows = [
@@ -99,6 +110,8 @@ def test_a_design_gets_the_prompt_of_the_runs_style(source: str) -> None:
         assert in_style(brief, "full") == brief  # a passage may be missing
         foreign = trajectory(problem, ASK, 1.0, prompt=[{"role": "user", "content": "?"}])
         assert in_style(foreign, "brief") == foreign
+        elsewhere = replace(full, domain="spelling")  # of a domain that a recipe of the user's own made known
+        assert in_style(elsewhere, "brief") == elsewhere
 
 
 def warm_start(places: list[str], **values: Any) -> WarmStartArguments:
@@ -132,6 +145,8 @@ def test_the_best_of_each_problem_are_mixed_with_the_corpus_by_ratio(tmp_path: P
     assert len(warm_start_pairs(warm_start([]), 0)) == 20 and best_trajectories(warm_start([]), 0) == []
     with pytest.raises(UsageError, match="none earned 1"):
         best_trajectories(warm_start([str(write(tmp_path / "bad.jsonl", rows[1:2]))], trajectory_reward=1.0), 0)
+    with pytest.raises(ValueError, match=r"trajectories_per_problem=0 must be at least 1"):
+        warm_start([path], trajectories_per_problem=0)
     with pytest.raises(ValueError, match=r"trajectory_share=2"):
         warm_start([path], trajectory_share=2)
 

@@ -1,5 +1,6 @@
 """Sampling from a policy outside of training, and what is read beside it."""
 
+import asyncio
 import math
 from collections import Counter
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from aflow_ops.errors import UsageError
+from aflow_ops.errors import CallRefusedError, UsageError
 from recipes.policy import loading
 from recipes.policy.generation import end_tokens, generate_completions, sample_completions
 from recipes.policy.loading import base_model_of, tokenizer_of, trained_sources, trained_template_kwargs
+from recipes.policy.local import LocalPolicy
 from recipes.policy.tiny import build_tiny_policy, train_tokenizer
 from recipes.training.heldout import policy_for_generation
 from recipes.training.supervised import end_at_turns
@@ -153,3 +155,24 @@ def test_samples_are_as_frequent_as_the_model_says() -> None:
     for token, count in counts.most_common(3):
         spread = math.sqrt(400 * chances[token] * (1 - chances[token]))
         assert abs(count - 400 * chances[token]) < 4 * spread + 1
+
+
+async def test_a_prompt_that_is_too_long_is_refused_by_itself_once_others_were_not() -> None:
+    tokenizer = train_tokenizer(["a workflow of a few words"], 300)
+    model = build_tiny_policy(tokenizer, hidden_size=64, num_layers=1, max_length=64, seed=0).eval()
+    policy = LocalPolicy(model, tokenizer, 0, remedy="ask for designs")
+    short: list[Any] = [{"role": "user", "content": "words"}]
+    long: list[Any] = [{"role": "user", "content": "words " * 200}]
+
+    async def ask(*chats: list[Any]) -> list[Any]:
+        asked = [
+            policy.complete(chat, temperature=0.7, max_tokens=4, sample=number) for number, chat in enumerate(chats)
+        ]
+        return list(await asyncio.gather(*asked, return_exceptions=True))
+
+    (told,) = await ask(long)
+    assert isinstance(told, UsageError) and "ask for designs" in str(told)
+    alone = (await ask(short))[0]
+    together = await ask(short, long, short)
+    assert together[0].text == alone.text and isinstance(together[1], CallRefusedError)
+    assert together[2].prompt_tokens == alone.prompt_tokens

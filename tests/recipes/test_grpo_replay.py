@@ -52,6 +52,7 @@ def test_a_run_leaves_a_policy_and_what_it_learned_from(
     folder = tmp_path / "run"
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["trajectories"]["rows"] == 20 and summary["trajectories"]["groups_with_signal"] == 5
+    assert summary["trajectories"]["too_long"] == 0
     assert "training" in summary["seconds"] and trained_prompt_style(str(folder)) == "brief"
     columns = (folder / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"loss", "replay/shaped", "replay/logprob", "kl", "reward"} <= set(columns)
@@ -87,6 +88,9 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path: Path, monke
     [
         (("--trajectories", "absent.jsonl"), "no such file"),
         (("--replay_shaping", "0"), "replay_shaping=0"),
+        (("--trajectories_per_workflow", "0"), "trajectories_per_workflow=0 must be at least 1"),
+        (("--temperature_final", "0.2"), "temperature_final=0.2: nothing is sampled"),
+        (("--use_vllm",), "use_vllm: nothing is sampled"),
         (("--importance_sampling_level", "sequence"), "use token"),
         (("--push_to_hub",), "push_to_hub"),
         (("--trajectories_per_problem", "1"), "no problem has two workflows"),

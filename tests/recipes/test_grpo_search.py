@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from aflow_ops.errors import BudgetExceededError
 from data.trajectories import read_trajectories
 from recipes import grpo_search
 from recipes.policy import generation
@@ -30,6 +32,7 @@ from tests import commands
 from tests.commands import KEY
 from tests.patience import PATIENCE
 from tests.recipes.test_offline_grpo import taught_weights
+from tests.recipes.test_trainer import LAUNCHERS
 from tests.recipes.tiny_run import ASK, tiny_tokenizer
 from tests.stub_endpoint import Messages, StubEndpoint
 
@@ -61,11 +64,11 @@ def policy(folder: Path) -> Path:
 
 
 def aime_like(folder: Path) -> Path:
-    """Problems like AIME's; all have the same answer, which only code comes to."""
+    """Problems like AIME's, each of a source of its own; all have one id, and one answer, which only code comes to."""
     path = folder / "walks.jsonl"
     question = "Aya walks {} kilometres and rests t minutes in a cafe. How many minutes does the walk take her?"
-    fixed = {"answer": "204", "source": "walks", "domain": "math"}
-    rows = [{"question": question.format(number), **fixed} for number in range(9, 29)]
+    fixed = {"id": "1", "answer": "204", "domain": "math"}
+    rows = [{"question": question.format(number), "source": f"walk-{number}", **fixed} for number in range(9, 29)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -145,6 +148,8 @@ def test_it_leaves_what_every_recipe_leaves_and_each_episodes_search(
     trained = [json.loads(line) for line in (folder / "rollouts.jsonl").read_text().splitlines()]
     assert {row["replay"]["asked"] for row in trained} == {"design", "edit"}
     assert {row["replay"]["episode"] for row in trained} == {1, 2}
+    designs = [row for row in trained if row["replay"]["asked"] == "design"]
+    assert all(row["prompt"][-1]["content"] == row["question"] for row in designs)
     assert {row["replay"]["kind"] for row in trained} == {"own", "foreign"}
     assert {row["workflow"] is None for row in trained if row["completion"] in ("nonsense", "no idea")} == {True}
     assert all(row["workflow"] and row["form"] for row in trained if row["outcome"] == "ok")
@@ -175,14 +180,37 @@ def test_the_replies_of_a_round_are_one_batch(
     assert same[0] == same[1]
 
 
-@pytest.mark.parametrize("stopped_at", [pytest.param("a search", marks=pytest.mark.long), "a step"])
+@pytest.mark.long
+def test_two_processes_find_and_learn_what_one_does(tmp_path: Path, stub: StubEndpoint) -> None:
+    """In float32: rounded to bfloat16, what else is in a batch decides what is sampled now and then."""
+    stub.answer = executor
+    environment = {**os.environ, "OPENAI_API_KEY": KEY, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    more = ("--dtype", "float32", "--episodes", "2", "--loop_epochs", "1", "--problems_per_episode", "3")
+    found, adapters = [], []
+    for name, batch in (("one process", "8"), ("two processes", "4")):
+        arguments = flags(tmp_path, stub.url, name, *more, "--per_device_train_batch_size", batch)
+        command = [sys.executable, "-m", *LAUNCHERS[name], str(ROOT / "recipes/grpo_search.py"), *arguments]
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        files = [tmp_path / name / "search" / f"episode-0{number}" / "trajectories.jsonl" for number in (1, 2)]
+        found.append([[replace(row, logprobs=None) for row in read_trajectories(file)] for file in files])
+        adapters.append(adapter(tmp_path / name))
+    assert found[0] == found[1]
+    assert all(torch.allclose(value, adapters[1][name], atol=1e-3) for name, value in adapters[0].items())
+
+
+@pytest.mark.parametrize("stopped_at", [pytest.param("a search", marks=pytest.mark.long), "a step", "a budget"])
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
-    stopped_at: str, tmp_path: Path, stub: StubEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any
-) -> None:
+    stopped_at: str, tmp_path: Path, stub: StubEndpoint, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     stub.answer = executor
     more = ("--proposers", "design", "grammar", "--save_strategy", "steps", "--save_steps", "2")
     assert run(monkeypatch, flags(tmp_path, stub.url, "whole", *more)) == 0
     step, write, stops = SearchLoopTrainer.training_step, EpisodeSearch._write, []
+    search = EpisodeSearch._search
 
     def failing_step(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self.episodes.number == 1 and self.episodes.steps[0] == 2 and not stops:
@@ -195,14 +223,27 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
             raise RuntimeError("stopped")
         write(self, number, *args)
 
+    def failing_search(self: Any, number: int) -> Any:
+        if number == 1:
+            raise BudgetExceededError("spent")
+        return search(self, number)
+
     if stopped_at == "a step":
         monkeypatch.setattr(SearchLoopTrainer, "training_step", failing_step)
-    else:
+    elif stopped_at == "a search":
         monkeypatch.setattr(EpisodeSearch, "_write", failing_write)
-    with pytest.raises(RuntimeError, match="stopped"):
-        run(monkeypatch, flags(tmp_path, stub.url, "stopped", *more))
+    else:
+        monkeypatch.setattr(EpisodeSearch, "_search", failing_search)
+    if stopped_at == "a budget":
+        assert run(monkeypatch, flags(tmp_path, stub.url, "stopped", *more)) == 3
+        checkpoint = latest_checkpoint(tmp_path / "stopped")
+        assert checkpoint is not None and f"--resume_from_checkpoint {checkpoint.path}" in capsys.readouterr().err
+    else:
+        with pytest.raises(RuntimeError, match="stopped"):
+            run(monkeypatch, flags(tmp_path, stub.url, "stopped", *more))
     monkeypatch.setattr(SearchLoopTrainer, "training_step", step)
     monkeypatch.setattr(EpisodeSearch, "_write", write)
+    monkeypatch.setattr(EpisodeSearch, "_search", search)
     assert run(monkeypatch, flags(tmp_path, stub.url, "stopped", *more)) == 2  # never over an earlier run
     assert run(monkeypatch, flags(tmp_path, stub.url, "stopped", *more, "--resume_from_checkpoint", "auto")) == 0
     same_run(tmp_path / "whole", tmp_path / "stopped")
@@ -271,6 +312,7 @@ def test_a_run_that_is_killed_at_random_again_and_again_ends_with_the_same_adapt
         (("--max_steps", "5"), "epochs and episodes decide"),
         (("--lr_scheduler_type", "cosine"), "use constant"),
         (("--temperature_final", "0.2"), "one temperature"),
+        (("--warmup_steps", "0.1"), "--warmup_steps 0.1: a share"),
         (("--sources", "absent.jsonl"), "absent.jsonl"),
         (("--heldout_every", "5"), "heldout_every=5: this recipe has no use for it"),
         (("--rollouts_ahead", "1"), "rollouts_ahead=1: this recipe has no use for it"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from peft import LoraConfig
 
+from aflow_ops.errors import UsageError
 from data.trajectories import Trajectory
 from recipes.policy.tiny import build_tiny_policy
 from recipes.settings.arguments import WorkflowGRPOConfig
@@ -239,6 +240,25 @@ def test_a_small_group_is_filled_up_with_what_counts_for_nothing(tmp_path: Path)
     trainer = make(tmp_path, groups, beta=1.0)
     expected = by_hand(trainer, groups, beta=1.0)
     assert far(step(trainer), expected) < 1e-5 < 1e-3 < size(expected)
+
+
+def test_fewer_groups_than_a_generation_has_are_repeated(tmp_path: Path) -> None:
+    groups = groups_of(rows_of(0), rows_of(1, rewards=(0.0, 1.0, 0.4, 0.4)))
+    trainer = make(tmp_path, groups, per_device_train_batch_size=4 * K)
+    expected = by_hand(trainer, groups)
+    assert far(step(trainer), expected) < 1e-5 < 1e-3 < size(expected)
+    assert trainer.state.global_step == 1
+
+
+def test_what_is_longer_than_a_completion_may_be_is_left_out(tmp_path: Path) -> None:
+    rows = rows_of(0)
+    groups = groups_of(rows, rows_of(1, rewards=(1.0, 0.0, 0.0, 0.0)))  # the second has no signal without its best
+    trainer = make(tmp_path, groups, max_completion_length=len(tiny_tokenizer().encode(ASK)))
+    assert trainer.too_long == 2
+    expected = by_hand(trainer, groups_of(rows[1:]))
+    assert far(step(trainer), expected) < 1e-5 < 1e-3 < size(expected)
+    with pytest.raises(UsageError, match="max_completion_length=1: of what is shorter, no problem"):
+        make(tmp_path, groups, max_completion_length=1)
 
 
 def test_a_large_group_takes_turns(tmp_path: Path) -> None:

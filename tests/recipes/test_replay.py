@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
 from data.problem import DataError
+from data.registry import load_problems
 from data.trajectories import Trajectory, read_trajectories
 from recipes.run.checkpoints import latest_checkpoint
 from recipes.settings.arguments import RecipeArguments
@@ -328,6 +329,10 @@ def test_files_and_settings_that_cannot_work_are_refused_before_anything_is_load
     (tmp_path / "bad.jsonl").write_text('{"group": 1}\n')
     with pytest.raises(DataError, match="line 1"):
         training_and_heldout_problems(recipe(tmp_path / "bad.jsonl"), 0)
+    held_out = [trajectory(problem, ASK, 1.0) for problem in load_problems("arithmetic", "heldout", 1, 0)]
+    with pytest.raises(DataError, match="1 of 5 trajectories are of held-out problems"):
+        path = write(tmp_path / "held_out.jsonl", [*successes(), *held_out])
+        training_and_heldout_problems(recipe(path, sources=["arithmetic"], domain_mix="math=1"), 0)
     training = make_trainer(config, tmp_path / "off").args
     training.importance_sampling_level = "sequence"
     with pytest.raises(UsageError, match="use token"):

@@ -6,7 +6,7 @@ import math
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -22,15 +22,16 @@ from trl import ModelConfig, SFTConfig, TrlParser
 from aflow_ops.agents.episode import Episode
 from aflow_ops.agents.team import Outcome, Team
 from aflow_ops.agents.tools.corpus import open_corpus
+from aflow_ops.agents.tools.repository_tests import TestReport
 from aflow_ops.errors import UsageError
 from aflow_ops.executor import ExecutorConfig
 from aflow_ops.sandbox import Sandbox
 from data.invented_worlds import invented_worlds
 from data.passages import passages_of
 from data.planted_bugs import bug_kinds, planted_bug
-from data.problem import Problem
+from data.problem import DataError, Problem
 from data.registry import load_problems
-from data.repository_tasks import repository_task
+from data.repository_tasks import RepositoryTask, repository_task
 from recipes import deepresearch, search_qa, swe
 from recipes.agents_warmstart import AgentWarmStartArguments, scripted_turns
 from recipes.policy.deepresearch_script import DeepResearchScript
@@ -213,6 +214,60 @@ async def test_who_keeps_everything_or_what_was_never_found_is_paid_less(sandbox
     assert await paid("[]") == await paid("[nothing]") == 0.0
 
 
+async def test_a_choice_counts_when_it_was_found_and_is_kept_then(sandbox: Sandbox) -> None:
+    task, (home, goal), _ = world(2)
+    team = search_qa.search_team(sandbox, topk=1, max_rounds=2)
+    queries = {"query_optimizer": [home.text, goal.text], "answer_extractor": ["UNKNOWN", "UNKNOWN"]}
+    late = await play(team, task, **queries, document_retriever=["[]", f"[{home.id}] [{goal.id}]"])
+    assert late.outcome.local["document_retriever"] == late.outcome.metrics["kept_recall"] == 1.0
+    assert home.text in late.turns[-1].heard and goal.text in late.turns[-1].heard
+    early = await play(team, task, **queries, document_retriever=[f"[{home.id}] [{goal.id}]", "[]"])
+    assert early.outcome.metrics["kept_recall"] == 0.5 and goal.text not in early.turns[-1].heard
+
+
+async def test_the_extractor_reads_titles_and_only_the_word_unknown_pays_it_for_not_knowing(sandbox: Sandbox) -> None:
+    passages = [
+        {"id": "1", "title": "Mila Torvan", "text": "She bakes."},
+        {"id": "2", "title": "B", "text": "He sews."},
+    ]
+    row = {"question": "What does Mila Torvan do?", "answer": "bakes", "source": "mine", "domain": "qa"}
+    task = Problem.from_row({**row, "extra": {"passages": passages, "facts": ["1", "2"]}})
+    team = search_qa.search_team(sandbox, max_rounds=1)
+    said = {"query_optimizer": ["mila"], "document_retriever": ["[1]"]}
+    for reply, earned in (("UNKNOWN", 0.5), ("ANSWER: **unknown**", 0.5), ("?", 0.0), ("ANSWER: bakes", 1.0)):
+        episode = await play(team, task, **said, answer_extractor=[reply])
+        assert episode.outcome.local["answer_extractor"] == earned
+        assert "Mila Torvan: She bakes." in episode.turns[-1].heard
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ("ANSWER: Unknown Pleasures", "Unknown Pleasures"),
+        ("ANSWER: UNKNOWN", ""),
+        ("answer: unknown.", ""),
+        ("ANSWER: UNKNOWN since nothing says it", ""),
+        ("ANSWER: Unknown, they do not say", ""),
+        ("UNKNOWN", ""),
+    ],
+)
+def test_unknown_is_no_answer_and_a_title_that_begins_so_is_one(reply: str, answer: str) -> None:
+    assert search_qa.answer_in(reply) == answer
+
+
+@pytest.mark.parametrize("name", ["search_qa", "deepresearch"])
+def test_problems_without_passages_are_refused_before_anything_is_loaded(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(ROOT)
+    rows = [{"question": f"Who is {number}?", "answer": "he", "source": "mine", "domain": "qa"} for number in range(40)]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    argv = ["recipe", "--config", str(CONFIGS / f"{name}_quickstart.yaml"), "--sources", str(tmp_path / "mine.jsonl")]
+    monkeypatch.setattr(sys, "argv", [*argv, "--output_dir", str(tmp_path / "run")])
+    with pytest.raises(DataError, match="brings no passages: name a corpus"):
+        RECIPES[name][0].main()
+
+
 async def test_a_dead_retriever_is_nobodys_fault(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aflow_ops.agents.tools.retriever_server.PAUSE_SECONDS", 0.0)
     team = search_qa.search_team(sandbox, open_corpus(retriever_url="http://127.0.0.1:9/retrieve"))
@@ -264,6 +319,23 @@ async def test_deepresearch_pays_for_facts_calls_and_citations(sandbox: Sandbox)
     assert idle.outcome.metrics["tool_success"] == 1.0 and idle.outcome.local["gatherer"] == 0.0
 
 
+async def test_a_gatherer_keeps_what_it_was_shown_and_reads_page_by_page(sandbox: Sandbox, tmp_path: Path) -> None:
+    task, (fact,), _ = world(1)
+    team = deepresearch.research_team(sandbox, max_rounds=1)
+    blind = f"SEARCH: {fact.text}\nKEEP: [{fact.id}]"
+    episode = await play(team, task, planner=["a"], gatherer=[blind, ""], synthesizer=["UNKNOWN"])
+    assert episode.outcome.metrics["fact_coverage"] == 0.0
+    assert deepresearch.commands_in("SEARCH:\nKEEP: [1]") == [("search", ""), ("keep", "[1]")]
+
+    (tmp_path / "long.md").write_text("Ferns are old.\n" * 200 + "They have spores.\n")
+    asked = Problem.from_row({"question": "What have ferns?", "answer": "spores", "source": "mine", "domain": "qa"})
+    team = deepresearch.research_team(sandbox, open_corpus(str(tmp_path)), max_rounds=1)
+    for page, found in ((1, 0.0), (2, 1.0)):
+        gatherer = [f"READ: long.md, page {page}", "KEEP: [long.md]"]
+        episode = await play(team, asked, planner=["a"], gatherer=gatherer, synthesizer=["ANSWER: spores [long.md]"])
+        assert episode.outcome.local["planner"] == episode.outcome.metrics["fact_coverage"] == found
+
+
 async def test_a_tool_loop_and_made_up_citations_are_contained(sandbox: Sandbox) -> None:
     task, (fact,), _ = world(1)
     team = deepresearch.research_team(sandbox, max_rounds=1, max_steps_a_fact=5, max_tool_calls=4)
@@ -308,6 +380,42 @@ async def test_swe_runs_hidden_tests_after_the_validators_word(sandbox: Sandbox)
     assert helped.outcome.local["analyzer"] == 1.0
 
 
+class ImageTests:
+    """Stands for containers: one file, which is right when it says so."""
+
+    async def files(self, task: RepositoryTask, paths: Sequence[str]) -> dict[str, str]:
+        return {path: "x = 1\n" for path in paths if path == "shop/a.py"}
+
+    async def run(self, task: RepositoryTask, files: Any, names: Sequence[str], before: Any) -> TestReport:
+        assert before == {"shop/a.py": "x = 1\n"}
+        return TestReport(dict.fromkeys(names, files["shop/a.py"] == "x = 2\n"))
+
+
+async def test_in_an_image_the_files_that_the_analyzer_names_are_its_merit_and_the_control_names_its_own(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(swe, "DockerTests", ImageTests)
+    repository = {"image": "a:b", "fail_to_pass": ["t"]}
+    row = {
+        "question": "x is 2",
+        "answer": "",
+        "source": "r2e_gym",
+        "domain": "swe",
+        "extra": {"repository": repository},
+    }
+    task, edit = Problem.from_row(row), "shop/a.py\n<<<<<<< SEARCH\nx = 1\n=======\nx = 2\n>>>>>>> REPLACE"
+    team = swe.repository_team(sandbox, "docker", max_attempts=1, counterfactual=1.0)
+    asked = "FILE: shop/a.py\nFILE: parsed_commit.json\nFILE: tests/test_a.py"
+    episode = await play(team, task, analyzer=[asked], writer=[edit, "?"], validator=["VERDICT: right"])
+    assert (episode.outcome.team, episode.outcome.local["analyzer"]) == (1.0, 1.0)
+    with_words, alone = [turn.heard for turn in episode.turns if turn.agent.startswith("writer")]
+    assert "x = 1" in with_words and "x = 1" not in alone
+    assert team.alone is not None
+    single = replace(team, run=partial(team.alone, tokens=2))
+    played = await play(single, task, writer=["FILE: shop/a.py", edit])
+    assert played.outcome.team == 1.0 and "x = 1" in played.turns[1].heard
+
+
 HOSTILE_EDITS = {
     "leaves the repository": "../outside.py\n<<<<<<< SEARCH\n=======\nx = 1\n>>>>>>> REPLACE",
     "edits the tests": "tests/test_series.py\n<<<<<<< SEARCH\n=======\ndef test_x(): pass\n>>>>>>> REPLACE",
@@ -349,6 +457,15 @@ def test_a_task_that_the_backend_cannot_run_is_refused_before_anything_is_loaded
     swe.check_tasks([task], "local")
     with pytest.raises(UsageError, match="--swe_backend docker"):
         swe.check_tasks([task, image], "local")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+async def test_an_episode_out_of_tokens_counts_among_the_failures(name: str, sandbox: Sandbox) -> None:
+    team = RECIPES[name][2](sandbox)
+    team = replace(team, limits=replace(team.limits, tokens=1))
+    episode = await play(team, bug()[0] if name == "swe" else world(1)[0], **{team.names[0]: ["Mila"]})
+    success = "tests_passed" if name == "swe" else "answer_correct"
+    assert (episode.ending, episode.outcome.team, episode.outcome.metrics[success]) == ("limit", 0.0, 0.0)
 
 
 # Controls

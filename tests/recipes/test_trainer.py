@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aflow_ops.errors import BudgetExceededError, InfraError
+from aflow_ops.errors import BudgetExceededError, InfraError, UsageError
 from aflow_ops.executor import ExecutorConfig
 from data.registry import load_problems
 from recipes.settings.arguments import RecipeArguments
@@ -305,6 +305,12 @@ def test_a_spent_budget_stops_the_run_with_a_checkpoint(
     assert (checkpoint / "adapter_model.safetensors").is_file()
     assert (checkpoint / "optimizer.pt").is_file()
     assert trainer.executor.usage.cost_usd <= 0.002
+
+
+def test_too_few_problems_for_a_generation_are_refused(config: ExecutorConfig, tmp_path: Path) -> None:
+    """TRL would end at once, with a policy that learned nothing."""
+    with pytest.raises(UsageError, match="num_train_problems=4: a generation takes 8"):
+        make_trainer(config, tmp_path / "run", gradient_accumulation_steps=4)
 
 
 def test_decoys_are_drawn_from_the_runs_seed(config: ExecutorConfig, tmp_path: Path) -> None:

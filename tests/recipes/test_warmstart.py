@@ -97,6 +97,13 @@ def test_an_operator_of_ones_own_is_named_and_taught(own: Path) -> None:
         assert "proofread" in warm_start_dataset(pairs, style)[0]["prompt"][0]["content"]
 
 
+def test_the_designs_in_the_dsl_are_read_from_any_folder(own: Path) -> None:
+    named = arguments(corpus=["data/workflow_corpus_dsl.yaml"], forms=["dsl"])
+    taught = {completion for _, completion in warm_start_pairs(named, seed=0)}
+    assert {"```python\nProgrammer\n```", "```python\nCustom -> Format\n```"} <= taught, "both files' designs"
+    assert not any("async def" in completion for completion in taught)
+
+
 def test_the_flags_reach_the_warm_start(
     own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from aflow_ops.search.stop import Convergence
 from data.problem import Problem
 from rewards.searching.per_problem import (
     Searched,
+    all_by_problem,
     one_problem,
     pass_at_k_by_round,
     renumbered,
@@ -87,6 +88,18 @@ async def test_searches_are_read_back_whatever_ended_them(
     assert first["mean"] == 0.0 and first["ci95"][1] < 0.7
 
 
+async def test_rounds_can_be_added_to_every_search() -> None:
+    def ended(own: Sequence[Node]) -> bool:
+        return all(node.status != "ok" for node in own) or ended_by(own, SearchSettings(rounds=4)) is not None
+
+    roots, nodes = dict.fromkeys(PROBLEMS, len(ROOTS)), await searched(SearchSettings(rounds=2))
+    assert split_by_problem(nodes, roots, ended) == ([], 0)
+    begun = all_by_problem(nodes, roots)
+    assert [(each.problem, len(each.nodes)) for each in begun] == [(key, 2 if key == BROKEN else 4) for key in PROBLEMS]
+    assert [node for each in begun for node in renumbered(each, 0)][:4] == nodes[:4]
+    assert [len(each.nodes) for each in all_by_problem(nodes[:3], roots)] == [3]
+
+
 async def test_a_slow_problem_holds_up_no_other() -> None:
     settings, last = SearchSettings(rounds=0), asyncio.Event()
 
@@ -109,3 +122,5 @@ def test_pass_at_k_counts_the_problem_for_which_nothing_ran() -> None:
     broken = Searched("b", (node(0, 0, "b", 0.0),))
     found = pass_at_k_by_round([solved, broken])
     assert found["1"]["1"]["mean"] == pytest.approx(0.25)
+    refused = Searched("c", (Node(0, None, 0, "root", "", "x", status="crashed", unscored={"c": "a filter"}),))
+    assert pass_at_k_by_round([solved, broken, refused]) == found

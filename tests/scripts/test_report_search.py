@@ -44,12 +44,39 @@ def folder(tmp_path: Path) -> Path:
 def test_the_report_shows_tree_course_controls_differences_and_failures(folder: Path) -> None:
     page = render_search(folder)
     assert "4 nodes, 1 unreadable lines" in page
+    assert "pass@1: 0.6 [0.400, 0.800]" in page and "mark line interval" in page  # pass@1 of round 3 with its interval
+    assert "stopped: rounds" in page and "Rejected, and not drawn: 1." in page
+    assert "+# x" in page and "nothing &lt;b&gt;bold" in page  # what crashed and what was refused, as it was written
     for said in ("change &lt;1&gt;", "0.875", "0.800", "Programmer", "pass@1", "no other is cheaper and better"):
         assert said in page
     assert "+    return (await programmer(problem=problem))" in page.replace("&#39;", "'").replace("&#x27;", "'")
     assert "KeyError" in page and "no &lt;i&gt;workflow" in page
     assert "<b>bold" not in page and "<i>workflow" not in page  # what others wrote is text
     assert page.count("<circle") >= 3 and "rejected or crashed" in page
+
+
+def test_without_a_price_cost_is_in_tokens(folder: Path) -> None:
+    rows = [json.loads(line) for line in (folder / "nodes.jsonl").read_text().splitlines() if line != "{damaged"]
+    rows = [{**row, "cost_usd": {"optimizer": 0.0, "executor": 0.0}} for row in rows]
+    (folder / "nodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "[" * 100_000)
+    page = render_search(folder)
+    assert "tokens a problem" in page and "100 tokens a problem" in page and "no other is cheaper and better" in page
+
+
+def test_of_searches_problem_by_problem_the_means_are_shown_and_what_is_unsolved(tmp_path: Path) -> None:
+    nodes = []
+    for problem, rewards in (("a", (0.0, 1.0)), ("b", (0.2, 0.0))):
+        for number, reward in enumerate(rewards):
+            parent = len(nodes) - 1 if number else None
+            validation = Validation(1, 1, reward, reward, 0.0, (reward, reward))
+            nodes.append(Node(len(nodes), parent, number, "grammar", "m", f"{CUSTOM} # {len(nodes)}",
+                              validation=validation, per_problem={problem: (reward,)},
+                              failed={"b": "timeout"} if reward == 0.0 and problem == "b" else {}))  # fmt: skip
+    (tmp_path / "nodes.jsonl").write_text("".join(json.dumps(each.to_row()) + "\n" for each in nodes))
+    page = render_search(tmp_path)
+    assert "Means over 2 problems" in page
+    assert "a round: 0.5 [" in page and "best so far: 0.6 [" in page and "best so far: 0.1 [" in page
+    assert ">b</td>" in page.replace(" ", "") and ">a</td>" not in page.replace(" ", "")
 
 
 def test_a_search_that_is_still_running_has_a_report_too(folder: Path) -> None:

@@ -20,9 +20,11 @@ from aflow_ops.search.aflow_folder import read_aflow_folder
 from aflow_ops.search.aflow_template import read_template
 from aflow_ops.search.expand import Context
 from aflow_ops.search.node import Node
+from data.problem import DataError
 from recipes.policy.tiny import build_tiny_policy, train_tokenizer
-from scripts.search import parse_arguments
-from scripts.searching.proposers import ProposerSettings, check_proposer, open_proposer
+from scripts.search import command_of, parse_arguments
+from scripts.searching.problems import read_slices
+from scripts.searching.proposers import ProposerSettings, check_proposer, open_proposer, optimizer_config
 from tests import commands
 from tests.aflow_ops.search.test_search_aflow_folder import loaded
 from tests.commands import KEY, Done
@@ -159,6 +161,43 @@ def test_faults_on_the_wire_change_no_node(stub: StubEndpoint, sums: Path, tmp_p
     assert found[0] == found[1]
 
 
+def test_a_request_that_is_refused_costs_a_problem_its_score_or_a_round_its_proposal_and_nothing_else(
+    stub: StubEndpoint, sums: Path, tmp_path: Path
+) -> None:
+    slices = read_slices([str(sums)], 8, 8, 0)
+    filtered = [next(iter(part.values())).question for part in (slices.validation, slices.heldout)]
+    asked = 0
+
+    def answer(messages: Messages) -> str | Failure:
+        nonlocal asked
+        if "You improve agent workflows" in messages[0]["content"]:
+            asked += 1
+            if asked == 1:
+                return Failure(400, "Your prompt was flagged: content_policy_violation")
+            return optimizer(messages)
+        if any(question in messages[-1]["content"] for question in filtered):
+            return Failure(400, "The response was filtered: content_filter")
+        return executor(messages)
+
+    stub.answer = answer
+    out = tmp_path / "search"
+    flags = ("--proposer", "openai", "--search_rounds", "4", "--parallel", "2", "--optimizer_base_url", stub.url)
+    done = run(command(stub, sums, out, *flags))
+    assert done.returncode == 0, done.stderr
+    nodes = [Node.from_row(json.loads(line)) for line in (out / "nodes.jsonl").read_text().splitlines()]
+    ran = [node for node in nodes if node.status == "ok"]
+    assert ran and all(list(node.unscored) == list(slices.validation)[:1] for node in ran)
+    assert all("content_filter" in said for node in ran for said in node.unscored.values())
+    assert [node.error for node in nodes if "was flagged" in (node.error or "")]
+    summary = summary_of(out)
+    assert summary["stopped"] == "rounds" and summary["best"]["validation"]["n"] == 7
+    assert summary["best"]["heldout"]["n"] == summary["controls"]["root"]["heldout"]["n"] == 7
+    assert all("gain" in control for control in summary["controls"].values())
+    again = len(stub.requests)
+    assert run(command(stub, sums, out, *flags)).returncode == 0
+    assert len(stub.requests) - again < 60  # what is refused is asked again, the rest is in the cache
+
+
 @pytest.mark.parametrize("kills", [pytest.param(1, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.long)])
 def test_a_search_that_is_killed_again_and_again_ends_as_if_it_was_not(
     kills: int, stub: StubEndpoint, sums: Path, tmp_path: Path
@@ -189,6 +228,29 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_it_was_not(
     assert {each["n"] for each in best["finalists"]} == {6} and best["id"] in [each["id"] for each in best["finalists"]]
 
 
+def test_ctrl_c_leaves_a_search_that_is_summed_up_and_goes_on(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
+    stub.answer, stub.latency = both, 0.1
+    whole, cut = tmp_path / "whole" / "search", tmp_path / "cut" / "search"
+    flags = (*MODEL, "--optimizer_base_url", stub.url)
+    process = subprocess.Popen(
+        command(stub, sums, cut, *flags), env={**os.environ, "OPENAI_API_KEY": KEY},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    until = time.monotonic() + PATIENCE
+    while not (cut / "nodes.jsonl").is_file() or not (cut / "nodes.jsonl").read_bytes():
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == 130
+    summary = summary_of(cut)
+    assert summary["stopped"] == "interrupted" and summary["best"]["id"] == 0 and (cut / "best" / "graph.py").is_file()
+    stub.latency = 0.0
+    for folder in (cut, whole):
+        assert run(command(stub, sums, folder, *flags)).returncode == 0
+    assert (cut / "nodes.jsonl").read_bytes() == (whole / "nodes.jsonl").read_bytes()
+    assert summary_of(cut)["stopped"] == "rounds"
+
+
 def test_every_problem_by_itself_with_pass_at_k(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
     stub.answer = executor
     out = tmp_path / "search"
@@ -212,6 +274,88 @@ def test_every_problem_by_itself_with_pass_at_k(stub: StubEndpoint, sums: Path, 
     (out / "nodes.jsonl").write_bytes(before[: len(before) * 2 // 3])
     assert run([*command(stub, sums, out), *flags]).returncode == 0
     assert (out / "nodes.jsonl").read_bytes() == before
+
+
+def test_a_search_for_every_problem_is_given_more_rounds(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
+    stub.answer = executor
+    few, many = tmp_path / "a" / "few", tmp_path / "a" / "many"
+    flags = ("--per_problem", "--parallel", "2", "--validation_problems", "3", "--no-controls")
+    for folder, rounds in ((few, "2"), (few, "5"), (many, "5")):
+        done = run([*command(stub, sums, folder), *flags, "--search_rounds", rounds])
+        assert done.returncode == 0, done.stderr
+    assert (few / "nodes.jsonl").read_bytes() == (many / "nodes.jsonl").read_bytes()
+    rows = [json.loads(line) for line in (few / "nodes.jsonl").read_text().splitlines()]
+    assert [row["round"] for row in rows] == [*range(6)] * 3
+    assert summary_of(few)["pass_at_k"] == summary_of(many)["pass_at_k"]
+    before = (few / "nodes.jsonl").read_bytes()
+    spent = ("--search_rounds", "8", "--executor_budget_usd", "1e-9")
+    assert run([*command(stub, sums, few), *flags, *spent]).returncode == 3
+    assert (few / "nodes.jsonl").read_bytes() == before
+
+
+def test_as_many_problems_as_there_are_where_nobody_says_how_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "few.jsonl"
+    rows = [{"question": f"What is {index} + 1?", "answer": str(index + 1), "source": "gsm8k"} for index in range(30)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_slices([str(path)], None, None, 0)
+    assert len(found.validation) + len(found.heldout) == 30 and found.heldout
+    said = capsys.readouterr().err
+    assert f"--validation_problems {len(found.validation)}, which is all that there are" in said
+    assert len(read_slices([str(path)], None, 0, 0, 4).final) == 4
+    with pytest.raises(DataError, match=r"has \d+ only; give more data, or at most --validation_problems"):
+        read_slices([str(path)], 32, 0, 0)
+    command = command_of(parse_arguments(["--data", str(path), "--output", str(tmp_path / "out"), "--per_problem"]))
+    assert command.facts()["validation_problems"] == len(found.validation)
+
+
+def test_two_problems_of_one_name_are_not_taken_for_one(tmp_path: Path) -> None:
+    for name, shift in (("one", 0), ("two", 1000)):
+        rows = [
+            {"question": f"What is {index + shift} + 1?", "answer": "1", "source": "gsm8k", "id": str(index)}
+            for index in range(40)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sources = [str(tmp_path / f"{name}.jsonl") for name in ("one", "two")]
+    with pytest.raises(DataError, match="two problems that are called gsm8k/"):
+        read_slices(sources, 40, 0, 0)
+    with pytest.raises(DataError, match="two problems that are called gsm8k/"):
+        read_slices(sources, 40, 10, 0)
+
+
+def test_the_optimizers_price_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--data", "arithmetic", "--output", "x", "--proposer", "openai", "--optimizer_model", "mine"]
+    words += ["--executor_price", "1", "2", "--optimizer_budget_usd", "1"]
+    arguments = parse_arguments(words)
+    with pytest.raises(UsageError, match=r"optimizer_budget_usd=1 .* give --optimizer_price IN OUT"):
+        optimizer_config(ProposerSettings.of(arguments), executor_config_from(arguments))
+    arguments = parse_arguments([*words, "--optimizer_price", "3", "4"])
+    config = optimizer_config(ProposerSettings.of(arguments), executor_config_from(arguments))
+    assert config.price(1_000_000, 1_000_000) == 7.0
+
+
+async def test_a_model_without_a_price_is_told_by_the_optimizers_flag(
+    stub: StubEndpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", "arithmetic", "--output", "x", "--proposer", "openai", "--optimizer_model", "mine"]
+    arguments = parse_arguments([*words, "--optimizer_base_url", stub.url])
+    asked, config = ProposerSettings.of(arguments), executor_config_from(arguments)
+    await check_proposer(asked, config)
+    async with AsyncExitStack() as stack:
+        await open_proposer(asked, config, stack, tmp_path)
+    said = capsys.readouterr().err
+    assert (
+        said.count("the price of mine") == 1 and "--optimizer_price IN OUT" in said and "--executor_price" not in said
+    )
+
+
+def test_a_spread_that_there_is_not_is_told(sums: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--data", str(sums), "--output", str(tmp_path / "out"), "--convergence_z", "1.96"]
+    command_of(parse_arguments(words))
+    assert "--convergence_z 1.96 is as 0 with --validation_rounds 1" in capsys.readouterr().err
+    command_of(parse_arguments([*words, "--validation_rounds", "3"]))
+    assert "convergence_z" not in capsys.readouterr().err
 
 
 def test_a_spent_budget_ends_with_what_was_found_and_a_kill_gives_nothing_of_it_back(
@@ -312,7 +456,7 @@ def test_aflows_rounds_are_the_roots_and_ours_are_written_as_its(
     nodes = [json.loads(line) for line in (tmp_path / "search" / "nodes.jsonl").read_text().splitlines()]
     assert [node["status"] for node in nodes] == ["ok", "ok", "rejected", "ok", "ok"]
     assert [(node["origin"], node["parent"]) for node in nodes[:3]] == [("import", None), ("import", 0), ("import", 1)]
-    assert "Let code compute it." in nodes[1]["modification"]
+    assert nodes[1]["modification"] == "AFlow's round 2, 0.600 there: Let code compute it."
     assert "has operators that are not here: Oracle" in done.stderr
     for node in nodes[3:]:
         found = parse_workflow(node["workflow"], domain="math", has_entry_point=False)
@@ -338,6 +482,7 @@ def test_aflows_rounds_are_the_roots_and_ours_are_written_as_its(
         (("--validation_problems", "0"), "--validation_problems 0 must be at least 1"),
         (("--price_per_usd", "nan"), "--price_per_usd nan"),
         (("--convergence_z", "nan"), "--convergence_z nan must be at least 0"),
+        (("--convergence_z", "inf"), "--convergence_z inf must be at least 0"),
         (("--optimizer_adapter", "x"), "--optimizer_adapter is for a policy that is run here"),
         (("--optimizer_top_p", "0"), "--optimizer_top_p 0.0 must be above 0"),
         (("--aflow_dataset", "a/b"), "--aflow_dataset 'a/b' is no name for a Python module"),

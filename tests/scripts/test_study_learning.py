@@ -96,6 +96,16 @@ def test_the_page_counts_what_failed_and_names_the_median_run(tmp_path: Path) ->
     assert "best fixed workflow: 2 of 3 (not seed 2)" in page
     assert "| grpo_k4 | 1 | 25% | 0.300 | 0.500 | 0.500 | 1 of 1 | -0.300 |" in page
     assert "| grpo_k2 | 1 | 25% | 0.300 | 0.500 | 0.500 | 1 of 1 |  |" in page
+    assert "WA-GRPO against plain GRPO" not in page
+
+
+def test_tie_breaks_are_compared_with_plain_grpo_on_shared_seeds(tmp_path: Path) -> None:
+    ours = [row(0, 0.7, setting="wa_grpo_k8"), row(1, 0.75, setting="wa_grpo_k8"), row(2, 0.1, setting="wa_grpo_k8")]
+    plain = [row(0, 0.6, setting="grpo_k8"), row(1, 0.65, setting="grpo_k8"), row(5, 0.9, setting="grpo_k8")]
+    write_page(tmp_path, [row(0, 0.8), *ours, *plain])
+    page = (tmp_path / "README.md").read_text()
+    assert "| 8 | 2 | 25% | 25% | 0.625 | 0.725 | +0.100 [+0.100, +0.100] |\n" in page and "| 4 |" not in page
+    assert "| quickstart | 1 | 25% | 0.300 | 0.800 | 0.800 | 1 of 1 | +0.100 |" in page, "beside the others' runs"
 
 
 def test_the_harder_lesson_has_its_own_files_and_table(tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
 """The comparison of the search with sampling."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from aflow_ops.search.choose import Final
 from aflow_ops.search.evaluate import Rungs, with_runs
+from aflow_ops.search.expand import Context, Proposal
 from aflow_ops.search.grammar import GrammarProposer
 from aflow_ops.search.independent import Independent
 from aflow_ops.search.kinds import checker
-from aflow_ops.search.node import Node, Spend
+from aflow_ops.search.node import Node, Sample, Spend
 from aflow_ops.search.plan import branch, call, print_plan, vote
 from scripts.search_quickstart import markdown
 from scripts.searching.landscape import OPTIMUM, POOR, Landscape
@@ -63,6 +65,25 @@ async def test_independent_samples_spend_what_they_are_given_however_many_are_ma
     assert 2_000 <= independent.tokens < 2_000 + at_once * dearest
     assert independent.tokens == sum(node.tokens.executor for node in independent.nodes)
     assert len({node.workflow for node in independent.nodes}) == len(independent.nodes) > at_once
+
+
+async def test_one_proposal_for_ever_is_not_paid_for_for_ever() -> None:
+    asked, text = 0, printed(call("AnswerGenerate"))
+
+    class Stubborn(GrammarProposer):
+        async def propose(self, context: Context, refused: Sequence[tuple[Proposal, str]]) -> Proposal:
+            nonlocal asked
+            asked += 1
+            return Proposal(text, "the same")
+
+    landscape = Landscape(1, 12)
+    samples = {key: [Sample(0.2, False, "ok")] for key in landscape.problems}
+    root = with_runs(Node(0, None, 0, "root", "", printed(call("Custom"))), samples)
+    final, rungs = Final(landscape, Rungs(())), Rungs(tuple(landscape.problems))
+    proposer = Stubborn([("math", False)], 1)
+    independent = Independent(proposer, checker([("math", False)]), landscape, rungs, final, 4)
+    await independent.run(root, 100_000)
+    assert len(independent.nodes) == 2 and asked < 120
 
 
 def test_the_table_says_who_won_whichever_way_it_fell() -> None:

@@ -15,10 +15,13 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from aflow_ops.errors import UsageError
 from data.registry import load_problems
+from recipes import math_tool, search_qa, swe
 from recipes.policy.loading import load_policy
 from recipes.run.command import run_command
 from scripts import evaluate, merge_adapter, push_to_hub, run_agents, run_workflow
+from scripts.evaluating.agents import agent_problems
 from tests.conftest import KEY
 from tests.recipes.finished_run import give_roles, save_base, save_run
 from tests.recipes.tiny_run import ASK, tiny_tokenizer
@@ -265,6 +268,92 @@ def test_a_team_searches_a_folder_of_ones_own(
     assert found["correct"] and "Mila the baker" in found["dialogue"][1][1]
     code, _, err = command(evaluate.main, *flags)
     assert code == 2 and "--corpus and --retriever_url are for --agents" in err
+
+
+def test_a_team_plays_as_it_was_trained_or_as_is_asked() -> None:
+    trained = {"max_attempts": 2, "learning_rate": 1.0, "counterfactual": 0.25}
+    assert run_agents.team_settings(math_tool, [], trained) == {"max_attempts": 2, "counterfactual": 0.25}
+    assert run_agents.team_settings(math_tool, ["max_attempts=1"], trained)["max_attempts"] == 1
+    assert run_agents.team_settings(swe, ["swe_backend=docker"], {}) == {"swe_backend": "docker"}
+    for recipe, word, message in (
+        (math_tool, "max_attempts=0", "max_attempts=0 must be at least 1"),
+        (math_tool, "max_attempts=two", "like max_attempts=3"),
+        (math_tool, "topk=2", "math_tool takes max_attempts, counterfactual"),
+        (search_qa, "topk", "each as name=value"),
+        (search_qa, "topk=99", "topk=99 must be from 1 to 50"),
+        (swe, "swe_backend=podman", "must be one of local, docker"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            run_agents.team_settings(recipe, [word], {})
+
+
+def test_the_scripts_take_a_teams_settings(made: Path, notes: Path, command: Command, sampled: dict[str, Any]) -> None:
+    sampled["texts"] = ["baker", "[]", "UNKNOWN"]
+    asked = ["--question", "Where does the baker live?", "--json", "--adapter", made / "run", "--corpus", notes]
+    code, out, err = command(run_agents.main, ROOT / "recipes/search_qa.py", *asked, "--team_settings", "max_rounds=1")
+    assert code == 0 and len(json.loads(out)["turns"]) == 3, err
+    evaluated = ["--data", "word_problems", "--adapter", made / "run", "--output", notes / "eval"]
+    code, _, err = command(evaluate.main, *evaluated, "--team_settings", "max_rounds=1")
+    assert code == 2 and "are for --agents" in err
+    team = ["--agents", ROOT / "recipes/math_tool.py", "--team_settings", "max_rounds=1"]
+    code, _, err = command(evaluate.main, *evaluated, *team)
+    assert code == 2 and "math_tool takes max_attempts" in err
+    code, _, err = command(evaluate.main, *evaluated, "--agents", ROOT / "recipes/deepcoder.py")
+    assert code == 2 and "'word_problems' is math; deepcoder is for code" in err
+    code, _, err = command(run_agents.main, ROOT / "recipes/search_qa.py", *asked, "--max_new_tokens", "0")
+    assert code == 2 and "--max_new_tokens 0 must be at least 1" in err
+
+
+def test_the_executor_plays_the_roles_that_it_is_given(
+    made: Path,
+    stub: StubEndpoint,
+    tmp_path: Path,
+    command: Command,
+    sampled: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sampled["texts"] = ["plan", "```python\nprint(6 * 7)\n```"]
+    stub.answer = lambda messages: "VERDICT: right"
+    given = ["--adapter", made / "run", "--agent_models", "verifier=executor", *flags(stub, tmp_path)]
+    recipe = ROOT / "recipes/math_tool.py"
+    code, out, err = command(run_agents.main, recipe, "--question", "What is 6 * 7?", "--answer", 42, "--json", *given)
+    assert code == 0, err
+    shown = json.loads(out)
+    assert shown["correct"] and shown["turns"][-1] | {"heard": ""} == {
+        "agent": "verifier",
+        "heard": "",
+        "said": "VERDICT: right",
+    }
+    tokenizer = tiny_tokenizer()
+    said = itertools.cycle([[*tokenizer.encode(text), tokenizer.eos_token_id] for text in sampled["texts"]])
+    monkeypatch.setattr(
+        "scripts.evaluating.agents.continued", lambda model, prompts, **_: [next(said) for _ in prompts]
+    )
+    problem = {"question": "What is 6 * 7?", "answer": "42", "source": "mine", "domain": "math"}
+    (tmp_path / "mine.jsonl").write_text(json.dumps(problem))
+    data = ["--data", tmp_path / "mine.jsonl", "--output", tmp_path / "eval"]
+    code, _, err = command(evaluate.main, *data, "--agents", recipe, *given)
+    assert code == 0, err
+    (row,) = [json.loads(line) for line in (tmp_path / "eval/rows.jsonl").read_text().splitlines()]
+    assert row["correct"] and row["dialogue"][-1][0] == "verifier"
+    code, _, err = command(evaluate.main, *data, "--agents", recipe, *given[:2], "--agent_models", "judge=executor")
+    assert code == 2 and "with one of analyzer, executor, verifier" in err
+
+
+@pytest.mark.parametrize("line", ["[1]", "7", "", "{"])
+def test_a_problem_that_is_no_object_is_a_usage_error(line: str, made: Path, tmp_path: Path, command: Command) -> None:
+    (tmp_path / "problem.jsonl").write_text(line)
+    asked = ["--problem", tmp_path / "problem.jsonl", "--adapter", made / "run"]
+    code, _, err = command(run_agents.main, ROOT / "recipes/math_tool.py", *asked)
+    assert code == 2 and "the problem cannot be read" in err
+
+
+def test_a_team_is_not_evaluated_on_what_it_was_trained_on(tmp_path: Path) -> None:
+    rows = [{"question": f"What is 1 + {n}?", "answer": str(n + 1), "source": "mine"} for n in range(30)]
+    (tmp_path / "mine.jsonl").write_text("\n".join(json.dumps({**row, "domain": "math"}) for row in rows))
+    name = str(tmp_path / "mine.jsonl")
+    assert len(agent_problems([name], None, 0)) == 30
+    assert 0 < len(agent_problems([name], None, 0, trained_on=[name])) < 30
 
 
 # evaluate.py

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from aflow_ops.agents.tools.calls import ToolRefusalError
 from data.passages import Passage
@@ -29,7 +30,8 @@ class Documents:
         self._page_chars = page_chars
 
     def passages_on(self, page: str, name: str) -> list[Passage]:
-        """Return what somebody has seen who read a page: the document, and the passages that it names in brackets.
+        """Return what somebody has seen who read a page: that page of the document, and the passages that it names in
+        brackets.
 
         Args:
             page (`str`): of `read`.
@@ -37,8 +39,8 @@ class Documents:
         """
         wanted = name[:300].strip(" []\"'")
         document = self._documents.get(wanted) or self._documents.get(wanted.rpartition("#")[0])
-        whole = [] if document is None else [document]
-        return [*whole, *(Passage(found[1], wanted, found[2]) for found in _NUMBERED.finditer(page))]
+        read = [] if document is None else [replace(document, text=page)]
+        return [*read, *(Passage(found[1], wanted, found[2]) for found in _NUMBERED.finditer(page))]
 
     def __len__(self) -> int:
         return len(self._documents)

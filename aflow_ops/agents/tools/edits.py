@@ -26,7 +26,12 @@ _SEARCH, _MIDDLE, _REPLACE = (
     re.compile(pattern) for pattern in (r"<{5,9} ?SEARCH\s*", r"={5,9}\s*", r">{5,9} ?REPLACE\s*")
 )
 _HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+\d+(?:,\d+)? @@")
-_FILE_HEAD = re.compile(r"^--- \S", re.MULTILINE)
+_FILE_HEAD = re.compile(r"^--- \S.*\n\+\+\+ \S", re.MULTILINE)
+# What a diff can say beside its lines. Links, modes and names are no text: an edit that wants another is refused.
+_BEYOND_TEXT = re.compile(
+    r"(rename|copy) (from|to) |GIT binary patch|Binary files .* differ|(new|old) mode \d|"
+    r"new file mode (?!100644)|deleted file mode (?!100)"
+)
 
 
 class EditRefusedError(ValueError):
@@ -64,8 +69,10 @@ def parse_edits(answer: str) -> list[Edit]:
     if len(answer) > MAX_ANSWER_CHARS:
         raise EditRefusedError(f"the answer has {len(answer)} characters; at most {MAX_ANSWER_CHARS} are read")
     lines = answer.replace("\r\n", "\n").split("\n")
-    blocks = _blocks(lines)
-    hunks = _hunks(lines) if _FILE_HEAD.search(answer) and not blocks else []
+    blocks, others = _blocks(lines)
+    hunks = _hunks(others) if _FILE_HEAD.search("\n".join(others)) else []
+    if blocks and hunks:
+        raise EditRefusedError("search/replace blocks and a diff in one answer: use one of them")
     edits = blocks or hunks
     if not edits:
         raise EditRefusedError("no edit found: write a search/replace block or a unified diff")
@@ -74,10 +81,12 @@ def parse_edits(answer: str) -> list[Edit]:
     return edits
 
 
-def _blocks(lines: list[str]) -> list[Edit]:
-    edits, at, path = [], 0, None
+def _blocks(lines: list[str]) -> tuple[list[Edit], list[str]]:
+    """The search/replace blocks, and the lines that are in none."""
+    edits, others, at, path = list[Edit](), list[str](), 0, None
     while at < len(lines):
         if not _SEARCH.fullmatch(lines[at]):
+            others.append(lines[at])
             at += 1
             continue
         path = _path_above(lines, at) or path
@@ -85,11 +94,13 @@ def _blocks(lines: list[str]) -> list[Edit]:
         end = _next(lines, middle + 1, _REPLACE) if middle else 0
         if not middle or not end:
             raise EditRefusedError("a search/replace block has no end: it needs ======= and >>>>>>> REPLACE")
+        if any(_MIDDLE.fullmatch(line) for line in lines[middle + 1 : end]):
+            raise EditRefusedError("a search/replace block has two lines of =======: which one parts it is not clear")
         if path is None:
             raise EditRefusedError("a search/replace block needs the file's path in the line above it")
         edits.append(Edit(path, _text(lines[at + 1 : middle]), _text(lines[middle + 1 : end])))
         at = end + 1
-    return edits
+    return edits, others
 
 
 def _next(lines: list[str], start: int, pattern: re.Pattern[str]) -> int:
@@ -122,14 +133,16 @@ def _hunks(lines: list[str]) -> list[Edit]:
     at, old_path, new_path = 0, "", ""
     while at < len(lines):
         line = lines[at]
-        if line.startswith(("rename ", "copy ", "GIT binary", "Binary files", "new mode", "old mode")):
+        if _BEYOND_TEXT.match(line):
             raise EditRefusedError(f"{line[:60]!r}: a diff may change, add and remove lines and files, no more")
         if line.startswith("--- ") and at + 1 < len(lines) and lines[at + 1].startswith("+++ "):
             old_path, new_path = _diff_path(line), _diff_path(lines[at + 1])
             at += 2
             continue
         head = _HUNK.match(line)
-        if head is None or not new_path:
+        if line.startswith("@@") and (head is None or not new_path):
+            raise EditRefusedError(f"{line[:60]!r}: a hunk says @@ -line,count +line,count @@, below its file's name")
+        if head is None:
             at += 1
             continue
         at, old, new = _hunk_body(lines, at + 1)

@@ -12,8 +12,9 @@ backend (`docker_tests.py`).
 import ast
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 
 from aflow_ops.agents.tools.repository_tests import TestReport
 from aflow_ops.examiner import run_tests
@@ -108,16 +109,23 @@ class LocalTests:
         """Return files of the snapshot."""
         return {path: task.files[path] for path in paths if path in task.files}
 
-    async def run(self, task: RepositoryTask, files: Mapping[str, str], names: Sequence[str]) -> TestReport:
+    async def run(
+        self,
+        task: RepositoryTask,
+        files: Mapping[str, str],
+        names: Sequence[str],
+        before: Mapping[str, str] | None = None,
+    ) -> TestReport:
         """Run tests against files; one that cannot run here, or for which no time is left, failed, with the reason."""
         passed: dict[str, bool] = dict.fromkeys(names, False)
         error: str | None = None
         start = time.monotonic()
+        packages = _packages(files, task.files if before is None else before)
         for path in dict.fromkeys(name.partition("::")[0] for name in names):
             asked = [name for name in names if name.partition("::")[0] == path]
             try:
                 snippets, imports = test_snippets(
-                    task.test_files.get(path, ""), tuple(name.partition("::")[2] for name in asked), _packages(files)
+                    task.test_files.get(path, ""), tuple(name.partition("::")[2] for name in asked), packages
                 )
             except UnsupportedTestError as why:
                 error = error or f"{path}: {why}"
@@ -154,14 +162,30 @@ def repository_program(files: Mapping[str, str], imports: Sequence[tuple[str, st
     return _LOADER.format(files=python, roots=_ROOTS, entry_point=ENTRY_POINT) + "\n".join(lines) + "\n"
 
 
-def _packages(files: Mapping[str, str]) -> tuple[str, ...]:
-    """The top-level names that a repository's modules have."""
-    found = set()
-    for path in files:
-        for root in _ROOTS:
-            if path.endswith(".py") and path.startswith(root):
-                found.add(path.removeprefix(root).partition("/")[0].removesuffix(".py"))
-    return tuple(sorted(found))
+def _packages(files: Mapping[str, str], before: Mapping[str, str]) -> tuple[str, ...]:
+    """The top-level names that a repository's modules have.
+
+    A module that an edit makes is the repository's only where nothing else has its name: tests that import `isclose`
+    from `math` mean that of Python.
+    """
+    known, now = _top_names(before), _top_names(files)
+    return tuple(sorted(name for name in now if name in known or not _is_installed(name)))
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return name.isidentifier() and find_spec(name) is not None
+    except ValueError:  # `__main__`, and what else is there without having been imported
+        return True
+
+
+def _top_names(files: Iterable[str]) -> set[str]:
+    return {
+        path.removeprefix(root).partition("/")[0].removesuffix(".py")
+        for path in files
+        for root in _ROOTS
+        if path.endswith(".py") and path.startswith(root)
+    }
 
 
 @lru_cache(maxsize=256)
@@ -229,6 +253,8 @@ def _imported(
 def described(files: Mapping[str, str], chars: int) -> str:
     """Return files as an agent reads them: each under its path, cut to so many characters together.
 
+    Of the first file that does not fit, the lines are shown that do; of others, how long they are.
+
     Args:
         files (`Mapping[str, str]`): path to text.
         chars (`int`): at most.
@@ -239,9 +265,14 @@ def described(files: Mapping[str, str], chars: int) -> str:
         if not text.strip():
             continue
         part = f"### {path}\n{text.rstrip()}\n"
-        if len(part) > left:
-            parts.append(json.dumps(f"{path}: {len(text)} characters, not shown") + "\n")
+        if len(part) <= left:
+            parts.append(part)
+            left -= len(part)
             continue
-        left -= len(part)
-        parts.append(part)
+        end = part.rfind("\n", len(f"### {path}\n"), max(0, left)) + 1
+        if end:
+            parts.append(f"{part[:end]}[{len(part) - end} more characters of {path}, not shown]\n")
+            left = 0
+        else:
+            parts.append(json.dumps(f"{path}: {len(text)} characters, not shown") + "\n")
     return "\n".join(parts)

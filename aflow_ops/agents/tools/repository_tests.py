@@ -41,14 +41,17 @@ class RepositoryTests(Protocol):
         """
         ...
 
-    async def run(self, task: RepositoryTask, files: Mapping[str, str], names: Sequence[str]) -> TestReport:
+    async def run(
+        self, task: RepositoryTask, files: Mapping[str, str], names: Sequence[str], before: Mapping[str, str]
+    ) -> TestReport:
         """Run hidden tests.
 
         Args:
             task (`RepositoryTask`): the task.
-            files (`Mapping[str, str]`): path to text, after the edits; for a repository in an image only those that
-                differ from its own are needed.
+            files (`Mapping[str, str]`): path to text, after the edits; of a repository in an image those that the
+                edits were made on, and those that they made.
             names (`Sequence[str]`): of the task's tests.
+            before (`Mapping[str, str]`): the files that the edits were made on.
 
         Raises:
             InfraError: they could not be run; says nothing about the edits.

@@ -45,8 +45,12 @@ class ServerRetriever:
     def __init__(
         self, url: str, *, timeout: float = TIMEOUT_SECONDS, concurrency: int = 32, max_retries: int = MAX_RETRIES
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port that is no number, half an IPv6 address
+            usable = False
+        if not usable:
             raise UsageError(f"retriever_url={url!r} is no address: give one like http://localhost:8000/retrieve")
         self.url = url
         self._timeout, self._retries = timeout, max_retries

@@ -38,6 +38,11 @@ That is all.
 """
 
 
+def made_as(mode: str, text: str) -> str:
+    head = f"diff --git a/shop/new.py b/shop/new.py\nnew file mode {mode}\n--- /dev/null\n+++ b/shop/new.py\n"
+    return f"{head}@@ -0,0 +1 @@\n+{text}\n"
+
+
 def edited(answer: str) -> dict[str, str]:
     return apply_edits(FILES, parse_edits(answer), HIDDEN)
 
@@ -72,6 +77,17 @@ def test_files_are_made_and_removed() -> None:
     assert edited(made)["shop/new.py"] == "y = 1\n"
     removed = "--- a/shop/twice.py\n+++ /dev/null\n@@ -1,3 +0,0 @@\n-x = 1\n-y = 2\n-x = 1\n"
     assert "shop/twice.py" not in edited(removed)
+    assert edited(made_as("100644", "y = 1")) == edited(made)
+    assert "shop/twice.py" not in edited("diff --git a/x b/x\ndeleted file mode 100755\n" + removed)
+
+
+def test_prose_may_speak_of_renaming_and_copying() -> None:
+    assert edited("rename the argument, or\ncopy the list\n" + DIFF) == edited(DIFF)
+
+
+def test_a_form_feed_ends_no_line_of_a_diff() -> None:
+    before, after = {"a.py": "x = 1\n\x0cy = 2\n\u2028\n"}, {"a.py": "x = 3\n\x0cy = 2\n\u2028\n"}
+    assert apply_edits(before, parse_edits(unified_diff(before, after))) == after
 
 
 def test_a_diff_says_by_its_line_which_of_two_places_is_meant() -> None:
@@ -111,6 +127,16 @@ def test_a_diff_says_by_its_line_which_of_two_places_is_meant() -> None:
         (DIFF.replace("+++ b/shop/stock.py", "+++ b/../stock.py"), "leaves the repository|renamed"),
         ("diff --git a/a b/b\nrename from a\nrename to b\n--- a/a\n+++ b/b\n@@ -1 +1 @@\n-x\n+y\n", "no more"),
         ("--- a/a.py\n+++ b/b.py\n@@ -1 +1 @@\n-x\n+y\n", "not renamed"),
+        (made_as("120000", "/etc/passwd"), "no more"),
+        (made_as("100755", "x = 1"), "no more"),
+        (DIFF.replace("--- a/shop", "old mode 100644\nnew mode 100755\n--- a/shop"), "no more"),
+        (GOOD + DIFF, "use one of them"),
+        (DIFF + "--- a/shop/twice.py\n+++ b/shop/twice.py\n@@ def x @@\n-y = 2\n+y = 3\n", "a hunk says"),
+        ("@@ -1 +1 @@\n-x\n+y\n" + DIFF, "a hunk says"),
+        (block("shop/stock.py", "def empty():\n=======\n", "x\n"), "two lines of ======="),
+        (block("r2e_tests/helper.py", "", "x\n"), "is a test"),
+        (block("pytest/__main__.py", "", "x\n"), "is a test"),
+        (block("pkg/.gitattributes", "", "* eol=crlf\n"), "is a test"),
         ("--- a/shop/twice.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-x = 1\n", "not what the diff removes"),
         (GOOD * 51, "at most 50"),
         ("x" * 200_001, "at most 200000"),

@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+import re
 import stat
+import subprocess
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -18,10 +20,11 @@ from aflow_ops.errors import UsageError
 from aflow_ops.sandbox import Sandbox
 from data.planted_bugs import bug_kinds, planted_bug, planted_bugs
 from data.problem import DataError, Problem
-from data.repository_tasks import RepositoryTask, repository_task
+from data.repository_tasks import RepositoryTask, is_hidden, repository_task
 from rewards.agents.repository import mended
 from rewards.graders.swe import grade_swe
 from rewards.grading import grade_answer
+from tests.patience import PATIENCE
 
 TASK = RepositoryTask(
     issue="`total` is one too large.",
@@ -55,6 +58,19 @@ async def test_every_kind_of_bug_is_seen_by_its_tests_and_mended_by_its_change(s
         assert mended(before, task) == 0.0 and mended(after, task) == 1.0
 
     await asyncio.gather(*(check(planted_bug(kind, random.Random(7))) for kind in bug_kinds()))
+
+
+def test_what_an_issue_tells_is_no_hidden_test() -> None:
+    for kind in bug_kinds():
+        task = repository_task(planted_bug(kind, random.Random(11)))
+        told = re.search(r"is not right\. `(.+?)` (?:returns|raises) ", task.issue)
+        assert told is not None and task.fail_to_pass
+        for path, source in task.test_files.items():
+            names = tuple(name.partition("::")[2] for name in task.tests if name.startswith(f"{path}::"))
+            snippets, _ = local_tests.test_snippets(source, names, (path.split("/")[0],))
+            asked = [line.strip() for snippet in snippets for line in snippet.split("\n")]
+            assert told[1] not in asked, kind  # raises
+            assert not any(line.startswith((f"assert {told[1]} ==", f"assert ({told[1]}) ==")) for line in asked), kind
 
 
 def test_every_number_of_every_kind_makes_a_task_that_was_tried() -> None:
@@ -168,6 +184,28 @@ async def test_answers_are_graded_by_the_hidden_tests(sandbox: Sandbox) -> None:
         await grade_swe(problem.answer, elsewhere, sandbox)
 
 
+async def test_a_module_that_an_edit_makes_is_not_what_tests_judge_by(sandbox: Sandbox) -> None:
+    test = "from math import isclose\n\nfrom shop.stock import total\n\n\ndef test_total():\n"
+    test += "    assert isclose(total([1, 2]), 3)\n"
+    task = replace(TASK, test_files={"tests/test_stock.py": test}, pass_to_pass=())
+    shadow = {**TASK.files, "math.py": "def isclose(*values):\n    return True\n"}
+    assert not (await LocalTests(sandbox).run(task, shadow, task.tests)).solves(task)
+    moved = {**TASK.files, "shop_more.py": "def total(items):\n    return sum(items)\n"}
+    task = replace(task, test_files={"tests/test_stock.py": test.replace("shop.stock", "shop_more")})
+    assert (await LocalTests(sandbox).run(task, moved, task.tests)).solves(task)
+
+
+def test_of_a_file_that_is_too_long_its_beginning_is_shown() -> None:
+    shown = described({"a.py": "x = 1\n", "b.py": "y = 2\n" * 100, "c.py": "z = 3\n"}, 100)
+    assert "### a.py\nx = 1\n" in shown and "### b.py\ny = 2\n" in shown and "more characters of b.py" in shown
+    assert "c.py: 6 characters, not shown" in shown and len(shown) < 250
+
+
+@pytest.mark.parametrize("path", ["parsed_commit.json", "execution_result.json", "r2e_tests/a.py", "run_tests.sh"])
+def test_what_images_have_beside_the_code_is_hidden(path: str) -> None:
+    assert is_hidden(path) and not is_hidden(f"src/{path[:2]}.py")
+
+
 def test_agents_see_the_code_and_no_hidden_test() -> None:
     problem = planted_bug(bug_kinds()[4], random.Random(5))
     shown = problem.view.text + described(repository_task(problem).files, 4000)
@@ -201,6 +239,8 @@ echo "$@" >> {log}
 case "$1" in
   version) {version} ;;
   rm) exit 0 ;;
+  image) {image} ;;
+  pull) {pull} ;;
   run) {run} ;;
 esac
 """
@@ -215,12 +255,14 @@ IMAGE_TASK = RepositoryTask(
 
 
 def fake_docker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, version: str = "echo 27", run: str = "bash -s"
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, version: str = "echo 27", run: str = "bash -s", **others: str
 ) -> Path:
     folder = tmp_path / "bin"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     log = tmp_path / "docker.log"
-    (folder / "docker").write_text(FAKE_DOCKER.format(log=log, version=version, run=run))
+    (folder / "docker").write_text(
+        FAKE_DOCKER.format(log=log, version=version, run=run, **{"image": ":", "pull": ":", **others})
+    )
     (folder / "docker").chmod(stat.S_IRWXU)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     return log
@@ -235,6 +277,10 @@ async def test_tests_run_in_the_tasks_image(tmp_path: Path, monkeypatch: pytest.
     await tests.check()
     task = RepositoryTask(**{**IMAGE_TASK.__dict__, "folder": str(repository)})
     assert await tests.files(task, ["old.py", "none.py"]) == {"old.py": "old = 1\n"}
+    binary = repository / "binary.py"
+    binary.write_bytes(b"\xff")
+    (repository / "long.py").write_text("x" * 2_000_000)
+    assert await tests.files(task, ["binary.py", "long.py"]) == {}
     report = await tests.run(task, {"a/b.py": "it's 'quoted' $(touch /tmp/x) `x`\n"}, task.tests)
     assert dict(report.passed) == {task.tests[0]: True, task.tests[1]: False, task.tests[2]: True}
     assert "FAILED" in str(report.error)
@@ -244,12 +290,103 @@ async def test_tests_run_in_the_tasks_image(tmp_path: Path, monkeypatch: pytest.
     assert "--network none" in log.read_text() and "rm -f aflow-" in log.read_text()
 
 
+def git(folder: Path, *words: str) -> None:
+    subprocess.run(["git", *words], cwd=folder, check=True)
+
+
+async def changed_in_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: dict[str, str], after: dict[str, str]
+) -> tuple[bool, Path]:
+    """Run the tests of an edit in a repository with `old.py`, and a link that leaves it; whether they passed."""
+    fake_docker(tmp_path, monkeypatch)
+    repository, outside = tmp_path / "testbed", tmp_path / "outside"
+    repository.mkdir()
+    outside.mkdir()
+    (repository / "old.py").write_text("old = 1\n")
+    (repository / "link").symlink_to(outside)
+    command = "echo PASSED tests/a.py::x"
+    task = RepositoryTask(
+        "x", fail_to_pass=("tests/a.py::x",), image="a:b", folder=str(repository), test_command=command
+    )
+    report = await DockerTests().run(task, after, task.tests, before)
+    return report.solves(task), tmp_path
+
+
+async def test_a_file_that_an_edit_removes_is_gone_when_tests_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed, folder = await changed_in_the_image(tmp_path, monkeypatch, {"old.py": "old = 1\n"}, {"new.py": "x\n"})
+    assert passed and not (folder / "testbed/old.py").exists() and (folder / "testbed/new.py").exists()
+
+
+async def test_an_edit_that_makes_what_is_there_passes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed, folder = await changed_in_the_image(tmp_path, monkeypatch, {}, {"old.py": "new = 1\n"})
+    assert not passed and (folder / "testbed/old.py").read_text() == "old = 1\n"
+
+
+async def test_no_link_leads_an_edit_out_of_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed, folder = await changed_in_the_image(tmp_path, monkeypatch, {}, {"link/evil.py": "x = 1\n"})
+    assert not passed and not list((folder / "outside").iterdir())
+
+
+async def test_an_edit_in_the_way_of_the_hidden_tests_fails_and_is_no_failure_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_docker(tmp_path, monkeypatch)
+    repository = tmp_path / "testbed"
+    repository.mkdir()
+    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a"]):
+        (repository / "old.txt").write_text("old\n")
+        git(repository, *words)
+    patch = (
+        "diff --git a/new.txt b/new.txt\nnew file mode 100644\n--- /dev/null\n+++ b/new.txt\n@@ -0,0 +1 @@\n+new\n"
+        "diff --git a/old.txt b/old.txt\n--- a/old.txt\n+++ b/old.txt\n@@ -1 +1 @@\n-old\n+older\n"
+    )
+    command = "cat old.txt new.txt; echo PASSED a::x"
+    task = RepositoryTask(
+        "x", fail_to_pass=("a::x",), image="a:b", folder=str(repository), test_patch=patch, test_command=command
+    )
+    assert {"old.txt", "new.txt"} <= task.protected
+    tests = DockerTests()
+    for edit in ({"new.txt/x.py": "x\n"}, {"new.txt": "cheat\n", "old.txt": "cheat\n"}):
+        report = await tests.run(task, edit, task.tests, {"old.txt": "old\n"} if "old.txt" in edit else {})
+        assert report.solves(task)  # laid over it, all of it
+        assert [(repository / name).read_text() for name in ("old.txt", "new.txt")] == ["older\n", "new\n"]
+        git(repository, "reset", "-q", "--hard")
+        git(repository, "clean", "-fdq")
+    broken = RepositoryTask(**{**task.__dict__, "test_patch": patch.replace("-old\n", "-odd\n")})
+    with pytest.raises(ContainerError):
+        await tests.run(broken, {}, task.tests)
+
+
+async def test_an_output_without_end_is_kept_at_both_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_docker(tmp_path, monkeypatch)
+    monkeypatch.setattr(docker_tests, "MAX_HEAD_BYTES", 1000)
+    monkeypatch.setattr(docker_tests, "MAX_OUTPUT_BYTES", 1000)
+    script = b"echo first; yes | head -c 10000000; echo last"
+    _, output = await DockerTests()._command(["run"], script, PATIENCE)
+    assert output.startswith(b"first\n") and output.endswith(b"last\n") and len(output) <= 2000
+
+
 async def test_a_failing_docker_is_no_failing_edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_docker(tmp_path, monkeypatch, version="echo no daemon; exit 1", run="echo no such image; exit 125")
     with pytest.raises(UsageError, match="no daemon"):
         await DockerTests().check()
     with pytest.raises(ContainerError, match="no such image"):
         await DockerTests().run(IMAGE_TASK, {}, IMAGE_TASK.tests)
+
+
+async def test_an_image_is_fetched_once_and_before_its_tests_time_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, run = replace(IMAGE_TASK, folder=str(tmp_path)), f"echo '{docker_tests._MARK}'; echo PASSED a::x"
+    log = fake_docker(tmp_path, monkeypatch, image="exit 1", pull="sleep 1", run=run)
+    tests = DockerTests()
+    await asyncio.gather(*(tests.run(task, {}, task.tests) for _ in range(3)))
+    assert log.read_text().count("pull --quiet -- repo/task:1") == 1
+    fake_docker(tmp_path / "other", monkeypatch, image="exit 1", pull="echo denied; exit 1", run=run)
+    with pytest.raises(ContainerError, match="denied"):
+        await DockerTests().run(task, {}, task.tests)
 
 
 async def test_code_that_ends_as_docker_would_fails_its_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,8 +411,9 @@ async def test_without_docker_or_an_image_the_reason_is_said(tmp_path: Path, mon
 
 
 def test_hidden_tests_are_laid_over_the_edits() -> None:
-    script = script_for(TASK, {"tests/test_stock.py": "cheat"}, TASK.tests)
-    assert script.count("'tests/test_stock.py'") == 5  # the cheat and the tests, two words each, and the command
+    script = script_for(TASK, {"tests/test_stock.py": "cheat"}, TASK.tests, {"tests/test_stock.py": "old"})
+    cheat, tests = (docker_tests._base64(text) for text in ("cheat", TASK.test_files["tests/test_stock.py"]))
+    assert script.rfind(cheat) < script.rfind(tests) < script.rfind(docker_tests._MARK)
     assert script.rstrip().splitlines()[-2].endswith("'tests/test_stock.py' < /dev/null")
 
 
@@ -288,3 +426,11 @@ def test_the_runners_of_the_benchmarks_are_read() -> None:
         and found["test_e (m.C)"] == "FAIL"
     )
     assert (found["test_f"], found["test_g"]) == ("ok", "F")
+    said = (
+        "PASSED a.py::T::test_p[x - y z]\nFAILED a.py::test_q[u v] - boom - again\n"
+        "test_h (m.C)\nThe first line of its docstring ... ok\ntest_i (m.C) What it does ... skipped 'no'\n"
+    )
+    found = read_verdicts(said)
+    assert found["a.py::T::test_p[x"] == found["a.py::T::test_p[x - y z]"] == found["T.test_p[x - y z]"] == "PASSED"
+    assert found["a.py::test_q[u"] == found["test_q[u v]"] == "FAILED"
+    assert found["The first line of its docstring"] == "ok" and found["test_i (m.C)"] == "skipped"

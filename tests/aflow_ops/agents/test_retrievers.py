@@ -21,6 +21,7 @@ from aflow_ops.agents.tools.retriever_server import ServerRetriever
 from aflow_ops.errors import InfraError, UsageError
 from data.invented_worlds import invented_worlds
 from data.passages import Needed, Passage, documents, passages_of, read_documents, union
+from data.problem import DataError, Problem
 from data.registry import load_problems
 from tests.patience import PATIENCE
 
@@ -175,7 +176,9 @@ async def test_a_server_that_hangs_is_given_up() -> None:
             await retriever.search("a", 1)
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://x/y", "/retrieve", ""])
+@pytest.mark.parametrize(
+    "url", ["localhost:8000", "ftp://x/y", "/retrieve", "", "http://[::1", "http://x:port/y", "http://:80/"]
+)
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="is no address"):
         ServerRetriever(url)
@@ -196,6 +199,19 @@ def test_documents_are_read_page_by_page(tmp_path: Path) -> None:
     for name in ("../notes.md", "/etc/passwd", "", "x" * 10**6):
         with pytest.raises(ToolRefusalError, match=r"no document.*there are notes\.md"):
             read.read(name)
+
+
+def test_who_reads_a_page_has_seen_no_other_one() -> None:
+    read = Documents([Passage("a.md", "A", "first line\nsecond line")], page_chars=12)
+    (seen,) = read.passages_on(read.read("a.md", 1), "a.md")
+    assert seen.id == "a.md" and "first" in seen.text and "second" not in seen.text
+
+
+@pytest.mark.parametrize("extra", [{}, {"passages": []}])
+def test_a_problem_without_passages_says_so(extra: dict[str, Any]) -> None:
+    row = {"question": "q", "answer": "a", "source": "mine", "domain": "qa", "context": " \n", "extra": extra}
+    with pytest.raises(DataError, match="brings no passages"):
+        passages_of(Problem.from_row(row))
 
 
 def test_the_documents_of_a_world_say_all_of_somebody() -> None:

@@ -91,6 +91,16 @@ async def test_finalists_are_chosen_by_problems_that_no_choice_was_made_by() -> 
     assert all(set(each.per_problem) <= set(FRESH) for each in choice.finalists)
 
 
+async def test_where_no_finalist_runs_to_its_end_the_best_on_validation_is_taken() -> None:
+    class Late(Known):
+        async def __call__(self, workflow: str, problem: str, repeat: int) -> Sample:
+            return Sample(0.0, False, "timeout", error="TimeoutError: over 180 s")
+
+    nodes = [node(0, None, share(12)), node(1, 0, share(22))]
+    choice = await Final(Late(), Rungs(FRESH)).run(nodes, Node.score)
+    assert choice.node is nodes[1] and {each.status for each in choice.finalists} == {"crashed"}
+
+
 @pytest.mark.parametrize(
     ("kinds", "least"),
     [

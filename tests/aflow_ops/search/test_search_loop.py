@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aflow_ops.errors import InfraError, UsageError, WorkflowError
+from aflow_ops.errors import CallRefusedError, InfraError, UsageError, WorkflowError
 from aflow_ops.language import Workflow, parse_workflow
-from aflow_ops.search.evaluate import Rungs, is_hopeless
+from aflow_ops.search.evaluate import Rungs, is_hopeless, with_runs
 from aflow_ops.search.expand import MAX_REPAIRS, Context, Proposal, as_completion
 from aflow_ops.search.grammar import GrammarProposer
 from aflow_ops.search.journal import Journal
-from aflow_ops.search.loop import Root, Search, SearchSettings, whole_waves
+from aflow_ops.search.loop import Root, Search, SearchSettings, ended_by, whole_waves
 from aflow_ops.search.node import Node, Sample, validation_of
 from aflow_ops.search.plan import call, print_plan, read_plan
 from aflow_ops.search.stop import Convergence
@@ -140,6 +140,42 @@ async def test_a_failure_of_ours_that_stays_stops_the_search() -> None:
     assert broken.nodes == []
 
 
+class Refusing(Landscape):
+    """Its executor refuses to answer on one problem, and whatever AnswerGenerate asks."""
+
+    async def __call__(self, workflow: str, problem: str, repeat: int) -> Sample:
+        if problem == "p1" or "answer_generate" in workflow:
+            raise CallRefusedError("executor: error 400: content_filter")
+        return await super().__call__(workflow, problem, repeat)
+
+
+async def test_a_refused_call_leaves_a_problem_without_a_score_and_the_search_goes_on() -> None:
+    found = search(Refusing(), rounds=40)
+    assert await found.run([ROOT]) == "rounds"
+    best = found.best()
+    assert best is not None and best.validation is not None and best.validation.n == len(PROBLEMS) - 1
+    assert best.unscored == {"p1": "executor: error 400: content_filter"} and "p1" not in best.per_problem
+    crashed = [node for node in found.nodes if node.status == "crashed"]
+    assert crashed and all("content_filter" in (node.error or "") and node.validation is None for node in crashed)
+    assert Node.from_row(json.loads(json.dumps(crashed[0].to_row()))) == crashed[0]
+    with pytest.raises(WorkflowError, match="content_filter"):
+        await search(Refusing()).run([Root(print_plan(call("AnswerGenerate"), has_entry_point=False))])
+
+
+async def test_a_proposer_that_refuses_to_answer_is_one_recorded_node() -> None:
+    class Silent(Stubborn):
+        async def propose(self, context: Context, refused: Sequence[tuple[Proposal, str]]) -> Proposal:
+            if refused:
+                raise CallRefusedError("executor: error 400: the context is too long")
+            return await super().propose(context, refused)
+
+    found = search(Landscape(), rounds=1)
+    found.proposer = proposer = Silent("no workflow")
+    assert await found.run([ROOT]) == "rounds"
+    assert (found.nodes[1].status, found.nodes[1].tokens.optimizer, len(proposer.seen)) == ("rejected", 5, 1)
+    assert found.nodes[1].error == "no proposal: executor: error 400: the context is too long"
+
+
 async def test_halving_runs_less_and_finds_no_worse() -> None:
     short, whole = Landscape(), Landscape()
     halved, full = search(short), search(whole)
@@ -242,6 +278,21 @@ async def test_a_proposer_never_sees_a_gold_answer_but_sees_errors_and_scores() 
     assert any(score is not None for context in contexts for _, score in context.children)
 
 
+async def test_a_proposer_is_told_why_a_modification_did_not_run() -> None:
+    contexts: list[Context] = []
+
+    class Curious(Stubborn):
+        async def propose(self, context: Context, refused: Sequence[tuple[Proposal, str]]) -> Proposal:
+            contexts.append(context)
+            return await super().propose(context, refused)
+
+    found = search(Landscape(), rounds=2, parallel=1)
+    found.proposer = Curious("I would add a vote.")
+    await found.run([ROOT])
+    ((said, score),) = contexts[-1].children
+    assert score is None and said.startswith("try [find: ")
+
+
 async def test_a_workflow_to_start_from_that_never_runs_to_its_end_is_one_clear_error() -> None:
     class Times(Landscape):
         async def __call__(self, workflow: str, problem: str, repeat: int) -> Sample:
@@ -268,9 +319,19 @@ def test_another_search_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="seed was 1, is 2"):
         Journal(tmp_path, {"seed": 2, "rounds": 5})
     rows = (tmp_path / "nodes.jsonl").read_text()
+    with pytest.raises(UsageError) as told:
+        Journal(tmp_path, {"seed": 1, "rounds": 5, "roots": ["x" * 100_000]})
+    assert len(str(told.value)) < 1_000
     (tmp_path / "nodes.jsonl").write_text('{"id": 0}\n' + rows)
     with pytest.raises(UsageError, match="line 1 is damaged"):
         Journal(tmp_path, {"seed": 1, "rounds": 5})
+    (tmp_path / "settings.json").write_text("[1, 2]")
+    with pytest.raises(UsageError, match=r"settings\.json cannot be read"):
+        Journal(tmp_path, {"seed": 1, "rounds": 5})
+
+
+def test_one_problem_says_nothing_of_others() -> None:
+    assert validation_of({"p": [Sample(1.0, True, "ok")]}).ci95 == (0.0, 1.0)
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=2, max_size=2), min_size=1, max_size=9))
@@ -279,7 +340,8 @@ def test_a_node_is_what_its_row_says(rewards: list[list[float]]) -> None:
     validation = validation_of(samples)
     assert 0 <= validation.ci95[0] <= validation.reward + 1e-9 and validation.reward - 1e-9 <= validation.ci95[1] <= 1
     per_problem = {key: tuple(sample.reward for sample in group) for key, group in samples.items()}
-    node = Node(3, 1, 2, "grammar", "m", "w", {"P": "x"}, validation=validation, per_problem=per_problem)
+    prompts = {"P": "x", "Q": {1: ["a", {2.5: None, "b": True}], "c": {}}, "R": [{"items of a dict": 1}]}
+    node = Node(3, 1, 2, "grammar", "m", "w", prompts, validation=validation, per_problem=per_problem)
     assert Node.from_row(json.loads(json.dumps(node.to_row()))) == node
 
 
@@ -307,6 +369,21 @@ def test_a_candidate_is_given_up_only_when_it_is_worse_beyond_the_spread() -> No
     assert not is_hopeless(of(0.0), best)
 
 
+def test_where_dollars_count_a_cheap_candidate_is_not_given_up_for_a_little_less_reward() -> None:
+    keys = tuple(str(key) for key in range(8))
+    samples = {key: [Sample(0.8, False, "ok", cost_usd=0.1)] for key in keys}
+    best = with_runs(Node(0, None, 0, "root", "", "x"), samples)
+    cheap = {key: [Sample(0.4, False, "ok")] for key in keys}
+    right = {key: [Sample(1.0, True, "ok", cost_usd=0.1)] for key in keys}
+    plain, priced = Rungs(keys), Rungs(keys, price_per_usd=5.0)
+    assert is_hopeless(cheap, plain.worths(best), plain.worth)
+    assert not is_hopeless(cheap, priced.worths(best), priced.worth)
+    assert priced.worths(best)["0"] == [pytest.approx(0.3)]
+    correct = Rungs(keys, objective="correct")
+    assert correct.worths(best)["0"] == [0.0] and not is_hopeless(cheap, correct.worths(best), correct.worth)
+    assert is_hopeless(cheap, correct.worths(with_runs(best, right)), correct.worth)
+
+
 def test_convergence_uses_the_spread_between_repeats() -> None:
     rising = [(0.1 * index, 0.02) for index in range(9)]
     level = [(0.5, 0.02)] * 4 + [(0.4, 0.02)] * 5
@@ -315,3 +392,23 @@ def test_convergence_uses_the_spread_between_repeats() -> None:
     assert Convergence(z=0).reached(level)
     assert not Convergence(z=0).reached(noisy) and Convergence(z=1.96).reached(noisy)
     assert not Convergence(z=1.96).reached(level[:7])
+
+
+def test_many_workflows_to_start_from_are_no_convergence() -> None:
+    settings = SearchSettings(rounds=20, convergence=Convergence(z=0))
+
+    def scored(identity: int, number: int) -> Node:
+        validation = validation_of({"p0": [Sample(0.5, False, "ok")]})
+        return Node(identity, None, number, "root", "", "x", validation=validation, per_problem={"p0": (0.5,)})
+
+    nodes = [scored(identity, 0) for identity in range(12)]
+    assert ended_by(nodes, settings) is None
+    nodes += [scored(12 + number, 1 + number) for number in range(5)]
+    assert ended_by(nodes[:-1], settings) is None and ended_by(nodes, settings) == "converged"
+
+
+def test_a_resume_with_fewer_rounds_keeps_what_was_paid_for() -> None:
+    nodes = [Node(number, None if number == 0 else 0, number, "grammar", "", "x") for number in range(12)]
+    assert whole_waves(nodes, 1, SearchSettings(rounds=4, parallel=4)) == 12
+    assert whole_waves(nodes, 1, SearchSettings(rounds=20, parallel=4)) == 9
+    assert whole_waves([], 1, SearchSettings()) == 0

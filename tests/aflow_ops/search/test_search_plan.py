@@ -122,3 +122,16 @@ def test_programs_are_compared_by_what_they_do_not_by_how_they_are_spelled() -> 
 def test_different_plans_are_different_programs(one: Plan, other: Plan) -> None:
     keys = {workflow_key(print_plan(plan, has_entry_point=False)) for plan in (one, other)}
     assert len(keys) == len({one, other})
+
+
+def test_names_of_helpers_make_no_difference_and_what_is_passed_by_name_does() -> None:
+    text = (
+        "def {name}({first}, {second}):\n    return {first} + {second}\n\n"
+        "async def workflow(problem):\n    return {name}({first}=problem, {second}=(await custom(problem))['response'])"
+    )
+    keys = [workflow_key(text.format(name=name, first="a", second="b")) for name in ("join", "put_together")]
+    assert keys[0] == keys[1] != workflow_key(text.format(name="join", first="b", second="a"))
+    turned = text.format(name="join", first="a", second="b").replace("join(a, b)", "join(b, a)", 1)
+    assert workflow_key(turned.replace("a + b", "b + a")) != keys[0]
+    other = text.format(name="custom_", first="a", second="b").replace("await custom(", "await custom_(")
+    assert workflow_key(other) != keys[0]

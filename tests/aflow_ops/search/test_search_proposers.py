@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from aflow_ops.executor import ExecutorConfig, open_executor
 from aflow_ops.executor.types import Message, Reply
 from aflow_ops.policy_prompt import policy_messages
-from aflow_ops.search.expand import Context, expand, same_program
+from aflow_ops.search.edit_prompt import edit_messages, with_kept_prompts
+from aflow_ops.search.expand import Context, Proposal, expand, same_program
 from aflow_ops.search.grammar import GrammarProposer
 from aflow_ops.search.kinds import checker
 from aflow_ops.search.llm import ModelProposer
@@ -82,6 +84,45 @@ async def test_a_reply_of_a_megabyte_is_not_kept() -> None:
     assert (await proposer.propose(Context(ROOT, 0.0), [])).attempt is None
 
 
+def test_a_repair_shows_no_more_of_a_refused_reply_than_fits() -> None:
+    refused = [(Proposal("x" * 60_000, "m"), "find: no workflow")] * 3
+    messages = edit_messages(Context(ROOT, 0.0), [("math", False)], refused)
+    assert len(messages) == 8 and sum(len(message["content"]) for message in messages) < 40_000
+
+
+NATIVE = (
+    "```python\nclass Workflow:\n    def __init__(self, name, llm_config, dataset):\n"
+    "        self.llm = create_llm_instance(llm_config)\n        self.custom = operator.Custom(self.llm)\n"
+    "    async def __call__(self, problem):\n"
+    "        a = await self.custom(input=problem, instruction=prompt_custom.SOLVE)\n"
+    "        b = await self.custom(input=a['response'], instruction=prompt_custom.CHECK)\n"
+    "        return b['response'], self.llm.get_usage_summary()['total_cost']\n```"
+)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "<prompt>\nCHECK = 'Check it.'\n</prompt>",
+        "<prompt>\nSOLVE = 'Solve <\\x2fprompt> it.'\nCHECK = 'Check it.'\n</prompt>",
+        "\n```python\nCHECK = 'Check it.'\n```",
+    ],
+    ids=["one new", "all", "beside"],
+)
+async def test_prompts_that_a_reply_leaves_as_they_were_are_its_nodes_too(block: str) -> None:
+    parent = replace(ROOT, prompts={"SOLVE": "Solve </prompt> it.", "UNUSED": "x"})
+    model = Scripted(f"<modification>check</modification>{NATIVE}\n{block}")
+    proposer = ModelProposer(model, EditPrompting([("math", False)]))
+    candidate = await expand(proposer, Context(parent, 0.2), CHECK, {})
+    assert candidate.error is None and candidate.workflow is not None
+    assert candidate.workflow.prompts == {"SOLVE": "Solve </prompt> it.", "CHECK": "Check it."}
+
+
+def test_prompts_that_nobody_has_are_missing_all_the_same() -> None:
+    assert with_kept_prompts(NATIVE, {"OTHER": "x"}) == NATIVE
+    assert "SOLVE = 'a'" in with_kept_prompts(NATIVE, {"SOLVE": "a"})
+
+
 def ran(identity: int, attempts: tuple[Attempt, ...], rewards: Sequence[float]) -> Node:
     samples = {key: [Sample(reward, reward == 1, "ok")] for key, reward in zip(PROBLEMS, rewards, strict=False)}
     per_problem = {key: (reward,) for key, reward in zip(PROBLEMS, rewards, strict=False)}
@@ -120,6 +161,23 @@ def test_an_edit_earns_what_its_workflow_earned_on_all_problems(tmp_path: Path) 
     assert edits[1]["problem"] == {"id": "all", "source": "sums", "domain": "math"}
     designs = [row for row in rows if row["form"] == "design"]
     assert len(designs) == 3 and {row["completion_ids"] is None for row in designs} == {True}
+
+
+def test_an_edit_that_was_given_up_early_is_scored_beside_the_best_and_an_outcome_is_that_of_its_problem(
+    tmp_path: Path,
+) -> None:
+    asked = ({"role": "user", "content": "Improve it."},)
+    best = replace(ran(0, (), [1.0, 0.0, 0.0]), parent=None, failed={"sums/2": "timeout"})
+    given_up = ran(1, (Attempt(asked, GOOD),), [0.6])
+    late = replace(ran(2, (Attempt(asked, GOOD),), [0.0, 0.0, 0.0]), status="crashed")
+    late = replace(late, failed=dict.fromkeys(PROBLEMS, "timeout"))
+    rows = rows_of(tmp_path, [best, given_up, late])
+    assert [row["outcome"] for row in rows if row["node"] == 0] == ["ok", "ok", "timeout"]
+    assert [row["outcome"] for row in rows if row["node"] == 2] == ["timeout"] * 4
+    (edit,) = [row for row in rows if row["node"] == 1 and row["form"] == "edit"]
+    assert edit["reward"] == 0.0 and edit["outcome"] == "ok"
+    filtered = replace(ran(3, (Attempt(asked, GOOD),), []), status="crashed", unscored={"sums/0": "a filter"})
+    assert rows_of(tmp_path, [best, filtered]) == rows_of(tmp_path, [best])
 
 
 def test_a_design_has_its_tokens_where_it_was_asked_for_and_a_refused_one_earns_nothing(tmp_path: Path) -> None:

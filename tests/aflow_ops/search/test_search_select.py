@@ -1,5 +1,6 @@
 import random
 from collections import Counter
+from statistics import fmean
 
 import pytest
 from hypothesis import given
@@ -91,3 +92,47 @@ def test_visits_and_values_add_up_along_the_tree(tree: Tree) -> None:
 def test_the_pareto_front_has_what_nothing_beats_in_both() -> None:
     tree = Tree([node(0, None, 0.5, 4.0), node(1, 0, 0.4, 8.0), node(2, 0, 0.7, 8.0), node(3, 0, 0.5, 2.0)])
     assert tree.pareto() == [(0.5, 0.5, 3), (2.0, 0.7, 2)]
+
+
+def ran(identity: int, parent: int | None, rewards: list[float], usd: float = 0.0, refused: int = 0) -> Node:
+    """A node that was run on the first problems only, as many as there are rewards."""
+    mean, correct = fmean(rewards), fmean(reward == 1 for reward in rewards)
+    return Node(
+        identity, parent, int(parent is not None), "grammar", f"change {identity}", f"x = {identity}",
+        validation=Validation(len(rewards), 1, mean, correct, 0.0, (0.0, 1.0)), cost_usd=Spend(executor=usd),
+        per_problem={f"p{index}": (reward,) for index, reward in enumerate(rewards)},
+        unscored={f"p{len(rewards) + index}": "a filter" for index in range(refused)},
+    )  # fmt: skip
+
+
+def test_a_node_that_was_given_up_on_easy_problems_is_no_better_than_the_one_it_lost_to() -> None:
+    root = ran(0, None, [1.0, 1.0, 1.0, 1.0, *[0.0] * 12])  # 0.25 on all, 1 on the first four
+    poor = ran(1, 0, [0.2, 1.0, 0.2, 1.0])  # 0.6 on these four
+    assert poor.score() > root.score()
+    for objective, lost in (("reward", 0.4), ("correct", 0.5)):
+        tree = Tree([root, poor], objective)  # type: ignore[arg-type]
+        assert tree.score(poor) == max(0.0, 0.25 - lost)
+        assert select_parents(tree, "greedy", 1, sample=4, rng=random.Random(0)) == [0]
+    better = ran(2, 0, [1.0] * 16)
+    assert Tree([root, poor, better]).score(poor) == pytest.approx(0.6)
+    assert Tree([root, poor, better]).reward(root) == 0.25
+
+
+def test_the_pareto_front_has_no_node_that_was_given_up_early() -> None:
+    tree = Tree([ran(0, None, [0.5] * 8, 0.8), ran(1, 0, [1.0, 0.2], 0.002)])
+    assert tree.pareto() == [(pytest.approx(0.1), 0.5, 0)]
+
+
+def test_a_node_without_a_score_on_a_problem_can_still_be_the_best() -> None:
+    root, other = ran(0, None, [0.5, 0.5, 0.5, 0.5]), ran(1, 0, [0.7, 0.7, 0.7], refused=1)
+    tree = Tree([root, other])
+    best = tree.best(4)
+    assert best is not None and best.id == 1 and tree.score(other) == pytest.approx(0.7)
+    assert [item.id for item in tree.whole(4)] == [0, 1]
+
+
+def test_uct_starts_from_every_root() -> None:
+    nodes = [node(0, None, 0.1), node(1, None, 0.9), node(2, 1, 0.95)]
+    assert select_parents(Tree(nodes), "uct", 1, sample=4, rng=random.Random(0)) == [2]
+    nodes += [node(identity, 1, 0.0) for identity in range(3, 20)]
+    assert 0 in select_parents(Tree(nodes), "uct", 4, sample=4, rng=random.Random(0))

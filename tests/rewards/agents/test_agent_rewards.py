@@ -109,3 +109,9 @@ def test_a_repository_is_mended_by_what_passes_and_spoilt_by_what_breaks(mend: l
     assert (score == 1) == report.solves(task) == all([*mend, *keep])
     assert score == 0 or any(mend)
     assert mended(TestReport(), task) == 0
+
+
+def test_a_part_of_tests_of_which_nobody_knows_how_they_were_is_no_merit() -> None:
+    task = RepositoryTask("x", fail_to_pass=("a", "b"), all_or_nothing=True)
+    assert mended(TestReport({"a": True, "b": False}), task) == 0.0
+    assert mended(TestReport({"a": True, "b": True}), task) == 1.0
