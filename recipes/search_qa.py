@@ -62,8 +62,8 @@ ROLES = (
         "do not say it.",
     ),
 )
-# Paid for UNKNOWN where an answer could not be known. Whoever cannot tell whether it can be says UNKNOWN always, unless
-# an answer is right more often than this: a half made extractors that were right in an eighth give up (agents_search.md).
+# Paid for UNKNOWN where an answer could not be known. Whoever cannot tell when that is says it always, unless answers
+# are right more often than this: with a half, an extractor that was right in an eighth went over to it.
 ABSTAINED = 0.2
 _IDS = re.compile(r"\[([^\[\]\n]{1,80})\]")
 _ANSWER = re.compile(r"answer\W{0,3}:\s*(.+)", re.IGNORECASE)

@@ -152,7 +152,7 @@ async def test_search_qa_pays_each_agent_for_its_own_part(sandbox: Sandbox) -> N
     )
     outcome = episode.outcome
     assert (episode.ending, outcome.team, outcome.correct, outcome.answer) == ("ok", 1.0, True, task.answer)
-    assert outcome.local == {"query_optimizer": 1.0, "document_retriever": 1.0, "answer_extractor": 0.75}
+    assert outcome.local == {"query_optimizer": 1.0, "document_retriever": 1.0, "answer_extractor": 0.6}
     assert outcome.metrics == {
         "optimizer_runs": 2.0,
         "num_queries_generated": 2.0,
