@@ -4,18 +4,22 @@
 
 The episodes are the recipe's own, with its real tools; a script speaks for every role. It errs at random and on
 purpose, so that the model learns to do each thing, right or wrong, and GRPO has something to choose from. Each turn is
-an example.
+an example; with `whole_conversations` each agent's conversation of an episode, which is read once instead of once a
+turn.
 """
 
 import asyncio
 import random
+import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from accelerate import PartialState
+from datasets import Dataset
 from trl import ModelConfig, SFTConfig
 
 from aflow_ops.agents.episode import Conversation, Utterance, play_episode
@@ -37,6 +41,11 @@ from recipes.training.supervised import check_teaching, taught_rows, teach
 
 # Episodes played at once.
 AT_ONCE = 64
+# A word counts as copied when it was told before in so many of the turns that say it.
+COPIED_SHARE = 0.95
+_WORD = re.compile(r"\w+")
+
+Turn = tuple[list[Message], str]  # a conversation so far, and what was said then
 
 
 class Script(Protocol):
@@ -63,6 +72,9 @@ class AgentWarmStartArguments(BasePolicyArguments):
         sources (`list[str]`): problem sources.
         domain_mix (`str`): share of each domain.
         num_episodes (`int`): scripted episodes.
+        topk (`int`): passages that a query finds; 0 for the team's default.
+        whole_conversations (`bool`): an example is a conversation; with `assistant_only_loss`.
+        copied_words_apart (`bool`): the tiny policy's tokenizer keeps apart what turns copy (`copied_words`).
     """
 
     team: str = field(default="recipes.math_tool:math_team", metadata={"help": "package.module:function of the team."})
@@ -73,6 +85,13 @@ class AgentWarmStartArguments(BasePolicyArguments):
     sources: list[str] = field(default_factory=lambda: ["word_problems"], metadata={"help": "Problem sources."})
     domain_mix: str = field(default="math=1", metadata={"help": "Share of each domain."})
     num_episodes: int = field(default=500, metadata={"help": "Scripted episodes to learn from."})
+    topk: int = field(default=0, metadata={"help": "Passages that a query finds, of a team that searches."})
+    whole_conversations: bool = field(
+        default=False, metadata={"help": "Teach a conversation at a time, not a turn; with --assistant_only_loss."}
+    )
+    copied_words_apart: bool = field(
+        default=False, metadata={"help": "Keep words that turns copy from what they were told apart in the tokenizer."}
+    )
     hidden_size: int = field(default=128, metadata={"help": "Width of the tiny policy."})
     num_layers: int = field(default=3, metadata={"help": "Layers of the tiny policy."})
     dry_run: bool = field(default=False, metadata={"help": "Check flags and paths, and stop."})
@@ -82,6 +101,8 @@ class AgentWarmStartArguments(BasePolicyArguments):
         parse_mix(self.domain_mix)
         if self.num_episodes < 1:
             raise ValueError(f"num_episodes={self.num_episodes} must be at least 1")
+        if self.topk < 0:
+            raise ValueError(f"topk={self.topk} must not be negative")
 
 
 class ScriptedSpeaker:
@@ -89,7 +110,7 @@ class ScriptedSpeaker:
 
     def __init__(self, script: Script, rng: random.Random) -> None:
         self.script, self.rng = script, rng
-        self.turns: list[tuple[list[Message], str]] = []
+        self.turns: list[Turn] = []
 
     async def reply(self, conversation: Conversation) -> Utterance:
         """Return the script's next turn."""
@@ -99,9 +120,7 @@ class ScriptedSpeaker:
         return Utterance(text, 0)
 
 
-async def scripted_turns(
-    team: Team, script: Script, problems: Sequence[Problem], seed: int
-) -> list[tuple[list[Message], str]]:
+async def scripted_turns(team: Team, script: Script, problems: Sequence[Problem], seed: int) -> list[Turn]:
     """Play an episode for each problem by script; returns each turn's messages and what was said.
 
     Args:
@@ -128,6 +147,37 @@ async def scripted_turns(
     return [turn for speaker in speakers for turn in speaker.turns]
 
 
+def last_turns(turns: Sequence[Turn]) -> list[Turn]:
+    """Return each conversation's last turn alone, which has all the others before it."""
+    gone_on = {repr(messages[:-1]) for messages, _ in turns}
+    return [(messages, said) for messages, said in turns if repr([*messages, _reply(said)]) not in gone_on]
+
+
+def conversation_rows(turns: Sequence[Turn]) -> Dataset:
+    """Return conversations as TRL's prompt-completion rows; a completion is all that came after the first prompt."""
+    return Dataset.from_dict(
+        {
+            "prompt": [messages[:2] for messages, _ in turns],
+            "completion": [[*messages[2:], _reply(said)] for messages, said in turns],
+        }
+    )
+
+
+def copied_words(turns: Sequence[Turn]) -> list[str]:
+    """Return the words that are hardly ever said unless they were told before: names, values, ids."""
+    said_in, told_too = Counter[str](), Counter[str]()
+    for messages, said in turns:
+        told = {word for message in messages[1:] for word in _WORD.findall(message["content"])}
+        words = set(_WORD.findall(said))
+        said_in.update(words)
+        told_too.update(words & told)
+    return [word for word, count in told_too.items() if count >= COPIED_SHARE * said_in[word]]
+
+
+def _reply(said: str) -> Message:
+    return {"role": "assistant", "content": said}
+
+
 def main() -> None:
     """Play, train and save; the output folder appears only when it is complete."""
     quiet_libraries()
@@ -135,6 +185,8 @@ def main() -> None:
         (AgentWarmStartArguments, SFTConfig, ModelConfig), "math_tool_warmstart.yaml", __doc__
     )
     check_teaching(args, training, model)
+    if args.whole_conversations and not training.assistant_only_loss:
+        raise UsageError("--whole_conversations: what agents are told would be taught too; add --assistant_only_loss")
     config = RunConfig.of(__file__, args, training, model)
     make_team, script = named_object(args.team), named_object(args.script)()
     problems = mixed_problems(args.sources, parse_mix(args.domain_mix), args.num_episodes, "train", training.seed)
@@ -142,10 +194,15 @@ def main() -> None:
         print(f"dry run: {len(problems)} scripted episodes for {training.output_dir}; nothing was started")
         return
     with closing(open_sandbox()) as sandbox:
-        turns = asyncio.run(scripted_turns(make_team(sandbox), script, problems, training.seed))
-    dataset = taught_rows([messages for messages, _ in turns], [said for _, said in turns])
+        team = make_team(sandbox, **({"topk": args.topk} if args.topk else {}))
+        turns = asyncio.run(scripted_turns(team, script, problems, training.seed))
+    if args.whole_conversations:
+        dataset = conversation_rows(last_turns(turns))
+    else:
+        dataset = taught_rows([messages for messages, _ in turns], [said for _, said in turns])
     headers = [f"{role}\n" for role in ("system", "user", "assistant")]  # of every turn: a token each
-    teach(dataset, args, training, model, config, more_texts=headers * len(turns))
+    words = copied_words(turns) if args.copied_words_apart else []
+    teach(dataset, args, training, model, config, more_texts=headers * len(turns), whole_words=words)
     if PartialState().is_main_process:
         print(f"warm-started team in {training.output_dir}: {len(turns)} turns of {len(problems)} scripted episodes")
 

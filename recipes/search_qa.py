@@ -62,6 +62,9 @@ ROLES = (
         "do not say it.",
     ),
 )
+# Paid for UNKNOWN where an answer could not be known. Whoever cannot tell when that is says it always, unless answers
+# are right more often than this: with a half, an extractor that was right in an eighth went over to it.
+ABSTAINED = 0.2
 _IDS = re.compile(r"\[([^\[\]\n]{1,80})\]")
 _ANSWER = re.compile(r"answer\W{0,3}:\s*(.+)", re.IGNORECASE)
 # Said instead of an answer; "Unknown Pleasures" is one.
@@ -200,13 +203,13 @@ def outcome_of(search: Search, needed: Needed, right: Sequence[bool]) -> Outcome
     """Pay the agents.
 
     The optimizer by what its queries found, the retriever by what it kept of that, the extractor by its answers: a
-    right one earns 1, UNKNOWN a half where something needed had not been kept, everything else nothing.
+    right one earns 1, UNKNOWN `ABSTAINED` where something needed had not been kept, everything else nothing.
     """
     searches = [[needed.key(passage) for passage in results] for _, results in search.queries]
     found = {needed.key(passage) for passage in search.found.values()}
     kept = ["-" if passage is None else needed.key(passage) for passage in search.choices]
     earned = [
-        1.0 if correct else 0.5 if unknown and not complete else 0.0
+        1.0 if correct else ABSTAINED if unknown and not complete else 0.0
         for unknown, complete, correct in zip(search.unknown, search.complete, right, strict=True)
     ]
     metrics = {

@@ -16,7 +16,7 @@ from aflow_ops.executor.types import Message
 from data.invented_worlds import SEARCH_WORDS, Chain, chains_of, fact_told
 
 # How often the script searches, chooses and answers as it should.
-SEARCHES_RIGHT, CHOOSES_RIGHT, ANSWERS_RIGHT = 0.6, 0.6, 0.65
+SEARCHES_RIGHT, CHOOSES_RIGHT, ANSWERS_RIGHT = 0.75, 0.75, 0.85
 _RESULT = re.compile(r"^\[([^\]\n]+)\] (.+)$", re.MULTILINE)
 
 Told = tuple[str, str, str]
@@ -65,7 +65,7 @@ def queries(question: str, chains: Sequence[Chain], facts: Sequence[Told], rng: 
     for place, kinds, _ in (followed(chain, facts) for chain in chains):
         kind = {"worker": "job"}.get(kinds[0], kinds[0]) if kinds else "town"
         right = f"{place} {SEARCH_WORDS[kind]}"
-        wrong = [f"{place} {SEARCH_WORDS[rng.choice(list(SEARCH_WORDS))]}", question, SEARCH_WORDS[kind]]
+        wrong = [f"{place} {SEARCH_WORDS[rng.choice(list(SEARCH_WORDS))]}", place, SEARCH_WORDS[kind]]
         made.append(right if rng.random() < SEARCHES_RIGHT else rng.choice(wrong))
     return made
 

@@ -5,11 +5,17 @@ thousand or so pieces, trained on the very texts that the policy will read and w
 whole line (SuperBPE, https://arxiv.org/abs/2503.13423): workflows are made of few different lines, so a line is two or
 three tokens instead of twelve, and a workflow is written and read that much faster and more surely.
 
+A policy that has to copy needs two things more. What it copies has to be the same pieces where it is read and where it
+is written, which pieces that span words are not (" live in Quor", "by", but "Quorby" in an answer): `whole_words` keeps
+words apart from their surroundings. And its attention starts as one that adds what it looks at to what it says
+(`copying`), so that it has to learn no more than where to look.
+
 Llama and not Qwen2: `AutoTokenizer` gives every model of type `qwen2` Qwen's own way of cutting text into words,
 whatever its tokenizer file says, and the policy would read other tokens than it was taught.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -17,23 +23,30 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrai
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}"  # what TRL may teach alone
+    "{% else %}{{ message['content'] + '<|im_end|>\n' }}{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, whole_words: Collection[str] = ()
+) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer with a ChatML template. Pieces may span words; digits and lines stay apart.
 
     Args:
         texts (`Iterable[str]`): what the policy will read and write. Any other text still encodes, byte by byte.
         vocab_size (`int`): pieces, the 256 bytes and three special tokens included.
+        whole_words (`Collection[str]`): words that share no piece with what stands around them, other such words
+            excepted: the same pieces wherever they stand.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Digits(individual_digits=True),
+            _kept_apart(whole_words),
             pre_tokenizers.Split(Regex(r"\n"), "merged_with_previous"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
@@ -56,6 +69,14 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     )
 
 
+def _kept_apart(whole_words: Collection[str]) -> pre_tokenizers.PreTokenizer:
+    """Cut out runs of whole words ("Mila Torvan"), and single digits that are part of none."""
+    if not whole_words:
+        return pre_tokenizers.Digits(individual_digits=True)
+    word = rf"\b(?:{'|'.join(re.escape(word) for word in sorted(whole_words))})\b"
+    return pre_tokenizers.Split(Regex(rf"{word}(?: {word})*|\d"), "isolated")
+
+
 def build_tiny_policy(
     tokenizer: PreTrainedTokenizerFast,
     *,
@@ -64,6 +85,7 @@ def build_tiny_policy(
     max_length: int,
     seed: int,
     initializer_range: float = 0.02,
+    copying: float = 0.0,
 ) -> LlamaForCausalLM:
     """Return a randomly initialised Llama model for the tokenizer.
 
@@ -75,6 +97,8 @@ def build_tiny_policy(
         seed (`int`): seed of the initial weights.
         initializer_range (`float`): standard deviation of the initial weights. At 128 wide, attention starts almost
             flat with the usual 0.02.
+        copying (`float`): how much of what a head attends to its layer adds to what it passes on, at first; 0 for what
+            random weights add.
     """
     torch.manual_seed(seed)
     heads = hidden_size // 32
@@ -92,7 +116,27 @@ def build_tiny_policy(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    if copying:
+        _start_copying(model, copying)
+    return model
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator] # mypy reads nothing of torch
+def _start_copying(model: LlamaForCausalLM, share: float) -> None:
+    """Have every head pass on a part of what it attends to, unchanged (mimetic initialization, arXiv:2305.09828).
+
+    The heads that share keys and values share a part of the width, orthogonal to the others' of their layer. Embeddings
+    are tied, so whatever a head looks at gets likelier to be said.
+    """
+    groups = model.config.num_attention_heads // model.config.num_key_value_heads
+    for layer in model.model.layers:
+        values, out = layer.self_attn.v_proj.weight, layer.self_attn.o_proj.weight
+        size = model.config.hidden_size // model.config.num_attention_heads
+        basis = torch.linalg.qr(torch.randn(out.shape))[0]
+        values.copy_(basis[:, : len(values)].T)
+        parts = basis[:, : len(values)].split(size, dim=1)
+        out.copy_(share * torch.cat([part for part in parts for _ in range(groups)], dim=1))
 
 
 def untie_embeddings(model: PreTrainedModel) -> None:

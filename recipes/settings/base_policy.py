@@ -12,7 +12,8 @@ class BasePolicyArguments(BackupArguments):
     Args:
         from_scratch (`bool`): build the tiny policy (`recipes/policy/tiny.py`).
         from_embedded (`bool`): take the embedded executor's model.
-        vocab_size, hidden_size, num_layers (`int`): of the tiny policy; `initializer_range` (`float`) too.
+        vocab_size, hidden_size, num_layers (`int`): of the tiny policy; `initializer_range` (`float`) and
+            `copying_attention` (`float`) too.
         untie_embeddings (`bool`): save it with an output layer of its own.
     """
 
@@ -24,11 +25,20 @@ class BasePolicyArguments(BackupArguments):
     hidden_size: int = field(default=192, metadata={"help": "Width of the tiny policy."})
     num_layers: int = field(default=4, metadata={"help": "Layers of the tiny policy."})
     initializer_range: float = field(default=0.02, metadata={"help": "Spread of the tiny policy's first weights."})
+    copying_attention: float = field(
+        default=0.0,
+        metadata={
+            "help": "How much of what it attends to a head of the tiny policy passes on unchanged at first; 0 for "
+            "random weights."
+        },
+    )
     untie_embeddings: bool = field(
         default=False, metadata={"help": "Save the policy with an output layer of its own, which an adapter may train."}
     )
 
     def __post_init__(self) -> None:
+        if self.copying_attention < 0:
+            raise ValueError(f"copying_attention={self.copying_attention} must not be negative")
         if self.from_scratch and self.from_embedded:
             raise ValueError("from_scratch and from_embedded exclude each other")
         if self.untie_embeddings and not (self.from_scratch or self.from_embedded):

@@ -1,6 +1,6 @@
 """What warm starts do alike: a model is taught texts, and takes its place when it is complete."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -77,10 +77,11 @@ def base_policy(
     dataset: Dataset,
     training: SFTConfig,
     more_texts: Sequence[str] = (),
+    whole_words: Collection[str] = (),
 ) -> tuple[PreTrainedModel | str, PreTrainedTokenizerBase]:
     """Return the model to teach, or the name that TRL loads it by, and its tokenizer; build the tiny one from texts.
 
-    Its tokenizer is made for the messages of the dataset, and for `more_texts`.
+    Its tokenizer is made for the messages of the dataset, and for `more_texts`; it keeps `whole_words` apart.
     """
     if base.from_embedded:
         return load_embedded_policy()
@@ -91,7 +92,7 @@ def base_policy(
             check_chat_template(tokenizer, name)
         return name, tokenizer
     texts = [message["content"] for row in dataset for message in row["prompt"] + row["completion"]]
-    tokenizer = train_tokenizer([*texts, *more_texts], base.vocab_size)
+    tokenizer = train_tokenizer([*texts, *more_texts], base.vocab_size, whole_words)
     tiny = build_tiny_policy(
         tokenizer,
         hidden_size=base.hidden_size,
@@ -99,6 +100,7 @@ def base_policy(
         max_length=max(2048, training.max_length or 0),
         seed=training.seed,
         initializer_range=base.initializer_range,
+        copying=base.copying_attention,
     )
     return tiny, tokenizer
 
@@ -131,6 +133,7 @@ def teach(
     model: ModelConfig,
     config: RunConfig,
     more_texts: Sequence[str] = (),
+    whole_words: Collection[str] = (),
 ) -> None:
     """Train, save and back up; the output folder appears only when it is complete.
 
@@ -141,6 +144,7 @@ def teach(
         model (`ModelConfig`): how the model is loaded, and its adapter.
         config (`RunConfig`): what `config.yaml` says.
         more_texts (`Sequence[str]`): that a tokenizer which is made here has to know too.
+        whole_words (`Collection[str]`): that such a tokenizer keeps apart (`train_tokenizer`).
 
     Raises:
         UsageError: the model cannot be loaded.
@@ -148,7 +152,7 @@ def teach(
     output = Path(training.output_dir)
     with in_place_of(output, training) as beside:
         try:
-            policy, tokenizer = base_policy(base, model, dataset, training, more_texts)
+            policy, tokenizer = base_policy(base, model, dataset, training, more_texts, whole_words)
             loaded_by_trl = isinstance(policy, str)
             trainer = SFTTrainer(
                 model=policy,

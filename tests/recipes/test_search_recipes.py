@@ -152,7 +152,7 @@ async def test_search_qa_pays_each_agent_for_its_own_part(sandbox: Sandbox) -> N
     )
     outcome = episode.outcome
     assert (episode.ending, outcome.team, outcome.correct, outcome.answer) == ("ok", 1.0, True, task.answer)
-    assert outcome.local == {"query_optimizer": 1.0, "document_retriever": 1.0, "answer_extractor": 0.75}
+    assert outcome.local == {"query_optimizer": 1.0, "document_retriever": 1.0, "answer_extractor": 0.6}
     assert outcome.metrics == {
         "optimizer_runs": 2.0,
         "num_queries_generated": 2.0,
@@ -234,7 +234,7 @@ async def test_the_extractor_reads_titles_and_only_the_word_unknown_pays_it_for_
     task = Problem.from_row({**row, "extra": {"passages": passages, "facts": ["1", "2"]}})
     team = search_qa.search_team(sandbox, max_rounds=1)
     said = {"query_optimizer": ["mila"], "document_retriever": ["[1]"]}
-    for reply, earned in (("UNKNOWN", 0.5), ("ANSWER: **unknown**", 0.5), ("?", 0.0), ("ANSWER: bakes", 1.0)):
+    for reply, earned in (("UNKNOWN", 0.2), ("ANSWER: **unknown**", 0.2), ("?", 0.0), ("ANSWER: bakes", 1.0)):
         episode = await play(team, task, **said, answer_extractor=[reply])
         assert episode.outcome.local["answer_extractor"] == earned
         assert "Mila Torvan: She bakes." in episode.turns[-1].heard
