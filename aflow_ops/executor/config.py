@@ -220,7 +220,7 @@ def executor_argument_group(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("executor", "the LLM that answers inside the operators; its key: OPENAI_API_KEY")
     for setting in dataclasses.fields(ExecutorConfig):
         name = _type_name(setting)
-        kind = {"int": int, "float": float, "float | None": float, "list[float] | None": float}.get(name, str)
+        kind = {"int": int, "float": float, "list[float]": float}.get(name, str)
         group.add_argument(
             f"--{setting.name}",
             type=kind,
@@ -245,7 +245,9 @@ def _metavar(setting: "dataclasses.Field[object]") -> str | tuple[str, ...] | No
 
 
 def _type_name(setting: "dataclasses.Field[object]") -> str:
-    return setting.type.__name__ if isinstance(setting.type, type) else str(setting.type)
+    """Return a field's type without `None`, which transformers' parser of flags takes off the fields that it read."""
+    name = setting.type.__name__ if isinstance(setting.type, type) else str(setting.type)
+    return name.removesuffix(" | None")
 
 
 def executor_config_from(arguments: argparse.Namespace) -> ExecutorConfig:

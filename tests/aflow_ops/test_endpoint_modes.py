@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aflow_ops.errors import BudgetExceededError, ExecutorError, FatalExecutorError
+from aflow_ops.errors import BudgetExceededError, CallRefusedError, ExecutorError, FatalExecutorError
 from aflow_ops.executor import ExecutorConfig, Message, MeteredExecutor, open_executor
 from tests.aflow_ops.endpoint_modes import COUNTED, MODES, Mode, Outcome, said
 from tests.conftest import KEY
@@ -22,6 +22,7 @@ ENDINGS: dict[type[Exception], Outcome] = {
     BudgetExceededError: "budget spent",
     FatalExecutorError: "run stops",
     ExecutorError: "no verdict",
+    CallRefusedError: "no verdict",
 }
 
 

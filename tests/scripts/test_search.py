@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import HfArgumentParser
 
 from aflow_ops.errors import BudgetExceededError, UsageError
-from aflow_ops.executor import executor_config_from
+from aflow_ops.executor import ExecutorConfig, executor_config_from
 from aflow_ops.language import parse_workflow
 from aflow_ops.search.aflow_folder import read_aflow_folder
 from aflow_ops.search.aflow_template import read_template
@@ -322,6 +323,12 @@ def test_two_problems_of_one_name_are_not_taken_for_one(tmp_path: Path) -> None:
         read_slices(sources, 40, 0, 0)
     with pytest.raises(DataError, match="two problems that are called gsm8k/"):
         read_slices(sources, 40, 10, 0)
+
+
+def test_prices_are_numbers_whoever_read_the_fields_before() -> None:
+    HfArgumentParser(ExecutorConfig)  # type: ignore[arg-type] # of a recipe: it changes the types of the fields
+    arguments = parse_arguments(["--data", "arithmetic", "--output", "x", "--executor_price", "1", "2"])
+    assert executor_config_from(arguments).executor_price == [1.0, 2.0]
 
 
 def test_the_optimizers_price_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:
