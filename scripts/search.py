@@ -137,6 +137,10 @@ def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         parser.error(f"--convergence_z {arguments.convergence_z} must be at least 0; leave it out to go on to the end")
     if (arguments.shard or arguments.merge) and not arguments.per_problem:
         parser.error("--shard and --merge need --per_problem: one search is not cut into parts")
+    for name in ("final_problems", "heldout_problems"):
+        if arguments.per_problem and getattr(arguments, name):
+            parser.error(f"--{name} is for one search for all: with --per_problem each problem is searched for itself, "
+                         "and none is held out; say how many with --validation_problems")  # fmt: skip
     if arguments.shard and arguments.merge:
         parser.error("--merge puts shards together: leave out --shard")
     if arguments.root and arguments.import_aflow:
@@ -171,7 +175,7 @@ def command_of(arguments: argparse.Namespace, shown: Callable[[Mapping[str, Any]
         arguments.validation_problems,
         0 if arguments.per_problem else arguments.heldout_problems,
         arguments.seed,
-        0 if arguments.per_problem else arguments.final_problems,
+        arguments.final_problems,
     )
     if arguments.validation_problems is None:
         arguments.validation_problems = len(slices.validation)

@@ -1,8 +1,9 @@
 """The study's page: the quickstart run by run, with every seed's curve; other settings in means."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median, median_low
+from typing import Any
 
 from data.files import write_atomically
 from recipes.run.routers import ROUTERS
@@ -68,25 +69,41 @@ def _run_by_run(rows: Sequence[StudyRow], title: str, plot: str) -> str:
         gain = f"{row.after - row.before:+.3f} [{low:+.3f}, {high:+.3f}]"
         cells = [f"{row.before:.3f}", f"**{row.after:.3f}**", gain, *(_cell(row, domain) for domain in domains)]
         lines.append(_row([str(row.seed), *cells, seconds, f"`{row.commit}`"]))
-    middle = median_row(rows)
     return "\n".join(
         [
             *lines,
             "",
             "Domains: before → after (best fixed).",
             "",
-            f"Runs: {len(rows)}, median after training {median(row.after for row in rows):.3f} (median run: seed "
-            f"{middle.seed}), mean gain {fmean(row.after - row.before for row in rows):+.3f}.",
-            "",
-            f"- gain's interval above 0: {_count(rows, [row.gains for row in rows])}",
-            f"- no domain ends below where it began: {_count(rows, [not row.fallen for row in rows])}",
-            f"- every domain reaches {ENOUGH:.0%} of its best fixed workflow: "
-            f"{_count(rows, [not row.short for row in rows])}",
+            *(_of_all(rows) if len(rows) > 1 else _of_one(rows[0])),
             "",
             f"![Training reward of every seed]({plot})",
             "",
         ]
     )
+
+
+def _of_all(rows: Sequence[StudyRow]) -> list[str]:
+    return [
+        f"Runs: {len(rows)}, median after training {median(row.after for row in rows):.3f} (median run: seed "
+        f"{median_row(rows).seed}), mean gain {fmean(row.after - row.before for row in rows):+.3f}.",
+        "",
+        f"- gain's interval above 0: {_count(rows, [row.gains for row in rows])}",
+        f"- no domain ends below where it began: {_count(rows, [not row.fallen for row in rows])}",
+        f"- every domain reaches {ENOUGH:.0%} of its best fixed workflow: "
+        f"{_count(rows, [not row.short for row in rows])}",
+    ]
+
+
+def _of_one(row: StudyRow) -> list[str]:
+    """Say of a single run how it compares with fixed choices, each made with hindsight on the held-out problems."""
+    names = {"single": "the best fixed workflow", "by_domain": "the best fixed one of each domain"}
+    told = [f"{_difference(row.routers[name])} against {label}" for name, label in names.items() if name in row.routers]
+    return [f"One run: {', '.join(told)}; each was chosen with hindsight."] if told else ["One run."]
+
+
+def _difference(router: Mapping[str, Any]) -> str:
+    return f"{router['difference']:+.3f} [{router['ci95'][0]:+.3f}, {router['ci95'][1]:+.3f}]"
 
 
 def _cell(row: StudyRow, domain: str) -> str:
@@ -116,9 +133,7 @@ def _harder(rows: Sequence[StudyRow]) -> str:
     lines = [_HARDER, _row(columns), _row(["---"] * len(columns))]
     for row in rows:
         fixed = [f"{row.routers[name]['reward']:.3f}" for name in ROUTERS]
-        against = row.routers["by_domain"]
-        difference = f"{against['difference']:+.3f} [{against['ci95'][0]:+.3f}, {against['ci95'][1]:+.3f}]"
-        means = [f"{row.before:.3f}", f"**{row.after:.3f}**", *fixed, difference]
+        means = [f"{row.before:.3f}", f"**{row.after:.3f}**", *fixed, _difference(row.routers["by_domain"])]
         lines.append(_row([str(row.seed), *means, f"{sum(row.seconds.values()):.0f}", f"`{row.commit}`"]))
     above = _count(rows, [row.routers["by_domain"]["ci95"][0] > 0 for row in rows])
     told = f"The run's own interval above 0: {above}."
@@ -210,7 +225,7 @@ def plot_curves(path: Path, rows: Sequence[StudyRow]) -> None:
     for row in sorted(rows, key=lambda row: row is bold):
         half = WINDOW // 2
         smooth = [fmean(row.curve[max(0, i - half) : i + half + 1]) for i in range(len(row.curve))]
-        label = f"seed {row.seed}" + (" (median run)" if row is bold else "")
+        label = f"seed {row.seed}" + (" (median run)" if row is bold and len(rows) > 1 else "")
         axes.plot(range(1, len(smooth) + 1), smooth, linewidth=3 if row is bold else 1, label=label)
     axes.set(xlabel="GRPO step", ylabel=f"training reward, mean of {WINDOW} steps", ylim=(0, 1.02))
     axes.spines[["top", "right"]].set_visible(False)

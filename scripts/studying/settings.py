@@ -48,9 +48,11 @@ def fingerprint(setting: str) -> str:
     if setting not in SETTINGS:
         return ""
     digest = hashlib.sha256(repr(sorted(SETTINGS[setting].items())).encode())
-    for file in (*configs_of(setting), CORPUS_FILE):
+    recipe, warm_start = configs_of(setting)
+    own = yaml.safe_load(warm_start.read_text(encoding="utf-8")).get("corpus", [])
+    for file in (recipe, warm_start, CORPUS_FILE, *(CONFIGS.parents[1] / name for name in own)):
         digest.update(file.read_bytes())
-    digest.update("".join(_problems_of(configs_of(setting)[0])).encode())
+    digest.update("".join(_problems_of(recipe)).encode())
     return digest.hexdigest()[:16]
 
 

@@ -492,6 +492,8 @@ def test_aflows_rounds_are_the_roots_and_ours_are_written_as_its(
         (("--convergence_z", "inf"), "--convergence_z inf must be at least 0"),
         (("--optimizer_adapter", "x"), "--optimizer_adapter is for a policy that is run here"),
         (("--optimizer_top_p", "0"), "--optimizer_top_p 0.0 must be above 0"),
+        (("--per_problem", "--heldout_problems", "9"), "--heldout_problems is for one search for all"),
+        (("--per_problem", "--final_problems", "9"), "--final_problems is for one search for all"),
         (("--aflow_dataset", "a/b"), "--aflow_dataset 'a/b' is no name for a Python module"),
         (("--export_aflow", __file__), "is a file; it takes a folder"),
         (("--import_aflow", "x", "--export_aflow", "x/workflows"), "x/workflows is what --import_aflow reads"),

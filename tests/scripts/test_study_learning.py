@@ -12,6 +12,7 @@ import pytest
 
 from data.problem import DataError
 from scripts import study_learning
+from scripts.studying import settings
 from scripts.studying.page import median_row, write_page
 from scripts.studying.rows import StudyRow, read_rows, row_of, write_rows
 from scripts.studying.settings import SETTINGS, fingerprint, flags_of
@@ -76,6 +77,19 @@ def test_a_study_goes_on_where_it_was_stopped(
     assert (tmp_path / "page" / "curves.png").stat().st_size > 5_000
 
 
+def test_a_setting_is_another_one_with_another_corpus_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    corpus, warm_start = tmp_path / "corpus.yaml", tmp_path / "warmstart.yaml"
+    corpus.write_text("workflows: []")
+    warm_start.write_text(f"corpus: [{corpus}]")
+    monkeypatch.setattr(settings, "configs_of", lambda setting: (settings.QUICKSTART[0], warm_start))
+    before = fingerprint("smollm2")
+    assert fingerprint("smollm2") == before
+    corpus.write_text("workflows: [] # one more")
+    assert fingerprint("smollm2") != before
+
+
 def test_rows_of_other_settings_than_today_s_are_made_anew(
     runs: list[list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -123,8 +137,10 @@ def test_the_harder_lesson_has_its_own_files_and_table(tmp_path: Path) -> None:
 
 
 def test_the_pretrained_policy_has_its_own_files_and_plot(tmp_path: Path) -> None:
-    write_page(tmp_path, [row(0, 0.6, setting="smollm2"), row(0, 0.8)])
+    router = {"reward": 0.5, "difference": 0.1, "ci95": [0.02, 0.2]}
+    write_page(tmp_path, [row(0, 0.6, setting="smollm2", routers={"single": router}), row(0, 0.8), row(1, 0.7)])
     page = (tmp_path / "README.md").read_text()
+    assert "One run: +0.100 [+0.020, +0.200] against the best fixed workflow; each was" in page
     assert "## A pretrained policy" in page and "![Training reward of every seed](curves_smollm2.png)" in page
     assert (tmp_path / "curves_smollm2.png").is_file() and "Settings compared" not in page
     flags = flags_of("smollm2", 0, tmp_path, tmp_path / "cache")
