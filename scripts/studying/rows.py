@@ -4,12 +4,13 @@ Example row of `recipes/learning/rows.jsonl`, shortened:
 
     {"setting": "quickstart", "seed": 0, "fingerprint": "9f...", "commit": "1a2b3c", "empty_cache": false, "n": 60,
      "before": 0.31, "after": 0.68, "gain_ci95": [0.27, 0.46], "domains": {"math": {"before": 0.33, "after": 0.87,
-     "best_fixed": 0.89}}, "zero_signal": 0.21, "curve": [0.3, 0.34], "seconds": {"warm_start": 61.0},
+     "best_fixed": 0.89}}, "zero_signal": 0.21, "curve": [0.3, 0.34], "seconds": {"warm_start": 61.0}, "tokens": 372.1,
      "routers": {"by_domain": {"reward": 0.6, "difference": 0.08, "ci95": [0.01, 0.15]}}}
 """
 
 import csv
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -43,6 +44,8 @@ class StudyRow:
         routers (`Mapping`): `reward` of the best fixed workflows, chosen as `recipes/run/routers.py` says, and the
             policy's `difference` to it with its interval `ci95`; none where no baseline was run, or a run's summary
             does not tell.
+        tokens (`float`, *optional*): executor tokens that a workflow takes, cached replies included, mean over the
+            last third of the steps; none in rows of earlier versions.
     """
 
     setting: str
@@ -59,6 +62,7 @@ class StudyRow:
     curve: Sequence[float]
     seconds: Mapping[str, float]
     routers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tokens: float | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -106,6 +110,7 @@ def row_of(folder: Path, setting: str, seed: int, fingerprint: str, commit: str,
         curve=[round(float(row["reward"]), 4) for row in steps],
         seconds=summary["seconds"],
         routers={name: _router(numbers) for name, numbers in heldout.get("routers", {}).items()},
+        tokens=round(fmean(float(row["executor/tokens"]) for row in steps[-math.ceil(len(steps) / 3) :]), 1),
     )
 
 

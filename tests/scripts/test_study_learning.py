@@ -36,9 +36,10 @@ def leave_run(folder: Path, after: float = 0.6) -> None:
     summary = {"heldout": heldout, "seconds": {"training": 9.5}}
     (folder / "summary.json").write_text(json.dumps(summary))
     with (folder / "metrics.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["step", "reward", "wa_grpo/zero_signal_before"])
+        writer = csv.DictWriter(file, ["step", "reward", "wa_grpo/zero_signal_before", "executor/tokens"])
         writer.writeheader()
-        writer.writerows({"step": s, "reward": 0.1 * s, "wa_grpo/zero_signal_before": 0.5} for s in (1, 2))
+        for step in (1, 2):
+            writer.writerow(dict(zip(writer.fieldnames, (step, 0.1 * step, 0.5, 100 * step), strict=True)))
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_a_study_goes_on_where_it_was_stopped(
     rows = read_rows(tmp_path / "page" / "rows.jsonl")
     assert [(item.seed, item.empty_cache) for item in rows] == [(0, False), (1, True)]
     assert rows[0].routers == {"single": {"reward": 0.5, "difference": 0.1, "ci95": [0.0, 0.2]}}
-    assert rows[0].curve == [0.1, 0.2] and rows[0].domains["math"]["best_fixed"] == 0.5
+    assert rows[0].curve == [0.1, 0.2] and rows[0].tokens == 200 and rows[0].domains["math"]["best_fixed"] == 0.5
     assert (tmp_path / "page" / "curves.png").stat().st_size > 5_000
 
 
@@ -114,11 +115,13 @@ def test_the_page_counts_what_failed_and_names_the_median_run(tmp_path: Path) ->
 
 
 def test_tie_breaks_are_compared_with_plain_grpo_on_shared_seeds(tmp_path: Path) -> None:
-    ours = [row(0, 0.7, setting="wa_grpo_k8"), row(1, 0.75, setting="wa_grpo_k8"), row(2, 0.1, setting="wa_grpo_k8")]
-    plain = [row(0, 0.6, setting="grpo_k8"), row(1, 0.65, setting="grpo_k8"), row(5, 0.9, setting="grpo_k8")]
-    write_page(tmp_path, [row(0, 0.8), *ours, *plain])
+    ours = [row(seed, after, setting="wa_grpo_k8", tokens=300.0) for seed, after in ((0, 0.7), (1, 0.75), (2, 0.1))]
+    plain = [row(seed, after, setting="grpo_k8", tokens=400.0) for seed, after in ((0, 0.6), (1, 0.65), (5, 0.9))]
+    old = [row(0, 0.7, setting="wa_grpo_k2"), row(0, 0.7, setting="grpo_k2", tokens=400.0)]
+    write_page(tmp_path, [row(0, 0.8), *ours, *plain, *old])
     page = (tmp_path / "README.md").read_text()
-    assert "| 8 | 2 | 25% | 25% | 0.625 | 0.725 | +0.100 [+0.100, +0.100] |\n" in page and "| 4 |" not in page
+    assert "| 8 | 2 | 25% | 25% | 0.625 | 0.725 | +0.100 [+0.100, +0.100] | 400 | 300 | -25% [-25%, -25%] |\n" in page
+    assert "| 2 | 1 | 25% | 25% | 0.700 | 0.700 | +0.000 |  |  |  |\n" in page and "| 4 |" not in page
     assert "| quickstart | 1 | 25% | 0.300 | 0.800 | 0.800 | 1 of 1 | +0.100 |" in page, "beside the others' runs"
 
 
