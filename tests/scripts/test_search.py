@@ -59,10 +59,11 @@ def executor(messages: Messages) -> str:
 
 
 def command(stub: StubEndpoint, data: Path, output: Path, *flags: str) -> list[str]:
+    heldout = () if "--per_problem" in flags else ("--heldout_problems", "8")
     return [
         sys.executable, str(ROOT / "scripts" / "search.py"), "--data", str(data), "--output", str(output),
         "--executor_base_url", stub.url, "--executor_cache_dir", str(output.parent / "cache"),
-        "--validation_problems", "8", "--heldout_problems", "8", *flags,
+        "--validation_problems", "8", *heldout, *flags,
     ]  # fmt: skip
 
 
@@ -256,7 +257,7 @@ def test_every_problem_by_itself_with_pass_at_k(stub: StubEndpoint, sums: Path, 
     stub.answer = executor
     out = tmp_path / "search"
     flags = ("--per_problem", "--search_rounds", "12", "--parallel", "3", "--validation_problems", "6")
-    done = run([*command(stub, sums, out), *flags])
+    done = run(command(stub, sums, out, *flags))
     assert done.returncode == 0, done.stderr
     summary = summary_of(out)
     assert summary["mode"] == "problem" and summary["best"] is None
@@ -273,7 +274,7 @@ def test_every_problem_by_itself_with_pass_at_k(stub: StubEndpoint, sums: Path, 
     assert "single agent for as many tokens: pass@1 0.000" in done.stdout
     before = (out / "nodes.jsonl").read_bytes()
     (out / "nodes.jsonl").write_bytes(before[: len(before) * 2 // 3])
-    assert run([*command(stub, sums, out), *flags]).returncode == 0
+    assert run(command(stub, sums, out, *flags)).returncode == 0
     assert (out / "nodes.jsonl").read_bytes() == before
 
 
@@ -282,7 +283,7 @@ def test_a_search_for_every_problem_is_given_more_rounds(stub: StubEndpoint, sum
     few, many = tmp_path / "a" / "few", tmp_path / "a" / "many"
     flags = ("--per_problem", "--parallel", "2", "--validation_problems", "3", "--no-controls")
     for folder, rounds in ((few, "2"), (few, "5"), (many, "5")):
-        done = run([*command(stub, sums, folder), *flags, "--search_rounds", rounds])
+        done = run(command(stub, sums, folder, *flags, "--search_rounds", rounds))
         assert done.returncode == 0, done.stderr
     assert (few / "nodes.jsonl").read_bytes() == (many / "nodes.jsonl").read_bytes()
     rows = [json.loads(line) for line in (few / "nodes.jsonl").read_text().splitlines()]
@@ -290,7 +291,7 @@ def test_a_search_for_every_problem_is_given_more_rounds(stub: StubEndpoint, sum
     assert summary_of(few)["pass_at_k"] == summary_of(many)["pass_at_k"]
     before = (few / "nodes.jsonl").read_bytes()
     spent = ("--search_rounds", "8", "--executor_budget_usd", "1e-9")
-    assert run([*command(stub, sums, few), *flags, *spent]).returncode == 3
+    assert run(command(stub, sums, few, *flags, *spent)).returncode == 3
     assert (few / "nodes.jsonl").read_bytes() == before
 
 
