@@ -110,8 +110,14 @@ def row_of(folder: Path, setting: str, seed: int, fingerprint: str, commit: str,
         curve=[round(float(row["reward"]), 4) for row in steps],
         seconds=summary["seconds"],
         routers={name: _router(numbers) for name, numbers in heldout.get("routers", {}).items()},
-        tokens=round(fmean(float(row["executor/tokens"]) for row in steps[-math.ceil(len(steps) / 3) :]), 1),
+        tokens=_tokens(steps[-math.ceil(len(steps) / 3) :]),
     )
+
+
+def _tokens(steps: Sequence[Mapping[str, str]]) -> float | None:
+    """Return the mean over steps; a step in which no workflow ran says nothing."""
+    said = [float(row["executor/tokens"]) for row in steps if row.get("executor/tokens")]
+    return round(fmean(said), 1) if said else None
 
 
 def _domain(numbers: Mapping[str, Any]) -> dict[str, float]:

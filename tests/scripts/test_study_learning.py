@@ -78,6 +78,13 @@ def test_a_study_goes_on_where_it_was_stopped(
     assert (tmp_path / "page" / "curves.png").stat().st_size > 5_000
 
 
+def test_a_step_in_which_no_workflow_ran_says_nothing_of_tokens(tmp_path: Path) -> None:
+    leave_run(tmp_path)
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    (tmp_path / "metrics.csv").write_text("\n".join([*lines[:-1], lines[-1].rpartition(",")[0] + ","]))
+    assert row_of(tmp_path, "quickstart", 0, "f", "c", empty_cache=False).tokens is None
+
+
 def test_a_setting_is_another_one_with_another_corpus_of_its_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
