@@ -6,9 +6,11 @@ looks like an error of the workflow's, such as `NotImplementedError`.
 """
 
 import asyncio
+import os
 import shlex
 import subprocess
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -47,6 +49,9 @@ class FirstRing:
             max_suspensions=limits.exchanges,
         )
         self._processes = limits.processes
+        # Starting is computing: more at once than there are cores would not be there sooner, and whoever waits to start
+        # one takes the first that becomes free instead.
+        self._starting = asyncio.Semaphore(len(os.sched_getaffinity(0)))
         self._cut_off_at = float("-inf")
 
     async def __aenter__(self) -> "FirstRing":
@@ -81,7 +86,9 @@ class FirstRing:
 
     async def _run_once(self, run: Run, program: str) -> Ending:
         try:
-            async with self._pool.checkout(limits=self._limits) as session:
+            async with AsyncExitStack() as stack:
+                async with self._starting:
+                    session = await stack.enter_async_context(self._pool.checkout(limits=self._limits))
                 return await self._run_in(session, run, program)
         except MontyCrashedError as error:  # before the program began
             return Ending("lost", error=TraceError("InterpreterLost", str(error)))

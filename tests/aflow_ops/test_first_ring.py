@@ -1,5 +1,6 @@
 """What a hostile workflow can do to the trainer's process: nothing that takes its time, its memory or its files."""
 
+import asyncio
 import json
 import os
 import time
@@ -9,7 +10,9 @@ import psutil
 import pytest
 from pydantic_monty._binary import find_monty_binary
 
-from aflow_ops.runtime import WorkflowRuntime
+from aflow_ops.executor import ExecutorConfig, open_executor
+from aflow_ops.runtime import RuntimeLimits, WorkflowRuntime
+from aflow_ops.sandbox import Sandbox
 from aflow_ops.sandbox.walls import walled_binary
 from aflow_ops.trace import Trace
 from aflow_ops.values import MAX_PARTS, answer_text, is_bounded
@@ -107,6 +110,22 @@ async def test_an_interpreter_costs_one_process_beside_itself(runtime: WorkflowR
     for process in await walled_interpreters(runtime):
         outside = process.parent()
         assert outside is not None and outside.ppid() == os.getpid()
+
+
+async def test_who_waits_for_an_interpreter_takes_one_that_has_become_free(
+    config: ExecutorConfig, sandbox: Sandbox
+) -> None:
+    cores = len(os.sched_getaffinity(0))
+    many = 16 * cores
+    this = psutil.Process()
+    async with (
+        open_executor(config) as executor,
+        WorkflowRuntime(executor, sandbox, RuntimeLimits(processes=many)) as runtime,
+    ):
+        before = len(this.children())
+        traces = await asyncio.gather(*(run(runtime, f"return '{number}'") for number in range(many)))
+        assert len(this.children()) - before < many // 2
+    assert [trace.answer for trace in traces] == [str(number) for number in range(many)]
 
 
 def test_a_value_that_is_small_and_large_written_out_is_no_answer() -> None:
