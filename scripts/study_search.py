@@ -5,18 +5,21 @@
 
 Every strategy starts from the same root, with the same proposer, problems and racing of candidates, and ends when it
 has spent the tokens: the search with each of its selections, `random` selection, and independent samples, which modify
-the root only. What it has found is judged on problems that it has not seen. Seeds are paired.
+the root only. What it has found is judged on problems that it has not seen. Seeds are paired. A seed that has ended is
+kept: stop whenever you like and go on with the same command.
 """
 
 import argparse
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
+from rich.console import Console
 from rich.progress import track
 
 from aflow_ops.errors import InfraError
@@ -29,15 +32,18 @@ from aflow_ops.search.independent import Independent
 from aflow_ops.search.kinds import checker, root_workflow
 from aflow_ops.search.loop import Root, Search, SearchSettings
 from aflow_ops.search.node import Node
+from data.files import claimed
 from data.problem import Domain, ProblemView
 from recipes.run.command import CommandParser, run_command
 from rewards.opening import open_scorer
 from rewards.searching.evaluation import Evaluation
 from rewards.statistics import paired_bootstrap
 from scripts.search_quickstart import DOMAINS
+from scripts.searching.compared import Compared, fingerprint, read_compared, write_compared
 from scripts.searching.controls import problem_means
 from scripts.searching.landscape import OPTIMUM, Landscape
 from scripts.searching.problems import read_slices
+from scripts.studying.running import ROOT, KeptRows, commit_of
 
 INDEPENDENT = "independent"
 STRATEGIES = ("aflow", "uct", "greedy", "random", INDEPENDENT)
@@ -100,23 +106,20 @@ async def found_by(strategy: str, place: Environment, seed: int, tokens: int) ->
     return as_completion(best.workflow, best.prompts)
 
 
-Values = dict[str, list[float]]
+Values = Mapping[str, Sequence[float]]
+Keep = Callable[[int, Mapping[str, float]], None]
 
 
-async def on_landscapes(seeds: Sequence[int], tokens: int) -> Values:
-    """Compare on one landscape for each seed; values are exact."""
-    values: Values = {name: [] for name in STRATEGIES}
+async def on_landscapes(seeds: Sequence[int], tokens: int, keep: Keep) -> None:
+    """Compare on one landscape for each seed; rewards are exact."""
     for seed in track(seeds, "seeds", transient=True):
         landscape, unseen = Landscape(seed, VALIDATION), Landscape(seed, HELDOUT, "held-out")
         place = Environment([("math", False)], landscape.problems, landscape, checker([("math", False)]))
-        for name in STRATEGIES:
-            values[name].append(unseen.value(await found_by(name, place, seed, tokens)))
-    return values
+        keep(seed, {name: unseen.value(await found_by(name, place, seed, tokens)) for name in STRATEGIES})
 
 
-async def on_the_embedded(seeds: Sequence[int], tokens: int, cache: Path) -> Values:
+async def on_the_embedded(seeds: Sequence[int], tokens: int, keep: Keep, cache: Path) -> None:
     """Compare on the three embedded domains at once; the problems are the same for every seed, so replies recur."""
-    values: Values = {name: [] for name in STRATEGIES}
     slices = read_slices(DOMAINS, VALIDATION, HELDOUT, 0)
     config = ExecutorConfig(executor="local", executor_cache_dir=str(cache))
     async with AsyncExitStack() as stack:
@@ -124,11 +127,12 @@ async def on_the_embedded(seeds: Sequence[int], tokens: int, cache: Path) -> Val
         evaluation = Evaluation(scorer, slices.all, scorer.runtime.executor.price)
         views = {key: problem.view for key, problem in slices.validation.items()}
         place = Environment(slices.kinds, views, evaluation, checker(slices.kinds))
+
+        async def reward(workflow: str) -> float:
+            return fmean(problem_means(await evaluation.on(workflow, list(slices.heldout))))
+
         for seed in track(seeds, "seeds", transient=True):
-            for name in STRATEGIES:
-                workflow = await found_by(name, place, seed, tokens)
-                values[name].append(fmean(problem_means(await evaluation.on(workflow, list(slices.heldout)))))
-    return values
+            keep(seed, {name: await reward(await found_by(name, place, seed, tokens)) for name in STRATEGIES})
 
 
 def table(values: Values) -> str:
@@ -156,25 +160,47 @@ def read_arguments() -> argparse.Namespace:
     add("--environment", choices=("landscape", "embedded"), default="landscape", help="where [landscape]")
     add("--seeds", type=int, default=20, help="how many [20]")
     add("--tokens", type=int, default=20_000, help="executor tokens of each strategy [20000]")
+    folder = Path("outputs/study_search")
+    add("--output", type=Path, default=folder, help=f"folder of the seeds that have ended [{folder}]")
     add(
         "--cache",
         type=Path,
         default=Path(".cache/study_search"),
         help="cached replies of the embedded executor [.cache/study_search]",
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    for name in ("seeds", "tokens"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name} {getattr(arguments, name)} must be at least 1")
+    return arguments
 
 
 def main() -> None:
-    """Compare, print the table."""
+    """Compare what is missing, print the table."""
     arguments = read_arguments()
+    with claimed(arguments.output):
+        compare(arguments)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Compare for every seed that has no row, print the table of all."""
+    what, path = (arguments.environment, arguments.tokens), arguments.output / f"{arguments.environment}.jsonl"
+    kept = KeptRows(read_compared(path), fingerprint, partial(write_compared, path))
+    console = Console(stderr=True, highlight=False)
+
+    def keep(seed: int, rewards: Mapping[str, float]) -> None:
+        kept.keep(Compared(*what, seed, fingerprint(*what), commit_of(ROOT), rewards))
+        console.print(f"seed {seed}: " + ", ".join(f"{name} {reward:.3f}" for name, reward in rewards.items()))
+
     seeds = range(arguments.seeds)
+    missing = [seed for seed in seeds if (*what, seed) not in kept]
     if arguments.environment == "landscape":
         print(f"The best workflow earns {OPTIMUM:.3f}.")
-        values = asyncio.run(on_landscapes(seeds, arguments.tokens))
-    else:
-        values = asyncio.run(on_the_embedded(seeds, arguments.tokens, arguments.cache))
-    print(table(values))
+        asyncio.run(on_landscapes(missing, arguments.tokens, keep))
+    elif missing:
+        asyncio.run(on_the_embedded(missing, arguments.tokens, keep, arguments.cache))
+    rows = {row.seed: row.rewards for row in kept.rows if (*what, row.seed) in kept and row.key[:-1] == what}
+    print(table({name: [rows[seed][name] for seed in seeds] for name in STRATEGIES}))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,10 @@ from aflow_ops.search.independent import Independent
 from aflow_ops.search.kinds import checker
 from aflow_ops.search.node import Node, Sample, Spend
 from aflow_ops.search.plan import branch, call, print_plan, vote
+from data.problem import DataError
+from scripts import study_search
 from scripts.search_quickstart import markdown
+from scripts.searching.compared import read_compared, write_compared
 from scripts.searching.landscape import OPTIMUM, POOR, Landscape
 from scripts.study_search import STRATEGIES, Environment, found_by, table
 
@@ -89,6 +93,37 @@ async def test_one_proposal_for_ever_is_not_paid_for_for_ever() -> None:
 def test_the_table_says_who_won_whichever_way_it_fell() -> None:
     shown = table({"aflow": [0.5, 0.5, 0.9], "random": [0.4, 0.5, 1.0]}).splitlines()
     assert shown[3].startswith("| `random` | 0.633 | +0.000 |") and shown[3].endswith("| 1 | 1 | 1 |")
+
+
+def study(monkeypatch: pytest.MonkeyPatch, output: Path, seeds: int) -> None:
+    flags = ["--seeds", str(seeds), "--tokens", "2000", "--output", str(output)]
+    monkeypatch.setattr("sys.argv", ["study_search.py", *flags])
+    study_search.main()
+
+
+def test_a_seed_that_has_ended_is_kept_and_one_of_other_code_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study(monkeypatch, tmp_path, 2)
+    first = capsys.readouterr()
+    assert [line[:7] for line in first.err.splitlines()] == ["seed 0:", "seed 1:"]
+    study(monkeypatch, tmp_path, 2)
+    assert capsys.readouterr() == (first.out, "")
+    study(monkeypatch, tmp_path, 1)
+    assert "| 0 | 1 | 0 |" in capsys.readouterr().out  # of the seeds that are asked for
+    rows = read_compared(tmp_path / "landscape.jsonl")
+    assert [row.seed for row in rows] == [0, 1]
+    write_compared(tmp_path / "landscape.jsonl", [replace(rows[0], fingerprint="another"), rows[1]])
+    study(monkeypatch, tmp_path, 2)
+    assert capsys.readouterr().err.startswith("seed 0:")
+    assert read_compared(tmp_path / "landscape.jsonl") == rows
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"seed": 1}', "3"])
+def test_a_damaged_file_of_seeds_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "landscape.jsonl").write_text(text)
+    with pytest.raises(DataError, match=r"landscape\.jsonl: cannot be read"):
+        read_compared(tmp_path / "landscape.jsonl")
 
 
 def test_seeds_end_in_one_table() -> None:
