@@ -138,14 +138,14 @@ class ReplayStudy:
             InfraError: one failed; names its log.
         """
         for command in commands:
-            if command.done.is_file():
+            if command.has_ended():
                 continue
             command.done.parent.mkdir(parents=True, exist_ok=True)
             log = command.done.parent.parent / f"{command.done.parent.name}.log"
             self.console.print(f"{setting}: {Path(command.words[0]).name}, {log}")
             with log.open("a") as out:
                 done = subprocess.run([sys.executable, *command.words], cwd=ROOT, stdout=out, stderr=out, check=False)
-            if done.returncode != 0 or not command.done.is_file():
+            if done.returncode != 0 or not command.has_ended():
                 raise InfraError(f"{setting}: {Path(command.words[0]).name} failed; its log is {log}")
 
     def _write(self, rows: Sequence[ReplayRow]) -> None:

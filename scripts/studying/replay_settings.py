@@ -6,6 +6,7 @@ by the tokens that they took (`replay_tokens.py`), so trainings get some steps m
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -67,6 +68,13 @@ class Command:
 
     words: tuple[str, ...]
     done: Path
+
+    def has_ended(self) -> bool:
+        """Whether the file is there; that of a search is also written when it is interrupted, and says so."""
+        if not self.done.is_file():
+            return False
+        summary = json.loads(self.done.read_text(encoding="utf-8")) if self.done.suffix == ".json" else {}
+        return bool(summary.get("stopped") != "interrupted")
 
 
 @dataclass(frozen=True)

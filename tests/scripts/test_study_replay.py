@@ -141,6 +141,19 @@ def test_every_way_has_the_tokens_of_online_grpo_and_no_command_runs_twice(
     assert "Not finished" in (tmp_path / "page" / "replay.md").read_text()
 
 
+def test_a_search_that_was_interrupted_goes_on(
+    ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    study(monkeypatch, tmp_path, "--seeds", "0", "--settings", "sft")
+    summary = tmp_path / "runs" / "seed0" / "search" / "summary.json"
+    for stopped, again in (("interrupted", 1), ("budget", 0)):
+        summary.write_text(json.dumps({"stopped": stopped}))
+        count = len(ran)
+        study(monkeypatch, tmp_path, "--seeds", "0", "--settings", "sft_mixed_online")
+        (tmp_path / "page" / "replay.jsonl").unlink()
+        assert sum(command[1].endswith("search.py") for command in ran[count:]) == again
+
+
 def test_the_problems_of_a_seed_are_told_apart_as_they_were_meant(tmp_path: Path) -> None:
     seed = Seed(tmp_path, 3, tmp_path / "cache")
     study_replay.write_problems(seed)
