@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
@@ -39,6 +40,7 @@ from recipes.training.accounts import keep_accounts, process_share, rate_ledger
 from recipes.training.agent_adapters import AgentAdapters
 from recipes.training.agent_play import ChatTokens, EpisodePlayer, TokenRow, Turns, room_of
 from recipes.training.agent_rows import TrainingRow, episode_rows, row_reward, step_metrics, training_rows
+from recipes.training.by_length import score_by_length
 from recipes.training.lifecycle import ResumableGRPOTrainer
 from recipes.training.trl_internals import train_in_float32
 from rewards.agent_advantages import AgentRow, agent_advantages, zero_signal
@@ -270,7 +272,7 @@ class AgentGRPOTrainer(ResumableGRPOTrainer):
             return super()._compute_loss(model, inputs)
 
     def _get_per_token_logps_and_entropies(self, model: Any, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
-        score = super()._get_per_token_logps_and_entropies
+        score = partial(score_by_length, super()._get_per_token_logps_and_entropies)
         logps, entropies, aux_loss = self.adapters.scored(score, model, input_ids, *args, **kwargs)
         self.adapters.log_entropy(entropies)
         return self.adapters.weighted(logps), entropies, aux_loss
