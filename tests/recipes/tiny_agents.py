@@ -21,6 +21,7 @@ from recipes.policy.tiny import build_tiny_policy, train_tokenizer, untie_embedd
 from recipes.run.checkpoints import Checkpoint
 from recipes.settings.agents import AgentArguments
 from recipes.settings.arguments import WorkflowGRPOConfig
+from recipes.training import by_length
 from recipes.training.agents import AgentGRPOTrainer
 
 K = 4
@@ -115,6 +116,7 @@ def given_turns(trainer: AgentGRPOTrainer, texts: Sequence[str] = SAID) -> Calla
 
 def main() -> None:
     folder, batch, adapters, rows = sys.argv[1:]
+    by_length.ROWS = 4  # as small as these batches are, they are scored in parts too
     recipe = AgentArguments(adapters=adapters, agent_rows=rows)
     changes = {"per_device_train_batch_size": int(batch), "optim": "sgd", "learning_rate": 1.0}
     trainer = make_agents(Path(folder), recipe, **changes)
