@@ -16,7 +16,11 @@ from data.files import unreadable, write_atomically
 from scripts.studying.running import ROOT
 
 # What decides a seed's numbers, beside the executor's replies.
-SOURCES = (*sorted((ROOT / "aflow_ops" / "search").glob("*.py")), ROOT / "scripts" / "searching" / "landscape.py")
+SOURCES = (
+    *sorted((ROOT / "aflow_ops" / "search").glob("*.py")),
+    ROOT / "scripts" / "searching" / "landscape.py",
+    ROOT / "scripts" / "study_search.py",  # its strategies and numbers of problems
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Compared:
 
 
 def fingerprint(environment: str, tokens: int) -> str:
-    """Return what tells rows of this code from those of another: a hash of the search's own files."""
+    """Return what tells rows of this code from those of another: a hash of the search's files and the study's."""
     digest = hashlib.sha256(f"{environment} {tokens}".encode())
     for file in SOURCES:
         digest.update(file.read_bytes())
