@@ -35,9 +35,10 @@ DOMAINS = ("arithmetic", "invented_facts", "small_functions")
 ALL = "all_at_once"
 # Held-out problems of each domain. Problems of a search for one domain and for all: to choose by, and further ones to
 # choose by among the best at the end; rounds. The problems of the search for all are among those of the others.
-HELDOUT = 20
-PROBLEMS, FINAL, ROUNDS = 16, 16, 4
-ALL_PROBLEMS, ALL_FINAL, ALL_ROUNDS = 36, 24, 8
+HELDOUT = 16
+PROBLEMS, FINAL, ROUNDS = 12, 16, 2
+ALL_PROBLEMS, ALL_FINAL, ALL_ROUNDS = 36, 24, 4
+ALL_PARALLEL = 2
 # Seconds for a workflow: how busy this machine is must not decide what is found.
 TIMEOUT = 900
 
@@ -59,7 +60,7 @@ def searches(output: Path, seed: int) -> dict[str, list[str]]:
             "final_problems": ALL_FINAL if many else FINAL,
             "search_rounds": ALL_ROUNDS if many else ROUNDS,
             "heldout_problems": HELDOUT * len(sources),
-            "parallel": 4,
+            "parallel": ALL_PARALLEL if many else 4,
             "seed": seed,
             "workflow_timeout": TIMEOUT,
             "executor": "local",

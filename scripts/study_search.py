@@ -25,7 +25,7 @@ from rich.progress import track
 from aflow_ops.errors import InfraError
 from aflow_ops.executor import ExecutorConfig
 from aflow_ops.search.choose import Final
-from aflow_ops.search.evaluate import Evaluate, Rungs
+from aflow_ops.search.evaluate import FIRST_OF_A_KIND, Evaluate, Rungs
 from aflow_ops.search.expand import Check, as_completion
 from aflow_ops.search.grammar import GrammarProposer
 from aflow_ops.search.independent import Independent
@@ -82,7 +82,7 @@ async def found_by(strategy: str, place: Environment, seed: int, tokens: int) ->
         tokens (`int`): executor tokens that it may spend on candidates; the root's are not counted.
     """
     proposer = GrammarProposer(place.kinds, seed, {key: view.text for key, view in place.problems.items()})
-    rungs = Rungs(tuple(place.problems))
+    rungs = Rungs(tuple(place.problems), first=FIRST_OF_A_KIND * len(place.kinds))
     selection = "aflow" if strategy == INDEPENDENT else strategy
     rounds = 0 if strategy == INDEPENDENT else 10_000
     search = Search(

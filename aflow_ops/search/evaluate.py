@@ -24,6 +24,9 @@ INFRA_RETRIES = 2
 # says little: it is that of the rewards and of so many imagined ones that are half a reward apart.
 LOSS_ERRORS = 1.5
 IMAGINED, IMAGINED_SPREAD = 2, 0.5
+# Problems of each kind that a candidate is run on before it may be given up: it may be good for one kind alone, and a
+# branch for that kind is learned from these.
+FIRST_OF_A_KIND = 4
 
 
 class Evaluate(Protocol):
@@ -73,7 +76,7 @@ class Rungs:
     problems: tuple[str, ...]
     repeats: int = 1
     halving: bool = True
-    first: int = 4
+    first: int = FIRST_OF_A_KIND
     objective: Objective = "reward"
     price_per_usd: float = 0.0
 

@@ -42,6 +42,7 @@ from aflow_ops.search.plan import (
     printable,
     read_plan,
     refine,
+    simplified,
     vote,
 )
 from aflow_ops.search.roles import INSTRUCTION, can_check, can_choose, can_revise, can_write, needs_draft
@@ -56,7 +57,7 @@ INSTRUCTIONS = (
     "Mind the edge cases, then write the code.",
 )
 # How often a modification splits or falls back, where that promises a gain, and crosses, where there is another plan.
-PROMISING_SHARE, CROSS_SHARE = 0.5, 0.2
+PROMISING_SHARE, CROSS_SHARE = 0.75, 0.2
 # How often one operator is tried alone, while there is one that was not; how many standard errors a split must gain.
 ALONE_SHARE, SPLIT_ERRORS = 0.5, 2.0
 # After a step comes an operator that needs a draft so much more often than one that can do without.
@@ -81,6 +82,21 @@ class Mate:
 
     plan: Plan
     rewards: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A modification that promises a gain.
+
+    Args:
+        gain (`float`): what the problems' rewards would add up to more, as far as they are known.
+        plan (`Plan`): what the parent becomes.
+        what (`str`): what was done, in words.
+    """
+
+    gain: float
+    plan: Plan
+    what: str
 
 
 class GrammarProposer:
@@ -165,12 +181,19 @@ class GrammarProposer:
     def modified(self, parent: Mate, mates: Sequence[Mate], rng: random.Random) -> tuple[Plan, str]:
         """Return a plan that differs from the parent's, with what was done."""
         plan = parent.plan
-        promising = [*self._splits(parent, mates), *self._fallbacks(parent, mates)]
+        tried = {mate.plan for mate in mates}
+        promising = [
+            [offer for offer in offers if offer.plan not in tried]
+            for offers in (self._splits(parent, mates), self._fallbacks(parent, mates))
+        ]
+        promising = [offers for offers in promising if offers]
         ways: list[Callable[[Plan, random.Random], tuple[Plan, str]]]
         ways = [self._add, self._add, self._drop, self._swap, self._swap, self._instruct]
         for _ in range(_ATTEMPTS):
             if promising and rng.random() < PROMISING_SHARE:
-                found, what = rng.choice(promising)
+                offers = rng.choice(promising)
+                offer = rng.choices(offers, [offer.gain for offer in offers])[0]
+                found, what = offer.plan, offer.what
             else:
                 path = rng.choice(list(plan.positions()))
                 here = plan.at(path)
@@ -178,7 +201,7 @@ class GrammarProposer:
                     there, what = self._cross(here, mates, rng)
                 else:
                     there, what = rng.choice(ways)(here, rng)
-                found = plan.put(path, there)
+                found = simplified(plan.put(path, there))
             if found != plan and found.size <= MAX_SIZE and len(found.written) <= MAX_WRITTEN and printable(found):
                 return found, what
         fresh = self.source(rng)
@@ -197,19 +220,17 @@ class GrammarProposer:
         tried = {*known, *(read_plan(proposal.completion) for proposal, _ in refused)}
         return [plan for name in self.sources if (plan := call(name)) not in tried]
 
-    def _splits(self, parent: Mate, mates: Sequence[Mate]) -> list[tuple[Plan, str]]:
-        """Return branches that would have done better than the parent, the most promising ones."""
+    def _splits(self, parent: Mate, mates: Sequence[Mate]) -> list[Offer]:
+        """Return branches that would have done better than the parent, the most promising ones, one of a mate."""
         found = []
         for mate in mates:
-            for split in splits(self._held, parent.rewards, mate.rewards, is_significant)[:SHOWN_SPLITS]:
-                plan = branch(split.condition, mate.plan, parent.plan)
+            for split in splits(self._held, parent.rewards, mate.rewards, is_significant)[:1]:
+                plan = simplified(branch(split.condition, mate.plan, parent.plan))
                 if plan.size <= MAX_SIZE:
-                    what = f"split: where the problem {split.condition}, {mate.plan}"
-                    found.append((split.gain, plan, what))
-        found.sort(key=lambda item: (-item[0], item[1].size))
-        return [(plan, what) for _, plan, what in found[:SHOWN_SPLITS]]
+                    found.append(Offer(split.gain, plan, f"split: where the problem {split.condition}, {mate.plan}"))
+        return sorted(found, key=lambda offer: (-offer.gain, offer.plan.size))[:SHOWN_SPLITS]
 
-    def _fallbacks(self, parent: Mate, mates: Sequence[Mate]) -> list[tuple[Plan, str]]:
+    def _fallbacks(self, parent: Mate, mates: Sequence[Mate]) -> list[Offer]:
         """Return what would do better than the parent if a checker that repairs drafts knew the good ones."""
         found = []
         for mate in mates:
@@ -219,9 +240,9 @@ class GrammarProposer:
                 found.append((sum(gains), mate.plan))
         found.sort(key=lambda item: (-item[0], item[1].size))
         return [
-            (fallback(checker, parent.plan, other), f"fall back on {other} where {checker} fails")
+            Offer(gain, fallback(checker, parent.plan, other), f"fall back on {other} where {checker} fails")
             for checker in self.repairers
-            for _, other in found[:SHOWN_FALLBACKS]
+            for gain, other in found[:SHOWN_FALLBACKS]
         ]
 
     def _cross(self, here: Plan, mates: Sequence[Mate], rng: random.Random) -> tuple[Plan, str]:

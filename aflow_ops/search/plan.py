@@ -18,7 +18,7 @@ Every registered operator can be called; `roles.py` says as what.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from aflow_ops.language.calls import operator_call
@@ -113,6 +113,25 @@ def fallback(checker: str, draft: Plan, other: Plan) -> Plan:
 def branch(condition: object, then: Plan, otherwise: Plan) -> Plan:
     """Return a choice by a condition on the problem."""
     return Plan("branch", (str(condition),), (then, otherwise))
+
+
+def simplified(plan: Plan, known: Mapping[str, bool] | None = None) -> Plan:
+    """Return what a plan does without choices that are none.
+
+    A choice by a condition that a choice around it has decided is what was chosen; one between equal parts is the part.
+
+    Args:
+        plan (`Plan`): any.
+        known (`Mapping[str, bool]`, *optional*): whether conditions hold, by their texts.
+    """
+    known = known or {}
+    if plan.kind != "branch":
+        return replace(plan, parts=tuple(simplified(part, known) for part in plan.parts))
+    (condition,), (then, otherwise) = plan.constants, plan.parts
+    if condition in known:
+        return simplified(then if known[condition] else otherwise, known)
+    parts = simplified(then, {**known, condition: True}), simplified(otherwise, {**known, condition: False})
+    return parts[0] if parts[0] == parts[1] else replace(plan, parts=parts)
 
 
 def given(source: str) -> Plan:

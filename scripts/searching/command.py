@@ -13,7 +13,7 @@ from aflow_ops.executor import ExecutorConfig
 from aflow_ops.search.aflow_folder import write_aflow_folder
 from aflow_ops.search.aflow_template import AFlowTemplate
 from aflow_ops.search.choose import Choice, Final
-from aflow_ops.search.evaluate import Rungs
+from aflow_ops.search.evaluate import FIRST_OF_A_KIND, Rungs
 from aflow_ops.search.expand import as_completion
 from aflow_ops.search.independent import Independent
 from aflow_ops.search.journal import Journal, read_nodes
@@ -213,17 +213,19 @@ class SearchCommand:
         finally:
             self.seconds[phase] = round(time.monotonic() - start, 3)
 
-    def _rungs(self, problems: Iterable[str]) -> Rungs:
+    def rungs(self, problems: Iterable[str]) -> Rungs:
+        """Return how problems are spent on a candidate."""
         return Rungs(
             tuple(problems),
             self.arguments.validation_rounds,
             self.arguments.halving,
+            first=FIRST_OF_A_KIND * len(self.slices.kinds),
             objective=self.settings.objective,
             price_per_usd=self.settings.price_per_usd,
         )
 
     def _final(self, evaluation: Evaluation) -> Final:
-        return Final(evaluation, self._rungs(self.slices.final))
+        return Final(evaluation, self.rungs(self.slices.final))
 
     def _roots(self, problems: Iterable[Problem]) -> list[Root]:
         kinds = kinds_of(problems)
@@ -240,7 +242,7 @@ class SearchCommand:
         views = {key: problem.view for key, problem in problems.items()}
         proposer = make_proposer(problems)
         search = Search(
-            self.settings, proposer, self.check, evaluation, views, self._rungs(problems), list(journal.nodes)
+            self.settings, proposer, self.check, evaluation, views, self.rungs(problems), list(journal.nodes)
         )
         total = len(self.roots) + self.settings.rounds
         with bars.counting(f"search {self.output.name}", total, len(journal.nodes)) as advance:
@@ -322,7 +324,7 @@ class SearchCommand:
             make_proposer(self.slices.validation),
             self.check,
             evaluation,
-            self._rungs(self.slices.validation),
+            self.rungs(self.slices.validation),
             self._final(evaluation),
             self.settings.parallel,
             self.settings.objective,

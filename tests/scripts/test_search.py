@@ -76,6 +76,18 @@ def summary_of(folder: Path) -> dict[str, Any]:
     return summary
 
 
+@pytest.mark.parametrize(("sources", "first"), [(("arithmetic",), 4), (("arithmetic", "small_functions"), 8)])
+def test_a_candidate_meets_some_problems_of_each_kind_before_it_may_be_given_up(
+    tmp_path: Path, sources: tuple[str, ...], first: int
+) -> None:
+    flags = ["--data", *sources, "--executor", "local", "--output", str(tmp_path), "--validation_problems", "18"]
+    found = command_of(parse_arguments(flags), lambda summary, folder: None)
+    rungs = found.rungs(found.slices.validation)
+    assert rungs.sizes()[0] == first
+    kinds = [found.slices.all[key].domain for key in rungs.problems[:first]]
+    assert min(map(kinds.count, set(kinds))) == 4 and len(set(kinds)) == len(sources)
+
+
 def test_the_grammar_finds_what_works_and_beats_its_root(stub: StubEndpoint, sums: Path, tmp_path: Path) -> None:
     stub.answer = executor
     out = tmp_path / "search"

@@ -1,12 +1,13 @@
 """What a search starts from and what it ends with."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from aflow_ops.language import parse_workflow
-from aflow_ops.search.choose import Final, choose
+from aflow_ops.search.choose import Final, choose, unlike
 from aflow_ops.search.evaluate import Rungs, race, with_runs
 from aflow_ops.search.expand import Context
 from aflow_ops.search.grammar import GrammarProposer
@@ -89,6 +90,23 @@ async def test_finalists_are_chosen_by_problems_that_no_choice_was_made_by() -> 
     assert choice.node is nodes[2]
     assert {each.id for each in choice.finalists} == {0, 1, 2}
     assert all(set(each.per_problem) <= set(FRESH) for each in choice.finalists)
+
+
+async def test_roots_are_told_apart_by_all_their_problems_and_what_was_made_of_them_by_the_fresh_ones() -> None:
+    roots = [replace(node(identity, None, share(right)), round=0) for identity, right in enumerate((20, 12))]
+    final = Final(Known(**{"0": 14, "1": 16, "2": 20}), Rungs(FRESH, halving=False))
+    assert (await final.run(roots, Node.score)).node is roots[0]
+    made = node(2, 1, share(22))
+    assert (await final.run([*roots, made], Node.score)).node is made
+
+
+async def test_what_does_the_same_as_a_better_one_takes_no_place_among_the_finalists() -> None:
+    twins = [node(identity, None, share(20), tokens=10 + identity) for identity in range(3)]
+    other, last = node(3, None, share(12)), node(4, None, share(10))
+    final = Final(Known(**{str(identity): 12 for identity in range(5)}), Rungs(FRESH))
+    choice = await final.run([*twins, other, last], Node.score)
+    assert {each.id for each in choice.finalists} == {0, 3, 4}
+    assert [each.id for each in unlike([*twins, other])] == [0, 3]
 
 
 async def test_where_no_finalist_runs_to_its_end_the_best_on_validation_is_taken() -> None:

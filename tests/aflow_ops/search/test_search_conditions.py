@@ -11,7 +11,7 @@ from aflow_ops.search.conditions import Condition, conditions_of, read_condition
 from aflow_ops.search.expand import Context
 from aflow_ops.search.grammar import GrammarProposer, is_significant
 from aflow_ops.search.node import Node
-from aflow_ops.search.plan import call, print_plan, read_plan
+from aflow_ops.search.plan import Plan, branch, call, print_plan, read_plan
 from rewards.baselines import FIXED_BASELINES, fixed_workflows
 from tests.aflow_ops.test_own_operators import LLMDebate, Pool
 
@@ -78,21 +78,40 @@ def test_a_split_is_where_another_workflow_does_better_beyond_its_spread() -> No
     assert splits(held, mine, {"fact0": 1.0}, is_significant) == []
 
 
-async def test_the_grammar_branches_where_two_workflows_are_good_at_different_problems() -> None:
-    def node(identity: int, name: str, good_at: str) -> Node:
-        rewards = {key: (1.0 if key.startswith(good_at) else 0.2,) for key in TEXTS}
-        return Node(
-            identity, None, 0, "grammar", "", print_plan(call(name), has_entry_point=False), per_problem=rewards
-        )
+def good_at(identity: int, plan: Plan, *kinds: str, good: float = 1.0) -> Node:
+    rewards = {key: (good if key.startswith(kinds) else 0.2,) for key in TEXTS}
+    return Node(identity, None, 0, "grammar", "", print_plan(plan, has_entry_point=False), per_problem=rewards)
 
+
+async def split_into(mine: Node, *others: Node) -> list[str]:
+    """Return the plans of those of sixty proposals that are splits."""
     proposer = GrammarProposer([("math", False), ("qa", False)], 0, TEXTS)
-    mine, other = node(0, "Programmer", "sum"), node(1, "AnswerGenerate", "fact")
-    found = [
-        read_plan((await proposer.propose(Context(mine, 0.5, others=(other,), sample=sample), [])).completion)
-        for sample in range(20)
-    ]
-    wanted = "branch(\"starts 'Context'\", call('AnswerGenerate'), call('Programmer'))"
-    assert sum(str(plan) == wanted for plan in found) >= 3
+    contexts = [Context(mine, 0.5, others=others, sample=sample) for sample in range(60)]
+    proposals = [await proposer.propose(context, []) for context in contexts]
+    return [str(read_plan(each.completion)) for each in proposals if each.modification.startswith("split")]
+
+
+SUMS = good_at(0, call("Programmer"), "sum")
+FACTS = good_at(1, call("AnswerGenerate"), "fact")
+WANTED = branch(Condition("starts", "Context"), call("AnswerGenerate"), call("Programmer"))
+
+
+async def test_the_grammar_branches_where_two_workflows_are_good_at_different_problems() -> None:
+    assert (await split_into(SUMS, FACTS)).count(str(WANTED)) >= 9
+
+
+async def test_what_promises_more_is_proposed_more_often() -> None:
+    little = good_at(2, call("Custom"), "code", good=0.6)
+    found = await split_into(SUMS, FACTS, little)
+    less = str(branch(Condition("starts", "def"), call("Custom"), call("Programmer")))
+    assert found.count(str(WANTED)) > found.count(less) > 0
+
+
+async def test_a_branch_that_was_tried_is_not_proposed_again_and_none_asks_what_another_has_asked() -> None:
+    tried = good_at(2, WANTED, "sum", "fact")
+    assert str(WANTED) not in await split_into(SUMS, FACTS, tried)
+    nested = [plan for plan in await split_into(FACTS, SUMS, tried) if plan.count("\"starts 'Context'\"") > 1]
+    assert nested == []
 
 
 async def test_operators_of_ones_own_are_proposed_and_have_a_fixed_workflow(own: None) -> None:

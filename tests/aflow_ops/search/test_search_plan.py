@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -7,11 +8,22 @@ from hypothesis import strategies as st
 from aflow_ops.language import parse_workflow
 from aflow_ops.operators import fitting_operators
 from aflow_ops.search.canonical import workflow_key
-from aflow_ops.search.conditions import Condition
+from aflow_ops.search.conditions import Condition, read_condition
 from aflow_ops.search.expand import Context
 from aflow_ops.search.grammar import INSTRUCTIONS, GrammarProposer, Mate
 from aflow_ops.search.node import Node
-from aflow_ops.search.plan import Plan, branch, call, fallback, print_plan, printable, read_plan, refine, vote
+from aflow_ops.search.plan import (
+    Plan,
+    branch,
+    call,
+    fallback,
+    print_plan,
+    printable,
+    read_plan,
+    refine,
+    simplified,
+    vote,
+)
 
 KINDS = [("math", False), ("qa", False), ("code", True), ("code", False)]
 CONDITIONS = st.one_of(
@@ -48,6 +60,36 @@ def test_every_plan_is_a_valid_workflow_and_is_read_back(plan: Plan) -> None:
     workflow = parse_workflow(text, domain="math", has_entry_point=False)
     assert workflow.repairs == ()
     assert read_plan(workflow.text) == plan
+
+
+def decided(plan: Plan, text: str) -> Plan:
+    """Return what a plan does for a problem, without its choices."""
+    if plan.kind == "branch":
+        condition = read_condition(plan.constants[0])
+        assert condition is not None
+        return decided(plan.parts[not condition.holds(text)], text)
+    return replace(plan, parts=tuple(decided(part, text) for part in plan.parts))
+
+
+FEW_CONDITIONS = st.sampled_from([Condition("starts", "a"), Condition("words", 1), Condition("has", "b")])
+CHOICES = st.recursive(
+    st.sampled_from([call("AnswerGenerate"), call("Programmer")]),
+    lambda inner: st.one_of(st.builds(branch, FEW_CONDITIONS, inner, inner), st.builds(call, st.just("Revise"), inner)),
+    max_leaves=8,
+)
+
+
+@given(CHOICES, st.sampled_from(["", "a", "b", "a b", "c b", "c", "c d", "a c"]))
+def test_a_simplified_plan_does_the_same_and_asks_nothing_twice(plan: Plan, text: str) -> None:
+    found = simplified(plan)
+    assert decided(found, text) == decided(plan, text)
+    assert found.size <= plan.size and simplified(found) == found
+    for path in found.positions():
+        here = found.at(path)
+        if here.kind == "branch":
+            assert here.parts[0] != here.parts[1]
+            asked = [found.at(path[:depth]) for depth in range(len(path))]
+            assert all(other.kind != "branch" or other.constants != here.constants for other in asked)
 
 
 @pytest.mark.parametrize(
