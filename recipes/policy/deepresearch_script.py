@@ -15,7 +15,7 @@ from data.invented_worlds import SEARCH_WORDS, Chain, chains_of, fact_told
 from recipes.policy.search_qa_script import facts_in, followed
 
 # How often the script plans, gathers and answers as it should.
-PLANS_RIGHT, GATHERS_RIGHT, ANSWERS_RIGHT = 0.6, 0.65, 0.65
+PLANS_RIGHT, GATHERS_RIGHT, ANSWERS_RIGHT = 0.75, 0.75, 0.85
 _LINE = re.compile(r"(\w+) of (.+)")
 _RESULT = re.compile(r"^\[([^\]\n]+)\] (.+)$", re.MULTILINE)
 # What a step leads to, as the next line of a plan refers to it.
