@@ -215,14 +215,11 @@ class SearchCommand:
 
     def rungs(self, problems: Iterable[str]) -> Rungs:
         """Return how problems are spent on a candidate."""
+        given, settings = self.arguments, self.settings
         return Rungs(
-            tuple(problems),
-            self.arguments.validation_rounds,
-            self.arguments.halving,
-            first=FIRST_OF_A_KIND * len(self.slices.kinds),
-            objective=self.settings.objective,
-            price_per_usd=self.settings.price_per_usd,
-        )
+            tuple(problems), given.validation_rounds, given.halving, FIRST_OF_A_KIND * len(self.slices.kinds),
+            settings.objective, settings.price_per_usd,
+        )  # fmt: skip
 
     def _final(self, evaluation: Evaluation) -> Final:
         return Final(evaluation, self.rungs(self.slices.final))
