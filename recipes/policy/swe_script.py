@@ -15,7 +15,9 @@ from aflow_ops.executor.types import Message
 from data.planted_bugs import BugKind, bug_kinds
 
 # How often the script finds the cause, mends what was found, mends by itself, follows a wrong cause, and judges right.
-FINDS_RIGHT, MENDS_RIGHT, MENDS_ALONE, FOLLOWS, JUDGES_RIGHT = 0.6, 0.75, 0.4, 0.7, 0.65
+FINDS_RIGHT, MENDS_RIGHT, MENDS_ALONE, FOLLOWS, JUDGES_RIGHT = 0.75, 0.85, 0.55, 0.5, 0.75
+# How often what mends nothing is no more than that: few of its words are worth learning.
+NOTHING = 0.75
 _FILE = re.compile(r"^### (\S+)\n(.*?)(?=^### |^Cause:|\Z)", re.MULTILINE | re.DOTALL)
 _CAUSE = re.compile(r"Cause:\nFILE: (\S+)\n(.+)")
 _ASKED = re.compile(r"`(\w+)` is not right")
@@ -107,7 +109,7 @@ def junk(old: str, rng: random.Random) -> str:
     """Return a line in the place of another one that mends nothing."""
     indent = old[: len(old) - len(old.lstrip())]
     instead = rng.choice(bug_kinds()).right.split("\n")[0].strip().replace("$a", "2").replace("$b", "3")
-    return rng.choice([f"{indent}return {instead.removeprefix('return ')}\n", f"{indent}return None\n"])
+    return f"{indent}return {'None' if rng.random() < NOTHING else instead.removeprefix('return ')}\n"
 
 
 def is_the_change(kind: BugKind, told: str) -> bool:
