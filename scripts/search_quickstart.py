@@ -38,6 +38,7 @@ ALL = "all_at_once"
 HELDOUT = 16
 PROBLEMS, FINAL, ROUNDS = 12, 16, 2
 ALL_PROBLEMS, ALL_FINAL, ALL_ROUNDS = 36, 24, 4
+# Rounds of the search for all at a time: a branch is split further in a later wave.
 ALL_PARALLEL = 2
 # Seconds for a workflow: how busy this machine is must not decide what is found.
 TIMEOUT = 900
