@@ -84,11 +84,12 @@ def unreadable(path: Path, error: Exception) -> DataError:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def claimed(folder: Path, patience: float = CLAIM_SECONDS) -> Iterator[None]:
     """Be the only process that writes a folder's files while inside; a kill gives it back.
 
     Args:
         folder (`Path`): it is created, and removed again if nothing was written into it.
+        patience (`float`): seconds to wait for another process that has claimed it.
 
     Raises:
         DataError: another process has claimed it, or it is a file.
@@ -96,7 +97,7 @@ def claimed(folder: Path) -> Iterator[None]:
     new = not folder.exists()
     _make(folder)
     place = os.open(folder, os.O_RDONLY)
-    deadline = time.monotonic() + CLAIM_SECONDS
+    deadline = time.monotonic() + patience
     try:
         while True:
             try:

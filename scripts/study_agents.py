@@ -64,7 +64,7 @@ class AgentStudy:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
         self.file: Path = arguments.page / "agents.jsonl"
-        self.kept = KeptRows(read_agent_rows(self.file), fingerprint, self._write)
+        self.kept = KeptRows(self.file, read_agent_rows, fingerprint, self._write)
         self.console = Console(stderr=True, highlight=False)
 
     def missing(self) -> list[tuple[str, str, int]]:

@@ -63,7 +63,7 @@ class Study:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
         self.file: Path = arguments.page / "rows.jsonl"
-        self.kept = KeptRows(read_rows(self.file), fingerprint, self._write)
+        self.kept = KeptRows(self.file, read_rows, fingerprint, self._write)
         self.console = Console(stderr=True, highlight=False)
 
     def missing(self) -> list[tuple[str, int]]:

@@ -92,7 +92,7 @@ class ReplayStudy:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
         self.file: Path = arguments.page / "replay.jsonl"
-        self.kept = KeptRows(read_replay_rows(self.file), fingerprint, self._write)
+        self.kept = KeptRows(self.file, read_replay_rows, fingerprint, self._write)
         self.console = Console(stderr=True, highlight=False)
 
     def missing(self, seed: int) -> list[str]:

@@ -32,7 +32,6 @@ from aflow_ops.search.independent import Independent
 from aflow_ops.search.kinds import checker, root_workflow
 from aflow_ops.search.loop import Root, Search, SearchSettings
 from aflow_ops.search.node import Node
-from data.files import claimed
 from data.problem import Domain, ProblemView
 from recipes.run.command import CommandParser, run_command
 from rewards.opening import open_scorer
@@ -177,15 +176,13 @@ def read_arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Compare what is missing, print the table."""
-    arguments = read_arguments()
-    with claimed(arguments.output):
-        compare(arguments)
+    compare(read_arguments())
 
 
 def compare(arguments: argparse.Namespace) -> None:
     """Compare for every seed that has no row, print the table of all."""
     what, path = (arguments.environment, arguments.tokens), arguments.output / f"{arguments.environment}.jsonl"
-    kept = KeptRows(read_compared(path), fingerprint, partial(write_compared, path))
+    kept = KeptRows(path, read_compared, fingerprint, partial(write_compared, path))
     console = Console(stderr=True, highlight=False)
 
     def keep(seed: int, rewards: Mapping[str, float]) -> None:

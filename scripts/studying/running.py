@@ -7,8 +7,12 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, Protocol, TypeVar
 
+from data.files import claimed
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "recipes" / "learning"
+# Longest wait for another study that writes rows, table and plot into the same folder, which takes it seconds.
+PATIENCE = 300.0
 
 
 class Row(Protocol):
@@ -29,28 +33,38 @@ R = TypeVar("R", bound=Row)
 
 
 class KeptRows(Generic[R]):
-    """The rows that there are; several threads may add to them.
+    """The rows that there are in a file; several threads and processes may add to them.
 
     Args:
-        rows (`Sequence`): of earlier starts.
+        file (`Path`): of the rows; nothing else writes files in its folder while a row is added.
+        read (`Callable`): reads it; no rows where there is none.
         fingerprint (`Callable`): the present one of what was run, from a row's key without the seed.
-        write (`Callable`): writes rows and page.
+        write (`Callable`): writes rows, and the page of them.
     """
 
     def __init__(
-        self, rows: Sequence[R], fingerprint: Callable[..., str], write: Callable[[Sequence[R]], None]
+        self,
+        file: Path,
+        read: Callable[[Path], Sequence[R]],
+        fingerprint: Callable[..., str],
+        write: Callable[[Sequence[R]], None],
     ) -> None:
-        self.rows: Sequence[R] = rows
-        self._fingerprint, self._write, self._writing = fingerprint, write, Lock()
+        self.rows = read(file)
+        self._file, self._read, self._fingerprint, self._write = file, read, fingerprint, write
+        self._adding = Lock()
 
     def __contains__(self, key: object) -> bool:
         """Whether a row with this key was made with the present settings."""
         return any(row.key == key and self._is_current(row) for row in self.rows)
 
     def keep(self, row: R) -> None:
-        """Add a row, drop those that it or changed settings replace, and write rows and page."""
-        with self._writing:
-            self.rows = [other for other in self.rows if other.key != row.key and self._is_current(other)] + [row]
+        """Add a row to those of the file, drop those that it or changed settings replace, and write rows and page.
+
+        Raises:
+            DataError: the file's folder is being written by another process, and has been for minutes.
+        """
+        with self._adding, claimed(self._file.parent, PATIENCE):
+            self.rows = [old for old in self._read(self._file) if old.key != row.key and self._is_current(old)] + [row]
             self._write(self.rows)
 
     def _is_current(self, row: R) -> bool:
