@@ -19,6 +19,8 @@ from data.trajectories import Trajectory
 WorkflowKey = Callable[[Trajectory], Hashable]
 # Rewards that differ by less are equal.
 SAME_REWARD = 1e-6
+# Runs with the domain's mean reward that a workflow is given beside its own: one lucky run is not the best of all.
+PRIOR_RUNS = 2
 
 
 def by_group(trajectories: Iterable[Trajectory]) -> dict[str, list[Trajectory]]:
@@ -60,13 +62,45 @@ def distinct(trajectories: Iterable[Trajectory], key: WorkflowKey) -> list[Traje
 
 def _merged(rows: Sequence[Trajectory]) -> Trajectory:
     kept = next((row for row in rows if row.logprobs is not None), rows[0])
-    runs = sum(row.rewards for row in rows)
     return replace(
         kept,
-        reward=min(1.0, sum(row.reward * row.rewards for row in rows) / runs),
+        reward=min(1.0, _earned(rows) / _runs(rows)),
         correct=all(row.correct for row in rows),
-        rewards=runs,
+        rewards=_runs(rows),
     )
+
+
+def standing(trajectories: Iterable[Trajectory], key: WorkflowKey) -> dict[tuple[str, Hashable], float]:
+    """Return what each workflow earns in a domain, over all of its problems: its mean reward, shrunk to the domain's.
+
+    A reward on one problem is one draw. Of workflows that earned as much there, the one that earns most elsewhere is
+    the better guess.
+
+    Args:
+        trajectories (`Iterable[Trajectory]`): all that there are, not the best ones alone.
+        key (`WorkflowKey`): what makes two completions one workflow.
+
+    Returns:
+        `dict`: by domain and workflow.
+    """
+    runs: dict[tuple[str, Hashable], list[Trajectory]] = {}
+    domains: dict[str, list[Trajectory]] = {}
+    for row in trajectories:
+        runs.setdefault((row.domain, key(row)), []).append(row)
+        domains.setdefault(row.domain, []).append(row)
+    means = {domain: _earned(rows) / _runs(rows) for domain, rows in domains.items()}
+    return {
+        (domain, name): (_earned(rows) + PRIOR_RUNS * means[domain]) / (_runs(rows) + PRIOR_RUNS)
+        for (domain, name), rows in runs.items()
+    }
+
+
+def _earned(rows: Iterable[Trajectory]) -> float:
+    return sum(row.reward * row.rewards for row in rows)
+
+
+def _runs(rows: Iterable[Trajectory]) -> int:
+    return sum(row.rewards for row in rows)
 
 
 def capped(

@@ -54,6 +54,7 @@ from scripts.studying.replay_settings import (
     Command,
     Seed,
     Tokens,
+    before_of,
     fingerprint,
 )
 from scripts.studying.replay_tokens import cut_search, reached_within, tokens_of, tokens_to
@@ -167,11 +168,6 @@ def write_problems(seed: Seed) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(path) as file:
             file.writelines(json.dumps(problem.to_row()) + "\n" for problem in problems)
-
-
-def before_of(setting: str) -> str:
-    """Return what the warm start of a setting is called."""
-    return "masked_before" if setting.startswith("masked") else "before"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The text of one operator call, its arguments filled by what they are (`operators/base.py`)."""
 
+import json
 from collections.abc import Mapping
 
 from aflow_ops.errors import WorkflowError
@@ -8,6 +9,11 @@ from aflow_ops.operators.base import FEEDBACK
 
 # What an operator works on when no reviewer came before it.
 DEFAULT_FEEDBACK = "Check every step and correct what is wrong."
+
+
+def quoted(text: str) -> str:
+    """Return a string's literal, in the double quotes that workflows are written with."""
+    return json.dumps(text, ensure_ascii=False) if text.isprintable() else repr(text)
 
 
 def operator_call(
@@ -46,14 +52,14 @@ def operator_call(
             if required or draft is not None:
                 given.append(f"{name}={solution}" if required else f"{name}=str({solution})")
         elif name == FEEDBACK:
-            given.append(f"{name}={feedback or repr(DEFAULT_FEEDBACK)}")
+            given.append(f"{name}={feedback or quoted(DEFAULT_FEEDBACK)}")
         elif name == "entry_point":
             if has_entry_point or required:
                 given.append(f"{name}=entry_point")
         elif not has_question:
             has_question = True
             alone = takes_draft or draft is None
-            given.append(f"{name}=problem" if alone else f"{name}=problem + '\\n\\nDraft:\\n' + str({draft})")
+            given.append(f"{name}=problem" if alone else f'{name}=problem + "\\n\\nDraft:\\n" + str({draft})')
         elif required:
             raise WorkflowError(
                 "check", f"{operator.__name__} cannot stand in a pipeline: nothing there is its argument {name!r}"

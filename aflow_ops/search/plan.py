@@ -18,10 +18,11 @@ Every registered operator can be called; `roles.py` says as what.
 """
 
 import ast
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from aflow_ops.language.calls import operator_call
+from aflow_ops.language.calls import operator_call, quoted
 from aflow_ops.operators import OPERATORS, Operator
 from aflow_ops.operators.base import FEEDBACK
 from aflow_ops.search.conditions import read_condition
@@ -159,7 +160,7 @@ def print_plan(plan: Plan, *, has_entry_point: bool) -> str:
         has_entry_point (`bool`): whether its problems name a function to write.
     """
     printer = _Printer(has_entry_point)
-    answer = printer.step(plan)
+    answer = printer.step(plan, "result")
     parameters = "problem, entry_point" if has_entry_point else "problem"
     body = "\n".join(printer.lines)
     functions = "".join(framed(source, number) for source, number in printer.functions.items())
@@ -248,42 +249,52 @@ _PRINTABLE = {
 
 
 class _Printer:
-    """Prints steps as statements; every step's result is a variable of its own."""
+    """Prints steps as statements, in the words of `data/workflow_corpus.yaml`; every call has a variable of its own.
+
+    A policy that was taught the corpus finds what it reads here likely, piece by piece, and learns from it sooner.
+    """
 
     def __init__(self, has_entry_point: bool) -> None:
         self.lines: list[str] = []
         self.functions: dict[str, int] = {}
         self._has_entry_point = has_entry_point
-        self._count = 0
+        self._names: Counter[str] = Counter()
         self._indent = 1
 
     def _name(self, stem: str) -> str:
-        self._count += 1
-        return f"{stem}_{self._count}"
+        self._names[stem] += 1
+        return stem if self._names[stem] == 1 else f"{stem}_{self._names[stem]}"
 
     def _line(self, text: str) -> None:
         self.lines.append("    " * self._indent + text)
 
-    def step(self, plan: Plan) -> str:
-        """Print a step after those it needs; returns the variable of its result."""
+    def step(self, plan: Plan, stem: str = "draft") -> str:
+        """Print a step after those it needs; returns the expression of its result.
+
+        Args:
+            plan (`Plan`): the step.
+            stem (`str`): what the variable of a call is called.
+        """
+        if plan.kind == "call":
+            return self._call(plan, stem)
         printed: str = getattr(self, f"_{plan.kind}")(plan)
         return printed
 
     def _called(self, operator: type[Operator], **given: str) -> str:
         instruction = given.pop("instruction", None)
-        options = {} if instruction is None else {INSTRUCTION: repr(instruction)}
+        options = {} if instruction is None else {INSTRUCTION: quoted(instruction)}
         return f"await {operator_call(operator, has_entry_point=self._has_entry_point, options=options, **given)}"
 
     def _result(self, stem: str, operator: type[Operator], **given: str) -> str:
         name = self._name(stem)
-        self._line(f"{name} = ({self._called(operator, **given)})[{operator.main!r}]")
-        return name
+        self._line(f"{name} = {self._called(operator, **given)}")
+        return f"{name}[{quoted(operator.main)}]"
 
-    def _call(self, plan: Plan) -> str:
+    def _call(self, plan: Plan, stem: str) -> str:
         given = {"draft": self.step(plan.parts[0])} if plan.parts else {}
         if len(plan.constants) == 2:
             given["instruction"] = plan.constants[1]
-        return self._result("draft", OPERATORS[plan.constants[0]], **given)
+        return self._result(stem, OPERATORS[plan.constants[0]], **given)
 
     def _given(self, plan: Plan) -> str:
         (source,), name = plan.constants, self._name("draft")
@@ -293,41 +304,42 @@ class _Printer:
 
     def _vote(self, plan: Plan) -> str:
         drafts = ", ".join([self.step(part) for part in plan.parts])
-        return self._result("chosen", OPERATORS[plan.constants[0]], drafts=f"[{drafts}]")
+        return self._result("best", OPERATORS[plan.constants[0]], drafts=f"[{drafts}]")
 
     def _refine(self, plan: Plan) -> str:
         checker, reviser = (OPERATORS[name] for name in plan.constants[:2])
-        draft, best, check = self.step(plan.parts[0]), self._name("best"), self._name("check")
-        self._line(f"{best} = {draft}")
+        draft, text, notes = self.step(plan.parts[0]), self._name("text"), self._name("notes")
+        self._line(f"{text} = {draft}")
         self._line(f"for _ in range({plan.constants[2]}):")
         self._indent += 1
-        self._checked(checker, best, check)
-        self._line(f"if {check}[{checker.verdict!r}]:")
+        passed = self._checked(checker, text, notes)
+        self._line(f"if {passed}:")
         self._line("    break")
-        said = {"feedback": f"{check}[{FEEDBACK!r}]"} if FEEDBACK in checker.returns else {}
-        self._line(f"{best} = ({self._called(reviser, draft=best, **said)})[{reviser.main!r}]")
+        said = {"feedback": f"{notes}[{quoted(FEEDBACK)}]"} if FEEDBACK in checker.returns else {}
+        self._line(f"{text} = ({self._called(reviser, draft=text, **said)})[{quoted(reviser.main)}]")
         self._indent -= 1
-        return best
+        return text
 
-    def _checked(self, checker: type[Operator], draft: str, check: str) -> None:
-        """Print a check of a draft, which the checker may rewrite."""
-        self._line(f"{check} = {self._called(checker, draft=draft)}")
+    def _checked(self, checker: type[Operator], text: str, notes: str) -> str:
+        """Print a check of a variable, which the checker may rewrite; returns the expression of its verdict."""
+        assert checker.verdict is not None
+        self._line(f"{notes} = {self._called(checker, draft=text)}")
         if checker.rewrites():
-            self._line(f"{draft} = {check}[{checker.main!r}]")
+            self._line(f"{text} = {notes}[{quoted(checker.main)}]")
+        return f"{notes}[{quoted(checker.verdict)}]"
 
     def _fallback(self, plan: Plan) -> str:
         checker = OPERATORS[plan.constants[0]]
-        draft, best, check = self.step(plan.parts[0]), self._name("best"), self._name("check")
-        self._line(f"{best} = {draft}")
-        self._checked(checker, best, check)
-        self._line(f"if not {check}[{checker.verdict!r}]:")
+        draft, text, notes = self.step(plan.parts[0]), self._name("text"), self._name("notes")
+        self._line(f"{text} = {draft}")
+        self._line(f"if not {self._checked(checker, text, notes)}:")
         self._indent += 1
-        other = self.step(plan.parts[1])
-        self._checked(checker, other, check)
-        self._line(f"if {check}[{checker.verdict!r}]:")
-        self._line(f"    {best} = {other}")
+        found, other = self.step(plan.parts[1]), self._name("other")
+        self._line(f"{other} = {found}")
+        self._line(f"if {self._checked(checker, other, notes)}:")
+        self._line(f"    {text} = {other}")
         self._indent -= 1
-        return best
+        return text
 
     def _branch(self, plan: Plan) -> str:
         name, condition = self._name("picked"), read_condition(plan.constants[0])

@@ -17,9 +17,9 @@ from transformers import PreTrainedTokenizerBase
 from aflow_ops.errors import UsageError
 from data.problem import Problem
 from data.trajectories import Messages, Trajectory
-from data.trajectory_sets import SAME_REWARD, by_problem
+from data.trajectory_sets import SAME_REWARD, by_problem, standing
 from recipes.settings.arguments import RecipeArguments
-from recipes.training.experience import load_trajectories, prompt_for
+from recipes.training.experience import load_trajectories, prompt_for, same_workflow
 from recipes.training.off_policy import GivenRow, completion_tokens
 
 Key = tuple[str, str]
@@ -67,7 +67,7 @@ class Replay:
     """Plans each step's replayed rows.
 
     Args:
-        rows (`Mapping[Key, Sequence[GivenRow]]`): of each problem, those that are replayed in turn.
+        rows (`Mapping[Key, Sequence[GivenRow]]`): of each problem, those that are replayed, best first.
         group_size (`int`): K.
         per_group (`int`): rows of a group that are replayed at most, below K.
         share (`float`): largest share of a step's groups.
@@ -81,7 +81,6 @@ class Replay:
         self.share, self.start = share, start
         self.started = start <= 0
         self._rates: dict[Key, float] = {}
-        self._used: dict[Key, int] = {}
         self._recent: deque[float] = deque(maxlen=START_STEPS)
 
     def plan(self, keys: Sequence[Key]) -> list[GivenRow | None]:
@@ -97,11 +96,8 @@ class Replay:
         open_groups = [first for first in firsts if self.rows.get(keys[first]) and self._rates.get(keys[first]) != 1.0]
         open_groups.sort(key=lambda first: abs(self._rates.get(keys[first], 0.5) - 0.5))
         for first in open_groups[: math.ceil(self.share * len(firsts))]:
-            rows, used = self.rows[keys[first]], self._used.get(keys[first], 0)
-            count = min(self.per_group, len(rows))
-            for offset in range(count):
-                planned[first + self.group_size - 1 - offset] = rows[(used + offset) % len(rows)]
-            self._used[keys[first]] = used + count
+            for offset, row in enumerate(self.rows[keys[first]][: self.per_group]):
+                planned[first + self.group_size - 1 - offset] = row
         return planned
 
     def seen(self, keys: Sequence[Key], correct: Sequence[bool | None]) -> None:
@@ -132,7 +128,6 @@ class Replay:
             "started": self.started,
             "recent": list(self._recent),
             "rates": [[*key, rate] for key, rate in self._rates.items()],
-            "used": [[*key, count] for key, count in self._used.items()],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -144,13 +139,13 @@ class Replay:
         self.started = state["started"]
         self._recent = deque(state["recent"], maxlen=START_STEPS)
         self._rates = {(source, id): rate for source, id, rate in state["rates"]}
-        self._used = {(source, id): count for source, id, count in state["used"]}
 
 
 def open_replay(recipe: RecipeArguments, problems: Sequence[Problem], policy: Policy, group_size: int) -> Replay | None:
     """Return what a run replays; `None` when it was not asked to.
 
-    Of each training problem the designs that earned most are kept, as many as there are.
+    Of each training problem so many designs are kept as a group has place for: those that earned most on it, of these
+    the ones that earn most on the others (`standing`), of these the shortest.
 
     Args:
         recipe (`RecipeArguments`): its replay flags and prompt style.
@@ -173,13 +168,15 @@ def open_replay(recipe: RecipeArguments, problems: Sequence[Problem], policy: Po
         recipe.replay, problems=problems, style=recipe.prompt_style, task_line=recipe.replay_task_line
     )
     known = {(problem.source, problem.id): problem for problem in problems}
+    earned = standing((row for row in trajectories if row.form == "design"), same_workflow)
     rows: dict[Key, list[GivenRow]] = {}
     for key, group in by_problem(row for row in trajectories if _usable(row, known)).items():
-        best = max(row.reward for row in group)
-        prompt = prompt_for(known[key].view, recipe.prompt_style)
-        found = [policy.given_row(row, prompt) for row in group if best - row.reward < SAME_REWARD]
+        best, prompt = max(row.reward for row in group), prompt_for(known[key].view, recipe.prompt_style)
+        equal = [row for row in group if best - row.reward < SAME_REWARD]
+        equal.sort(key=lambda row: (-earned[row.domain, same_workflow(row)], len(row.completion)))
+        found = [policy.given_row(row, prompt) for row in equal]
         if fitting := [row for row in found if len(row.ids) <= policy.max_tokens]:
-            rows[key] = fitting
+            rows[key] = fitting[: recipe.replay_per_group]
     if not rows:
         raise UsageError(
             f"--replay {' '.join(recipe.replay)}: none of its {len(trajectories)} trajectories is a design that earned "

@@ -20,13 +20,13 @@ FILES = tuple(CONFIGS / f"{name}.yaml" for name in ("quickstart", "quickstart_wa
 ONLINE = "online"
 # Problems of a seed: the first ones of the quickstart's, so that a cache of its replies is of use.
 QUICKSTART_TRAIN, QUICKSTART_HELDOUT = 120, 90
-TRAIN, HELDOUT = 36, 60
+TRAIN, HELDOUT = 24, 45
 # Steps of online GRPO alone, rollouts of each (K = 8, six groups).
 STEPS, ROLLOUTS, K = 20, 48, 8
 # Steps more than an online part is likely to have tokens for.
 MARGIN = 1.25
 # Proposals of the search for each problem, beside the least workflow around each operator.
-SEARCH_ROUNDS = 28
+SEARCH_ROUNDS = 30
 # Share of the tokens that is for the search where the rest is for online GRPO.
 SEARCH_SHARE = 0.4
 # Sampling of the policy that is judged, as the quickstart's.
@@ -101,11 +101,23 @@ class Tokens:
 
 
 def fingerprint(setting: str) -> str:
-    """Return what tells a setting from itself after a change: a hash of this file, the YAML files and the corpus."""
-    digest = hashlib.sha256(setting.encode())
-    for file in (Path(__file__), *FILES, CORPUS_FILE):
+    """Return what tells a setting from itself after a change: a hash of its commands, the YAML files and the corpus."""
+    if setting not in SETTINGS:
+        return ""
+    seed, tokens = Seed(Path("runs"), 0, Path("cache")), Tokens(online=1000, search=400)
+    commands = [*seed.commands(ONLINE, None), seed.searching(), *seed.commands(setting, tokens)]
+    commands += [seed.evaluation(before_of(setting)), seed.evaluation(setting, Path("adapter"))]
+    words = [word.removeprefix(f"{ROOT}/") for command in commands for word in command.words]
+    counts = [QUICKSTART_TRAIN, QUICKSTART_HELDOUT, TRAIN, HELDOUT, SEARCH_SHARE]
+    digest = hashlib.sha256(json.dumps([words, counts]).encode())
+    for file in (*FILES, CORPUS_FILE):
         digest.update(file.read_bytes())
-    return digest.hexdigest()[:16] if setting in SETTINGS else ""
+    return digest.hexdigest()[:16]
+
+
+def before_of(setting: str) -> str:
+    """Return what the warm start of a setting is called."""
+    return "masked_before" if setting.startswith("masked") else "before"
 
 
 class Seed:

@@ -13,7 +13,7 @@ from data import trajectory_sets
 from data.problem import DataError, Problem
 from data.registry import in_heldout_part, load_problems
 from data.trajectories import Trajectory, read_trajectories, regrouped
-from data.trajectory_sets import by_group, capped, distinct, has_signal, refuse_leaks, statistics
+from data.trajectory_sets import by_group, capped, distinct, has_signal, refuse_leaks, standing, statistics
 
 ROW: dict[str, Any] = {
     "group": "g", "problem": {"id": "1", "source": "gsm8k", "domain": "math"},
@@ -157,6 +157,27 @@ def test_distinct_rows_have_the_mean_of_their_runs(rows: list[Trajectory]) -> No
         assert (row.logprobs is not None) == any(item.logprobs is not None for item in same)
     again = distinct(kept, text_of)
     assert again == kept
+
+
+@given(st.lists(TRAJECTORIES))
+def test_a_standing_lies_between_what_was_earned_and_the_domains_mean(rows: list[Trajectory]) -> None:
+    found = standing(rows, text_of)
+    assert set(found) == {(row.domain, row.completion) for row in rows}
+    for (_, workflow), value in found.items():
+        own = [row.reward for row in rows if row.completion == workflow]
+        bounds = sum(own) / len(own), sum(row.reward for row in rows) / len(rows)
+        assert min(bounds) - 1e-9 <= value <= max(bounds) + 1e-9
+    assert standing(distinct(rows, text_of), text_of) == pytest.approx(found)
+
+
+def test_one_lucky_run_does_not_outrank_what_is_mostly_right() -> None:
+    good = [replace(Trajectory.from_row(ROW), completion="A", reward=reward) for reward in (1.0, 1.0, 0.2, 1.0, 1.0)]
+    poor = [replace(Trajectory.from_row(ROW), completion="B", reward=0.2)] * 5
+    lucky = replace(Trajectory.from_row(ROW), completion="C", reward=1.0)
+    found = standing([*good, *poor, lucky], text_of)
+    assert found["math", "A"] > found["math", "C"] > found["math", "B"]
+    elsewhere = [replace(row, domain="qa", reward=0.0) for row in good]
+    assert standing([*good, *poor, lucky, *elsewhere], text_of)["math", "A"] == found["math", "A"]
 
 
 @given(st.lists(TRAJECTORIES), st.integers(1, 3), st.integers(1, 4), st.sampled_from(["best", "spread"]))

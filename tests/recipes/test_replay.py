@@ -229,11 +229,10 @@ def test_problems_near_half_solved_come_first_and_solved_ones_retire() -> None:
     assert replayed_keys(replay) == ["a", "b", "c"] and replay.solved == 0
 
 
-def test_rows_of_a_problem_take_turns() -> None:
-    replay = plan_of(per_group=1)
+def test_a_group_has_its_problems_best_rows_last_and_so_many_as_there_are() -> None:
     keys = [KEYS[0]] * 4
-    turns = [[row and row.record["n"] for row in replay.plan(keys)] for _ in range(3)]
-    assert turns == [[None, None, None, n] for n in (0, 1, 0)]
+    for per_group, expected in ((1, [None, None, None, 0]), (2, [None, None, 1, 0]), (3, [None, None, 1, 0])):
+        assert [row and row.record["n"] for row in plan_of(per_group=per_group).plan(keys)] == expected
 
 
 def test_it_starts_once_enough_is_right_and_does_not_stop_again() -> None:
@@ -284,9 +283,28 @@ def test_own_rows_are_those_of_this_policy_under_this_prompt(
     trainer.close()
     assert trainer.replayed is not None
     kinds = {key[1]: [row.kind for row in found] for key, found in trainer.replayed.replay.rows.items()}
-    assert kinds == {a.id: [OWN], b.id: [FOREIGN], c.id: [FOREIGN], d.id: [FOREIGN, FOREIGN]}  # of each the best
+    assert kinds == {a.id: [OWN], b.id: [FOREIGN], c.id: [FOREIGN], d.id: [FOREIGN]}  # of each the best
     text = trainer.processing_class.decode(trainer.replayed.replay.rows[b.source, b.id][0].ids)
     assert text == ASK + "<|im_end|>"
+
+
+def test_of_designs_that_earned_as_much_the_one_that_earns_most_elsewhere_is_replayed(
+    config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path
+) -> None:
+    a, b, c, d = problems(4)
+    lucky, steady = "Custom -> Format", "Programmer -> Format"
+    rewards = {lucky: (1.0, 0.2, 0.2, 0.2), steady: (1.0, 1.0, 1.0, 0.2)}
+    rows = [
+        trajectory(problem, text, reward, "brief")
+        for text, earned in rewards.items()
+        for problem, reward in zip((a, b, c, d), earned, strict=True)
+    ]
+    trainer = opened(config, tmp_path, rows)
+    trainer.close()
+    assert trainer.replayed is not None
+    taken = {key[1]: [trainer.processing_class.decode(row.ids) for row in found]
+             for key, found in trainer.replayed.replay.rows.items()}  # fmt: skip
+    assert taken == {problem.id: [f"{steady}<|im_end|>"] for problem in (a, b, c, d)}
 
 
 @pytest.mark.parametrize("reason", ["failed", "nothing", "other problem", "edit", "long"])
