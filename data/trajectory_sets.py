@@ -6,7 +6,8 @@ Whether two completions are the same workflow is decided by whoever calls: a `Wo
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
+from math import sqrt
+from statistics import fmean, pstdev
 from typing import Any, Literal
 
 from data.catalogue import benchmarks
@@ -20,7 +21,7 @@ WorkflowKey = Callable[[Trajectory], Hashable]
 # Rewards that differ by less are equal.
 SAME_REWARD = 1e-6
 # Runs with the domain's mean reward that a workflow is given beside its own: one lucky run is not the best of all.
-PRIOR_RUNS = 2
+PRIOR_RUNS = 8
 
 
 def by_group(trajectories: Iterable[Trajectory]) -> dict[str, list[Trajectory]]:
@@ -70,11 +71,21 @@ def _merged(rows: Sequence[Trajectory]) -> Trajectory:
     )
 
 
-def standing(trajectories: Iterable[Trajectory], key: WorkflowKey) -> dict[tuple[str, Hashable], float]:
-    """Return what each workflow earns in a domain, over all of its problems: its mean reward, shrunk to the domain's.
+@dataclass(frozen=True)
+class Standing:
+    """What a workflow earns in a domain, over all of its problems.
 
-    A reward on one problem is one draw. Of workflows that earned as much there, the one that earns most elsewhere is
-    the better guess.
+    Args:
+        mean (`float`): reward in [0, 1], shrunk to the domain's mean.
+        error (`float`): standard error of it.
+    """
+
+    mean: float
+    error: float
+
+
+def standings(trajectories: Iterable[Trajectory], key: WorkflowKey) -> dict[tuple[str, Hashable], Standing]:
+    """Return how each workflow does in each domain.
 
     Args:
         trajectories (`Iterable[Trajectory]`): all that there are, not the best ones alone.
@@ -89,10 +100,35 @@ def standing(trajectories: Iterable[Trajectory], key: WorkflowKey) -> dict[tuple
         runs.setdefault((row.domain, key(row)), []).append(row)
         domains.setdefault(row.domain, []).append(row)
     means = {domain: _earned(rows) / _runs(rows) for domain, rows in domains.items()}
-    return {
-        (domain, name): (_earned(rows) + PRIOR_RUNS * means[domain]) / (_runs(rows) + PRIOR_RUNS)
-        for (domain, name), rows in runs.items()
-    }
+    spreads = {domain: pstdev([row.reward for row in rows]) for domain, rows in domains.items()}
+    found = {}
+    for (domain, name), rows in runs.items():
+        count = _runs(rows) + PRIOR_RUNS
+        mean = (_earned(rows) + PRIOR_RUNS * means[domain]) / count
+        found[domain, name] = Standing(mean, spreads[domain] / sqrt(count))
+    return found
+
+
+def simplest_first(
+    rows: Iterable[Trajectory], known: Mapping[tuple[str, Hashable], Standing], key: WorkflowKey
+) -> list[Trajectory]:
+    """Order designs that earned as much on a problem, where each reward is one draw and luck decides among many.
+
+    First comes the shortest of those whose standing is within one standard error of the best one's (Breiman et al.,
+    Classification and Regression Trees, 1984, 3.4.3), then the same of the rest, and so on.
+
+    Args:
+        rows (`Iterable[Trajectory]`): of one problem.
+        known (`Mapping`): standings of all of them.
+        key (`WorkflowKey`): what makes two completions one workflow.
+    """
+    left, ordered = [(row, known[row.domain, key(row)]) for row in rows], list[Trajectory]()
+    while left:
+        best = max((standing for _, standing in left), key=lambda standing: standing.mean)
+        near = [index for index, (_, standing) in enumerate(left) if standing.mean >= best.mean - best.error]
+        taken = min(near, key=lambda index: (len(left[index][0].completion), -left[index][1].mean))
+        ordered.append(left.pop(taken)[0])
+    return ordered
 
 
 def _earned(rows: Iterable[Trajectory]) -> float:

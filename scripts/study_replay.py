@@ -43,6 +43,7 @@ from scripts.studying.replay_rows import (
 from scripts.studying.replay_settings import (
     HELDOUT,
     MASKED,
+    MASKED_ONLINE,
     OFFLINE,
     ONLINE,
     QUICKSTART_HELDOUT,
@@ -117,12 +118,15 @@ class ReplayStudy:
         """
         seed, start = Seed(self.arguments.output / f"seed{number}", number, self.arguments.cache), time.monotonic()
         write_problems(seed)
-        self.all_of(seed.commands(ONLINE, None), setting)
-        budget, tokens = tokens_of(seed.folder / ONLINE), None
-        if setting != ONLINE:
+        alone = MASKED_ONLINE if setting.startswith("masked") else ONLINE
+        for each in dict.fromkeys((ONLINE, alone)):
+            self.all_of(seed.commands(each, None), setting)
+        budget, tokens = tokens_of(seed.folder / alone), None
+        if setting != alone:
             self.all_of([seed.searching()], setting)
-            cut_search(seed.search, budget, seed.whole)
-            cut_search(seed.search, round(SEARCH_SHARE * budget), seed.beside)
+            everything = tokens_of(seed.folder / ONLINE)
+            cut_search(seed.search, everything, seed.whole)
+            cut_search(seed.search, round(SEARCH_SHARE * everything), seed.beside)
             tokens = Tokens(budget, tokens_of(seed.beside))
         self.all_of(seed.commands(setting, tokens), setting)
         reached = reached_by(seed, setting, budget)

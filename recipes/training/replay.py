@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from aflow_ops.errors import UsageError
 from data.problem import Problem
 from data.trajectories import Messages, Trajectory
-from data.trajectory_sets import SAME_REWARD, by_problem, standing
+from data.trajectory_sets import SAME_REWARD, by_problem, simplest_first, standings
 from recipes.settings.arguments import RecipeArguments
 from recipes.training.experience import load_trajectories, prompt_for, same_workflow
 from recipes.training.off_policy import GivenRow, completion_tokens
@@ -144,8 +144,8 @@ class Replay:
 def open_replay(recipe: RecipeArguments, problems: Sequence[Problem], policy: Policy, group_size: int) -> Replay | None:
     """Return what a run replays; `None` when it was not asked to.
 
-    Of each training problem so many designs are kept as a group has place for: those that earned most on it, of these
-    the ones that earn most on the others (`standing`), of these the shortest.
+    Of each training problem so many designs are kept as a group has place for: those that earned most on it, the
+    simplest first (`simplest_first`).
 
     Args:
         recipe (`RecipeArguments`): its replay flags and prompt style.
@@ -168,13 +168,12 @@ def open_replay(recipe: RecipeArguments, problems: Sequence[Problem], policy: Po
         recipe.replay, problems=problems, style=recipe.prompt_style, task_line=recipe.replay_task_line
     )
     known = {(problem.source, problem.id): problem for problem in problems}
-    earned = standing((row for row in trajectories if row.form == "design"), same_workflow)
+    known_designs = standings((row for row in trajectories if row.form == "design"), same_workflow)
     rows: dict[Key, list[GivenRow]] = {}
     for key, group in by_problem(row for row in trajectories if _usable(row, known)).items():
         best, prompt = max(row.reward for row in group), prompt_for(known[key].view, recipe.prompt_style)
         equal = [row for row in group if best - row.reward < SAME_REWARD]
-        equal.sort(key=lambda row: (-earned[row.domain, same_workflow(row)], len(row.completion)))
-        found = [policy.given_row(row, prompt) for row in equal]
+        found = [policy.given_row(row, prompt) for row in simplest_first(equal, known_designs, same_workflow)]
         if fitting := [row for row in found if len(row.ids) <= policy.max_tokens]:
             rows[key] = fitting[: recipe.replay_per_group]
     if not rows:

@@ -17,7 +17,7 @@ from scripts.studying.running import ROOT
 
 CONFIGS = ROOT / "recipes" / "configs"
 FILES = tuple(CONFIGS / f"{name}.yaml" for name in ("quickstart", "quickstart_warmstart", "grpo_search_quickstart"))
-ONLINE = "online"
+ONLINE, MASKED_ONLINE = "online", "masked_online"
 # Problems of a seed: the first ones of the quickstart's, so that a cache of its replies is of use.
 QUICKSTART_TRAIN, QUICKSTART_HELDOUT = 120, 90
 TRAIN, HELDOUT = 24, 45
@@ -31,8 +31,12 @@ SEARCH_ROUNDS = 30
 SEARCH_SHARE = 0.4
 # Sampling of the policy that is judged, as the quickstart's.
 TEMPERATURE, MAX_TOKENS = 0.5, 96
-# Of that domain no workflow with that operator is in the warm start of the masked settings.
-MASKED = "math:Programmer"
+# Of that domain no workflow with that operator is in the warm start of the masked settings, which is longer: what is
+# left of it there is seldom sampled at all. They have more steps, and four updates of each; what is replayed counts
+# where it is unlikely.
+MASKED, MASKED_EPOCHS, MASKED_STEPS, UPDATES = "math:Programmer", 10, 40, 4
+MASKED_SAMPLING = {"top_p": 0.95, "num_iterations": UPDATES, "save_steps": UPDATES}
+MASKED_REPLAY = {"replay_shaping": 0.002, "replay_per_group": 2}
 
 SETTINGS: Mapping[str, str] = {
     ONLINE: "online GRPO alone",
@@ -42,11 +46,11 @@ SETTINGS: Mapping[str, str] = {
     "mixed": "online GRPO with one replayed row a group",
     "loop": "search and GRPO in turns",
     "sft_mixed_online": "SFT, then mixed, then online GRPO",
-    "masked_online": "online GRPO; the best workflow for math is not in the warm start",
+    MASKED_ONLINE: "online GRPO; the best workflow for math is not in the warm start",
     "masked_mixed": "mixed GRPO; the best workflow for math is not in the warm start",
 }
 # Ways that sample workflows and run them while they train: their checkpoints are cut at the tokens that they took.
-SAMPLING = (ONLINE, "mixed", "loop", "sft_mixed_online", "masked_online", "masked_mixed")
+SAMPLING = (ONLINE, "mixed", "loop", "sft_mixed_online", MASKED_ONLINE, "masked_mixed")
 # Ways that spend all of the tokens on the search.
 OFFLINE = ("sft", "score_dpo", "replay")
 _LORA = {
@@ -82,17 +86,20 @@ class Tokens:
     """Executor tokens of a seed.
 
     Args:
-        online (`int`): of online GRPO alone, which everybody may spend.
+        online (`int`): of online GRPO alone, which everybody may spend; for a masked setting, of the masked one.
         search (`int`): of the part of the search that the mixed settings replay.
     """
 
     online: int
     search: int
 
-    @property
-    def steps(self) -> int:
-        """Steps of online GRPO beside the search, some more than the tokens are likely to allow."""
-        return max(2, ceil(MARGIN * STEPS * (1 - self.search / self.online)))
+    def steps(self, online: int = STEPS) -> int:
+        """Return the steps of online GRPO beside the search, some more than the tokens are likely to allow.
+
+        Args:
+            online (`int`): of online GRPO alone.
+        """
+        return max(2, ceil(MARGIN * online * (1 - self.search / self.online)))
 
     @property
     def loop_epochs(self) -> int:
@@ -153,22 +160,22 @@ class Seed:
 
         Args:
             setting (`str`): a key of `SETTINGS`.
-            tokens (`Tokens`, *optional*): of the seed; not needed for online GRPO alone.
+            tokens (`Tokens`, *optional*): of the seed; not needed for online GRPO alone, masked or not.
         """
+        if setting.startswith("masked"):
+            return self._masked(setting, None if setting == MASKED_ONLINE else tokens)
         if setting == ONLINE:
             more = {"num_heldout_problems": HELDOUT, "baselines": "true"}
             return [self._online(setting, STEPS, self.policy, **more)]
         assert tokens is not None
-        if setting.startswith("masked"):
-            return self._masked(setting, tokens)
         if setting == "loop":
             return [self._loop(tokens)]
         if setting == "mixed":
-            return [self._online(setting, tokens.steps, self.policy, **self._replaying())]
+            return [self._online(setting, tokens.steps(), self.policy, **self._replaying())]
         if setting == "sft_mixed_online":
-            half, base = tokens.steps // 2, self.folder / setting / "sft"
+            half, base = tokens.steps() // 2, self.folder / setting / "sft"
             mixed = self._online(f"{setting}/mixed", half, base, **self._replaying())
-            on = self._online(setting, tokens.steps - half, self.folder / setting / "merged")
+            on = self._online(setting, tokens.steps() - half, self.folder / setting / "merged")
             return [self._sft(base, self.beside), mixed, self._merged(mixed.done.parent, base), on]
         return [{"sft": self._sft, "score_dpo": self._dpo, "replay": self._replay}[setting](
             self.folder / setting, self.whole
@@ -220,15 +227,17 @@ class Seed:
         )  # fmt: skip
         return Command(words, output / "summary.json")
 
-    def _masked(self, setting: str, tokens: Tokens) -> list[Command]:
+    def _masked(self, setting: str, tokens: Tokens | None) -> list[Command]:
         base = self.folder / "masked_policy"
         warm = _words(
-            "recipes/sft_warmstart.py", config=FILES[1], seed=self.seed, output_dir=base, leave_out=MASKED
+            "recipes/sft_warmstart.py", config=FILES[1], seed=self.seed, output_dir=base, leave_out=MASKED,
+            num_train_epochs=MASKED_EPOCHS,
         )  # fmt: skip
         start = Command(warm, base / "model.safetensors")
-        if setting == "masked_online":
-            return [start, self._online(setting, ceil(MARGIN * STEPS), base)]
-        return [start, self._online(setting, tokens.steps, base, **self._replaying())]
+        if tokens is None:
+            return [start, self._online(setting, UPDATES * MASKED_STEPS, base, **MASKED_SAMPLING)]
+        more = {**self._replaying(), **MASKED_SAMPLING, **MASKED_REPLAY}
+        return [start, self._online(setting, UPDATES * tokens.steps(MASKED_STEPS), base, **more)]
 
     def _sft(self, output: Path, search: Path) -> Command:
         words = _words(

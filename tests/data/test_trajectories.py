@@ -13,7 +13,16 @@ from data import trajectory_sets
 from data.problem import DataError, Problem
 from data.registry import in_heldout_part, load_problems
 from data.trajectories import Trajectory, read_trajectories, regrouped
-from data.trajectory_sets import by_group, capped, distinct, has_signal, refuse_leaks, standing, statistics
+from data.trajectory_sets import (
+    by_group,
+    capped,
+    distinct,
+    has_signal,
+    refuse_leaks,
+    simplest_first,
+    standings,
+    statistics,
+)
 
 ROW: dict[str, Any] = {
     "group": "g", "problem": {"id": "1", "source": "gsm8k", "domain": "math"},
@@ -161,23 +170,44 @@ def test_distinct_rows_have_the_mean_of_their_runs(rows: list[Trajectory]) -> No
 
 @given(st.lists(TRAJECTORIES))
 def test_a_standing_lies_between_what_was_earned_and_the_domains_mean(rows: list[Trajectory]) -> None:
-    found = standing(rows, text_of)
+    found = standings(rows, text_of)
     assert set(found) == {(row.domain, row.completion) for row in rows}
-    for (_, workflow), value in found.items():
+    for (_, workflow), standing in found.items():
         own = [row.reward for row in rows if row.completion == workflow]
         bounds = sum(own) / len(own), sum(row.reward for row in rows) / len(rows)
-        assert min(bounds) - 1e-9 <= value <= max(bounds) + 1e-9
-    assert standing(distinct(rows, text_of), text_of) == pytest.approx(found)
+        assert min(bounds) - 1e-9 <= standing.mean <= max(bounds) + 1e-9
+        assert 0 <= standing.error <= 0.5
+    once = standings(distinct(rows, text_of), text_of)
+    assert {name: each.mean for name, each in once.items()} == pytest.approx(
+        {name: each.mean for name, each in found.items()}
+    )
 
 
-def test_one_lucky_run_does_not_outrank_what_is_mostly_right() -> None:
-    good = [replace(Trajectory.from_row(ROW), completion="A", reward=reward) for reward in (1.0, 1.0, 0.2, 1.0, 1.0)]
-    poor = [replace(Trajectory.from_row(ROW), completion="B", reward=0.2)] * 5
-    lucky = replace(Trajectory.from_row(ROW), completion="C", reward=1.0)
-    found = standing([*good, *poor, lucky], text_of)
-    assert found["math", "A"] > found["math", "C"] > found["math", "B"]
-    elsewhere = [replace(row, domain="qa", reward=0.0) for row in good]
-    assert standing([*good, *poor, lucky, *elsewhere], text_of)["math", "A"] == found["math", "A"]
+@given(st.lists(TRAJECTORIES))
+def test_simplest_first_is_an_order_and_begins_near_the_best(rows: list[Trajectory]) -> None:
+    known = standings(rows, text_of)
+    ordered = simplest_first(rows, known, text_of)
+    assert sorted(map(id, ordered)) == sorted(map(id, rows))
+    for index, row in enumerate(ordered):
+        best = max((known[left.domain, left.completion] for left in ordered[index:]), key=lambda each: each.mean)
+        assert known[row.domain, row.completion].mean >= best.mean - best.error
+
+
+def test_one_lucky_run_does_not_outrank_what_is_mostly_right_nor_a_longer_design_what_is_as_good() -> None:
+    def runs(text: str, *rewards: float, domain: str = "math") -> list[Trajectory]:
+        row = Trajectory.from_row(ROW)
+        return [replace(row, completion=text, reward=reward, domain=domain) for reward in rewards]
+
+    lucky, good, poor = runs("-", 1.0), runs("good", *[1.0] * 15, 0.2), runs("poor", *[0.2] * 16)
+    as_good = runs("as good, and longer", *[1.0] * 16)
+    everything = [*lucky, *good, *poor, *as_good]
+    known = standings(everything, text_of)
+    first = [lucky[0], as_good[0], good[0], poor[0]]
+    assert [row.completion for row in simplest_first(first, known, text_of)] == [
+        "good", "as good, and longer", "-", "poor",
+    ]  # fmt: skip
+    elsewhere = runs("good", *[0.0] * 9, domain="qa")
+    assert standings([*everything, *elsewhere], text_of)["math", "good"] == known["math", "good"]
 
 
 @given(st.lists(TRAJECTORIES), st.integers(1, 3), st.integers(1, 4), st.sampled_from(["best", "spread"]))

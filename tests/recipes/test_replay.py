@@ -288,23 +288,24 @@ def test_own_rows_are_those_of_this_policy_under_this_prompt(
     assert text == ASK + "<|im_end|>"
 
 
-def test_of_designs_that_earned_as_much_the_one_that_earns_most_elsewhere_is_replayed(
+def test_of_designs_that_earned_as_much_the_simplest_of_those_that_do_well_elsewhere_is_replayed(
     config: ExecutorConfig, stub: StubEndpoint, tmp_path: Path
 ) -> None:
-    a, b, c, d = problems(4)
-    lucky, steady = "Custom -> Format", "Programmer -> Format"
-    rewards = {lucky: (1.0, 0.2, 0.2, 0.2), steady: (1.0, 1.0, 1.0, 0.2)}
+    four = problems(4)
+    lucky, steady, longer = "Custom", "Programmer -> Format", "Programmer -> Format -> Format"
+    rewards = {lucky: (1.0, 0.2, 0.2, 0.2), steady: (1.0, 1.0, 1.0, 1.0), longer: (1.0, 1.0, 1.0, 1.0)}
     rows = [
         trajectory(problem, text, reward, "brief")
         for text, earned in rewards.items()
-        for problem, reward in zip((a, b, c, d), earned, strict=True)
+        for problem, reward in zip(four, earned, strict=True)
+        for _ in range(8)
     ]
     trainer = opened(config, tmp_path, rows)
     trainer.close()
     assert trainer.replayed is not None
-    taken = {key[1]: [trainer.processing_class.decode(row.ids) for row in found]
-             for key, found in trainer.replayed.replay.rows.items()}  # fmt: skip
-    assert taken == {problem.id: [f"{steady}<|im_end|>"] for problem in (a, b, c, d)}
+    decoded = trainer.processing_class.decode
+    taken = {key[1]: [decoded(row.ids) for row in found] for key, found in trainer.replayed.replay.rows.items()}
+    assert taken == {problem.id: [f"{steady}<|im_end|>"] for problem in four}
 
 
 @pytest.mark.parametrize("reason", ["failed", "nothing", "other problem", "edit", "long"])

@@ -18,10 +18,13 @@ from scripts.studying.replay_rows import ReplayRow, read_replay_rows, write_repl
 from scripts.studying.replay_settings import (
     HELDOUT,
     MARGIN,
+    MASKED_ONLINE,
+    MASKED_STEPS,
     ONLINE,
     SETTINGS,
     STEPS,
     TRAIN,
+    UPDATES,
     Seed,
     Tokens,
     fingerprint,
@@ -120,7 +123,8 @@ def test_every_way_has_the_tokens_of_online_grpo_and_no_command_runs_twice(
     online = rows[ONLINE]
     assert (online.tokens, online.search_tokens, online.fixed) == (100 * STEPS, 0, {"math": 0.5})
     assert online.tokens_to_fixed == 500 and online.zero_signal == 0.5
-    assert rows["mixed"].search_tokens == 800 and rows["mixed"].tokens == online.tokens == rows["masked_online"].tokens
+    assert rows["mixed"].search_tokens == 800 and rows["mixed"].tokens == online.tokens
+    assert rows[MASKED_ONLINE].tokens == rows["masked_mixed"].tokens == 100 * UPDATES * MASKED_STEPS
     assert rows["sft"].tokens == rows["sft"].search_tokens == online.tokens  # all of it is the search's
     assert rows["sft_mixed_online"].tokens == online.tokens
     assert rows["loop"].tokens == rows["loop"].search_tokens == 1200  # whole episodes of 1200 each
@@ -165,7 +169,7 @@ def test_the_problems_of_a_seed_are_told_apart_as_they_were_meant(tmp_path: Path
 
 
 def test_nobody_gets_more_tokens_than_online_grpo(tmp_path: Path) -> None:
-    assert Tokens(online=1000, search=400).steps == STEPS * MARGIN * 0.6
+    assert Tokens(online=1000, search=400).steps() == STEPS * MARGIN * 0.6
     leave_search(tmp_path, rounds=4)
     for budget, rounds in ((1000, 5), (799, 3), (1, 1)):  # the first workflows stay
         cut_search(tmp_path, budget, tmp_path / "cut")
