@@ -192,7 +192,7 @@ def pairs_of(trajectories: list[Trajectory], recipe: DPOSearchArguments, seed: i
         UsageError: no two workflows of a problem earned differently.
     """
     caps = Caps(recipe.trajectories_per_problem, recipe.trajectories_per_workflow, "spread")
-    pairs = all_pairs(cap(trajectories, caps))
+    pairs = all_pairs(cap(trajectories, caps, trajectories))
     if not pairs:
         raise UsageError(
             f"--trajectories {' '.join(recipe.trajectories)}: no two workflows of a problem earned differently; there "

@@ -180,7 +180,7 @@ def used_trajectories(recipe: GRPOReplayArguments, training: WorkflowGRPOConfig)
         task_line=recipe.task_line,
     )
     caps = Caps(recipe.trajectories_per_problem, recipe.trajectories_per_workflow, "spread")
-    return cap(found, caps)
+    return cap(found, caps, found)
 
 
 if __name__ == "__main__":

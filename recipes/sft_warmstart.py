@@ -32,7 +32,7 @@ from data.mixing import parse_mix
 from data.problem import Problem
 from data.registry import DEFAULT_SOURCES, iter_problems
 from data.trajectories import Trajectory
-from data.trajectory_sets import by_problem, simplest_first, standings, statistics
+from data.trajectory_sets import statistics
 from recipes.run.command import run_command
 from recipes.settings.base_policy import BasePolicyArguments
 from recipes.settings.chosen import RunConfig
@@ -208,9 +208,7 @@ def best_trajectories(args: WarmStartArguments, seed: int) -> list[Trajectory]:
             f"--trajectories {' '.join(args.trajectories)}: none earned {args.trajectory_reward:g}; lower "
             "--trajectory_reward, or search for longer"
         )
-    known = standings(designs, same_workflow)
-    simple = [row for rows in by_problem(good).values() for row in simplest_first(rows, known, same_workflow)]
-    kept = cap(simple, Caps(args.trajectories_per_problem, args.trajectories_per_workflow, "best"))
+    kept = cap(good, Caps(args.trajectories_per_problem, args.trajectories_per_workflow, "best"), designs)
     print(f"trajectories: {statistics(kept, same_workflow).line()}", file=sys.stderr)
     rng, taken = random.Random(seed), list[Trajectory]()
     while len(taken) < args.from_trajectories:

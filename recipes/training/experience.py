@@ -15,7 +15,7 @@ from aflow_ops.search.canonical import workflow_key
 from data.corpus import with_task_line
 from data.problem import Problem, ProblemView
 from data.trajectories import Messages, Trajectory, read_trajectories, regrouped
-from data.trajectory_sets import capped, distinct, refuse_leaks
+from data.trajectory_sets import by_group, capped, distinct, refuse_leaks, simplest_first, standings
 from recipes.run.rollout_log import LIVE, rollout_files
 
 # What a folder may hold, and is asked for in this order: a search's; those that a run made of its own; all that a run
@@ -192,8 +192,19 @@ def prompt_for(view: ProblemView, style: PromptStyle) -> Messages:
     return tuple({"role": part["role"], "content": part["content"]} for part in policy_messages(view, style))
 
 
-def cap(trajectories: Sequence[Trajectory], caps: Caps) -> list[Trajectory]:
-    """Return so many of them as `caps` says."""
+def cap(trajectories: Sequence[Trajectory], caps: Caps, judged: Sequence[Trajectory] = ()) -> list[Trajectory]:
+    """Return so many of them as `caps` says.
+
+    Args:
+        trajectories (`Sequence[Trajectory]`): distinct ones.
+        caps (`Caps`): how many, and which.
+        judged (`Sequence[Trajectory]`): these and what was left out of them: where they are given, of designs that
+            earned as much on a problem the simplest come first (`simplest_first`).
+    """
+    if judged:
+        known = standings(judged, same_workflow)
+        groups = by_group(trajectories).values()
+        trajectories = [row for rows in groups for row in simplest_first(rows, known, same_workflow)]
     return capped(
         trajectories, same_workflow, per_group=caps.per_group, per_workflow=caps.per_workflow, order=caps.order
     )
