@@ -145,7 +145,7 @@ class ReplayStudy:
         for command in commands:
             if command.has_ended():
                 continue
-            command.done.parent.mkdir(parents=True, exist_ok=True)
+            command.done.parent.parent.mkdir(parents=True, exist_ok=True)  # not its folder: some want to make it
             log = command.done.parent.parent / f"{command.done.parent.name}.log"
             self.console.print(f"{setting}: {Path(command.words[0]).name}, {log}")
             with log.open("a") as out:

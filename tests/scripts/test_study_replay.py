@@ -60,6 +60,7 @@ def leave(command: Sequence[str]) -> None:
     """What a command leaves, as far as the study reads it."""
     script = Path(command[1]).name
     output = Path(value(command, "--output" if "--output" in command else "--output_dir"))
+    assert script != "merge_adapter.py" or not output.exists()  # it refuses a folder that is there
     output.mkdir(parents=True, exist_ok=True)
     if script == "search.py":
         leave_search(output, rounds=int(value(command, "--search_rounds")))
