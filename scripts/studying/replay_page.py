@@ -9,6 +9,8 @@ from rewards.statistics import bootstrap_mean
 from scripts.studying.replay_rows import ReplayRow
 from scripts.studying.replay_settings import (
     HELDOUT,
+    MASKED_REPLAY,
+    MASKED_SAMPLING,
     MASKED_STEPS,
     ONLINE,
     ROLLOUTS,
@@ -17,6 +19,7 @@ from scripts.studying.replay_settings import (
     SETTINGS,
     STEPS,
     TRAIN,
+    UPDATES,
 )
 
 # Seeds of each way, for what is said to be a result.
@@ -43,12 +46,14 @@ from (now the simplest within one standard error of the best: SFT went from 0.56
 masked ways need. Seeds 14 and 15 had been run once before the second, and their rows were made anew.
 """
 
+_ROWS, _GAMMA = MASKED_REPLAY["replay_per_group"], MASKED_REPLAY["replay_shaping"]
 _MASKED_HEAD = f"""\
 ## What the warm start never writes
 
-Here no example of the warm start has Programmer for math, the best workflow there; others have it for other domains.
-Both ways sample from the likeliest 95% of each token ({MASKED_STEPS} steps without replay, as many tokens with it and
-its search), make four updates of each step, and replay two rows a group with a gamma of 0.002.
+Here no example of the warm start has Programmer for math, the best workflow there, or for questions; some for code do.
+Both ways sample from the likeliest {MASKED_SAMPLING["top_p"]:.0%} of each token, make {UPDATES} updates of each step,
+and have the tokens of {MASKED_STEPS} steps without replay. With it, {_ROWS} rows of a group are replayed, with a gamma
+of {_GAMMA}. Judged on held-out problems, with and without replay:
 """
 
 
