@@ -52,6 +52,7 @@ class KeptRows(Generic[R]):
         self.rows = read(file)
         self._file, self._read, self._fingerprint, self._write = file, read, fingerprint, write
         self._adding = Lock()
+        self._replaced = {(row.key, row.fingerprint) for row in self.rows if not self._is_current(row)}
 
     def __contains__(self, key: object) -> bool:
         """Whether a row with this key was made with the present settings."""
@@ -60,11 +61,15 @@ class KeptRows(Generic[R]):
     def keep(self, row: R) -> None:
         """Add a row to those of the file, drop those that it or changed settings replace, and write rows and page.
 
+        Changed settings replace what was there at the start. What came since is of another study, whose settings may
+        be newer than these.
+
         Raises:
             DataError: the file's folder is being written by another process, and has been for minutes.
         """
         with self._adding, claimed(self._file.parent, PATIENCE):
-            self.rows = [old for old in self._read(self._file) if old.key != row.key and self._is_current(old)] + [row]
+            others = [old for old in self._read(self._file) if old.key != row.key]
+            self.rows = [old for old in others if (old.key, old.fingerprint) not in self._replaced] + [row]
             self._write(self.rows)
 
     def _is_current(self, row: R) -> bool:

@@ -51,6 +51,15 @@ def test_a_row_replaces_its_like_and_those_of_earlier_settings_go(tmp_path: Path
     assert read(tmp_path / "rows.jsonl") == [Made("one", 0)]
 
 
+def test_rows_of_settings_that_are_newer_than_a_study_are_left_to_it(tmp_path: Path) -> None:
+    older = kept_in(tmp_path / "rows.jsonl")
+    newer = KeptRows(tmp_path / "rows.jsonl", read, lambda name: "newer", older._write)
+    newer.keep(Made("one", 0, "newer"))
+    older.keep(Made("other", 0))
+    newer.keep(Made("one", 1, "newer"))
+    assert {row.key for row in read(tmp_path / "rows.jsonl")} == {("one", 0), ("one", 1), ("other", 0)}
+
+
 def test_processes_that_add_rows_at_once_lose_none(tmp_path: Path) -> None:
     many = 30
     words = f"from tests.scripts.test_studying import *; kept = kept_in(Path({str(tmp_path / 'rows.jsonl')!r}))\n"
