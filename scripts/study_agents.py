@@ -104,11 +104,12 @@ def main() -> None:
     arguments = parse_arguments()
     study = AgentStudy(arguments)
     side_by_side(study.run, study.missing(), arguments.jobs)
-    if not study.kept.rows:
+    rows = study.kept.read_again()
+    if not rows:
         print(f"no rows yet in {study.file}")
         return
-    write_agent_page(arguments.page / "agents.md", study.kept.rows)
-    print(f"{len(study.kept.rows)} runs: {arguments.page / 'agents.md'}")
+    write_agent_page(arguments.page / "agents.md", rows)
+    print(f"{len(rows)} runs: {arguments.page / 'agents.md'}")
 
 
 if __name__ == "__main__":

@@ -100,11 +100,12 @@ def main() -> None:
     arguments = parse_arguments()
     study = Study(arguments)
     side_by_side(study.run, study.missing(), arguments.jobs)
-    if not study.kept.rows:
+    rows = study.kept.read_again()
+    if not rows:
         print(f"no rows yet in {study.file}")
         return
-    write_page(arguments.page, study.kept.rows)
-    print(f"{len(study.kept.rows)} runs: {arguments.page / 'README.md'}")
+    write_page(arguments.page, rows)
+    print(f"{len(rows)} runs: {arguments.page / 'README.md'}")
 
 
 if __name__ == "__main__":

@@ -240,8 +240,9 @@ def main() -> None:
     arguments = parse_arguments()
     study = ReplayStudy(arguments)
     side_by_side(study.run_seed, [(seed,) for seed in arguments.seeds], arguments.jobs)
-    write_replay_page(arguments.page / "replay.md", study.kept.rows)
-    print(f"{len(study.kept.rows)} runs: {arguments.page / 'replay.md'}")
+    rows = study.kept.read_again()
+    write_replay_page(arguments.page / "replay.md", rows)
+    print(f"{len(rows)} runs: {arguments.page / 'replay.md'}")
 
 
 if __name__ == "__main__":

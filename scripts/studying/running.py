@@ -72,6 +72,11 @@ class KeptRows(Generic[R]):
             self.rows = [old for old in others if (old.key, old.fingerprint) not in self._replaced] + [row]
             self._write(self.rows)
 
+    def read_again(self) -> Sequence[R]:
+        """Return the rows as they are now, those of other studies too."""
+        self.rows = self._read(self._file)
+        return self.rows
+
     def _is_current(self, row: R) -> bool:
         return row.fingerprint == self._fingerprint(*row.key[:-1])
 

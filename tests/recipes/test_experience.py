@@ -17,7 +17,7 @@ from data.trajectories import Trajectory
 from recipes.policy.warm_start import fingerprint_of
 from recipes.run.command import run_command
 from recipes.sft_warmstart import WarmStartArguments, best_trajectories, main, warm_start_pairs
-from recipes.training.experience import in_style, load_trajectories, same_workflow
+from recipes.training.experience import Caps, cap, in_style, load_trajectories, same_workflow
 
 ASK = "async def workflow(problem):\n    return (await custom(input=problem))['response']"
 PROGRAM = 'async def workflow(problem):\n    return (await programmer(problem=problem))["output"]'
@@ -119,6 +119,15 @@ def warm_start(places: list[str], **values: Any) -> WarmStartArguments:
     return WarmStartArguments(
         sources=sources, domain_mix="math=0.5,code=0.5", num_examples=20, trajectories=places, **values
     )
+
+
+def test_of_equally_good_designs_the_simplest_is_kept_where_all_are_judged() -> None:
+    problems = load_problems("arithmetic", "train", 6, 0)
+    long = "Programmer -> Format -> Format"
+    rows = [trajectory(problem, text, 1.0) for problem in problems for text in (long, "Programmer")]
+    caps = Caps(1, 99, "best")
+    assert {row.completion for row in cap(rows, caps)} == {long}  # the first ones
+    assert {row.completion for row in cap(rows, caps, rows)} == {"Programmer"}
 
 
 def test_the_best_of_each_problem_are_mixed_with_the_corpus_by_ratio(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,9 +27,9 @@ def read(file: Path) -> list[Made]:
 
 
 def kept_in(file: Path) -> KeptRows[Made]:
-    def write(rows: object) -> None:
+    def write(rows: Sequence[Made]) -> None:
         with write_atomically(file) as out:
-            out.writelines(json.dumps(asdict(row)) + "\n" for row in rows)  # type: ignore[attr-defined]
+            out.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
 
     return KeptRows(file, read, lambda name: "present", write)
 
@@ -39,7 +40,8 @@ def test_a_study_keeps_the_rows_that_another_one_has_added_since_it_began(tmp_pa
     second.keep(Made("other", 0))
     first.keep(Made("one", 1))
     assert {row.key for row in read(tmp_path / "rows.jsonl")} == {("one", 0), ("other", 0), ("one", 1)}
-    assert ("other", 0) in first
+    assert ("other", 0) in first and len(second.rows) == 2
+    assert len(second.read_again()) == 3  # what a page is written from at the end
 
 
 def test_a_row_replaces_its_like_and_those_of_earlier_settings_go(tmp_path: Path) -> None:
