@@ -14,8 +14,11 @@ from aflow_ops.policy_prompt import PromptStyle, policy_messages
 from data.problem import DataError, Problem
 from data.registry import load_problems
 from data.trajectories import Trajectory
+from recipes.dpo_search import DPOSearchArguments, pairs_of
+from recipes.grpo_replay import GRPOReplayArguments, used_trajectories
 from recipes.policy.warm_start import fingerprint_of
 from recipes.run.command import run_command
+from recipes.settings.arguments import WorkflowGRPOConfig
 from recipes.sft_warmstart import WarmStartArguments, best_trajectories, main, warm_start_pairs
 from recipes.training.experience import Caps, cap, in_style, load_trajectories, same_workflow
 
@@ -128,6 +131,21 @@ def test_of_equally_good_designs_the_simplest_is_kept_where_all_are_judged() -> 
     caps = Caps(1, 99, "best")
     assert {row.completion for row in cap(rows, caps)} == {long}  # the first ones
     assert {row.completion for row in cap(rows, caps, rows)} == {"Programmer"}
+
+
+def test_every_recipe_keeps_the_simplest_of_equally_good_designs(tmp_path: Path) -> None:
+    problems = load_problems("arithmetic", "train", 6, 0)
+    texts = {"Programmer -> Format -> Format": 1.0, "Programmer": 1.0, "Custom": 0.0}  # the simple one is not the first
+    rows = [trajectory(problem, text, reward) for problem in problems for text, reward in texts.items()]
+    places = [str(write(tmp_path / "trajectories.jsonl", rows))]
+    args = warm_start(places, trajectory_share=0.6, trajectories_per_problem=1)
+    assert {row.completion for row in best_trajectories(args, 0)} == {"Programmer"}
+    most: dict[str, Any] = {"trajectories": places, "trajectories_per_problem": 2}
+    for pair in pairs_of(rows, DPOSearchArguments(**most), 0):
+        assert (pair.chosen.completion, pair.rejected.completion) == ("Programmer", "Custom")
+    replay = GRPOReplayArguments(sources=["arithmetic"], **most)
+    training = WorkflowGRPOConfig(str(tmp_path), use_cpu=True, bf16=False)
+    assert {row.completion for row in used_trajectories(replay, training)} == {"Programmer", "Custom"}
 
 
 def test_the_best_of_each_problem_are_mixed_with_the_corpus_by_ratio(tmp_path: Path) -> None:
