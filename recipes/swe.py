@@ -25,6 +25,7 @@ from aflow_ops.agents.tools.docker_tests import SECONDS as CONTAINER_SECONDS
 from aflow_ops.agents.tools.docker_tests import DockerTests
 from aflow_ops.agents.tools.edits import EditRefusedError, apply_edits, parse_edits
 from aflow_ops.agents.tools.local_tests import TOTAL_SECONDS, LocalTests, described
+from aflow_ops.agents.tools.remembered_tests import RememberedTests
 from aflow_ops.agents.tools.repository_tests import RepositoryTests
 from aflow_ops.agents.verdicts import read_verdict, settle_verdicts, verdict_metrics
 from aflow_ops.errors import UsageError
@@ -131,7 +132,6 @@ class Tools:
     def __init__(self, task: RepositoryTask, tests: RepositoryTests, shown_chars: int) -> None:
         self.task, self.tests, self.shown_chars = task, tests, shown_chars
         self.files: dict[str, str] = dict(task.files)
-        self._scores: dict[str, float] = {}
 
     @property
     def shown(self) -> str:
@@ -165,10 +165,7 @@ class Tools:
         """Return how far an attempt mends the repository, by the hidden tests; 0 for a refused one."""
         if attempt.files is None:
             return 0.0
-        if attempt.said not in self._scores:
-            report = await self.tests.run(self.task, attempt.files, self.task.tests, attempt.before)
-            self._scores[attempt.said] = mended(report, self.task)
-        return self._scores[attempt.said]
+        return mended(await self.tests.run(self.task, attempt.files, self.task.tests, attempt.before), self.task)
 
 
 async def run(task: Problem, agents: Agents, max_attempts: int = 2, counterfactual: float = 0.5) -> Outcome:
@@ -250,7 +247,7 @@ def repository_team(
         UsageError: the docker backend without docker.
     """
     in_containers = swe_backend == "docker"
-    tests: RepositoryTests = DockerTests() if in_containers else LocalTests(sandbox)
+    tests = RememberedTests(DockerTests() if in_containers else LocalTests(sandbox))
 
     @asynccontextmanager
     async def tools(task: Problem) -> AsyncIterator[Tools]:
