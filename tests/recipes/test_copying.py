@@ -102,7 +102,11 @@ def test_attention_that_starts_copying_makes_what_stands_there_likelier() -> Non
 
 @pytest.mark.parametrize(
     ("flags", "said"),
-    [(["--assistant_only_loss", "false"], "add --assistant_only_loss"), (["--topk", "-1"], "topk=-1")],
+    [
+        (["--assistant_only_loss", "false"], "add --assistant_only_loss"),
+        (["--topk", "-1"], "topk=-1"),
+        (["--max_attempts", "1"], "--max_attempts: recipes.search_qa:search_team makes a team without it"),
+    ],
 )
 def test_settings_that_would_teach_something_else_are_refused(
     flags: Sequence[str], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
