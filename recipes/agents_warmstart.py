@@ -74,7 +74,6 @@ class AgentWarmStartArguments(BasePolicyArguments):
         domain_mix (`str`): share of each domain.
         num_episodes (`int`): scripted episodes.
         topk (`int`): passages that a query finds; 0 for the team's default.
-        max_attempts (`int`): that an episode has; 0 for the team's default.
         whole_conversations (`bool`): an example is a conversation; with `assistant_only_loss`.
         copied_words_apart (`bool`): the tiny policy's tokenizer keeps apart what turns copy (`copied_words`).
     """
@@ -88,7 +87,6 @@ class AgentWarmStartArguments(BasePolicyArguments):
     domain_mix: str = field(default="math=1", metadata={"help": "Share of each domain."})
     num_episodes: int = field(default=500, metadata={"help": "Scripted episodes to learn from."})
     topk: int = field(default=0, metadata={"help": "Passages that a query finds, of a team that searches."})
-    max_attempts: int = field(default=0, metadata={"help": "Attempts in an episode, of a team that tries again."})
     whole_conversations: bool = field(
         default=False, metadata={"help": "Teach a conversation at a time, not a turn; with --assistant_only_loss."}
     )
@@ -104,15 +102,8 @@ class AgentWarmStartArguments(BasePolicyArguments):
         parse_mix(self.domain_mix)
         if self.num_episodes < 1:
             raise ValueError(f"num_episodes={self.num_episodes} must be at least 1")
-        for name in ("topk", "max_attempts"):
-            if (value := getattr(self, name)) < 0:
-                raise ValueError(f"{name}={value} must not be negative")
-
-    @property
-    def team_settings(self) -> dict[str, int]:
-        """What the team is made with, beside its defaults."""
-        asked = {"topk": self.topk, "max_attempts": self.max_attempts}
-        return {name: value for name, value in asked.items() if value}
+        if self.topk < 0:
+            raise ValueError(f"topk={self.topk} must not be negative")
 
 
 class ScriptedSpeaker:
@@ -199,14 +190,14 @@ def main() -> None:
         raise UsageError("--whole_conversations: what agents are told would be taught too; add --assistant_only_loss")
     config = RunConfig.of(__file__, args, training, model)
     make_team, script = named_object(args.team), named_object(args.script)()
-    for name in args.team_settings.keys() - signature(make_team).parameters:
-        raise UsageError(f"--{name}: {args.team} makes a team without it; leave it out")
+    if args.topk and "topk" not in signature(make_team).parameters:
+        raise UsageError(f"--topk {args.topk}: {args.team} makes a team that does not search; leave it out")
     problems = mixed_problems(args.sources, parse_mix(args.domain_mix), args.num_episodes, "train", training.seed)
     if args.dry_run:
         print(f"dry run: {len(problems)} scripted episodes for {training.output_dir}; nothing was started")
         return
     with closing(open_sandbox()) as sandbox:
-        team = make_team(sandbox, **args.team_settings)
+        team = make_team(sandbox, **({"topk": args.topk} if args.topk else {}))
         turns = asyncio.run(scripted_turns(team, script, problems, training.seed))
     if args.whole_conversations:
         dataset = conversation_rows(last_turns(turns))

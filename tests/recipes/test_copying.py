@@ -105,7 +105,7 @@ def test_attention_that_starts_copying_makes_what_stands_there_likelier() -> Non
     [
         (["--assistant_only_loss", "false"], "add --assistant_only_loss"),
         (["--topk", "-1"], "topk=-1"),
-        (["--max_attempts", "1"], "--max_attempts: recipes.search_qa:search_team makes a team without it"),
+        (["--team", "recipes.swe:repository_team"], "--topk 2: recipes.swe:repository_team makes a team that does not"),
     ],
 )
 def test_settings_that_would_teach_something_else_are_refused(
